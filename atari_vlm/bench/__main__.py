@@ -1,0 +1,72 @@
+"""``python -m atari_vlm.bench SUBJECT``: measure, print the table, and store it with ``--out docs/results``."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from atari_vlm._lazy import load
+from atari_vlm.bench.measure import measure, pin_to_one_core, to_json, to_markdown
+from atari_vlm.errors import AtariVLMError, ConfigError, UnknownNameError
+
+# Each subject's module has `cases(peers: dict[str, str]) -> list[Case]`.
+SUBJECTS = {
+    "env": "atari_vlm.bench.env:cases",
+    "image": "atari_vlm.bench.image:cases",
+    "vlm": "atari_vlm.bench.vlm:cases",
+}
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """What to measure."""
+
+    subject: Annotated[str, tyro.conf.Positional]
+    """env, image or vlm"""
+    rounds: int = 5
+    """rounds of ours and peer in turn"""
+    only: str = ""
+    """measure only the cases whose name contains this"""
+    out: Path | None = None
+    """folder that receives bench_SUBJECT.md and .json"""
+    peer: list[str] = field(default_factory=list)
+    """NAME=PATH: a peer's own code, imported and never contained (repeatable)"""
+
+
+def run(config: BenchConfig) -> int:
+    """Measure every case of the subject and print the table; 0 when all goals are reached, 3 when some are not."""
+    if config.subject not in SUBJECTS:
+        raise UnknownNameError("benchmark", config.subject, SUBJECTS)
+    if any("=" not in peer for peer in config.peer):
+        raise ConfigError("--peer is NAME=PATH, for example --peer rem=../REM")
+    pin_to_one_core()
+    cases = load(SUBJECTS[config.subject])(dict(peer.split("=", 1) for peer in config.peer))
+    results = []
+    for case in cases:
+        if config.only in case.name:
+            results.append(measure(case, config.rounds))
+            print(f"{case.name}: {results[-1].ratio:.2f}", file=sys.stderr)
+    table = to_markdown(config.subject, results)
+    print(table)
+    if config.out is not None:
+        config.out.mkdir(parents=True, exist_ok=True)
+        (config.out / f"bench_{config.subject}.md").write_text(table)
+        (config.out / f"bench_{config.subject}.json").write_text(to_json(config.subject, results))
+    return 0 if all(result.reached for result in results) else 3
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and run."""
+    try:
+        return run(tyro.cli(BenchConfig, args=argv, prog="python -m atari_vlm.bench", description=__doc__))
+    except AtariVLMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

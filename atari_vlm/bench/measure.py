@@ -1,0 +1,167 @@
+"""The one way this package measures speed.
+
+A :class:`Case` is our code, a named peer, and the target for the ratio between them. Each round times ours and the peer's in
+turn, so that the ratio holds although the machine may be shared; the medians over the rounds are what is reported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+Unit = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison.
+
+    ``ours`` and ``peer`` do ``count`` units of work per call. ``goal`` bounds ``ratio``: with ``better="lower"`` the ratio is
+    ours / peer time per unit and must be at most the goal; with ``"higher"`` it is peer / ours time per unit (a speed-up)
+    and must be at least it.
+    """
+
+    name: str
+    peer_name: str
+    ours: Unit
+    peer: Unit
+    goal: float
+    better: Literal["lower", "higher"] = "higher"
+    count: int = 1
+    peer_count: int | None = None
+    clock: Literal["cpu", "wall"] = "cpu"
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured: microseconds per unit (medians), the ratio of the medians, and the range over rounds."""
+
+    name: str
+    peer_name: str
+    ours_us: float
+    peer_us: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    goal: float
+    better: str
+    clock: str
+    rounds: int
+    note: str
+
+    @property
+    def reached(self) -> bool:
+        """Whether the ratio meets the goal."""
+        return self.ratio <= self.goal if self.better == "lower" else self.ratio >= self.goal
+
+
+def pin_to_one_core() -> int | None:
+    """Pin this process and its threads to one core; returns the core, or ``None`` where the system cannot."""
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = "1"
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    core = max(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    return core
+
+
+def _seconds(work: Unit, clock: str) -> float:
+    now = time.process_time if clock == "cpu" else time.perf_counter
+    start = now()
+    work()
+    return now() - start
+
+
+def measure(case: Case, rounds: int = 5) -> Result:
+    """Run a case: one warm-up of each side, then ``rounds`` rounds of ours and peer in turn."""
+    case.ours()
+    case.peer()
+    ours, peers = [], []
+    for _ in range(rounds):
+        ours.append(_seconds(case.ours, case.clock) / case.count * 1e6)
+        peers.append(_seconds(case.peer, case.clock) / (case.peer_count or case.count) * 1e6)
+    pairs = [o / p if case.better == "lower" else p / o for o, p in zip(ours, peers, strict=True)]
+    ours_us, peer_us = statistics.median(ours), statistics.median(peers)
+    return Result(
+        name=case.name,
+        peer_name=case.peer_name,
+        ours_us=ours_us,
+        peer_us=peer_us,
+        ratio=ours_us / peer_us if case.better == "lower" else peer_us / ours_us,
+        ratio_low=min(pairs),
+        ratio_high=max(pairs),
+        goal=case.goal,
+        better=case.better,
+        clock=case.clock,
+        rounds=rounds,
+        note=case.note,
+    )
+
+
+def machine() -> dict[str, Any]:
+    """The conditions of a measurement: processor, Python, package versions."""
+    from importlib import metadata
+
+    cpu = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), cpu)
+    except OSError:
+        pass
+    versions = {}
+    for name in (
+        "gymnasium",
+        "ale-py",
+        "numpy",
+        "pillow",
+        "opencv-python-headless",
+        "torch",
+        "transformers",
+        "stable-baselines3",
+    ):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"cpu": cpu, "python": platform.python_version(), "system": platform.system(), "versions": versions}
+
+
+def to_markdown(subject: str, results: list[Result]) -> str:
+    """The table that is printed and kept in docs/results."""
+    info = machine()
+    versions = ", ".join(f"{name} {version}" for name, version in info["versions"].items())
+    lines = [
+        f"# Benchmark: {subject}",
+        "",
+        f"`python -m atari_vlm.bench {subject}`: one pinned core, median of {results[0].rounds} rounds, ours and peer in turn.",
+        f"{info['cpu']}, Python {info['python']}; {versions}.",
+        "",
+        "| case | peer | ours | peer | ratio (range) | goal | reached |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        sign = "<=" if r.better == "lower" else ">="
+        kind = "x the peer's time" if r.better == "lower" else "x faster"
+        lines.append(
+            f"| {r.name} | {r.peer_name} | {r.ours_us:,.1f} us | {r.peer_us:,.1f} us | "
+            f"{r.ratio:.2f}{kind} ({r.ratio_low:.2f}-{r.ratio_high:.2f}) | {sign} {r.goal:g} | "
+            f"{'yes' if r.reached else '**no**'} |"
+        )
+    notes = [f"- {r.name}: {r.note}" for r in results if r.note]
+    return "\n".join([*lines, *(["", *notes] if notes else []), ""])
+
+
+def to_json(subject: str, results: list[Result]) -> str:
+    """The same as JSON."""
+    rows = [{**dataclasses.asdict(r), "reached": r.reached} for r in results]
+    return json.dumps({"subject": subject, "machine": machine(), "results": rows}, indent=1) + "\n"

@@ -1,0 +1,64 @@
+"""The facts of a step as text, and the list of actions as text; each with its exact inverse.
+
+An environment writes these strings (``obs["text"]``, ``obs["action_space"]``); an agent that needs the numbers reads them
+back with the same module. They hold only facts that a world model can supply too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from atari_vlm.errors import ConfigError
+
+_FACT_LINE = re.compile(r"^(Game|Step|Last action|Last reward|Return): (.*)$", re.MULTILINE)
+_ACTION_LINE = re.compile(r"^(\d+): (\S+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is true about the current step. ``last_action`` is ``None`` before the first step."""
+
+    game: str
+    step: int = 0
+    last_action: str | None = None
+    last_reward: float = 0.0
+    episode_return: float = 0.0
+
+    def to_text(self) -> str:
+        """Five lines of ``Name: value``."""
+        return (
+            f"Game: {self.game}\nStep: {self.step}\nLast action: {self.last_action or 'none'}\n"
+            f"Last reward: {self.last_reward:.17g}\nReturn: {self.episode_return:.17g}"
+        )
+
+    @classmethod
+    def from_text(cls, text: str) -> Facts:
+        """Read the lines of :meth:`to_text`, wherever they stand in ``text``; raise ``ConfigError`` if one is missing."""
+        found = dict(_FACT_LINE.findall(text))
+        try:
+            last_action = found["Last action"]
+            return cls(
+                game=found["Game"],
+                step=int(found["Step"]),
+                last_action=None if last_action == "none" else last_action,
+                last_reward=float(found["Last reward"]),
+                episode_return=float(found["Return"]),
+            )
+        except KeyError as error:
+            raise ConfigError(f"the description has no line {error.args[0]!r}: {text!r}") from error
+
+
+def list_actions(names: Sequence[str], plain_words: Mapping[str, str] | None = None) -> str:
+    """``0: NOOP (do nothing)``, one line an action; the words in brackets come from ``plain_words`` where it has them."""
+    words = plain_words or {}
+    return "\n".join(f"{i}: {name}" + (f" ({words[name]})" if name in words else "") for i, name in enumerate(names))
+
+
+def read_actions(action_list: str) -> tuple[str, ...]:
+    """The action names of :func:`list_actions`, in index order."""
+    found = [(int(index), name) for index, name in _ACTION_LINE.findall(action_list)]
+    if not found or [index for index, _ in found] != list(range(len(found))):
+        raise ConfigError(f"not a numbered list of actions starting at 0: {action_list!r}")
+    return tuple(name for _, name in found)

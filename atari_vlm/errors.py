@@ -1,0 +1,153 @@
+"""Every error the package raises on purpose. The class says what the caller can do about it.
+
+::
+
+    AtariVLMError                     .exit_code = 1
+    ├── ConfigError (ValueError)      a wrong argument: the message says what was wrong and what is allowed   [2]
+    │   ├── UnknownNameError          a name that no registry knows; the nearest known names are offered      [2]
+    │   └── MismatchError             two things that do not fit together; the message names both sides       [2]
+    ├── MissingDependencyError        an extra that is not installed (ImportError)                            [2]
+    ├── NotSupportedError             this backend cannot do that (for example score choices)                 [2]
+    ├── VLMError                      a vision-language model could not be asked
+    │   ├── AuthenticationError       401 / 403: the key is wrong or lacks access; never retried              [77]
+    │   ├── RequestError              400 / 404 / 413 / 422: this request can never succeed; never retried    [2]
+    │   ├── ModelNotAvailableError    weights, memory or hardware are not there; names the alternatives       [69]
+    │   └── UnavailableError          retries, deadline or circuit breaker exhausted; resumable               [75]
+    ├── BudgetExhaustedError          dollars, calls or tokens are used up; resumable                         [75]
+    ├── ReplayMissError               a recording does not hold this request                                  [65]
+    ├── RunError                      a run folder is locked, was made by another config, or diverged         [73]
+    ├── CheckpointError               a checkpoint is damaged, unsafe or of another kind                      [65]
+    └── SandboxError                  generated code was stopped
+        ├── SandboxViolationError     it tried something forbidden
+        ├── SandboxTimeoutError       it did not answer in time
+        ├── SandboxCrashError         its process died
+        └── SandboxProgramError       it raised an exception of its own
+
+``exit_code`` (in brackets) is what the programs end with; 75 means "run the same command again later".
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AtariVLMError(Exception):
+    """Base of every error raised on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(AtariVLMError, ValueError):
+    """A wrong argument. The message says what was wrong and what is allowed."""
+
+    exit_code = 2
+
+
+class UnknownNameError(ConfigError):
+    """A name that no registry knows."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]):
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        nearest = difflib.get_close_matches(str(name), self.known, n=4, cutoff=0.5)
+        hint = f"did you mean {', '.join(nearest)}? " if nearest else ""
+        listed = self.known if len(self.known) <= 12 else [*self.known[:12], f"… ({len(self.known)} in all)"]
+        super().__init__(f"unknown {kind} {name!r}: {hint}known: {', '.join(listed)}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.kind, self.name, self.known)
+
+
+class MismatchError(ConfigError):
+    """Two things that do not fit together."""
+
+
+class MissingDependencyError(AtariVLMError, ImportError):
+    """An optional dependency is not installed."""
+
+    exit_code = 2
+
+
+class NotSupportedError(AtariVLMError):
+    """This backend cannot do what was asked."""
+
+    exit_code = 2
+
+
+class VLMError(AtariVLMError):
+    """A vision-language model could not be asked."""
+
+
+class AuthenticationError(VLMError):
+    """The key is missing, wrong, or lacks access."""
+
+    exit_code = 77
+
+
+class RequestError(VLMError):
+    """The vendor refused this request for good."""
+
+    exit_code = 2
+
+
+class ModelNotAvailableError(VLMError):
+    """The weights, the memory or the hardware for a local model are not there."""
+
+    exit_code = 69
+
+
+class UnavailableError(VLMError):
+    """The vendor could not be reached within the retry policy. The run can be resumed."""
+
+    exit_code = 75
+
+
+class BudgetExhaustedError(AtariVLMError):
+    """A limit on dollars, calls or tokens is reached. The run can be resumed."""
+
+    exit_code = 75
+
+
+class ReplayMissError(AtariVLMError):
+    """A recording does not hold this request."""
+
+    exit_code = 65
+
+
+class RunError(AtariVLMError):
+    """A run folder is locked, belongs to another configuration, or diverged from its journal."""
+
+    exit_code = 73
+
+
+class CheckpointError(AtariVLMError):
+    """A checkpoint is damaged, unsafe or of another kind."""
+
+    exit_code = 65
+
+
+class SandboxError(AtariVLMError):
+    """Generated code was stopped."""
+
+
+class SandboxViolationError(SandboxError):
+    """Generated code tried something forbidden."""
+
+
+class SandboxTimeoutError(SandboxError):
+    """Generated code did not answer in time."""
+
+
+class SandboxCrashError(SandboxError):
+    """The process of the generated code died."""
+
+
+class SandboxProgramError(SandboxError):
+    """Generated code raised an exception of its own."""
+
+
+def check_positive(**values: float) -> None:
+    """Raise :class:`ConfigError` for the first keyword whose value is not a number above zero."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            raise ConfigError(f"{name} must be greater than 0, got {value!r}")

@@ -1,0 +1,240 @@
+"""The records that cross a seam between parts of the package. Frozen, numpy only.
+
+What a VLM reads: :class:`Message` of :class:`Text` and :class:`Image` parts. What it says: :class:`Reply`. What that means:
+:class:`Proposal`. What is done and why: :class:`Decision`. What happened: :class:`Transition`, :class:`Trajectory`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "refusal", "filter"]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text part of a message."""
+
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An image part of a message; encoded only at a vendor's edge, and then once.
+
+    ``pixels`` is uint8 ``(H, W, 3)``, RGB. ``indices`` uint8 ``(H, W)`` with ``palette`` uint8 ``(N <= 256, 3)`` may carry
+    the same picture as palette indices (``palette[indices] == pixels``): that makes the PNG small and cheap.
+    """
+
+    pixels: np.ndarray
+    indices: np.ndarray | None = None
+    palette: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
+            raise ValueError(f"pixels must be uint8 (H, W, 3), got {self.pixels.dtype} {self.pixels.shape}")
+        if (self.indices is None) != (self.palette is None):
+            raise ValueError("indices and palette are given together or not at all")
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of shape and RGB pixels, hex; equal pictures have equal digests however they are carried."""
+        sha = hashlib.sha256(repr(self.pixels.shape).encode())
+        sha.update(np.ascontiguousarray(self.pixels).data)
+        return sha.hexdigest()
+
+    @functools.cached_property
+    def png(self) -> bytes:
+        """The picture as PNG bytes: indexed when a palette is carried, else RGB. Lossless; computed once."""
+        from atari_vlm.picture import encode_png
+
+        return encode_png(self.pixels, indices=self.indices, palette=self.palette)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Image) and np.array_equal(self.pixels, other.pixels)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+Part = Text | Image
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation with a VLM."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, role: Role, *parts: str | Part) -> Message:
+        """Build a message from strings and parts in reading order."""
+        return cls(role, tuple(Text(part) if isinstance(part, str) else part for part in parts))
+
+    @property
+    def text(self) -> str:
+        """All text parts, joined by newlines."""
+        return "\n".join(part.text for part in self.parts if isinstance(part, Text))
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """All image parts in order."""
+        return tuple(part for part in self.parts if isinstance(part, Image))
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Token counts as the vendor reported them. ``None`` where it did not say.
+
+    ``input_tokens`` includes ``cached_tokens``; ``output_tokens`` includes ``reasoning_tokens``.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+    @property
+    def total(self) -> int:
+        """Input plus output tokens, unknown counted as 0."""
+        return (self.input_tokens or 0) + (self.output_tokens or 0)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a VLM said, verbatim. An empty, refused or cut reply is a legal value.
+
+    ``model`` is the id the vendor resolved. ``latency_s`` is seconds of wall clock for the successful attempt.
+    ``cost_usd`` is ``None`` when the price is unknown. ``attempts`` counts requests including retried ones.
+    """
+
+    text: str
+    model: str
+    finish_reason: FinishReason = "stop"
+    usage: Usage = Usage()
+    latency_s: float = 0.0
+    cost_usd: float | None = None
+    attempts: int = 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON data; :meth:`from_dict` is the inverse."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Reply:
+        """Rebuild a reply from :meth:`as_dict`'s data."""
+        return cls(**{**data, "usage": Usage(**data["usage"])})
+
+
+class Source(enum.StrEnum):
+    """Where a decision came from."""
+
+    MODEL = "model"  # a VLM's reply
+    BUFFER = "buffer"  # the action buffer: a plan proposed earlier
+    POLICY = "policy"  # a policy or a planner without a VLM
+    FALLBACK = "fallback"  # no valid proposal existed; always counted
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a reply means: one action or a plan, as indices into the environment's action space."""
+
+    actions: tuple[int, ...]
+    reasoning: str = ""
+    reply: Reply | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One chosen action, why it was chosen, and every reply that was asked for on the way (re-asks included).
+
+    ``problems`` says, per rejected reply, why it was not understood. ``details`` is plain JSON data for the report
+    (for example a planner's plans and scores).
+    """
+
+    action: int
+    source: Source
+    proposal: Proposal | None = None
+    replies: tuple[Reply, ...] = ()
+    problems: tuple[str, ...] = ()
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds spent waiting for replies."""
+        return sum(reply.latency_s for reply in self.replies)
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Dollars spent on replies; ``None`` if any price is unknown."""
+        costs = [reply.cost_usd for reply in self.replies]
+        return None if None in costs else float(sum(cost for cost in costs if cost is not None))
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One environment step. ``observation`` is what the decision was made from."""
+
+    observation: Any
+    decision: Decision
+    reward: float
+    next_observation: Any
+    terminated: bool
+    truncated: bool
+    info: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One episode. It owns the numbers derived from it."""
+
+    game: str
+    seed: int | None
+    transitions: tuple[Transition, ...]
+
+    @property
+    def actions(self) -> tuple[int, ...]:
+        """The executed actions in order."""
+        return tuple(t.decision.action for t in self.transitions)
+
+    @property
+    def rewards(self) -> np.ndarray:
+        """float64 ``(T,)``."""
+        return np.array([t.reward for t in self.transitions], dtype=np.float64)
+
+    @property
+    def episode_return(self) -> float:
+        """Undiscounted sum of rewards."""
+        return float(self.rewards.sum())
+
+    @property
+    def length(self) -> int:
+        """Number of agent steps."""
+        return len(self.transitions)
+
+    @property
+    def fallback_rate(self) -> float:
+        """Share of decisions with source FALLBACK; 0 for an empty episode."""
+        return self.source_rate(Source.FALLBACK)
+
+    def source_rate(self, source: Source) -> float:
+        """Share of decisions that came from ``source``; 0 for an empty episode."""
+        if not self.transitions:
+            return 0.0
+        return sum(t.decision.source is source for t in self.transitions) / self.length
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Dollars spent; ``None`` if any price is unknown."""
+        costs: Sequence[float | None] = [t.decision.cost_usd for t in self.transitions]
+        return None if None in costs else float(sum(cost for cost in costs if cost is not None))

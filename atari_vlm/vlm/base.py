@@ -1,0 +1,85 @@
+"""The VLM protocol: messages in, a reply out.
+
+Implementers write :meth:`VLM.complete`; the rest of the package composes VLMs around VLMs (cache, budget, journal). A VLM is
+thread-safe: episodes run in parallel threads, and a backend batches or throttles them as it likes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from atari_vlm.errors import NotSupportedError
+from atari_vlm.types import Image, Message, Reply
+
+Capability = Literal["schema", "choices", "scores"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a reply is drawn.
+
+    ``temperature`` ``None`` leaves the vendor's default. ``schema`` (a JSON schema) and ``choices`` (the only legal
+    answers) constrain the reply where the backend lists the capability, and are ignored elsewhere. ``sample`` tells apart
+    repeated draws of one request: it is part of the cache key.
+    """
+
+    temperature: float | None = None
+    max_tokens: int = 512
+    seed: int | None = None
+    schema: Mapping[str, Any] | None = None
+    choices: tuple[str, ...] | None = None
+    sample: int = 0
+
+
+@runtime_checkable
+class VLM(Protocol):
+    """What turns messages into a reply.
+
+    ``name`` identifies model and endpoint (it is part of cache keys, never a secret). ``capabilities`` says which
+    constraints the backend honours: ``"schema"``, ``"choices"`` in :class:`Sampling`, ``"scores"`` for
+    :meth:`score_choices`.
+    """
+
+    name: str
+    capabilities: frozenset[Capability]
+
+    def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
+        """Answer ``messages``. Raises a ``VLMError`` when no reply can be had; never invents one."""
+        ...
+
+    def score_choices(self, messages: Sequence[Message], choices: Sequence[str]) -> np.ndarray:
+        """Log-probability of each choice as the answer, float64 ``(n,)``; ``NotSupportedError`` where impossible."""
+        ...
+
+
+class NoScores:
+    """Mixin for backends that cannot score choices."""
+
+    name: str
+
+    def score_choices(self, messages: Sequence[Message], choices: Sequence[str]) -> np.ndarray:
+        """Refuse."""
+        raise NotSupportedError(f"{self.name} cannot score choices")
+
+
+def request_key(name: str, messages: Sequence[Message], sampling: Sampling | None, choices: Sequence[str] = ()) -> str:
+    """SHA-256 (hex) of everything that determines a reply: the VLM's name, the messages with image pixels, the sampling."""
+    sha = hashlib.sha256()
+    body = {
+        "name": name,
+        "messages": [
+            [m.role, [["image", p.digest] if isinstance(p, Image) else ["text", p.text] for p in m.parts]]
+            for m in messages
+        ],
+        "sampling": None if sampling is None else dataclasses.asdict(sampling),
+        "choices": list(choices),
+    }
+    sha.update(json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    return sha.hexdigest()

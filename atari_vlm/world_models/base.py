@@ -1,0 +1,94 @@
+"""The world-model protocol: explicit state, everything batched, steps pure, randomness an argument.
+
+A state is a tree (tuple, dict or dataclass) whose leaves are arrays or tensors with the rows on the first axis; that is all
+a planner needs to know about it (:func:`take_rows`, :func:`concat_rows`).
+
+Semantics: (1) row ``i`` out depends on row ``i`` in only. (2) ``step`` never changes the state it is given, so a search may
+branch. (3) A model terminates, an environment truncates. (4) One model step is one agent step. (5) Nothing is decoded
+unless asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+import gymnasium
+import numpy as np
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class ModelStep(Generic[S]):
+    """One dreamed step of B rows: ``reward`` float32 ``(B,)``, ``terminated`` bool ``(B,)``."""
+
+    state: S
+    reward: np.ndarray
+    terminated: np.ndarray
+
+
+@runtime_checkable
+class WorldModel(Protocol[S]):
+    """What turns (state, action) into (state, reward, terminated).
+
+    ``observation_space`` is the space of one decoded row. ``frame_skip`` is emulator frames per step (1 where there is no
+    emulator). ``reward_transform`` names what the rewards are: ``"none"`` (the game's own) or ``"sign"``.
+    """
+
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+    frame_skip: int
+    reward_transform: str
+
+    def init(self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator) -> S:
+        """State after a context of observations ``(B, T, ...)`` joined by actions ``(B, T - 1)`` int64."""
+        ...
+
+    def step(self, state: S, action: np.ndarray, *, rng: np.random.Generator) -> ModelStep[S]:
+        """One step for every row; ``action`` int64 ``(B,)``, or float32 ``(B, A)`` where actions are continuous."""
+        ...
+
+    def decode(self, state: S) -> np.ndarray:
+        """The observation of every row, ``(B, ...)``."""
+        ...
+
+
+def map_leaves(function: Callable[..., Any], *trees: Any) -> Any:
+    """Apply ``function`` to corresponding leaves of equally shaped trees of tuples, lists, dicts and dataclasses."""
+    first = trees[0]
+    if first is None:
+        return None
+    if isinstance(first, dict):
+        return {key: map_leaves(function, *(tree[key] for tree in trees)) for key in first}
+    if isinstance(first, tuple) and hasattr(first, "_fields"):
+        return type(first)(*(map_leaves(function, *leaves) for leaves in zip(*trees, strict=True)))
+    if isinstance(first, (tuple, list)):
+        return type(first)(map_leaves(function, *leaves) for leaves in zip(*trees, strict=True))
+    if dataclasses.is_dataclass(first) and not isinstance(first, type):
+        names = [field.name for field in dataclasses.fields(first)]
+        return dataclasses.replace(
+            first, **{name: map_leaves(function, *(getattr(tree, name) for tree in trees)) for name in names}
+        )
+    return function(*trees)
+
+
+def take_rows(state: Any, rows: Sequence[int] | np.ndarray) -> Any:
+    """The rows of a state in the given order (int64 indices); repeated indices repeat rows."""
+    index = np.asarray(rows, dtype=np.int64)
+    return map_leaves(lambda leaf: leaf[index], state)
+
+
+def concat_rows(states: Sequence[Any]) -> Any:
+    """Stack the rows of several states into one."""
+
+    def join(*leaves: Any) -> Any:
+        if isinstance(leaves[0], np.ndarray):
+            return np.concatenate(leaves)
+        import torch
+
+        return torch.cat(leaves)
+
+    return map_leaves(join, *states)

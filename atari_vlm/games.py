@@ -6,6 +6,7 @@ human and random reference).
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import re
@@ -58,6 +59,13 @@ def _games() -> dict[str, Game]:
     }
 
 
+@functools.cache
+def generic_game() -> Game:
+    """Goal, controls and strategy that fit any game."""
+    raw = json.loads((resources.files("atari_vlm") / "data" / "games.json").read_text(encoding="utf-8"))
+    return Game(name="this game", controls=raw["controls"], **raw["generic"])
+
+
 def game_names() -> tuple[str, ...]:
     """The names of all games, sorted: ``("Adventure", "AirRaid", ...)``."""
     return tuple(sorted(_games()))
@@ -72,3 +80,11 @@ def game(name: str) -> Game:
     if match is None or match["name"] not in _games():
         raise UnknownNameError("game", match["name"] if match else name, _games())
     return _games()[match["name"]]
+
+
+def game_or_generic(name: str) -> Game:
+    """Like :func:`game`, but an unknown name (somebody's own game) gets a goal, controls and strategy that fit any game."""
+    try:
+        return game(name)
+    except UnknownNameError:
+        return dataclasses.replace(generic_game(), name=name or "this game")

@@ -17,6 +17,7 @@
     ├── ReplayMissError               a recording does not hold this request                                  [65]
     ├── RunError                      a run folder is locked, was made by another config, or diverged         [73]
     ├── CheckpointError               a checkpoint is damaged, unsafe or of another kind                      [65]
+    ├── ContractError (AssertionError) an implementation breaks a protocol of this package                     [1]
     └── SandboxError                  generated code was stopped
         ├── SandboxViolationError     it tried something forbidden
         ├── SandboxTimeoutError       it did not answer in time
@@ -124,6 +125,10 @@ class CheckpointError(AtariVLMError):
     """A checkpoint is damaged, unsafe or of another kind."""
 
     exit_code = 65
+
+
+class ContractError(AtariVLMError, AssertionError):
+    """An implementation breaks a protocol of this package; raised by :mod:`atari_vlm.checker`."""
 
 
 class SandboxError(AtariVLMError):

@@ -1,0 +1,93 @@
+"""The eight VLM families by name: default model, kind, licence, memory, limits; data in ``data/catalogue.json``.
+
+Family names are stable; the default model behind each is dated. Any newer id is passed verbatim with ``--model``.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from importlib import resources
+from typing import Literal
+
+from atari_vlm.errors import UnknownNameError
+from atari_vlm.vlm.prices import price_of
+
+OFFLINE_NAMES = ("scripted", "nearest-example", "replay")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One family. ``memory_gb`` is for 16-bit weights, without activations; ``None`` for models behind an API."""
+
+    name: str
+    title: str
+    kind: Literal["api", "local"]
+    backend: str
+    model: str
+    key: str | None
+    licence: str
+    memory_gb: float | None
+    context_tokens: int
+    image_limit: str
+    newer: str
+    source: str
+
+
+@functools.cache
+def entries() -> dict[str, Entry]:
+    """All families in catalogue order, by name."""
+    text = resources.files("atari_vlm").joinpath("data/catalogue.json").read_text(encoding="utf-8")
+    return {row["name"]: Entry(**row) for row in json.loads(text)["vlms"]}
+
+
+def as_of() -> str:
+    """The day the catalogue was checked, ISO."""
+    text = resources.files("atari_vlm").joinpath("data/catalogue.json").read_text(encoding="utf-8")
+    return str(json.loads(text)["as_of"])
+
+
+def known_names() -> tuple[str, ...]:
+    """Every name that ``--vlm`` takes."""
+    return (*entries(), *OFFLINE_NAMES)
+
+
+def entry(name: str) -> Entry:
+    """Look up a family; ``UnknownNameError`` offers the nearest names."""
+    if name not in entries():
+        raise UnknownNameError("VLM", name, known_names())
+    return entries()[name]
+
+
+def _price(row: Entry) -> str:
+    if row.kind == "local":
+        return "free (your hardware)"
+    price = price_of(row.model)
+    if price is None:
+        return "unknown"
+    return f"${price.input:g} in / ${price.output:g} out per M tokens, from {price.valid_from}"
+
+
+def recommendations_table() -> str:
+    """What ``--show-recommendations`` prints: one block per family, and where its numbers come from."""
+    lines = [f"VLM families (checked {as_of()}; any newer model of a family: --model ID)", ""]
+    for row in entries().values():
+        memory = (
+            f"{row.memory_gb:g} GB in 16 bit, about {row.memory_gb / 3.5:.0f} GB in 4 bit" if row.memory_gb else "none"
+        )
+        lines += [
+            f"--vlm {row.name}: {row.title} ({row.kind})",
+            f"    model    {row.model}" + (f"   (newer: {row.newer})" if row.newer else ""),
+            f"    price    {_price(row)}",
+            f"    licence  {row.licence}",
+            f"    memory   {memory}",
+            f"    context  {row.context_tokens:,} tokens; images: {row.image_limit}",
+            *([f"    key      {row.key}"] if row.key else []),
+            f"    source   {row.source}",
+            "",
+        ]
+    lines.append(
+        "Without key, GPU or network: --vlm scripted (plays), --vlm nearest-example (learns from its examples)."
+    )
+    return "\n".join(lines)

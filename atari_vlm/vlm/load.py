@@ -1,0 +1,82 @@
+"""``load_vlm``: from a name on the command line to a VLM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+from atari_vlm._lazy import load
+from atari_vlm.errors import ConfigError
+from atari_vlm.vlm.base import VLM
+from atari_vlm.vlm.catalogue import OFFLINE_NAMES, Entry, entry
+
+_REMOTE = {
+    "openai": "atari_vlm.vlm.openai_vlm:OpenAIVLM",
+    "anthropic": "atari_vlm.vlm.anthropic_vlm:AnthropicVLM",
+    "google": "atari_vlm.vlm.google_vlm:GoogleVLM",
+}
+
+
+def load_vlm(
+    name: str,
+    *,
+    model: str | None = None,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    timeout_s: float = 60.0,
+    **options: Any,
+) -> VLM:
+    """Build the VLM that ``name`` means; nothing is downloaded or contacted before the first request of a remote one.
+
+    ``model`` is any id or folder of the family, default the catalogue's. ``base_url`` points at an OpenAI-compatible server
+    (vLLM, Ollama, llama.cpp, LM Studio, OpenRouter): with it a local family is served there instead of in process; for
+    ``claude`` and ``gemini`` it replaces the vendor's own address. ``options`` are fields of ``RemoteOptions`` or
+    ``LocalOptions``. For ``replay`` ``model`` is the recording's path.
+
+    Raises ``UnknownNameError`` for an unknown name and ``ConfigError`` for an unknown option.
+    """
+    if name in OFFLINE_NAMES:
+        return _offline(name, model, options)
+    row = entry(name)
+    chosen = model or row.model
+    if row.kind == "local" and base_url is None:
+        return _local(row, chosen, options)
+    backend = row.backend if row.kind == "api" else "openai"
+    remote_options = _options(name, "atari_vlm.vlm.remote:RemoteOptions", options)
+    vlm: VLM = load(_REMOTE[backend])(
+        chosen, api_key=api_key, base_url=base_url, timeout_s=timeout_s, options=remote_options
+    )
+    return vlm
+
+
+def _offline(name: str, model: str | None, options: dict[str, Any]) -> VLM:
+    if options:
+        raise ConfigError(f"--vlm {name} takes no option {sorted(options)[0]!r}")
+    if name == "replay":
+        if model is None:
+            raise ConfigError("--vlm replay needs --model PATH, the recording to replay")
+        vlm: VLM = load("atari_vlm.vlm.cassette:ReplayVLM")(model)
+        return vlm
+    entry_point = {
+        "scripted": "atari_vlm.vlm.scripted:ScriptedVLM",
+        "nearest-example": "atari_vlm.vlm.nearest_example:NearestExampleVLM",
+    }[name]
+    offline: VLM = load(entry_point)()
+    return offline
+
+
+def _local(row: Entry, model: str, options: dict[str, Any]) -> VLM:
+    local_options = _options(row.name, "atari_vlm.vlm.local.options:LocalOptions", options)
+    vlm: VLM = load("atari_vlm.vlm.local.transformers_vlm:TransformersVLM")(row.backend, model, options=local_options)
+    return vlm
+
+
+def _options(name: str, entry_point: str, options: dict[str, Any]) -> Any:
+    """An options dataclass from keywords; a wrong keyword is refused by name."""
+    config: Callable[..., Any] = load(entry_point)
+    allowed = sorted(field.name for field in fields(config))  # type: ignore[arg-type]
+    for key in options:
+        if key not in allowed:
+            raise ConfigError(f"--vlm {name} has no option {key!r}; it has: {', '.join(allowed)}")
+    return config(**options)

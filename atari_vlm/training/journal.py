@@ -130,10 +130,7 @@ class Journal:
     def steps(self, episode: int) -> list[StepRow]:
         """The steps of an episode in order."""
         rows = self._rows("SELECT * FROM steps WHERE episode = ? ORDER BY step", episode)
-        return [
-            StepRow(*row[:5], bool(row[5]), bool(row[6]), info=json.loads(row[7]), decision=json.loads(row[8]))
-            for row in rows
-        ]
+        return [StepRow(*row[:5], bool(row[5]), bool(row[6]), json.loads(row[7]), json.loads(row[8])) for row in rows]
 
     def calls(self, episode: int) -> list[CallRow]:
         """The calls of an episode in order, unanswered ones included."""
@@ -249,7 +246,9 @@ class Journal:
         try:
             db = sqlite3.connect(f"{address}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
             db.execute("SELECT 1 FROM sqlite_schema").fetchall()
-        except sqlite3.OperationalError:  # a finished run on a medium that cannot be written
+        except sqlite3.OperationalError as error:  # a finished run on a medium that cannot be written
+            if self.path.with_name(self.path.name + "-wal").exists():
+                raise RunError(f"{self.path} cannot be read here while its write-ahead log is open: {error}") from error
             db = sqlite3.connect(f"{address}?immutable=1", uri=True, isolation_level=None, check_same_thread=False)
         return self._checked(db)
 
@@ -266,7 +265,7 @@ class Journal:
 
 def _call_row(row: tuple[Any, ...]) -> CallRow:
     reply = None if row[6] is None else json.loads(row[6])
-    return CallRow(*row[:5], request=json.loads(row[5]), reply=reply, started_at=row[7])
+    return CallRow(*row[:5], json.loads(row[5]), reply, row[7])
 
 
 def _dumps(value: Any) -> str:

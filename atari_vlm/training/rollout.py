@@ -77,14 +77,16 @@ class RolloutOptions:
     on_step: Callable[[int, Transition], None] | None = None
 
     def __post_init__(self) -> None:
-        check_positive(parallel=self.parallel, **({} if self.max_steps is None else {"max_steps": self.max_steps}))
+        check_positive(parallel=self.parallel)
+        if self.max_steps is not None:
+            check_positive(max_steps=self.max_steps)
 
 
 def play_episodes(
     make_env: Callable[[], Env],
     make_agent: Callable[[int], Agent],
     seeds: Sequence[int],
-    options: RolloutOptions = RolloutOptions(),  # noqa: B008 - frozen
+    options: RolloutOptions = RolloutOptions(),
 ) -> list[Trajectory]:
     """Play one episode per seed, up to ``options.parallel`` at a time; ``make_agent`` gets the episode's index.
 

@@ -130,7 +130,7 @@ class Journal:
     def steps(self, episode: int) -> list[StepRow]:
         """The steps of an episode in order."""
         rows = self._rows("SELECT * FROM steps WHERE episode = ? ORDER BY step", episode)
-        return [StepRow(*row[:5], bool(row[5]), bool(row[6]), json.loads(row[7]), json.loads(row[8])) for row in rows]
+        return [_step_row(row) for row in rows]
 
     def calls(self, episode: int) -> list[CallRow]:
         """The calls of an episode in order, unanswered ones included."""
@@ -212,7 +212,7 @@ class Journal:
                 f"(action, source, reward, terminated, truncated, info) {found[2:8]}, now {values[2:8]}"
             )
 
-    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    def _rows(self, query: str, *values: Any) -> list[Any]:
         with self._lock:
             return self._db.execute(query, values).fetchall()
 
@@ -263,9 +263,15 @@ class Journal:
         return db
 
 
-def _call_row(row: tuple[Any, ...]) -> CallRow:
+def _call_row(row: Any) -> CallRow:
     reply = None if row[6] is None else json.loads(row[6])
-    return CallRow(*row[:5], json.loads(row[5]), reply, row[7])
+    values: list[Any] = [*row[:5], json.loads(row[5]), reply, row[7]]
+    return CallRow(*values)
+
+
+def _step_row(row: Any) -> StepRow:
+    values: list[Any] = [*row[:5], bool(row[5]), bool(row[6]), json.loads(row[7]), json.loads(row[8])]
+    return StepRow(*values)
 
 
 def _dumps(value: Any) -> str:

@@ -1,0 +1,229 @@
+"""The agent that asks a VLM: messages out, a reply in, a decision with everything that led to it.
+
+A reply that cannot be understood is asked for again with the reason, then becomes the fallback action with source FALLBACK.
+A VLM that cannot be asked (wrong key, dead server, spent budget) raises: a failure never looks like play.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from atari_vlm.agents.messages import Conversation, MessageOptions, check_counts
+from atari_vlm.agents.parse import Answer, Problem, parse_reply
+from atari_vlm.description import read_actions
+from atari_vlm.errors import ConfigError, MismatchError, NotSupportedError, UnknownNameError, VLMError, check_positive
+from atari_vlm.prompts import PROMPT_STYLES
+from atari_vlm.types import Decision, Message, Proposal, Reply, Source, Transition
+from atari_vlm.vlm.base import VLM, Sampling
+
+AnswerMode = Literal["auto", "json", "choice", "scores", "text"]
+Fallback = Literal["noop", "repeat", "random", "raise"]
+
+_FORM_OF_MODE = {"json": "json", "choice": "choice", "scores": "choice", "text": "text"}
+
+
+@dataclass(frozen=True)
+class VLMAgentOptions(MessageOptions):
+    """What a message carries (:class:`MessageOptions`), and how the answer is had.
+
+    ``answer``: ``json`` asks for a JSON object (constrained by a schema where the VLM can), ``choice`` for the bare action
+    name (constrained likewise), ``scores`` takes the log-probability of each legal action (only where the VLM can), ``text``
+    asks for a last line ``ACTION: <NAME>``; ``auto`` is ``json`` where the VLM is bound by a schema, else ``scores`` where
+    it can, else ``text``. ``max_reasks``: how often an answer that cannot be used is asked for again, with the reason.
+    ``fallback``: what is done after that: NOOP, the last action once more, a random legal action, or raise ``VLMError``.
+    ``temperature``: passed to the VLM; with ``scores`` it makes the agent draw from ``softmax(log p / temperature)``, and
+    ``None`` or 0 take the best. ``max_tokens``: limit of a reply. ``decide_every``: ask at every n-th step and hold the
+    action in between (source BUFFER; a fallback action is not held).
+    """
+
+    answer: AnswerMode = "auto"
+    max_reasks: int = 1
+    fallback: Fallback = "noop"
+    temperature: float | None = None
+    max_tokens: int = 512
+    decide_every: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts(max_reasks=self.max_reasks, max_tokens=self.max_tokens, decide_every=self.decide_every)
+        check_positive(max_tokens=self.max_tokens, decide_every=self.decide_every)
+        if self.answer not in get_args(AnswerMode):
+            raise UnknownNameError("answer mode", self.answer, get_args(AnswerMode))
+        if self.fallback not in get_args(Fallback):
+            raise UnknownNameError("fallback", self.fallback, get_args(Fallback))
+        if self.temperature is not None and not 0 <= self.temperature < float("inf"):
+            raise ConfigError(f"temperature must be None or a number of at least 0, got {self.temperature!r}")
+
+
+DEFAULT_OPTIONS = VLMAgentOptions()
+
+
+class VLMAgent:
+    """Plays by asking ``vlm`` at every decision.
+
+    ``observation`` is a dict with ``image`` (PIL or uint8 array, RGB or grey), ``text`` (facts) and ``action_space``
+    (numbered list of names), as ``AtariVLM/<Game>-v5`` gives it; ``frames`` is used where it is there. ``prompt_type`` is
+    ``basic``, ``cot`` or ``expert``. ``examples`` are pairs of a user message (pictures, then facts) and an assistant
+    message that answers it in any of the answer forms.
+    """
+
+    def __init__(
+        self,
+        vlm: VLM,
+        *,
+        prompt_type: str = "cot",
+        examples: Sequence[Message] = (),
+        options: VLMAgentOptions = DEFAULT_OPTIONS,
+    ):
+        if not isinstance(vlm, VLM):
+            raise ConfigError(f"vlm must have name, capabilities, complete() and score_choices(), got {vlm!r}")
+        if prompt_type not in PROMPT_STYLES:
+            raise UnknownNameError("prompt type", prompt_type, PROMPT_STYLES)
+        self.vlm, self.options, self.prompt_type = vlm, options, prompt_type
+        self.answer = _answer_mode(options.answer, vlm)
+        self._conversation = Conversation(options, prompt_type, _FORM_OF_MODE[self.answer], examples)
+        self.reset(seed=0)
+
+    def reset(self, *, seed: int | None = None) -> None:
+        """Begin an episode; without a seed the agent's random numbers go on where they were."""
+        if seed is not None:
+            self._rng, self._seed = np.random.default_rng(seed), seed
+        self._conversation.reset()
+        self._last: Decision | None = None
+        self._held = 0  # steps for which the last decision is still held
+
+    def act(self, observation: Mapping[str, Any]) -> Decision:
+        """Ask for the next action.
+
+        Raises the VLM's ``VLMError`` and ``BudgetExhaustedError``, and ``MismatchError`` for an observation without image,
+        text or action list.
+        """
+        return self._decide(observation, None)
+
+    def select_action(self, observation: Mapping[str, Any], prompt: str | None = None) -> int:
+        """:meth:`act`, but only the action; ``prompt`` is sent instead of the instructions."""
+        return self._decide(observation, prompt).action
+
+    def observe(self, transition: Transition) -> None:
+        """Note what was really done; the rest stands in the next observation."""
+        if self._last is not None and transition.decision.action != self._last.action:
+            self._last, self._held = transition.decision, 0
+
+    def _decide(self, observation: Mapping[str, Any], prompt: str | None) -> Decision:
+        names = _legal_actions(observation)
+        self._conversation.look(observation)
+        if self._last is not None and self._held > 0:
+            self._held -= 1
+            self._last = Decision(self._last.action, Source.BUFFER)
+            return self._last
+        question = self._conversation.question(observation, self._feedback(names))
+        messages = self._conversation.messages(question, names, prompt)
+        decision = self._score(messages, names) if self.answer == "scores" else self._ask(messages, names)
+        if decision.source is Source.MODEL:
+            reply_text = decision.replies[-1].text if decision.replies else names[decision.action]
+            self._conversation.remember(question, reply_text)
+            self._held = self.options.decide_every - 1
+        self._last = decision
+        return decision
+
+    def _feedback(self, names: Sequence[str]) -> str | None:
+        if self._last is None or self._last.source is not Source.FALLBACK:
+            return None
+        return f"Your last answer could not be used ({self._last.problems[-1]}); {names[self._last.action]} was played."
+
+    def _ask(self, messages: tuple[Message, ...], names: Sequence[str]) -> Decision:
+        replies: list[Reply] = []
+        problems: list[str] = []
+        for _ in range(self.options.max_reasks + 1):
+            reply = self.vlm.complete(messages, sampling=self._sampling(names))
+            replies.append(reply)
+            told = "\n".join(message.text for message in messages if message.role != "assistant")
+            answer = parse_reply(reply, names, prompt=told)
+            if isinstance(answer, Answer):
+                proposal = Proposal((answer.action,), answer.reasoning, reply)
+                details = {"answer": self.answer, "rung": answer.rung}
+                return Decision(answer.action, Source.MODEL, proposal, tuple(replies), tuple(problems), details)
+            problems.append(str(answer))
+            messages = (*messages, *self._conversation.again(reply.text, answer.text, names))
+        return self._fall_back(names, replies, problems)
+
+    def _score(self, messages: tuple[Message, ...], names: Sequence[str]) -> Decision:
+        scores = np.asarray(self.vlm.score_choices(messages, names), np.float64)
+        if scores.shape != (len(names),) or np.isnan(scores).any() or not np.isfinite(scores.max()):
+            return self._fall_back(
+                names, [], [str(Problem("missing", f"not a score for each action: {scores.tolist()}"))]
+            )
+        chances = np.exp(scores - scores.max())
+        chances /= chances.sum()
+        details = {"answer": "scores", "probabilities": dict(zip(names, chances.round(6).tolist(), strict=True))}
+        action = int(scores.argmax())
+        if self.options.temperature:
+            drawn = np.exp((scores - scores.max()) / self.options.temperature)
+            action = int(self._rng.choice(len(names), p=drawn / drawn.sum()))
+        return Decision(action, Source.MODEL, Proposal((action,)), details=details)
+
+    def _fall_back(self, names: Sequence[str], replies: Sequence[Reply], problems: Sequence[str]) -> Decision:
+        how = self.options.fallback
+        if how == "raise":
+            raise VLMError(f"{self.vlm.name} gave no usable answer in {len(replies)} replies: {'; '.join(problems)}")
+        action = names.index("NOOP") if "NOOP" in names else 0
+        if how == "repeat" and self._last is not None:
+            action = self._last.action
+        if how == "random":
+            action = int(self._rng.integers(len(names)))
+        details = {"answer": self.answer, "fallback": how}
+        return Decision(action, Source.FALLBACK, None, tuple(replies), tuple(problems), details)
+
+    def _sampling(self, names: Sequence[str]) -> Sampling:
+        sampling = Sampling(
+            temperature=self.options.temperature,
+            max_tokens=self.options.max_tokens,
+            seed=self._seed if self.options.temperature else None,
+        )
+        if self.answer == "json":
+            return dataclasses.replace(sampling, schema=answer_schema(names))
+        if self.answer == "choice":
+            return dataclasses.replace(sampling, choices=tuple(names))
+        return sampling
+
+
+def split_options(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keywords for :class:`VLMAgent` (option fields gathered into ``options``), and the rest, which is for ``load_vlm``."""
+    fields = {field.name for field in dataclasses.fields(VLMAgentOptions)}
+    agent = {key: value for key, value in keywords.items() if key in ("prompt_type", "examples", "options")}
+    chosen = {key: value for key, value in keywords.items() if key in fields}
+    if chosen:
+        agent["options"] = dataclasses.replace(agent.get("options", DEFAULT_OPTIONS), **chosen)
+    return agent, {key: value for key, value in keywords.items() if key not in agent and key not in fields}
+
+
+def answer_schema(names: Sequence[str]) -> dict[str, Any]:
+    """The JSON schema of one answer: ``reasoning`` first, so that the model thinks before it names the action."""
+    return {
+        "type": "object",
+        "properties": {"reasoning": {"type": "string"}, "action": {"type": "string", "enum": list(names)}},
+        "required": ["reasoning", "action"],
+        "additionalProperties": False,
+    }
+
+
+def _answer_mode(wanted: str, vlm: VLM) -> str:
+    if wanted == "scores" and "scores" not in vlm.capabilities:
+        raise NotSupportedError(f"{vlm.name} cannot score choices; answer can be json, choice or text")
+    if wanted != "auto":
+        return wanted
+    return "json" if "schema" in vlm.capabilities else "scores" if "scores" in vlm.capabilities else "text"
+
+
+def _legal_actions(observation: Mapping[str, Any]) -> tuple[str, ...]:
+    missing = [key for key in ("image", "text", "action_space") if key not in observation]
+    if missing:
+        raise MismatchError(
+            f"a VLM agent needs observations with image, text and action_space; {missing[0]} is missing"
+        )
+    return read_actions(observation["action_space"])

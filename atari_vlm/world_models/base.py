@@ -18,6 +18,8 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 import gymnasium
 import numpy as np
 
+from atari_vlm.errors import ConfigError
+
 S = TypeVar("S")
 
 
@@ -54,6 +56,24 @@ class WorldModel(Protocol[S]):
     def decode(self, state: S) -> np.ndarray:
         """The observation of every row, ``(B, ...)``."""
         ...
+
+
+@dataclass(frozen=True)
+class StartFrames:
+    """Contexts a dream can begin from: ``observations`` ``(N, T, ...)`` with ``actions`` int64 ``(N, T - 1)`` between them.
+
+    A model that carries its own start frames has them as attribute ``start`` (``None`` or absent: it needs a real env).
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+
+    def __post_init__(self) -> None:
+        n, t = self.observations.shape[:2]
+        if n < 1 or t < 1 or self.actions.shape[:2] != (n, t - 1):
+            raise ConfigError(
+                f"start frames (N, T, ...) = {self.observations.shape} need actions (N, T - 1), got {self.actions.shape}"
+            )
 
 
 def map_leaves(function: Callable[..., Any], *trees: Any) -> Any:

@@ -1,0 +1,170 @@
+"""What plans are worth in a world model: all of them in one batched rollout, nothing decoded.
+
+A plan is worth the discounted reward predicted along it, up to a predicted end, plus the value of the last state where a
+value function is given. With several futures (or several models) a plan is worth the mean minus ``pessimism`` times the
+standard deviation over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from atari_vlm.errors import ConfigError, MismatchError, check_positive
+from atari_vlm.world_models.base import WorldModel, take_rows
+
+ValueFunction = Callable[[Any], np.ndarray]  # state of B rows -> float (B,)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """B imagined futures: ``returns`` float64 ``(B,)``, ``rewards`` float64 ``(B, H)`` (0 after an end), ``lengths`` int64
+    ``(B,)`` steps until the predicted end (H where there was none), and the last ``state``.
+    """
+
+    returns: np.ndarray
+    rewards: np.ndarray
+    lengths: np.ndarray
+    state: Any
+
+
+@dataclass(frozen=True)
+class PlanScores:
+    """``scores`` float64 ``(P,)`` (minus infinity where the model predicted no number), with what they came from.
+
+    ``rewards`` ``(P, H)`` and ``lengths`` ``(P,)`` are means over the futures, ``spread`` ``(P,)`` is their standard deviation.
+    """
+
+    plans: np.ndarray
+    scores: np.ndarray
+    rewards: np.ndarray
+    lengths: np.ndarray
+    spread: np.ndarray
+
+    @property
+    def order(self) -> np.ndarray:
+        """Plan indices, best first; equal scores keep the order the plans were given in."""
+        return np.argsort(-self.scores, kind="stable")
+
+    @property
+    def best(self) -> int:
+        """Index of the best plan."""
+        return int(self.order[0])
+
+
+def roll(
+    world_model: WorldModel[Any],
+    state: Any,
+    plans: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    discount: float = 1.0,
+    value: ValueFunction | None = None,
+) -> Rollout:
+    """Follow ``plans`` ``(B, H)`` (or ``(B, H, A)`` where actions are continuous) from the B rows of ``state``."""
+    n, horizon = plans.shape[:2]
+    alive = np.ones(n, bool)
+    rewards = np.zeros((n, horizon))
+    lengths = np.zeros(n, np.int64)
+    for t in range(horizon):
+        step = world_model.step(state, plans[:, t], rng=rng)
+        rewards[:, t] = np.where(alive, step.reward, 0.0)
+        lengths += alive
+        alive &= ~step.terminated
+        state = step.state
+        if not alive.any():
+            break
+    returns = rewards @ discount ** np.arange(horizon)
+    if value is not None and alive.any():
+        returns = returns + discount**horizon * np.where(alive, value(state), 0.0)
+    return Rollout(returns, rewards, lengths, state)
+
+
+def check_plans(action_space: gymnasium.Space[Any], plans: Any) -> np.ndarray:
+    """``plans`` as an array ``(P, H)`` of legal actions, or ``(P, H, A)`` for a Box; ``ConfigError`` otherwise."""
+    if isinstance(action_space, gymnasium.spaces.Box):
+        array = np.asarray(plans, np.float32)
+        if array.ndim != 3 or 0 in array.shape or array.shape[2:] != action_space.shape:
+            raise ConfigError(f"plans must be (P, H, {action_space.shape[0]}) with P, H >= 1, got {array.shape}")
+        return array
+    try:
+        array = np.asarray(plans)
+    except ValueError as error:
+        raise ConfigError("plans must all have one length") from error
+    if array.ndim != 2 or 0 in array.shape or not np.issubdtype(array.dtype, np.integer):
+        raise ConfigError(f"plans must be integers (P, H) with P, H >= 1, got {array.dtype} {array.shape}")
+    n = int(action_space.n)  # type: ignore[attr-defined]
+    if array.min() < 0 or array.max() >= n:
+        raise ConfigError(f"plans hold an action outside 0..{n - 1}")
+    return array.astype(np.int64)
+
+
+def score_plans(
+    world_model: WorldModel[Any] | Sequence[WorldModel[Any]],
+    state: Any,
+    plans: Any,
+    *,
+    discount: float = 1.0,
+    rng: np.random.Generator,
+    value: ValueFunction | None = None,
+    num_futures: int = 1,
+    pessimism: float = 0.0,
+) -> PlanScores:
+    """Score ``plans`` from the one row of ``state``.
+
+    An ensemble is a sequence of models with a sequence of their states. ``num_futures`` futures are sampled per plan and
+    model. ``discount`` is in (0, 1]. Raises ``ConfigError`` for plans that are empty, ragged or illegal.
+    """
+    check_positive(num_futures=num_futures, discount=discount)
+    models, states = ([world_model], [state]) if not isinstance(world_model, Sequence) else (world_model, state)
+    if len(models) != len(states) or not models:
+        raise MismatchError(f"{len(models)} world models with {len(states)} states")
+    checked = check_plans(models[0].action_space, plans)
+    p = len(checked)
+    repeated = np.tile(checked, (num_futures,) + (1,) * (checked.ndim - 1))  # (F * P, H, ...)
+    origin = np.zeros(p * num_futures, np.int64)
+    futures = [
+        roll(model, take_rows(s, origin), repeated, rng=rng, discount=discount, value=value)
+        for model, s in zip(models, states, strict=True)
+    ]
+    returns = np.concatenate([f.returns.reshape(num_futures, p) for f in futures])  # (M * F, P)
+    with np.errstate(invalid="ignore"):
+        spread = returns.std(0)
+        scores = returns.mean(0) - pessimism * spread
+    return PlanScores(
+        plans=checked,
+        scores=np.where(np.isfinite(scores), scores, -np.inf),
+        rewards=np.concatenate([f.rewards.reshape(num_futures, p, -1) for f in futures]).mean(0),
+        lengths=np.concatenate([f.lengths.reshape(num_futures, p) for f in futures]).mean(0),
+        spread=spread,
+    )
+
+
+def random_plans(
+    action_space: gymnasium.Space[Any], num_plans: int, horizon: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Uniformly random plans, ``(P, H)`` int64 or ``(P, H, A)`` float32 within the bounds of a Box."""
+    if isinstance(action_space, gymnasium.spaces.Box):
+        shape = (num_plans, horizon, *action_space.shape)
+        return rng.uniform(action_space.low, action_space.high, shape).astype(np.float32)
+    return rng.integers(int(action_space.n), size=(num_plans, horizon))  # type: ignore[attr-defined]
+
+
+def random_shooting(
+    world_model: WorldModel[Any],
+    state: Any,
+    *,
+    num_plans: int = 256,
+    horizon: int = 10,
+    discount: float = 1.0,
+    rng: np.random.Generator,
+    value: ValueFunction | None = None,
+) -> PlanScores:
+    """Score ``num_plans`` random plans; ``result.plans[result.best]`` is the one to follow."""
+    check_positive(num_plans=num_plans, horizon=horizon)
+    plans = random_plans(world_model.action_space, num_plans, horizon, rng)
+    return score_plans(world_model, state, plans, discount=discount, rng=rng, value=value)

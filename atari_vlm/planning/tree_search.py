@@ -1,0 +1,273 @@
+"""Monte Carlo tree search over a world model, several leaves per model call.
+
+Each simulation walks from the root to an action that was not tried yet, adds the state it leads to, estimates that state
+(value function, else a uniformly random rollout), and adds the estimate to every edge on the way. Selection is UCT (Kocsis &
+Szepesvári 2006) or PUCT with a prior (Silver et al. 2017); values are scaled to [0, 1] by the smallest and largest seen
+(Schrittwieser et al. 2020, appendix B). Simulations that are under way count as visits without a value, so that a batch of
+leaves spreads (Liu et al. 2020, arXiv 1810.11755). An edge keeps the first outcome that was sampled for it.
+
+Discrete actions only.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+
+from atari_vlm.errors import ConfigError, NotSupportedError, UnknownNameError, check_positive
+from atari_vlm.planning.scoring import ValueFunction, random_plans, roll
+from atari_vlm.world_models.base import WorldModel, map_leaves, take_rows
+
+
+@dataclass(frozen=True)
+class MCTSConfig:
+    """``depth`` is the deepest node; ``rollout_steps`` the random steps after a new node (none where a value is given)."""
+
+    num_simulations: int = 100
+    depth: int = 30
+    rollout_steps: int = 10
+    batch_size: int = 8
+    """leaves per model call; more is faster and searches a little less sharply"""
+    rule: Literal["uct", "puct"] = "uct"
+    exploration: float = 1.0
+    discount: float = 0.99
+
+    def __post_init__(self) -> None:
+        check_positive(num_simulations=self.num_simulations, depth=self.depth, batch_size=self.batch_size)
+        check_positive(discount=self.discount)
+        if self.rollout_steps < 0 or self.exploration < 0:
+            raise ConfigError("rollout_steps and exploration must not be negative")
+        if self.rule not in ("uct", "puct"):
+            raise UnknownNameError("selection rule", self.rule, ("uct", "puct"))
+
+
+class Node:
+    """One state of the tree and its outgoing edges, a list entry per action."""
+
+    __slots__ = ("children", "depth", "over", "parent", "pending", "reward", "row", "values", "via", "visits")
+
+    def __init__(self, num_actions: int, row: int, parent: Node | None, via: int, depth: int):
+        self.row, self.parent, self.via, self.depth = row, parent, via, depth
+        self.reward, self.over = 0.0, False
+        self.children: list[Node | None] = [None] * num_actions
+        self.visits = [0] * num_actions  # finished simulations per edge
+        self.pending = [0] * num_actions  # simulations under way per edge
+        self.values = [0.0] * num_actions  # sum of returns per edge, from this node on
+
+
+@dataclass
+class Tree:
+    """A search tree with the states of its nodes (rows of one preallocated state), reusable for the next decision."""
+
+    root: Node
+    states: Any
+    size: int
+    low: float = math.inf
+    high: float = -math.inf
+    prior: np.ndarray | None = None
+
+    def advance(self, action: int) -> Tree | None:
+        """The subtree after ``action`` was executed; ``None`` where it was never visited. Its rows are packed anew."""
+        child = self.root.children[action]
+        if child is None or child.over:
+            return None
+        nodes = [child]
+        for node in nodes:
+            nodes.extend(c for c in node.children if c is not None)
+        states = take_rows(self.states, [node.row for node in nodes])
+        shift = child.depth
+        for row, node in enumerate(nodes):
+            node.row, node.depth = row, node.depth - shift
+        child.parent = None
+        return Tree(child, states, len(nodes), self.low, self.high)
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """``visits`` int64 ``(A,)`` and mean return ``values`` float64 ``(A,)`` (NaN where unvisited) of the root's actions."""
+
+    action: int
+    visits: np.ndarray
+    values: np.ndarray
+    simulations: int
+    tree: Tree = field(repr=False)
+
+
+def mcts(
+    world_model: WorldModel[Any],
+    state: Any,
+    config: MCTSConfig | None = None,
+    *,
+    rng: np.random.Generator,
+    prior: np.ndarray | None = None,
+    value: ValueFunction | None = None,
+    tree: Tree | None = None,
+) -> SearchResult:
+    """Search from the one row of ``state`` and return the most visited action (ties: the higher value, then the lower index).
+
+    ``prior`` float ``(A,)`` are the root's action probabilities for PUCT (a VLM's, for instance; uniform deeper down and by
+    default). ``tree`` is the last result's ``tree.advance(action)``; its root takes the given ``state``.
+    """
+    config = config or MCTSConfig()
+    space = world_model.action_space
+    if not isinstance(space, gymnasium.spaces.Discrete):
+        raise NotSupportedError(f"mcts needs discrete actions, got {space}")
+    search = _Search(world_model, config, int(space.n), rng, value)
+    tree = search.prepare(state, tree)
+    tree.prior = _checked_prior(prior, int(space.n))
+    before = sum(tree.root.visits)
+    while (done := sum(tree.root.visits) - before) < config.num_simulations:
+        if search.simulate(tree, min(config.batch_size, config.num_simulations - done)) == 0:
+            break
+    root = tree.root
+    visits = np.array(root.visits)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = np.where(visits > 0, np.array(root.values) / visits, np.nan)
+    best = max(range(len(visits)), key=lambda a: (visits[a], values[a] if visits[a] else -math.inf, -a))
+    return SearchResult(best, visits, values, int(visits.sum()) - before, tree)
+
+
+def _checked_prior(prior: np.ndarray | None, num_actions: int) -> np.ndarray | None:
+    if prior is None:
+        return None
+    checked = np.asarray(prior, np.float64)
+    if checked.shape != (num_actions,) or not np.isfinite(checked).all() or (checked < 0).any() or checked.sum() <= 0:
+        raise ConfigError(f"prior must be {num_actions} probabilities, got {prior!r}")
+    normalised: np.ndarray = checked / checked.sum()
+    return normalised
+
+
+class _Search:
+    """The parts of one call: select leaves, expand them in one model step, estimate them, back up."""
+
+    def __init__(self, world_model: Any, config: MCTSConfig, num_actions: int, rng: Any, value: ValueFunction | None):
+        self.model, self.config, self.num_actions, self.rng, self.value = world_model, config, num_actions, rng, value
+
+    def prepare(self, state: Any, tree: Tree | None) -> Tree:
+        """A tree with room for this search's new rows, whose root row is ``state``."""
+        size = tree.size if tree else 1
+        room = size + self.config.num_simulations
+        old = tree.states if tree else state
+        states = map_leaves(lambda leaf: _allocate(leaf, room), old)
+        _write(states, slice(0, size), old)
+        _write(states, slice(0, 1), state)
+        if tree is None:
+            return Tree(Node(self.num_actions, 0, None, -1, 0), states, 1)
+        tree.states = states
+        return tree
+
+    def simulate(self, tree: Tree, count: int) -> int:
+        """Run up to ``count`` simulations in one batch; returns how many there were."""
+        leaves, finished = [], []
+        for _ in range(count):
+            node, action = self.select(tree)
+            if action < 0:  # an end, or the depth limit: nothing to expand
+                finished.append(node)
+                self.back_up(tree, node, 0.0)
+                continue
+            if node.pending[action] > 1:  # this very leaf is under way already
+                self.undo(node, action)
+                break
+            leaves.append((node, action))
+        if leaves:
+            self.expand(tree, leaves)
+        return len(leaves) + len(finished)
+
+    def select(self, tree: Tree) -> tuple[Node, int]:
+        """Walk down from the root, marking edges as under way; an untried edge ends it, and so does an end (action -1)."""
+        node = tree.root
+        while not node.over and node.depth < self.config.depth:
+            action = self.choose(tree, node)
+            node.pending[action] += 1
+            child = node.children[action]
+            if child is None:
+                return node, action
+            node = child
+        return node, -1
+
+    def choose(self, tree: Tree, node: Node) -> int:
+        """The edge with the best upper bound."""
+        config, low = self.config, tree.low
+        scale = 1.0 / (tree.high - low) if tree.high > low else 1.0
+        counts = [v + p for v, p in zip(node.visits, node.pending, strict=True)]
+        total = sum(counts)
+        puct = config.rule == "puct"
+        prior = tree.prior if puct and node is tree.root else None
+        root_total = math.sqrt(total + 1) if puct else math.log(total + 1)
+        best, best_score = 0, -math.inf
+        for action, count in enumerate(counts):
+            visits = node.visits[action]
+            quality = (node.values[action] / visits - low) * scale if visits else 0.0
+            if puct:
+                probability = 1.0 / self.num_actions if prior is None else prior[action]
+                score = quality + config.exploration * probability * root_total / (1 + count)
+            elif count == 0:
+                return action
+            else:
+                score = quality + config.exploration * math.sqrt(2 * root_total / count)
+            if score > best_score:
+                best, best_score = action, score
+        return best
+
+    def expand(self, tree: Tree, leaves: list[tuple[Node, int]]) -> None:
+        """Step all leaves at once, store their states, estimate them, and back up."""
+        parents = take_rows(tree.states, [node.row for node, _ in leaves])
+        step = self.model.step(parents, np.array([action for _, action in leaves]), rng=self.rng)
+        first, count = tree.size, len(leaves)
+        _write(tree.states, slice(first, first + count), step.state)
+        tree.size += count
+        estimates = np.where(step.terminated, 0.0, self.estimate(step.state, count))
+        for i, (node, action) in enumerate(leaves):
+            child = Node(self.num_actions, first + i, node, action, node.depth + 1)
+            child.reward, child.over = float(step.reward[i]), bool(step.terminated[i])
+            node.children[action] = child
+            self.back_up(tree, child, float(estimates[i]))
+
+    def estimate(self, state: Any, count: int) -> np.ndarray:
+        """Value of new states, ``(count,)``: the value function, else one random rollout each."""
+        if self.value is not None:
+            return np.asarray(self.value(state), np.float64)
+        if self.config.rollout_steps == 0:
+            return np.zeros(count)
+        plans = random_plans(self.model.action_space, count, self.config.rollout_steps, self.rng)
+        return roll(self.model, state, plans, rng=self.rng, discount=self.config.discount).returns
+
+    def back_up(self, tree: Tree, node: Node, estimate: float) -> None:
+        """Add a return to every edge from ``node`` up to the root."""
+        total = estimate if math.isfinite(estimate) else 0.0
+        while node.parent is not None:
+            parent, action = node.parent, node.via
+            total = node.reward + self.config.discount * total
+            parent.visits[action] += 1
+            parent.pending[action] -= 1
+            parent.values[action] += total
+            mean = parent.values[action] / parent.visits[action]
+            tree.low, tree.high = min(tree.low, mean), max(tree.high, mean)
+            node = parent
+
+    def undo(self, node: Node, action: int) -> None:
+        """Take back the marks of a walk that found its leaf already under way."""
+        node.pending[action] -= 1
+        while node.parent is not None:
+            node.parent.pending[node.via] -= 1
+            node = node.parent
+
+
+def _allocate(leaf: Any, rows: int) -> Any:
+    """Uninitialised room for ``rows`` rows like those of ``leaf``."""
+    shape = (rows, *leaf.shape[1:])
+    return np.empty(shape, leaf.dtype) if isinstance(leaf, np.ndarray) else leaf.new_empty(shape)
+
+
+def _write(states: Any, rows: slice, values: Any) -> None:
+    """Put the rows of ``values`` into ``states``."""
+
+    def write(target: Any, source: Any) -> Any:
+        target[rows] = source[: rows.stop - rows.start]
+        return target
+
+    map_leaves(write, states, values)

@@ -14,11 +14,15 @@ from atari_vlm.errors import ConfigError
 
 _FACT_LINE = re.compile(r"^(Game|Step|Last action|Last reward|Return): (.*)$", re.MULTILINE)
 _ACTION_LINE = re.compile(r"^(\d+): (\S+)", re.MULTILINE)
+_ACTION_NAME = re.compile(r"\S+")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is true about the current step. ``last_action`` is ``None`` before the first step."""
+    """What is true about the current step. ``last_action`` is ``None`` before the first step.
+
+    ``game`` is one line of text and ``last_action`` one word other than ``none``; ``ConfigError`` otherwise.
+    """
 
     game: str
     step: int = 0
@@ -26,11 +30,19 @@ class Facts:
     last_reward: float = 0.0
     episode_return: float = 0.0
 
+    def __post_init__(self) -> None:
+        if "\n" in self.game:
+            raise ConfigError(f"a game's name is one line of text, got {self.game!r}")
+        if self.last_action is not None and (
+            self.last_action == "none" or not _ACTION_NAME.fullmatch(self.last_action)
+        ):
+            raise ConfigError(f"an action's name is one word other than 'none', got {self.last_action!r}")
+
     def to_text(self) -> str:
-        """Five lines of ``Name: value``."""
+        """Five lines of ``Name: value``. Numbers are the shortest text that reads back as the same float."""
         return (
             f"Game: {self.game}\nStep: {self.step}\nLast action: {self.last_action or 'none'}\n"
-            f"Last reward: {self.last_reward:.17g}\nReturn: {self.episode_return:.17g}"
+            f"Last reward: {_number(self.last_reward)}\nReturn: {_number(self.episode_return)}"
         )
 
     @classmethod
@@ -50,8 +62,17 @@ class Facts:
             raise ConfigError(f"the description has no line {error.args[0]!r}: {text!r}") from error
 
 
+def _number(value: float) -> str:
+    return repr(float(value)).removesuffix(".0")
+
+
 def list_actions(names: Sequence[str], plain_words: Mapping[str, str] | None = None) -> str:
-    """``0: NOOP (do nothing)``, one line an action; the words in brackets come from ``plain_words`` where it has them."""
+    """``0: NOOP (do nothing)``, one line an action; the words in brackets come from ``plain_words`` where it has them.
+
+    A name is one word (no blanks), else ``ConfigError``.
+    """
+    if wrong := [name for name in names if not _ACTION_NAME.fullmatch(name)]:
+        raise ConfigError(f"an action's name is one word without blanks, got {wrong}")
     words = plain_words or {}
     return "\n".join(f"{i}: {name}" + (f" ({words[name]})" if name in words else "") for i, name in enumerate(names))
 

@@ -8,22 +8,30 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 from atari_vlm.errors import UnknownNameError
 
 _ID = re.compile(r"(?:ALE/|AtariVLM/)?(?P<name>[A-Za-z0-9]+?)(?:-v5)?")
+NO_EFFECT = "no effect"
 
 
 @dataclass(frozen=True)
 class Game:
-    """One game. ``strategy`` is ``""`` where no expert text exists; the scores are ``None`` outside Atari-57."""
+    """One game.
+
+    ``title`` is the name as a person writes it (``Q*bert`` for ``Qbert``). ``controls`` says in plain words what each of the
+    18 ALE actions does. ``strategy`` is ``""`` where no expert text exists; the scores are ``None`` outside Atari-57.
+    """
 
     name: str
+    title: str
     goal: str
     controls: Mapping[str, str]
     strategy: str = ""
@@ -38,32 +46,45 @@ class Game:
 
 
 @functools.cache
+def _data() -> dict[str, Any]:
+    return json.loads((resources.files("atari_vlm") / "data" / "games.json").read_text(encoding="utf-8"))
+
+
+@functools.cache
 def _games() -> dict[str, Game]:
-    folder = resources.files("atari_vlm") / "data"
-    raw = json.loads((folder / "games.json").read_text(encoding="utf-8"))
-    rows = (folder / "reference_scores.csv").read_text(encoding="utf-8").splitlines()
+    rows = (resources.files("atari_vlm") / "data" / "reference_scores.csv").read_text(encoding="utf-8").splitlines()
     scores = {}
     for row in rows[1:]:
         name, random_score, human_score = row.split(",")
         scores[name] = {"random_score": float(random_score), "human_score": float(human_score)}
-    shared = raw["controls"]
     return {
         name: Game(
             name=name,
+            title=entry.get("title", name),
             goal=entry["goal"],
-            controls={**shared, **entry.get("controls", {})},
+            controls=_all_controls(entry.get("controls", {})),
             strategy=entry.get("strategy", ""),
             **scores.get(name, {}),
         )
-        for name, entry in raw["games"].items()
+        for name, entry in _data()["games"].items()
     }
+
+
+def _all_controls(own: Mapping[str, str]) -> dict[str, str]:
+    """The words for all 18 actions: a game's own where it has them, else shared ones, else those of the single keys joined."""
+    single = {**_data()["controls"], **own}
+    joined = {}
+    for vertical, horizontal, fire in itertools.product(("", "UP", "DOWN"), ("", "RIGHT", "LEFT"), ("", "FIRE")):
+        parts = [single[key] for key in (vertical, horizontal, fire) if key and single[key] != NO_EFFECT]
+        joined[vertical + horizontal + fire] = " and ".join(parts) or NO_EFFECT
+    del joined[""]
+    return {**joined, **single}
 
 
 @functools.cache
 def generic_game() -> Game:
-    """Goal, controls and strategy that fit any game."""
-    raw = json.loads((resources.files("atari_vlm") / "data" / "games.json").read_text(encoding="utf-8"))
-    return Game(name="this game", controls=raw["controls"], **raw["generic"])
+    """Title, goal, controls and strategy that fit any game."""
+    return Game(name="this game", title="this game", controls=_all_controls({}), **_data()["generic"])
 
 
 def game_names() -> tuple[str, ...]:
@@ -87,4 +108,4 @@ def game_or_generic(name: str) -> Game:
     try:
         return game(name)
     except UnknownNameError:
-        return dataclasses.replace(generic_game(), name=name or "this game")
+        return dataclasses.replace(generic_game(), name=name, title=name) if name else generic_game()

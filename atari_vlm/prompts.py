@@ -76,7 +76,7 @@ def _instructions(style: str, game_name: str, action_list: str, answer: str, pla
     """The constant prefix around an action list; ``plans`` is the number of plans and their length."""
     game = games.game_or_generic(game_name)
     blanks = {
-        "game": game.name,
+        "game": game.title,
         "goal": game.goal,
         "actions": action_list,
         "strategy": game.strategy or games.generic_game().strategy,

@@ -8,7 +8,6 @@ exception: it looks for other examples at every step, behind the instructions, s
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
+from atari_vlm.agents.messages import write_answer
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
 from atari_vlm.training.demonstrations import Demonstration, Example, ExampleOptions
 from atari_vlm.types import Image, Message, Reply
@@ -102,8 +102,11 @@ def estimate_tokens(example: Example) -> int:
     return sum(max(85, math.ceil(count / 750)) for count in pixels) + math.ceil(len(example.text) / 4) + 40
 
 
-def example_messages(examples: Sequence[Example], answer: Literal["text", "json"] = "text") -> tuple[Message, ...]:
-    """For each example a user message (pictures, then facts and what followed) and the assistant's answer to it."""
+def example_messages(examples: Sequence[Example], form: str = "text") -> tuple[Message, ...]:
+    """For each example a user message (pictures, then facts and what followed) and the assistant's answer to it.
+
+    ``form`` is ``text``, ``json`` or ``choice``. An agent that is given messages brings them into its own form.
+    """
     messages: list[Message] = []
     for example in examples:
         followed = "no reward followed" if example.outcome == 0 else f"reward {example.outcome:+g} followed"
@@ -111,11 +114,7 @@ def example_messages(examples: Sequence[Example], answer: Literal["text", "json"
             Message.of("user", *example.images, f"Example:\n{example.text}\nAfter this decision {followed}.")
         )
         reason = f"In this situation {example.action} was played and {followed}."
-        if answer == "json":
-            said = json.dumps({"reasoning": reason, "action": example.action})
-        else:
-            said = f"{reason}\nACTION: {example.action}"
-        messages.append(Message.of("assistant", said))
+        messages.append(Message.of("assistant", write_answer(form, example.action, reason)))
     return tuple(messages)
 
 
@@ -124,7 +123,7 @@ class SimilarExamplesVLM:
 
     It inserts the examples behind the system message. Candidates are examples of the better half of the demonstrations
     after which no loss followed, best first. Distance: mean square difference of the newest pictures, grey, 32 x 32, area
-    averaged. Wrap it *around* the journal, which then records what was really asked.
+    averaged. Wrap it *around* the journal, which then records what was really asked. ``form`` is the agent's form of answer.
     """
 
     def __init__(
@@ -155,7 +154,7 @@ class SimilarExamplesVLM:
             return list(messages)
         distances = ((self._thumbnails - _thumbnail(pictures[-1])) ** 2).mean(axis=1)
         nearest = (self._candidates[i] for i in np.argsort(distances, kind="stable"))
-        shown = example_messages(within_budget(nearest, self._options), self._answer)
+        shown = example_messages(within_budget(nearest, self._options), self.form)
         system = sum(1 for _ in itertools.takewhile(lambda message: message.role == "system", messages))
         return [*messages[:system], *shown, *messages[system:]]
 

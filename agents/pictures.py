@@ -6,6 +6,7 @@ pixels are the same either way.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -84,20 +85,28 @@ def with_axes(image: Image, factor: float = 1.0) -> Image:
     height, width = picture.shape[:2]
     plane = canvas.blank(_TOP + height, _LEFT + width)
     plane[_TOP:, _LEFT:] = picture
-    step = next((step for step in _STEPS if step * factor >= _LABEL_GAP), _STEPS[-1])
-    for x in range(0, math.ceil(width / factor), step):
-        at = _LEFT + round(x * factor)
-        plane[_TOP - 4 : _TOP, at] = canvas.ink
-        _write(plane, str(x), at - 3 if x == 0 else at - 7 * len(str(x)) // 2, _TOP - 6, canvas.ink)
-    for y in range(0, math.ceil(height / factor), step):
-        at = _TOP + round(y * factor)
-        plane[at, _LEFT - 4 : _LEFT] = canvas.ink
-        _write(plane, str(y), _LEFT - 6 - 7 * len(str(y)), at + 4, canvas.ink)
+    plane[_axes(height, width, factor)] = canvas.ink
     return canvas.finish(plane)
 
 
-def _write(plane: np.ndarray, text: str, x: int, y: int, ink: tuple[int, ...]) -> None:
-    cv2.putText(plane, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.34, ink, 1, cv2.LINE_8)
+@functools.lru_cache(maxsize=16)
+def _axes(height: int, width: int, factor: float) -> np.ndarray:
+    """Which pixels of the enlarged picture are ticks and labels: bool ``(H + top, W + left)``."""
+    mask = np.zeros((_TOP + height, _LEFT + width), np.uint8)
+    step = next((step for step in _STEPS if step * factor >= _LABEL_GAP), _STEPS[-1])
+    for x in range(0, math.ceil(width / factor), step):
+        at = _LEFT + round(x * factor)
+        mask[_TOP - 4 : _TOP, at : at + 1] = 255
+        _write(mask, str(x), at - 7 * len(str(x)) // 2, _TOP - 6)
+    for y in range(0, math.ceil(height / factor), step):
+        at = _TOP + round(y * factor)
+        mask[at : at + 1, _LEFT - 4 : _LEFT] = 255
+        _write(mask, str(y), _LEFT - 6 - 7 * len(str(y)), at + 4)
+    return mask > 127
+
+
+def _write(mask: np.ndarray, text: str, x: int, y: int) -> None:
+    cv2.putText(mask, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.34, 255, 1, cv2.LINE_8)
 
 
 def joined(images: Sequence[Image], layout: FrameLayout) -> tuple[Image, ...]:

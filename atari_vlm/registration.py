@@ -7,16 +7,29 @@ import gymnasium
 from atari_vlm.games import game_names
 
 NAMESPACE = "AtariVLM"
+MAX_EPISODE_STEPS = 10_000
+_PROMPT_SUFFIXES = {"-basic": "basic", "-cot": "cot", "-expert": "expert"}
 
 
 def register_all() -> None:
-    """Register ``AtariVLM/<Game>-v5`` and its prompt styles for every game; a second call changes nothing."""
+    """Register ``AtariVLM/<Game>-v5`` and its prompt styles for every game; a second call changes nothing.
+
+    The plain ids have a vectorised fast path (:mod:`atari_vlm.vector_env`). The prompt styles have none, because its
+    observations hold no text: ``make_vec`` makes a synchronous vector of them.
+    """
     for name in game_names():
-        for suffix, prompt_type in (("", None), ("-basic", "basic"), ("-cot", "cot"), ("-expert", "expert")):
-            env_id = f"{NAMESPACE}/{name}{suffix}-v5"
-            if env_id not in gymnasium.registry:
-                gymnasium.register(
-                    id=env_id,
-                    entry_point="atari_vlm.env:AtariVLMEnvironment",
-                    kwargs={"game_name": f"{name}-v5"} | ({"prompt_type": prompt_type} if prompt_type else {}),
-                )
+        _register(f"{name}-v5", {"game_name": f"{name}-v5"}, "atari_vlm.vector_env:AtariVLMVectorEnv")
+        for suffix, prompt_type in _PROMPT_SUFFIXES.items():
+            _register(f"{name}{suffix}-v5", {"game_name": f"{name}-v5", "prompt_type": prompt_type}, None)
+
+
+def _register(name: str, kwargs: dict[str, str], vector_entry_point: str | None) -> None:
+    env_id = f"{NAMESPACE}/{name}"
+    if env_id not in gymnasium.registry:
+        gymnasium.register(
+            id=env_id,
+            entry_point="atari_vlm.env:for_gymnasium",
+            vector_entry_point=vector_entry_point,
+            max_episode_steps=MAX_EPISODE_STEPS,
+            kwargs=kwargs,
+        )

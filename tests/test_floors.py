@@ -15,6 +15,7 @@ WORDS = {
 }  # fmt: skip
 ROOMS = {  # prefix -> (floor, room); rooms on floor 1 do not see one another
     "atari_vlm.env": (1, "env"),
+    "atari_vlm.emulator": (1, "env"),
     "atari_vlm.vector_env": (1, "env"),
     "atari_vlm.wrappers": (1, "env"),
     "atari_vlm.vlm": (1, "vlm"),

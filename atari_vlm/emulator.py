@@ -1,0 +1,126 @@
+"""One ALE emulator with frame skip 1, and the one place of this package that skips frames.
+
+Stepping it with the same seed and actions gives the rewards, ends, lives and frame counts of ``ALE/<Game>-v5`` with ALE's own
+frame skip, sticky actions included: every frame draws the same random numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import ale_py
+import gymnasium
+import numpy as np
+
+from atari_vlm.errors import ConfigError
+from atari_vlm.games import game
+from atari_vlm.picture import brighter_of, palette_for
+
+
+@dataclass(frozen=True)
+class EmulatorConfig:
+    """Which game, and how it is played.
+
+    ``game_name`` as :func:`atari_vlm.games.game` takes it. One step is ``frame_skip`` >= 1 emulator frames (60 a second).
+    ``repeat_action_probability``, from 0 to below 1, is the chance, drawn each frame, that the action before is repeated.
+    """
+
+    game_name: str = "Pong-v5"
+    frame_skip: int = 4
+    repeat_action_probability: float = 0.25
+    full_action_space: bool = False
+
+    def __post_init__(self) -> None:
+        game(self.game_name)
+        check_count(frame_skip=self.frame_skip)
+        if not 0 <= self.repeat_action_probability < 1:
+            raise ConfigError(
+                f"repeat_action_probability must be at least 0 and below 1, got {self.repeat_action_probability!r}"
+            )
+
+
+def check_count(**values: Any) -> None:
+    """Raise ``ConfigError`` for the first keyword that is not a whole number of at least 1."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+class Emulator:
+    """A running game.
+
+    ``plane`` uint8 ``(H, W)`` holds palette indices: the screen after a reset, and the brighter of a step's last two frames
+    after a step of two frames or more. It is a fresh array every time. ``human`` opens ALE's own window, with sound, which
+    holds the game to 60 frames a second.
+    """
+
+    plane: np.ndarray
+
+    def __init__(self, config: EmulatorConfig, *, human: bool = False):
+        self.config, self.game = config, game(config.game_name)
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+        made = gymnasium.make(
+            f"ALE/{self.game.name}-v5",
+            frameskip=1,
+            repeat_action_probability=config.repeat_action_probability,
+            full_action_space=config.full_action_space,
+            render_mode="human" if human else None,
+        )
+        self.ale_env = cast(Any, made.unwrapped)
+        self.ale = self.ale_env.ale
+        self.action_names: tuple[str, ...] = tuple(self.ale_env.get_action_meanings())
+        height, width = self.ale.getScreenDims()
+        self.screen_shape: tuple[int, int] = (height, width)
+        self.palette = palette_for(self.ale.getScreen(), self.ale.getScreenRGB())
+        self._actions = tuple(self.ale_env._action_set)
+        self._ready = False
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begin an episode. With a seed the emulator is loaded and seeded anew; without, its random numbers go on."""
+        self.ale_env.reset(seed=seed)
+        self.plane = self.ale.getScreen()
+        self._ready = True
+
+    def step(self, action: int) -> float:
+        """Play one agent step and return its reward. After the end of an episode nothing moves and the reward is 0.
+
+        Raises ``ConfigError`` for an action outside the action set, gymnasium's ``ResetNeeded`` before the first reset.
+        """
+        if not self._ready:
+            raise gymnasium.error.ResetNeeded("call reset() before the first step()")
+        if not 0 <= action < len(self._actions):
+            raise ConfigError(f"action must be a number from 0 to {len(self._actions) - 1}, got {action!r}")
+        ale, joystick, skip = self.ale, self._actions[action], self.config.frame_skip
+        reward = 0.0
+        for _ in range(skip - 1):
+            reward += ale.act(joystick)
+        before = ale.getScreen() if skip > 1 else None
+        reward += ale.act(joystick)
+        after = ale.getScreen()
+        self.plane = after if before is None else brighter_of(before, after, self.palette.rank)
+        return reward
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the game is over."""
+        return bool(self.ale.game_over(with_truncation=False))
+
+    @property
+    def truncated(self) -> bool:
+        """Whether ALE has cut the episode, which it does after 108,000 frames (half an hour)."""
+        return bool(self.ale.game_truncated())
+
+    @property
+    def lives(self) -> int:
+        """Lives left; 0 in games without lives."""
+        return int(self.ale.lives())
+
+    @property
+    def frames(self) -> int:
+        """Frames of this episode, from the emulator's own counter."""
+        return int(self.ale.getEpisodeFrameNumber())
+
+    def screen(self) -> np.ndarray:
+        """The picture of ``plane`` at the screen's own size, uint8 ``(H, W, 3)``, RGB, a fresh array."""
+        return self.palette.rgb.take(self.plane, axis=0)

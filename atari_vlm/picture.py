@@ -1,0 +1,283 @@
+"""Pictures of the emulator's screen: its palette plane, the two-frame maximum, resizing, painting and PNG.
+
+The emulator draws *indices* into a palette of at most 256 colours. As long as a picture stays a plane of indices it is small,
+lossless and cheap to encode; colours are looked up last, and only for the pixels that changed since the frame before.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+from importlib import resources
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+
+from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
+
+Interpolation = Literal["nearest", "area", "cubic"]
+ResizeShape = tuple[int, int] | str | None
+
+INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
+_CV2_METHODS = {"area": cv2.INTER_AREA, "cubic": cv2.INTER_CUBIC}
+_SCALE = re.compile(r"x([1-9]\d?)")
+
+
+@dataclass(frozen=True, eq=False)
+class Palette:
+    """The colours of one television standard.
+
+    ``rgb`` uint8 ``(256, 3)``. ``gray`` uint8 ``(256,)``, the luminance 0.2989 R + 0.5870 G + 0.1140 B, rounded. ``rank`` uint8
+    ``(256,)`` orders the indices from dark to bright, without ties.
+    """
+
+    name: str
+    rgb: np.ndarray
+    gray: np.ndarray
+    rank: np.ndarray
+
+    @classmethod
+    def of(cls, name: str, colours: list[str]) -> Palette:
+        """Build it from 128 hexadecimal colours: entry k is index 2k; an odd index is its even neighbour without colour."""
+        even = np.array([list(bytes.fromhex(colour)) for colour in colours], np.uint8)
+        even_gray = np.rint(even @ np.array([0.2989, 0.5870, 0.1140])).astype(np.uint8)
+        rgb = np.empty((256, 3), np.uint8)
+        rgb[0::2], rgb[1::2] = even, even_gray[:, None]
+        gray = np.repeat(even_gray, 2)
+        rank = np.empty(256, np.uint8)
+        rank[np.lexsort((np.arange(256), gray))] = np.arange(256)
+        return cls(name, rgb, gray, rank)
+
+
+@functools.cache
+def palettes() -> tuple[Palette, ...]:
+    """The palettes of NTSC and PAL consoles."""
+    raw = json.loads((resources.files("atari_vlm") / "data" / "palettes.json").read_text(encoding="utf-8"))
+    return tuple(Palette.of(name, " ".join(raw[name]).split()) for name in ("ntsc", "pal"))
+
+
+def palette_for(indices: np.ndarray, rgb: np.ndarray) -> Palette:
+    """The palette with which ``indices`` ``(H, W)`` look like ``rgb`` ``(H, W, 3)``; ``MismatchError`` if there is none."""
+    for palette in palettes():
+        if np.array_equal(palette.rgb[indices], rgb):
+            return palette
+    raise MismatchError(
+        "the emulator draws with colours of neither the NTSC nor the PAL palette; is this another ale-py?"
+    )
+
+
+def brighter_of(first: np.ndarray, second: np.ndarray, rank: np.ndarray) -> np.ndarray:
+    """Pixel by pixel the brighter colour of two index planes uint8 ``(H, W)``; games draw flickering sprites every other frame.
+
+    ``rank`` is :attr:`Palette.rank`. The result is again a plane of indices, and does not depend on the order of the two.
+    """
+    changed = np.flatnonzero(first != second)
+    if changed.size > first.size // 8:
+        return np.where(rank.take(first) > rank.take(second), first, second)
+    brighter = second.copy()
+    old, new = first.ravel()[changed], second.ravel()[changed]
+    brighter.reshape(-1)[changed] = np.where(rank[old] > rank[new], old, new)
+    return brighter
+
+
+def target_shape(resize_shape: ResizeShape, screen_shape: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) that ``resize_shape`` asks for: ``(224, 224)``, an integer scale ``"x3"``, or ``None`` for the screen's."""
+    if resize_shape is None:
+        return screen_shape
+    if isinstance(resize_shape, str):
+        scale = _SCALE.fullmatch(resize_shape)
+        if scale is not None:
+            return screen_shape[0] * int(scale[1]), screen_shape[1] * int(scale[1])
+    elif isinstance(resize_shape, (tuple, list)) and len(resize_shape) == 2:
+        height, width = resize_shape
+        if all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in (height, width)):
+            return int(height), int(width)
+    raise ConfigError(
+        "resize_shape must be (height, width) with both greater than 0, an integer scale 'x1' to 'x99', "
+        f"or None for the screen's own size; got {resize_shape!r}"
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _nearest(source: int, target: int) -> np.ndarray:
+    """For every target position the source position below its centre, int64 ``(target,)``."""
+    return (2 * np.arange(target) + 1) * source // (2 * target)
+
+
+def _fit(source: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+    """The largest shape inside ``target`` with ``source``'s aspect."""
+    scale = min(target[0] / source[0], target[1] / source[1])
+    return max(1, round(source[0] * scale)), max(1, round(source[1] * scale))
+
+
+def resize(
+    picture: np.ndarray, shape: tuple[int, int], interpolation: str = "nearest", *, keep_aspect: bool = False
+) -> np.ndarray:
+    """Resize uint8 ``(h, w)`` or ``(h, w, 3)`` to ``shape`` = (height, width).
+
+    ``nearest`` takes the pixel below each target pixel's centre (as Pillow does) and invents no colour, so it also resizes a
+    plane of indices; ``area`` averages; ``cubic`` is smooth. ``keep_aspect`` puts the picture in the middle of a black one.
+    """
+    if interpolation not in INTERPOLATIONS:
+        raise UnknownNameError("interpolation", interpolation, INTERPOLATIONS)
+    if picture.shape[:2] == shape:
+        return picture
+    if keep_aspect:
+        height, width = _fit((picture.shape[0], picture.shape[1]), shape)
+        top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+        canvas = np.zeros((*shape, *picture.shape[2:]), np.uint8)
+        canvas[top : top + height, left : left + width] = resize(picture, (height, width), interpolation)
+        return canvas
+    if interpolation == "nearest":
+        columns = picture.take(_nearest(picture.shape[1], shape[1]), axis=1)
+        return columns.take(_nearest(picture.shape[0], shape[0]), axis=0)
+    return cv2.resize(picture, (shape[1], shape[0]), interpolation=_CV2_METHODS[interpolation])
+
+
+@dataclass(frozen=True)
+class Look:
+    """What pictures shall look like; see :func:`target_shape` and :func:`resize`."""
+
+    resize_shape: ResizeShape = (224, 224)
+    grayscale: bool = False
+    interpolation: str = "nearest"
+    keep_aspect: bool = False
+
+    def __post_init__(self) -> None:
+        target_shape(self.resize_shape, (210, 160))
+        if self.interpolation not in INTERPOLATIONS:
+            raise UnknownNameError("interpolation", self.interpolation, INTERPOLATIONS)
+
+
+class Camera:
+    """Turns the index planes of one emulator into pictures.
+
+    A picture is a function of its plane alone. The camera remembers the last one only to paint, and to average, no more than
+    what changed. What it returns is read-only.
+    """
+
+    def __init__(self, look: Look, palette: Palette, screen_shape: tuple[int, int]):
+        self.look, self.palette = look, palette
+        self.shape = target_shape(look.resize_shape, screen_shape)
+        self._table = palette.gray if look.grayscale else palette.rgb
+        self._packed = np.zeros((256, 4), np.uint8)
+        self._packed[:, :3] = palette.rgb
+        self._cell = _exact_cell(screen_shape, self.shape) if look.interpolation == "area" else 0
+        self._plane: np.ndarray | None = None
+        self._painted: np.ndarray
+        self._picture: np.ndarray
+
+    def shoot(self, plane: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the picture of ``plane``, uint8 ``(H, W, 3)`` or gray ``(H, W)``, and, under ``nearest``, its index plane."""
+        indexed = self.look.interpolation == "nearest" or plane.shape == self.shape
+        if indexed:
+            plane = resize(plane, self.shape, keep_aspect=self.look.keep_aspect)
+        changed = None if self._plane is None else np.flatnonzero(plane != self._plane)
+        self._paint(plane, changed)
+        self._picture = self._painted if indexed else self._shrink(changed)
+        self._picture.flags.writeable = False
+        self._plane = plane
+        return self._picture, plane if indexed else None
+
+    def _paint(self, plane: np.ndarray, changed: np.ndarray | None) -> None:
+        """Look the colours up."""
+        if changed is not None and changed.size < plane.size // 16:
+            self._painted = self._painted.copy()
+            pixels = self._painted.reshape(plane.size, *self._table.shape[1:])
+            pixels[changed] = self._table[plane.ravel()[changed]]
+        elif self.look.grayscale:
+            self._painted = cv2.LUT(plane, self._table)
+        else:
+            packed = self._packed.view(np.uint32).ravel().take(plane)  # four bytes a pixel are looked up in one go
+            self._painted = cv2.cvtColor(packed.view(np.uint8).reshape(*plane.shape, 4), cv2.COLOR_RGBA2RGB)
+
+    def _shrink(self, changed: np.ndarray | None) -> np.ndarray:
+        """Resize what is painted; under ``area`` only the band of rows that changed, where that gives the same pixels."""
+        if changed is None or not self._cell or self.look.keep_aspect:
+            return resize(self._painted, self.shape, self.look.interpolation, keep_aspect=self.look.keep_aspect)
+        if changed.size == 0:
+            return self._picture
+        source, target = self._painted.shape[0], self.shape[0]
+        width, cell = self._painted.shape[1], self._cell
+        top = int(changed[0]) // width // cell * cell
+        bottom = min(source, -(-(int(changed[-1]) // width + 1) // cell) * cell)
+        band = slice(top * target // source, bottom * target // source)
+        picture = self._picture.copy()
+        picture[band] = resize(self._painted[top:bottom], (band.stop - band.start, self.shape[1]), "area")
+        return picture
+
+
+def _exact_cell(source: tuple[int, int], target: tuple[int, int]) -> int:
+    """Rows after which the weights of an area average repeat, or 0 where a band would not give exactly the same pixels.
+
+    It does when the picture shrinks and the ratio is a binary fraction (210 to 84 rows is 5 / 2), so that no weight is rounded.
+    """
+    divisor = math.gcd(source[0], target[0])
+    numerator, denominator = source[0] // divisor, target[0] // divisor
+    shrinks = source[0] >= target[0] and source[1] >= target[1]
+    return numerator if shrinks and denominator & (denominator - 1) == 0 else 0
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+
+
+def _indexed_png(indices: np.ndarray, palette: np.ndarray) -> bytes:
+    """PNG colour type 3 (PNG specification, section 11.2), 4 bits a pixel up to 16 colours, else 8; every row unfiltered."""
+    height, width = indices.shape
+    used = np.flatnonzero(cv2.calcHist([indices], [0], None, [256], [0, 256]))
+    depth = 4 if used.size <= 16 else 8
+    per_row = (width * depth + 7) // 8
+    rows = np.zeros((height, 1 + per_row), np.uint8)
+    if depth == 4:
+        codes = np.zeros(256, np.uint8)
+        codes[used] = np.arange(used.size)
+        pixels = np.zeros((height, 2 * per_row), np.uint8)
+        pixels[:, :width] = cv2.LUT(indices, codes)
+        pairs = pixels.view("<u2")  # left pixel in the low byte
+        rows[:, 1:] = ((pairs << 4) | (pairs >> 8)).astype(np.uint8)
+        palette = palette[used]
+    else:
+        rows[:, 1:] = indices
+        palette = palette[: used[-1] + 1]
+    return b"".join(
+        (
+            b"\x89PNG\r\n\x1a\n",
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 3, 0, 0, 0)),
+            _chunk(b"PLTE", np.ascontiguousarray(palette).tobytes()),
+            _chunk(b"IDAT", zlib.compress(rows.data, 1)),
+            _chunk(b"IEND", b""),
+        )
+    )
+
+
+def encode_png(pixels: np.ndarray, *, indices: np.ndarray | None = None, palette: np.ndarray | None = None) -> bytes:
+    """Encode a picture without loss.
+
+    ``pixels`` uint8 ``(H, W, 3)`` RGB or ``(H, W)`` gray. ``indices`` uint8 ``(H, W)`` and ``palette`` uint8
+    ``(N <= 256, 3)``, when given, are the same picture (not checked) and make an indexed PNG: smaller and many times faster.
+    """
+    if indices is not None and palette is not None:
+        return _indexed_png(np.ascontiguousarray(indices), palette)
+    done, data = cv2.imencode(".png", pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ConfigError(f"cannot encode a picture of shape {pixels.shape} and dtype {pixels.dtype} as PNG")
+    return data.tobytes()
+
+
+def to_ansi(pixels: np.ndarray, columns: int = 80) -> str:
+    """A picture uint8 ``(H, W, 3)`` as 24-bit coloured half blocks for a terminal, ``columns`` wide."""
+    lines = max(1, round(columns * pixels.shape[0] / pixels.shape[1] / 2))
+    small = cv2.resize(pixels, (columns, 2 * lines), interpolation=cv2.INTER_AREA).tolist()
+    text = ""
+    for upper, lower in zip(small[0::2], small[1::2], strict=True):
+        for (r, g, b), (s, h, c) in zip(upper, lower, strict=True):
+            text += f"\x1b[38;2;{r};{g};{b}m\x1b[48;2;{s};{h};{c}m▀"
+        text += "\x1b[0m\n"
+    return text

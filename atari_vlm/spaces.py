@@ -1,0 +1,214 @@
+"""Spaces of the observations: a PIL image, printable text, and the dictionary of all of them.
+
+A vector of PIL images is one uint8 array ``(N, H, W, 3)``: batching, shared memory and flattening know :class:`PILImage`
+through gymnasium's own single-dispatch functions, registered at the end of this file.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import string
+from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import utils as space_utils
+from gymnasium.vector import utils as vector_utils
+from gymnasium.wrappers.utils import create_zero_array
+from PIL import Image as PIL
+
+from atari_vlm.errors import ConfigError
+from atari_vlm.types import Image
+
+MAX_TEXT, MAX_ACTION_LIST, MAX_PROMPT = 512, 4096, 16_384
+IMAGE_FORMATS = ("pil", "numpy")
+_INDICES, _PALETTE = "atari_indices", "atari_palette"  # keys of PIL.Image.Image.info; both hold bytes
+
+
+class PILImage(gymnasium.Space[PIL.Image]):
+    """PIL images of one size: mode ``"RGB"``, or ``"L"`` (gray). As arrays they are uint8 ``(height, width[, 3])``."""
+
+    def __init__(self, height: int, width: int, mode: str = "RGB", seed: int | np.random.Generator | None = None):
+        if mode not in ("RGB", "L"):
+            raise ConfigError(f"mode must be 'RGB' or 'L', got {mode!r}")
+        if height < 1 or width < 1:
+            raise ConfigError(f"height and width must be greater than 0, got {height} and {width}")
+        self.mode = mode
+        super().__init__((height, width, 3) if mode == "RGB" else (height, width), np.uint8, seed)
+
+    @property
+    def box(self) -> gymnasium.spaces.Box:
+        """The same pictures as arrays."""
+        return gymnasium.spaces.Box(0, 255, self.shape, np.uint8)
+
+    @property
+    def is_np_flattenable(self) -> bool:
+        """A picture can be one flat uint8 array."""
+        return True
+
+    def sample(self, mask: Any = None, probability: Any = None) -> PIL.Image:
+        """A picture of random pixels; masks are refused."""
+        if mask is not None or probability is not None:
+            raise ConfigError("PILImage.sample takes no mask and no probability")
+        return to_pil(self.np_random.integers(0, 256, self.shape, dtype=np.uint8))
+
+    def contains(self, x: Any) -> bool:
+        """Whether ``x`` is a PIL image of this size and mode."""
+        return isinstance(x, PIL.Image) and x.mode == self.mode and (x.height, x.width) == self._size
+
+    @property
+    def _size(self) -> tuple[int, ...]:
+        assert self.shape is not None
+        return self.shape[:2]
+
+    def to_jsonable(self, sample_n: Iterable[PIL.Image]) -> list[Any]:
+        """Nested lists of numbers."""
+        return [np.asarray(picture).tolist() for picture in sample_n]
+
+    def from_jsonable(self, sample_n: list[Any]) -> list[PIL.Image]:
+        """The inverse of :meth:`to_jsonable`."""
+        return [to_pil(np.array(picture, np.uint8)) for picture in sample_n]
+
+    def __repr__(self) -> str:
+        return f"PILImage({self._size[0]}, {self._size[1]}, {self.mode!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PILImage) and self.shape == other.shape and self.mode == other.mode
+
+
+def text_space(max_length: int) -> gymnasium.spaces.Text:
+    """Printable ASCII of any length up to ``max_length``, the empty string included."""
+    return gymnasium.spaces.Text(max_length, min_length=0, charset=string.printable)
+
+
+def observation_space(
+    shape: tuple[int, int],
+    frame_stack: int,
+    *,
+    grayscale: bool = False,
+    image_format: str = "pil",
+    prompt: bool = False,
+) -> gymnasium.spaces.Dict:
+    """The observation space of every environment of this package whose pictures are ``shape`` = (height, width)."""
+    if image_format not in IMAGE_FORMATS:
+        raise ConfigError(f"image_format must be one of {', '.join(IMAGE_FORMATS)}, got {image_format!r}")
+    image = PILImage(*shape, mode="L" if grayscale else "RGB")
+    frames = gymnasium.spaces.Box(0, 255, (frame_stack, *(image.shape or ())), np.uint8)
+    spaces: dict[str, gymnasium.Space[Any]] = {
+        "image": image if image_format == "pil" else image.box,
+        "frames": frames,
+        "text": text_space(MAX_TEXT),
+        "action_space": text_space(MAX_ACTION_LIST),
+    }
+    if prompt:
+        spaces["prompt"] = text_space(MAX_PROMPT)
+    return gymnasium.spaces.Dict(spaces)
+
+
+def to_pil(picture: np.ndarray, *, indices: np.ndarray | None = None, palette: np.ndarray | None = None) -> PIL.Image:
+    """An array uint8 ``(H, W, 3)`` or ``(H, W)`` as a PIL image of mode RGB or L.
+
+    ``indices`` ``(H, W)`` and ``palette`` ``(256, 3)`` of the same RGB picture make it cheaper and travel in ``image.info``.
+    """
+    if indices is None or palette is None or picture.ndim == 2:
+        return PIL.fromarray(np.ascontiguousarray(picture))
+    plane, colours = indices.tobytes(), palette.tobytes()
+    indexed = PIL.frombuffer("P", (indices.shape[1], indices.shape[0]), plane, "raw", "P", 0, 1)
+    indexed.putpalette(colours)
+    image = indexed.convert("RGB")
+    image.info = {_INDICES: plane, _PALETTE: colours}
+    return image
+
+
+def to_image(value: PIL.Image | np.ndarray) -> Image:
+    """A PIL image (any mode) or a uint8 array ``(H, W, 3)`` or ``(H, W)`` as a part of a message.
+
+    The palette plane of an environment's own PIL image is kept as long as it still shows the image's pixels: an image that
+    was drawn upon, cropped or filtered since loses it.
+    """
+    if isinstance(value, np.ndarray):
+        if value.dtype != np.uint8 or value.ndim not in (2, 3):
+            raise ConfigError(f"a picture is uint8 (H, W, 3) or (H, W), got {value.dtype} {value.shape}")
+        return Image(np.repeat(value[..., None], 3, axis=2) if value.ndim == 2 else value)
+    pixels = np.asarray(value if value.mode == "RGB" else value.convert("RGB"))
+    plane, colours = value.info.get(_INDICES, b""), value.info.get(_PALETTE, b"")
+    if len(plane) != pixels.shape[0] * pixels.shape[1]:
+        return Image(pixels)
+    indices = np.frombuffer(plane, np.uint8).reshape(pixels.shape[:2])
+    palette = np.frombuffer(colours, np.uint8).reshape(-1, 3)
+    kept = np.array_equal(palette.take(indices, axis=0), pixels)
+    return Image(pixels, indices, palette) if kept else Image(pixels)
+
+
+def _stack(items: Iterable[PIL.Image | np.ndarray], out: np.ndarray) -> np.ndarray:
+    """Write pictures into the rows of ``out``."""
+    for row, item in enumerate(items):
+        out[row] = item
+    return out
+
+
+@vector_utils.batch_space.register(PILImage)
+def _batch_space(space: PILImage, n: int = 1) -> gymnasium.Space[Any]:
+    return vector_utils.batch_space(space.box, n)
+
+
+@vector_utils.batch_differing_spaces.register(PILImage)
+def _batch_differing_spaces(spaces: Sequence[PILImage]) -> gymnasium.Space[Any]:  # type: ignore[misc]
+    return vector_utils.batch_differing_spaces([space.box for space in spaces])
+
+
+@vector_utils.concatenate.register(PILImage)
+def _concatenate(space: PILImage, items: Iterable[PIL.Image], out: np.ndarray) -> np.ndarray:
+    return _stack(items, out)
+
+
+@vector_utils.create_empty_array.register(PILImage)
+def _create_empty_array(space: PILImage, n: int = 1, fn: Callable[..., np.ndarray] = np.zeros) -> np.ndarray:
+    return fn((n, *(space.shape or ())), dtype=np.uint8)
+
+
+@vector_utils.create_shared_memory.register(PILImage)
+def _create_shared_memory(space: PILImage, n: int = 1, ctx: ModuleType = multiprocessing) -> Any:
+    return vector_utils.create_shared_memory(space.box, n, ctx)
+
+
+@vector_utils.read_from_shared_memory.register(PILImage)
+def _read_from_shared_memory(space: PILImage, shared_memory: Any, n: int = 1) -> Any:
+    return vector_utils.read_from_shared_memory(space.box, shared_memory, n)
+
+
+@vector_utils.write_to_shared_memory.register(PILImage)
+def _write_to_shared_memory(space: PILImage, index: int, value: PIL.Image, shared_memory: Any) -> None:
+    vector_utils.write_to_shared_memory(space.box, index, np.asarray(value), shared_memory)
+
+
+@create_zero_array.register(PILImage)
+def _create_zero_array(space: PILImage) -> PIL.Image:  # type: ignore[misc]
+    return to_pil(np.zeros(space.shape or (), np.uint8))
+
+
+@space_utils.is_space_dtype_shape_equiv.register(PILImage)
+def _is_equivalent(space_1: PILImage, space_2: gymnasium.Space[Any]) -> bool:
+    return space_1 == space_2
+
+
+@space_utils.flatdim.register(PILImage)
+def _flatdim(space: PILImage) -> int:
+    return int(np.prod(space.shape or ()))
+
+
+@space_utils.flatten.register(PILImage)
+def _flatten(space: PILImage, x: PIL.Image) -> np.ndarray:  # type: ignore[misc]
+    return np.asarray(x).ravel()
+
+
+@space_utils.unflatten.register(PILImage)
+def _unflatten(space: PILImage, x: np.ndarray) -> PIL.Image:  # type: ignore[misc]
+    return to_pil(np.asarray(x, np.uint8).reshape(space.shape or ()))
+
+
+@space_utils.flatten_space.register(PILImage)
+def _flatten_space(space: PILImage) -> gymnasium.spaces.Box:
+    return gymnasium.spaces.Box(0, 255, (_flatdim(space),), np.uint8)

@@ -181,4 +181,9 @@ class DemonstrationLibrary:
 def decode(png: bytes) -> Image:
     """A PNG of an example as an :class:`Image`, with its palette if it is indexed."""
     with PIL.Image.open(io.BytesIO(png)) as picture:
-        return to_image(picture)
+        colours = picture.getpalette()
+        if colours is None:
+            return to_image(picture)
+        palette = np.array(colours, dtype=np.uint8).reshape(-1, 3)
+        indices = np.array(picture)
+        return Image(palette[indices], indices, palette)

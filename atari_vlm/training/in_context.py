@@ -131,9 +131,9 @@ class SimilarExamplesVLM:
         vlm: VLM,
         demonstrations: Sequence[Demonstration],
         options: InContextOptions,
-        answer: Literal["text", "json"],
+        form: str = "text",
     ):
-        self._vlm, self._options, self._answer = vlm, options, answer
+        self._vlm, self._options, self.form = vlm, options, form
         self.name, self.capabilities = vlm.name, vlm.capabilities
         better = demonstrations[: math.ceil(len(demonstrations) / 2)]
         candidates = [example for d in better for example in d.examples if example.outcome >= 0]

@@ -1,10 +1,10 @@
-"""Playing with a journal: each episode is recorded as it goes, continued where it broke off, and taken as read when it is done."""
+"""Playing with a journal: an episode is recorded as it goes, continued where it broke off, and taken as read when done."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from atari_vlm.agents.base import Agent
@@ -63,8 +63,8 @@ class PlayerOptions:
 
     max_steps: int | None = None
     parallel: int = 1
-    examples: ExampleOptions = ExampleOptions()
-    progress: Progress = Silence()
+    examples: ExampleOptions = field(default_factory=ExampleOptions)
+    progress: Progress = field(default_factory=Silence)
     stop: threading.Event | None = None
 
 

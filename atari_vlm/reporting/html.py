@@ -1,0 +1,162 @@
+"""One self-contained HTML file: every episode of a run with its pictures, prompts, replies, decisions and rewards.
+
+The page loads nothing: its content-security policy allows no source but its own inline style and script (by hash) and pictures
+inside the file, and forbids turning text into markup. What models and files say travels as JSON in which ``<``, ``>`` and
+``&`` are escaped, and reaches the page as text. Equal journals give equal pages but for one line, the clocks.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from atari_vlm.errors import check_positive
+from atari_vlm.reporting.run_data import Pool, Replay, collect_episode, plain, summary
+from atari_vlm.training.journal import EpisodeRow, Journal
+
+_SCRIPTS = ("report_dom.js", "report_charts.js", "report_panels.js", "report.js")
+_SMALLEST_SHARE = 1_000_000  # bytes; with less than this an episode is not worth showing step by step
+_CLOCKS = re.compile(r'^(<script type="application/json" id="clocks">).*?(</script>)$', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What stands around the episodes: the run's name, a line below it, its conditions, and the command that repeats it."""
+
+    title: str
+    subtitle: str = ""
+    conditions: Sequence[tuple[str, str]] = ()
+    command: str = ""
+    notices: Sequence[str] = ()
+
+
+def script_json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in, whatever strings it holds."""
+    raw = json.dumps(plain(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return raw.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def render_page(title: str, data: Mapping[str, Any], clocks: Mapping[str, Any]) -> str:
+    """Fill the template; ``data`` and ``clocks`` are what ``report.js`` reads."""
+    folder = resources.files("atari_vlm.reporting")
+    style = (folder / "report.css").read_text(encoding="utf-8")
+    script = "\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    policy = (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; base-uri 'none'; "
+        "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+    template = string.Template((folder / "report.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        policy=policy,
+        title=html.escape(title),
+        style=style,
+        script=script,
+        data=script_json(data),
+        clocks=script_json(clocks),
+    )
+
+
+def without_clocks(page: str) -> str:
+    """The page with its one line of clocks emptied: equal for runs that decided and received the same."""
+    return _CLOCKS.sub(r"\1\2", page)
+
+
+def report_page(journal: Journal, facts: RunFacts, replay: Replay, max_mb: float = 24.0) -> str:
+    """The report of a journal, at most about ``max_mb`` megabytes; what was left out is said on the page."""
+    check_positive(max_mb=max_mb)
+    rows = journal.episodes()
+    pool = Pool(journal)
+    budget = max_mb * 1e6 - len(render_page("", {}, {}))
+    chosen = _worth_showing(rows, max(1, int(budget / _SMALLEST_SHARE)))
+    pages, clocks, strides = {}, {}, {}
+    spent = 0
+    for i, row in enumerate(chosen):
+        before = pool.size
+        found = collect_episode(pool, row, replay, (budget - spent) / (len(chosen) - i))
+        pages[row.episode], clocks[str(row.episode)] = found.page, found.clocks
+        strides[row.episode] = found.stride
+        spent += pool.size - before + len(json.dumps(found.page)) + len(json.dumps(found.clocks))
+    reason = "This episode is shown as a summary only, to keep the file small; the journal holds every step."
+    data = {
+        "run": {
+            "title": facts.title,
+            "subtitle": facts.subtitle,
+            "conditions": facts.conditions,
+            "command": facts.command,
+            "notices": [*facts.notices, *_left_out(rows, strides, max_mb)],
+            "tiles": _tiles(journal, rows),
+        },
+        "episodes": [pages.get(row.episode) or summary(row, reason) for row in rows],
+        "texts": pool.texts,
+        "cut": pool.cut,
+        "images": pool.images,
+        "messages": pool.messages,
+    }
+    return render_page(f"{facts.title}: run report", data, {"episodes": clocks})
+
+
+def _hash(inline: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+
+
+def _worth_showing(rows: list[EpisodeRow], count: int) -> list[EpisodeRow]:
+    """Up to ``count`` episodes in order: the best and the worst of each phase, then the newest."""
+    done = [row for row in rows if row.episode_return is not None]
+    first = []
+    for phase in ("eval", "train"):
+        ranked = sorted((row for row in done if row.phase == phase), key=lambda row: row.episode_return or 0.0)
+        first += [*ranked[-1:], *ranked[:1]]
+    unique = dict.fromkeys([*first, *reversed(rows)])
+    return sorted(list(unique)[:count], key=lambda row: row.episode)
+
+
+def _left_out(rows: list[EpisodeRow], strides: Mapping[int, int], max_mb: float) -> list[str]:
+    notes = []
+    if len(strides) < len(rows):
+        notes.append(
+            f"{len(strides)} of {len(rows)} episodes are shown step by step (the best, the worst and the newest), the others "
+            f"as a summary: this file is limited to {max_mb:g} MB."
+        )
+    thinned = {stride for stride in strides.values() if stride > 1}
+    if thinned:
+        every = " to ".join(str(stride) for stride in sorted({min(thinned), max(thinned)}))
+        names = ", ".join(str(episode) for episode, stride in strides.items() if stride > 1)
+        notes.append(
+            f"Only one step in {every} keeps its picture and words in episode {names}: this file is limited to {max_mb:g} MB."
+        )
+    return notes
+
+
+def _tiles(journal: Journal, rows: list[EpisodeRow]) -> list[tuple[str, str, str]]:
+    tiles = []
+    for phase, name in (("eval", "mean return, evaluation"), ("train", "mean return, training")):
+        returns = [row.episode_return for row in rows if row.phase == phase and row.episode_return is not None]
+        if returns:
+            tiles.append((name, f"{sum(returns) / len(returns):.2f}".rstrip("0").rstrip("."), ""))
+    done = [row for row in rows if row.status == "done" and row.length]
+    steps = sum(row.length or 0 for row in done)
+    fallbacks = sum((row.fallback_rate or 0.0) * (row.length or 0) for row in done)
+    rate = fallbacks / steps if steps else 0.0
+    replies = list(journal.replies())
+    tokens = sum(
+        sum((reply.get("usage") or {}).get(key) or 0 for key in ("input_tokens", "output_tokens")) for reply in replies
+    )
+    costs = [reply.get("cost_usd", 0.0) for reply in replies]
+    unknown = any(cost is None for cost in costs)
+    return [
+        *tiles,
+        ("episodes", f"{len(rows):,}", ""),
+        ("steps", f"{steps:,}", ""),
+        ("fallback rate", f"{rate:.1%}", "warn" if rate > 0.05 else ""),
+        ("calls", f"{len(replies):,}", ""),
+        ("tokens", f"{tokens:,}", ""),
+        ("cost", "unknown" if unknown else f"${sum(costs):.4g}", ""),
+    ]

@@ -1,0 +1,198 @@
+"""A run made up for the report's tests, and a headless Chromium that opens it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import websockets.sync.client
+
+from atari_vlm.reporting.run_data import Frames
+from atari_vlm.training.journal import CallRow, EpisodeRow, Journal, StepRow
+from atari_vlm.types import Image, Reply, Usage
+
+NAMES = ("NOOP", "FIRE", "UP", "DOWN")
+PALETTE = np.array([[20, 60, 40], [230, 230, 230], [210, 110, 60], [90, 170, 220]], dtype=np.uint8)
+
+
+def drawn(step: int, size: int = 84) -> Image:
+    """A small Pong-like picture that differs from step to step."""
+    indices = np.zeros((size, size), dtype=np.uint8)
+    indices[4:6, :] = indices[-6:-4, :] = 1
+    indices[20 + step % 40 : 34 + step % 40, 6:9] = 2
+    indices[25 + (3 * step) % 35 : 39 + (3 * step) % 35, -9:-6] = 3
+    ball = 10 + (5 * step) % (size - 20)
+    indices[ball : ball + 3, ball : ball + 3] = 1
+    return Image(PALETTE[indices], indices=indices, palette=PALETTE)
+
+
+def replay(row: EpisodeRow, steps: Sequence[StepRow]) -> Frames:
+    return Frames(NAMES, (drawn(i).png for i in range(len(steps) + 1)))
+
+
+def write_episode(
+    journal: Journal, episode: int, replies: Sequence[str], phase: str = "train", slower: float = 0.0
+) -> None:
+    """One finished episode whose replies are given; replies without an action line become fallbacks."""
+    journal.begin_episode(episode, phase, 100 + episode)
+    rewards, fallbacks = [], 0
+    for step, text in enumerate(replies):
+        words = [
+            ("system", "You play Pong. Answer with a last line ACTION: <NAME>."),
+            ("user", f"Step: {step}\nReturn: {sum(rewards)}"),
+        ]
+        picture = drawn(step).png
+        blobs = {hashlib.sha256(raw).hexdigest(): raw for raw in [picture, *(text.encode() for _, text in words)]}
+        shas = list(blobs)
+        request = [["system", [["text", shas[1]]]], ["user", [["image", shas[0]], ["text", shas[2]]]]]
+        reply = Reply(text, "tiny-1", usage=Usage(900 + step, 20), latency_s=0.4 + slower, cost_usd=0.0015)
+        call = CallRow(episode, step, step, "complete", f"{episode}-{step}", request, None, 1e9 + slower)
+        journal.record_request(call, blobs)
+        journal.record_reply(episode, step, reply.as_dict())
+        understood = re.search(r"ACTION: (\w+)\s*$", text)
+        fallbacks += understood is None
+        rewards.append({7: 1.0, 3: -1.0}.get(step % 10, 0.0))
+        decision = {
+            "reasoning": text.split("ACTION")[0].strip(),
+            "problems": [] if understood else [f"no action in {text[:200]!r}"],
+            "details": {
+                "plans": [{"actions": ["UP", "UP"], "score": 1.5}, {"actions": ["DOWN"], "score": float("nan")}],
+                "chosen": 0,
+            }
+            if step % 5 == 0
+            else {},
+            "latency_s": reply.latency_s,
+            "cost_usd": reply.cost_usd,
+            "calls": [step],
+        }
+        action = NAMES.index(understood[1]) if understood else 0
+        source = "model" if understood else "fallback"
+        last = step + 1 == len(replies)
+        info = {"episode_step": step + 1}
+        journal.record_step(StepRow(episode, step, action, source, rewards[-1], last, False, info, decision))
+    journal.finish_episode(
+        EpisodeRow(
+            episode,
+            phase,
+            100 + episode,
+            "done",
+            sum(rewards),
+            len(replies),
+            fallbacks / len(replies),
+            0.0015 * len(replies),
+        )  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture
+def journal(tmp_path) -> Journal:
+    return Journal(tmp_path / "journal.sqlite")
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync "
+    "--disable-component-update --disable-dev-shm-usage --hide-scrollbars --remote-debugging-port=0"
+).split()
+
+
+class Tab:
+    """One page in headless Chromium, driven through the DevTools protocol; ``events`` collects all that the page reports."""
+
+    def __init__(self, address: str):
+        self.socket = websockets.sync.client.connect(address, max_size=None)
+        self.events: list[dict[str, Any]] = []
+        self.number = 0
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self.number += 1
+        self.socket.send(json.dumps({"id": self.number, "method": method, "params": parameters}))
+        while True:
+            answer = json.loads(self.socket.recv(timeout=30))
+            if answer.get("id") == self.number:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self.events.append(answer)
+
+    def open(self, page: Path, anchor: str = "") -> None:
+        self.call("Page.navigate", url=page.as_uri() + anchor)
+        self.wait_for("document.readyState === 'complete'")
+
+    def evaluate(self, expression: str) -> Any:
+        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    def wait_for(self, condition: str, seconds: float = 10) -> None:
+        deadline = time.monotonic() + seconds
+        while not self.evaluate(condition):
+            assert time.monotonic() < deadline, f"{condition} did not become true"
+            time.sleep(0.02)
+
+    def key(self, name: str, code: int) -> None:
+        """Press and let go of a key that produces no text."""
+        for kind in ("rawKeyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, windowsVirtualKeyCode=code)
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Console errors and warnings, exceptions, dialogs, blocked sources, and any request but for the page itself."""
+        self.evaluate("new Promise((done) => setTimeout(() => done(true), 50))")
+        found = []
+        for event in self.events:
+            kind, body = event["method"], event["params"]
+            if kind in (
+                "Runtime.exceptionThrown",
+                "Page.javascriptDialogOpening",
+                "Runtime.consoleAPICalled",
+                "Log.entryAdded",
+            ):
+                found.append(event)
+            if kind == "Network.requestWillBeSent" and not re.match(
+                r"data:|file:.*report[^/]*html", body["request"]["url"]
+            ):
+                found.append(event)
+        return found
+
+
+@pytest.fixture(scope="session")
+def tab(tmp_path_factory) -> Iterator[Tab]:
+    """A tab in headless Chromium; skips where there is no Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine; .ci/run installs it")
+    profile = tmp_path_factory.mktemp("chromium")
+    process = subprocess.Popen([CHROMIUM, *FLAGS, f"--user-data-dir={profile}"], stderr=subprocess.DEVNULL)
+    try:
+        port_file = profile / "DevToolsActivePort"
+        deadline = time.monotonic() + 30
+        while not port_file.is_file() or len(port_file.read_text().split()) < 2:
+            assert process.poll() is None and time.monotonic() < deadline, "Chromium did not start"
+            time.sleep(0.05)
+        port = port_file.read_text().split()[0]
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            address = json.load(answer)["webSocketDebuggerUrl"]
+        found = Tab(address)
+        yield found
+        found.socket.close()
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def embedded(page: str, name: str) -> dict[str, Any]:
+    """The JSON that the page carries under an id."""
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page)
+    assert found is not None
+    return json.loads(found[1])

@@ -1,0 +1,119 @@
+"""Keys that never show, and which key goes to which address."""
+
+from __future__ import annotations
+
+import base64
+import os
+import urllib.parse
+from dataclasses import dataclass
+from typing import NoReturn
+
+from atari_vlm.errors import AuthenticationError, ConfigError
+
+NO_KEY = "no-key"  # what is sent to a server of one's own when no key was given: the SDKs insist on one
+_MASK = "[key]"
+
+
+class Secret:
+    """A key. ``str``, ``repr``, formatting and pickling do not give it away; only :meth:`reveal` does."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str):
+        self._value = value
+
+    def reveal(self) -> str:
+        """The key itself, for the SDK and nobody else."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a key is never written anywhere")
+
+    def scrub(self, text: str) -> str:
+        """``text`` without the key: raw, url-encoded or base64, alone or inside a longer base64 text.
+
+        Keys below 8 characters are placeholders and stay.
+        """
+        if len(self._value) >= 8:
+            for form in self._forms():
+                text = text.replace(form, _MASK)
+        return text
+
+    def _forms(self) -> list[str]:
+        forms = [self._value, urllib.parse.quote(self._value, safe=""), urllib.parse.quote_plus(self._value)]
+        for shift in range(3):
+            for encode in (base64.b64encode, base64.urlsafe_b64encode):
+                forms.append(_determined(encode(bytes(shift) + self._value.encode()).decode(), shift, len(self._value)))
+        return sorted(set(forms), key=len, reverse=True)
+
+
+def _determined(encoded: str, shift: int, length: int) -> str:
+    """The characters of a base64 text that depend on nothing but the ``length`` bytes after the first ``shift``."""
+    whole = (shift + length) * 8 // 6
+    return encoded[-(-shift * 8 // 6) : whole]
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """What is fixed about a vendor: its name in ``VLM.name``, its own address, and the environment variables it reads."""
+
+    name: str
+    home: str
+    key_variables: tuple[str, ...]
+    url_variable: str
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where requests go and with which key. ``custom`` tells an address that is not the vendor's own."""
+
+    url: str
+    custom: bool
+    key: Secret
+
+
+def find_endpoint(vendor: Vendor, api_key: str | Secret | None, base_url: str | None) -> Endpoint:
+    """Resolve address and key: an argument comes before the environment.
+
+    The key in the vendor's environment variable goes to the vendor's own address, or to the address that the environment
+    names beside it; never to a ``base_url`` given as an argument: that is somebody else's server. Raises ``ConfigError``
+    for a bad address and ``AuthenticationError`` for a missing or unusable key.
+    """
+    from_environment = os.environ.get(vendor.url_variable) or None
+    url = check_url(base_url or from_environment or vendor.home)
+    custom = urllib.parse.urlsplit(url).hostname != urllib.parse.urlsplit(vendor.home).hostname
+    given = api_key.reveal() if isinstance(api_key, Secret) else api_key
+    if given is None and not (custom and base_url):
+        given = next((os.environ[name] for name in vendor.key_variables if os.environ.get(name)), None)
+    if given is None and custom:
+        given = NO_KEY
+    if not given or not given.strip():
+        raise AuthenticationError(
+            f"no key for {vendor.name}: set {' or '.join(vendor.key_variables)}, or pass api_key (--api-key). "
+            "Without a key: --base-url URL for a server of your own, or --vlm scripted"
+        )
+    key = given.strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise AuthenticationError(
+            f"the key for {vendor.name} holds spaces or characters that no key has; copy it again"
+        )
+    return Endpoint(url, custom, Secret(key))
+
+
+def check_url(url: str) -> str:
+    """``url`` without a trailing slash; ``ConfigError`` unless it is a plain http(s) address without credentials or query."""
+    if any(mark in url for mark in "@?#"):
+        raise ConfigError(
+            "base_url must not hold a user, a key, a query or a fragment; pass the key as api_key (--api-key)"
+        )
+    try:
+        parts = urllib.parse.urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        valid = False
+    if not valid or not url.isascii() or not url.isprintable() or " " in url:
+        raise ConfigError(f"base_url {url!r} is not an address such as http://127.0.0.1:8000/v1")
+    return url.rstrip("/")

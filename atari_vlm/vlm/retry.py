@@ -1,0 +1,220 @@
+"""The one retry layer of every remote VLM. SDK retries are off, so what is written here is all that happens.
+
+Retried: 408, 409, 429, every 5xx (529 among them), timeouts, broken connections, and bodies that are no answer at all. Not
+retried: every other status. Waits grow from 0.5 s to 60 s with full jitter (a uniform draw below the bound, so that
+parallel episodes do not come back together); a server's ``Retry-After`` is honoured instead, up to 120 s. A call has a
+deadline, and an outage that outlasts the breaker's limits ends every call: both are ``UnavailableError``, after which the
+run can be resumed.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import logging
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from atari_vlm.errors import ConfigError, UnavailableError, VLMError, check_positive
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Time as the retry layer sees it; tests use a virtual one."""
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards."""
+        ...
+
+    def time(self) -> float:
+        """Seconds since 1970, for ``Retry-After`` dates."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class SystemClock:
+    """The real clock."""
+
+    def monotonic(self) -> float:
+        """See :class:`Clock`."""
+        return time.monotonic()
+
+    def time(self) -> float:
+        """See :class:`Clock`."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """See :class:`Clock`."""
+        time.sleep(seconds)
+
+
+SYSTEM_CLOCK = SystemClock()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why one attempt gave no reply.
+
+    ``error`` is what to raise at once, ``None`` for a passing failure that is retried. ``status`` is the HTTP status,
+    ``None`` where no response came. ``retry_after_s`` is the wait that the server asked for, in seconds.
+    """
+
+    message: str
+    status: int | None = None
+    retry_after_s: float | None = None
+    error: type[VLMError] | None = None
+
+    @property
+    def throttled(self) -> bool:
+        """Whether the server said that we ask too often."""
+        return self.status == 429
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How long to go on. All times in seconds.
+
+    ``deadline_s`` bounds one call, waits included. The breaker opens when ``breaker_failures`` attempts in a row failed,
+    over all threads, for at least ``breaker_span_s``; 429 does not count. While it is open a call gets one attempt; a
+    success closes it.
+    """
+
+    max_attempts: int = 10
+    first_wait_s: float = 0.5
+    max_wait_s: float = 60.0
+    max_retry_after_s: float = 120.0
+    deadline_s: float = 600.0
+    breaker_failures: int = 20
+    breaker_span_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        check_positive(max_attempts=self.max_attempts, first_wait_s=self.first_wait_s, max_wait_s=self.max_wait_s)
+        check_positive(max_retry_after_s=self.max_retry_after_s, deadline_s=self.deadline_s)
+        check_positive(breaker_failures=self.breaker_failures)
+        if not self.breaker_span_s >= 0:
+            raise ConfigError(f"breaker_span_s must be 0 or more, got {self.breaker_span_s!r}")
+
+    def wait_s(self, attempt: int, failure: Failure, rng: random.Random) -> float:
+        """Seconds to wait after the ``attempt``-th (1, 2, ...) failed attempt.
+
+        A wait that the server asked for is kept and up to a tenth longer; else uniform in ``[0, first_wait_s * 2**(attempt
+        - 1)]``, capped.
+        """
+        asked = failure.retry_after_s
+        if asked is not None and asked > 0:
+            return min(asked * rng.uniform(1.0, 1.1), self.max_retry_after_s)
+        bound = self.first_wait_s * 2.0 ** min(attempt - 1, 60)
+        return rng.uniform(0.0, min(bound, self.max_wait_s))
+
+
+class Breaker:
+    """Counts failures in a row over all threads and says when an outage is an outage."""
+
+    def __init__(self, policy: RetryPolicy):
+        self._policy = policy
+        self._lock = threading.Lock()
+        self._failures, self._since = 0, 0.0
+
+    def succeeded(self) -> None:
+        """A reply came: the row is broken."""
+        with self._lock:
+            self._failures = 0
+
+    def failed(self, now: float) -> bool:
+        """Count a failure; whether the breaker is open now."""
+        with self._lock:
+            if self._failures == 0:
+                self._since = now
+            self._failures += 1
+            enough = self._failures >= self._policy.breaker_failures
+            return enough and now - self._since >= self._policy.breaker_span_s
+
+
+class Retrier:
+    """Runs attempts under a policy. Thread-safe; the breaker is shared by all its calls."""
+
+    def __init__(self, policy: RetryPolicy, *, clock: Clock = SYSTEM_CLOCK, rng: random.Random | None = None):
+        self._policy, self._clock = policy, clock
+        self._rng = rng or random.Random()
+        self._breaker = Breaker(policy)
+
+    def call(self, attempt: Callable[[float], T | Failure]) -> tuple[T, int]:
+        """Return the first result that is no :class:`Failure`, and the number of attempts.
+
+        ``attempt`` gets the seconds left for the call. Raises ``failure.error`` at once for a permanent failure, and
+        ``UnavailableError`` when the policy is exhausted.
+        """
+        start = self._clock.monotonic()
+        number = 0
+        while True:
+            number += 1
+            outcome = attempt(start + self._policy.deadline_s - self._clock.monotonic())
+            if not isinstance(outcome, Failure):
+                self._breaker.succeeded()
+                return outcome, number
+            if outcome.error is not None:
+                raise outcome.error(outcome.message)
+            self._wait(number, outcome, start)
+
+    def _wait(self, number: int, failure: Failure, start: float) -> None:
+        """Sleep before the next attempt, or raise when there is to be none."""
+        now = self._clock.monotonic()
+        wait = self._policy.wait_s(number, failure, self._rng)
+        reason = None
+        if not failure.throttled and self._breaker.failed(now):
+            reason = f"{self._policy.breaker_failures} or more requests in a row failed"
+        elif number >= self._policy.max_attempts:
+            reason = f"{number} attempts failed"
+        elif now + wait - start > self._policy.deadline_s:
+            reason = f"the next attempt, {wait:.0f} s away, lies beyond the deadline of {self._policy.deadline_s:g} s"
+        if reason is not None:
+            raise UnavailableError(
+                f"no reply: {reason} ({now - start:.0f} s). Last: {failure.message}. "
+                "Nothing is lost; run the same command again to continue"
+            )
+        level = logging.INFO if number < 3 else logging.WARNING
+        logger.log(level, "attempt %d failed: %s; the next in %.1f s", number, failure.message, wait)
+        self._clock.sleep(wait)
+
+
+def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that response headers ask to wait; ``None`` if they say nothing usable. ``now`` is seconds since 1970.
+
+    ``retry-after-ms`` comes before ``retry-after``, which holds seconds or an HTTP date; a date is compared with the
+    response's own ``date``, so that a wrong local clock does no harm. Negative waits are 0.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000.0
+    value = headers.get("retry-after")
+    seconds = _number(value)
+    if seconds is not None:
+        return seconds
+    until = _date(value)
+    if until is None:
+        return None
+    return max(0.0, until - (_date(headers.get("date")) or now))
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return max(0.0, number) if math.isfinite(number) else None
+
+
+def _date(value: str | None) -> float | None:
+    try:
+        return email.utils.parsedate_to_datetime(value or "").timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None

@@ -1,0 +1,99 @@
+"""The actor-critic that plays and learns in imagination.
+
+It reads the tokenizer's code map (REM's latent actor-critic) or the decoded frame, keeps an LSTM, and after each action is told
+that action through a second LSTM tick.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from atari_vlm.world_models.rem.config import RemConfig
+from atari_vlm.world_models.rem.heads import TwoHotScalar
+
+Memory = tuple[Tensor, Tensor]  # LSTM h and c, each (B, width)
+
+
+class ScalarValue:
+    """A value head trained with the squared error."""
+
+    size = 1
+
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Squared error per element."""
+        return (outputs.squeeze(-1) - target) ** 2
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """The value itself, ``(...)``."""
+        return outputs.squeeze(-1)
+
+
+def _latent_eye(config: RemConfig) -> nn.Sequential:
+    a, t = config.actor_critic, config.tokenizer
+    first, second = a.conv_channels
+    return nn.Sequential(
+        nn.Conv2d(t.code_dim, first, 3, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(first, second, 3, padding=1),
+        nn.SiLU(),
+        nn.Flatten(),
+        nn.Linear(second * t.num_tokens, a.width),
+        nn.SiLU(),
+    )
+
+
+def _pixel_eye(config: RemConfig) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for wide_in, wide_out in ((3, 32), (32, 32), (32, 64), (64, 64)):
+        layers += [nn.Conv2d(wide_in, wide_out, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
+    pixels = 64 * (config.tokenizer.frame_px // 16) ** 2
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(pixels, config.actor_critic.width), nn.ReLU())
+
+
+class ActorCritic(nn.Module):
+    """Policy logits ``(B, A)`` and value outputs from a picture ``(B, C, h, w)`` and the memory."""
+
+    def __init__(self, config: RemConfig):
+        super().__init__()
+        a = config.actor_critic
+        self.config = a
+        self.eye = _latent_eye(config) if a.view == "latent" else _pixel_eye(config)
+        self.memory = nn.LSTMCell(a.width, a.width)
+        self.action_embedding = nn.Embedding(config.num_actions, a.width)
+        self.value = ScalarValue() if a.value == "scalar" else TwoHotScalar(a.value_bins)
+        self.policy_head = nn.Linear(a.width, config.num_actions)
+        self.value_head = nn.Linear(a.width, self.value.size)
+        for head in (self.policy_head, self.value_head):
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    def empty_memory(self, rows: int) -> Memory:
+        """Zeros, two of ``(B, width)``."""
+        zeros = self.policy_head.weight.new_zeros(rows, self.config.width)
+        return zeros, zeros.clone()
+
+    def look(self, picture: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Memory]:
+        """Policy logits ``(B, A)``, value outputs ``(B, .)``, and the memory after this observation."""
+        memory = self.memory(self.eye(picture), memory)
+        return self.policy_head(memory[0]), self.value_head(memory[0]), memory
+
+    def told(self, actions: Tensor, memory: Memory) -> Memory:
+        """The memory after being told the executed actions int64 ``(B,)``."""
+        return cast(Memory, self.memory(self.action_embedding(actions), memory))
+
+
+def lambda_returns(rewards: Tensor, ends: Tensor, values: Tensor, discount: float, lam: float) -> Tensor:
+    """Lambda-returns ``(B, T)`` from rewards and ends of T steps and values ``(B, T + 1)`` (Sutton & Barto, section 12.1).
+
+    ``G_t = r_t + discount (1 - d_t) [(1 - lam) V_{t+1} + lam G_{t+1}]`` with ``G_T = V_T``.
+    """
+    following = values[:, -1]
+    returns = []
+    for t in reversed(range(rewards.shape[1])):
+        mixed = (1 - lam) * values[:, t + 1] + lam * following
+        following = rewards[:, t] + discount * (1 - ends[:, t].float()) * mixed
+        returns.append(following)
+    return torch.stack(returns[::-1], dim=1)

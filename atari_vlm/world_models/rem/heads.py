@@ -1,0 +1,90 @@
+"""Output heads: small MLPs, and scalars as classes (sign) or as two-hot bins in symlog space (DreamerV3)."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def mlp(width: int, outputs: int) -> nn.Sequential:
+    """Linear, ReLU, Linear."""
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs))
+
+
+def symlog(x: Tensor) -> Tensor:
+    """``sign(x) log(1 + |x|)`` (Hafner et al. 2023, arXiv 2301.04104, equation 9)."""
+    return torch.sign(x) * torch.log1p(x.abs())
+
+
+def symexp(x: Tensor) -> Tensor:
+    """The inverse of :func:`symlog`."""
+    return torch.sign(x) * torch.expm1(x.abs())
+
+
+class SignScalar:
+    """A scalar reduced to its sign: classes -1, 0, 1."""
+
+    size = 3
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy per element; ``logits`` ``(..., 3)``, ``target`` ``(...)``."""
+        classes = torch.sign(target).long() + 1
+        return functional.cross_entropy(logits.flatten(0, -2), classes.flatten(), reduction="none").view(target.shape)
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """Expected sign, ``(...)`` in [-1, 1]."""
+        probabilities = logits.softmax(-1)
+        return probabilities[..., 2] - probabilities[..., 0]
+
+    def sample(self, logits: Tensor, generator: torch.Generator) -> Tensor:
+        """A sampled sign, float32 ``(...)``."""
+        drawn = torch.multinomial(logits.flatten(0, -2).float().softmax(-1), 1, generator=generator)
+        return drawn.view(logits.shape[:-1]).float() - 1
+
+
+class TwoHotScalar:
+    """A scalar as a distribution over bins that are evenly spaced in symlog space over [-``limit``, ``limit``].
+
+    The target puts its mass on the two nearest bins (Hafner et al. 2023, equation 10).
+    """
+
+    def __init__(self, bins: int, limit: float = 10.0):
+        self.size = bins
+        self.centres = torch.linspace(-limit, limit, bins)
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy per element; ``logits`` ``(..., bins)``, ``target`` ``(...)``."""
+        centres = self.centres.to(logits.device)
+        place = (symlog(target).clamp(float(centres[0]), float(centres[-1])) - centres[0]) / (centres[1] - centres[0])
+        low = place.floor().clamp(max=self.size - 2)
+        weight = (place - low)[..., None]
+        two_hot = functional.one_hot(low.long(), self.size) * (1 - weight)
+        two_hot = two_hot + functional.one_hot(low.long() + 1, self.size) * weight
+        return -(two_hot * logits.float().log_softmax(-1)).sum(-1)
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """Expected value, ``(...)``: the expectation is taken in symlog space and inverted."""
+        return symexp((logits.float().softmax(-1) * self.centres.to(logits.device)).sum(-1))
+
+    def sample(self, logits: Tensor, generator: torch.Generator) -> Tensor:
+        """The expected value: a reward is regressed, not drawn."""
+        return self.mean(logits)
+
+
+ScalarHead = SignScalar | TwoHotScalar
+
+
+def scalar_head(kind: str, bins: int) -> ScalarHead:
+    """The head for ``"sign"`` or ``"two-hot"``."""
+    return SignScalar() if kind == "sign" else TwoHotScalar(bins)
+
+
+def categorical(logits: Tensor, generator: torch.Generator | None, temperature: float = 1.0) -> Tensor:
+    """Sample classes ``(...)`` from ``logits`` ``(..., n)`` by the Gumbel maximum; the most likely at temperature 0."""
+    if temperature == 0:
+        return cast(Tensor, logits.argmax(-1))
+    uniform = torch.rand(logits.shape, generator=generator, device=logits.device).clamp_(min=1e-20)
+    return cast(Tensor, (logits.float() / temperature - torch.log(-torch.log(uniform))).argmax(-1))

@@ -1,0 +1,168 @@
+"""Time that passes while a model thinks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Discrete
+
+from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
+from atari_vlm.wrappers.views import action_names, frames_per_step
+
+Latency = str | float | Mapping[str, Any]
+_STREAM = 0x1A7E  # keeps the latencies' random numbers apart from the environment's under the same seed
+
+
+class LatencyAware(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
+    """Let the game go on while a reply is awaited: its latency becomes emulator frames during which one action is held.
+
+    ``step(action)`` first plays the wait, holding, and then the action. The wait is played in whole steps of the wrapped
+    environment; what is left over, less than a step, is added to the next wait, so that the total is exact to one step.
+    Rewards of held steps are added to the reward. If the episode ends during the wait, the action comes too late and is not
+    played. ``info`` tells ``latency_s``, ``held_steps``, ``held_frames`` and ``action_played``.
+
+    The wrapper reads no clock. The same seeds, actions and latencies give the same episode.
+
+    Args:
+        env: any environment; its own limit on steps counts held steps too.
+        latency: where the seconds come from: ``"measured"``, the caller says them by :meth:`set_latency` before each step;
+            a number; or a model drawn from the seed of ``reset``: ``{"kind": "lognormal", "median_s": 1.5, "sigma": 0.5}``,
+            ``{"kind": "uniform", "low_s": 0.5, "high_s": 2.0}``, ``{"kind": "empirical", "seconds": [0.8, 1.1, 2.5]}``.
+        hold: what is held: ``"noop"``; ``"last"``, the action played last (before the first one, NOOP or else action 0); or
+            an action.
+        fps: emulator frames per second.
+        frame_skip: emulator frames per step of the wrapped environment, if it cannot say so itself.
+
+    Raises ``ConfigError`` or ``UnknownNameError`` for wrong arguments.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        latency: Latency = "measured",
+        hold: Any = "noop",
+        fps: float = 60,
+        frame_skip: int | None = None,
+    ):
+        gymnasium.utils.RecordConstructorArgs.__init__(self, latency=latency, hold=hold, fps=fps, frame_skip=frame_skip)
+        super().__init__(env)
+        check_positive(fps=fps, frame_skip=1 if frame_skip is None else frame_skip)
+        self.fps, self.hold = fps, hold
+        self.frame_skip = frames_per_step(env) if frame_skip is None else frame_skip
+        self._draw = None if latency == "measured" else _model(latency)
+        self._first_held = _action_to_hold(env, hold)
+        self._last_action = self._first_held
+        self._rng = np.random.default_rng()
+        self._measured_s = 0.0
+        self._owed_frames = 0.0
+
+    def set_latency(self, seconds: float) -> None:
+        """Say how long the reply behind the next step took (for a journalled reply the journalled time).
+
+        It counts for one step only. Where a model gives the latencies it is not used. ``ConfigError`` unless finite and >= 0.
+        """
+        self._measured_s = _seconds(seconds, "latency")
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode; ``seed`` also fixes the latencies of a model."""
+        if seed is not None:
+            self._rng = np.random.default_rng((seed, _STREAM))
+        self._last_action, self._measured_s, self._owed_frames = self._first_held, 0.0, 0.0
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Play the wait, then the action."""
+        latency_s = self._measured_s if self._draw is None else self._draw(self._rng)
+        self._measured_s = 0.0
+        wanted = self._due_steps(latency_s)
+        held, total, ended = 0, 0.0, False
+        held_action = self._last_action if self.hold == "last" else self._first_held
+        while held < wanted and not ended:
+            observation, reward, terminated, truncated, info = self.env.step(held_action)
+            held, total, ended = held + 1, total + float(reward), terminated or truncated
+        if not ended:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total, self._last_action = total + float(reward), action
+        wait = {"latency_s": latency_s, "held_steps": held, "held_frames": held * self.frame_skip}
+        return observation, total, terminated, truncated, {**info, **wait, "action_played": not ended}
+
+    def _due_steps(self, latency_s: float) -> int:
+        """Whole steps of the wrapped environment in the wait and what was left over; the rest is left over again."""
+        self._owed_frames += latency_s * self.fps
+        steps = int(self._owed_frames // self.frame_skip)
+        self._owed_frames -= steps * self.frame_skip
+        return steps
+
+
+def _seconds(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
+        raise ConfigError(f"{name} must be a number of seconds, got {value!r}")
+    if not math.isfinite(value) or value < 0:
+        raise ConfigError(f"{name} must be finite and not below 0 seconds, got {value!r}")
+    return float(value)
+
+
+def _lognormal(median_s: Any, sigma: Any) -> Callable[[np.random.Generator], float]:
+    check_positive(median_s=median_s)
+    spread = _seconds(sigma, "sigma")
+    return lambda rng: float(median_s * math.exp(spread * rng.standard_normal()))
+
+
+def _uniform(low_s: Any, high_s: Any) -> Callable[[np.random.Generator], float]:
+    low, high = _seconds(low_s, "low_s"), _seconds(high_s, "high_s")
+    if low > high:
+        raise ConfigError(f"low_s must not be above high_s, got {low} and {high}")
+    return lambda rng: float(rng.uniform(low, high))
+
+
+def _empirical(seconds: Any) -> Callable[[np.random.Generator], float]:
+    if not isinstance(seconds, (list, tuple)) or not seconds:
+        raise ConfigError(f"seconds must be a list of at least one latency, got {seconds!r}")
+    known = [_seconds(value, "seconds") for value in seconds]
+    return lambda rng: known[int(rng.integers(len(known)))]
+
+
+_MODELS: dict[str, tuple[Callable[..., Callable[[np.random.Generator], float]], frozenset[str]]] = {
+    "lognormal": (_lognormal, frozenset({"median_s", "sigma"})),
+    "uniform": (_uniform, frozenset({"low_s", "high_s"})),
+    "empirical": (_empirical, frozenset({"seconds"})),
+}
+
+
+def _model(latency: Any) -> Callable[[np.random.Generator], float]:
+    """The function that draws a latency in seconds."""
+    if not isinstance(latency, Mapping):
+        constant = _seconds(
+            latency, "latency (\"measured\", a number of seconds, or a model such as {'kind': 'lognormal'})"
+        )
+        return lambda rng: constant
+    kind = latency.get("kind")
+    if kind not in _MODELS:
+        raise UnknownNameError("kind of latency", kind, _MODELS)
+    build, wanted = _MODELS[kind]
+    given = {key: value for key, value in latency.items() if key != "kind"}
+    if set(given) != wanted:
+        raise ConfigError(f"a latency of kind {kind!r} takes {sorted(wanted)}, got {sorted(given)}")
+    return build(**given)
+
+
+def _action_to_hold(env: gymnasium.Env[Any, Any], hold: Any) -> Any:
+    """The action that is held, for ``"last"`` before there is a last one."""
+    space = env.action_space
+    if isinstance(hold, str):
+        if hold not in ("noop", "last"):
+            raise UnknownNameError("hold", hold, ("noop", "last"))
+        names = action_names(env, f"LatencyAware with hold={hold!r}") if isinstance(space, Discrete) else ()
+        if "NOOP" in names:
+            return names.index("NOOP")
+        if hold == "last" and names:
+            return 0
+        raise ConfigError(f"hold={hold!r} needs an action called NOOP; pass hold='last' or an action of {space}")
+    action = hold if isinstance(space, Discrete) else np.asarray(hold, space.dtype)
+    if not space.contains(action):
+        raise ConfigError(f"hold must be 'noop', 'last' or an action of {space}, got {hold!r}")
+    return action

@@ -13,5 +13,7 @@ _ENTRY_POINTS = {
     "StackFrames": "atari_vlm.wrappers.stack_frames",
     "TextDescription": "atari_vlm.wrappers.text_description",
     "VLMPrompt": "atari_vlm.wrappers.vlm_prompt",
+    "WorldModelEnv": "atari_vlm.wrappers.world_model_env",
+    "WorldModelVectorEnv": "atari_vlm.wrappers.world_model_vector_env",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _ENTRY_POINTS)

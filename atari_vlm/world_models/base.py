@@ -112,3 +112,15 @@ def concat_rows(states: Sequence[Any]) -> Any:
         return torch.cat(leaves)
 
     return map_leaves(join, *states)
+
+
+def put_rows(state: Any, rows: Sequence[int] | np.ndarray, values: Any) -> Any:
+    """A copy of ``state`` whose given rows are those of ``values``."""
+    index = np.asarray(rows, dtype=np.int64)
+
+    def put(leaf: Any, value: Any) -> Any:
+        copied = leaf.copy() if isinstance(leaf, np.ndarray) else leaf.clone()
+        copied[index] = value
+        return copied
+
+    return map_leaves(put, state, values)

@@ -65,6 +65,13 @@ def find(value: object, names: Sequence[str]) -> int | None:
     return None
 
 
+def shown(value: object) -> str:
+    """A wrong value as it can be quoted in a sentence: short, and safe for whatever JSON held."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else value[:60] + "…")
+    return repr(value)[:60] if isinstance(value, (int, float)) or value is None else f"a {type(value).__name__}"
+
+
 def _name_follows(rest: str, names: Sequence[str]) -> bool:
     word = _WORD.match(_CONNECTOR.sub("", rest, count=1))
     return word is not None and _by_name(word[0], names, synonyms=False) is not None

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from atari_vlm.agents.action_words import clean, find, resolve
+from atari_vlm.agents.action_words import clean, find, resolve, shown
 from atari_vlm.types import Reply
 
 Rung = Literal["json", "tag", "name", "index"]
@@ -32,7 +32,7 @@ _KEY = re.compile(
     r"""(?<!\\)["']action["']\s*:\s*("(?:[^"\\\n]|\\.){0,80}"|'[^'\n]{0,80}'|-?\d{1,9}(?=\s*[,}\n]))""", re.IGNORECASE
 )
 _TAG = re.compile(
-    r"(?:^[ \t>*_#`\-\d.)]*(?:(?:final|next|chosen|best|my)[ \t]+)?(?i:action)|\bACTION)[ \t*_`]*[:=][ \t]*(.*)$",
+    r"(?:^[ \t>*_#`\-\d.)]*(?i:(?:(?:final|next|chosen|best|my)[ \t]+)?action)|\bACTION)[ \t*_`]*[:=][ \t]*(.*)$",
     re.MULTILINE,
 )
 _LABEL = re.compile(
@@ -196,15 +196,10 @@ def _from_index(text: str, names: Sequence[str]) -> Answer | None:
 def _settle(value: object, reasoning: str, rung: Rung, names: Sequence[str]) -> Answer | Problem:
     action = find(value, names)
     if action is None:
-        return Problem("illegal", f"{_short(value)} is not one of the legal actions")
+        return Problem("illegal", f"{shown(value)} is not one of the legal actions")
     return Answer(action, reasoning, rung)
 
 
 def _is_placeholder(value: object, names: Sequence[str]) -> bool:
     bracketed = isinstance(value, str) and re.match(r"\W*<[^<>|]+>\W*$", value) is not None
     return bracketed and find(value, names) is None
-
-
-def _short(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return repr(text if len(text) <= 60 else text[:60] + "…")

@@ -33,8 +33,8 @@ class VLMAgentOptions(MessageOptions):
 
     ``answer``: ``json`` asks for a JSON object (constrained by a schema where the VLM can), ``choice`` for the bare action
     name (constrained likewise), ``scores`` takes the log-probability of each legal action (only where the VLM can), ``text``
-    asks for a last line ``ACTION: <NAME>``; ``auto`` is ``json`` where the VLM is bound by a schema, else ``scores`` where
-    it can, else ``text``. ``max_reasks``: how often an answer that cannot be used is asked for again, with the reason.
+    asks for a last line ``ACTION: <NAME>``; ``auto`` takes the first of ``json``, ``scores`` and ``choice`` that the VLM is
+    capable of, else ``text``. ``max_reasks``: how often an answer that cannot be used is asked for again, with the reason.
     ``fallback``: what is done after that: NOOP, the last action once more, a random legal action, or raise ``VLMError``.
     ``temperature``: passed to the VLM; with ``scores`` it makes the agent draw from ``softmax(log p / temperature)``, and
     ``None`` or 0 take the best. ``max_tokens``: limit of a reply. ``decide_every``: ask at every n-th step and hold the
@@ -217,7 +217,8 @@ def _answer_mode(wanted: str, vlm: VLM) -> str:
         raise NotSupportedError(f"{vlm.name} cannot score choices; answer can be json, choice or text")
     if wanted != "auto":
         return wanted
-    return "json" if "schema" in vlm.capabilities else "scores" if "scores" in vlm.capabilities else "text"
+    best_first = {"schema": "json", "scores": "scores", "choices": "choice"}
+    return next((mode for capability, mode in best_first.items() if capability in vlm.capabilities), "text")
 
 
 def _legal_actions(observation: Mapping[str, Any]) -> tuple[str, ...]:

@@ -58,13 +58,8 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Dream one step."""
         frames, reward, terminated, truncated, info = self._dreams.step(np.asarray(action)[None])
-        return (
-            *self._show(frames, info)[:1],
-            float(reward[0]),
-            bool(terminated[0]),
-            bool(truncated[0]),
-            self._info(info),
-        )
+        self._frame = frames[0]
+        return frames[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._info(info)
 
     def render(self) -> Any:
         """The last decoded frame, uint8 ``(H, W, 3)``; ``None`` without a render mode."""

@@ -8,6 +8,7 @@ game's episodes that it beats; nothing here asks whether a return is positive, s
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 from collections import deque
 from collections.abc import Sequence
@@ -175,6 +176,19 @@ class DemonstrationLibrary:
     def snapshot(self) -> tuple[Demonstration, ...]:
         """What a round or an evaluation is played with: best first, of equals the later one first."""
         return tuple(sorted(self._kept, key=lambda d: (-d.episode_return, -d.episode)))
+
+
+def digest_of(demonstrations: Sequence[Demonstration]) -> str:
+    """SHA-256 (hex) of demonstrations: equal memories have equal digests."""
+    sha = hashlib.sha256()
+    for demonstration in demonstrations:
+        facts = (demonstration.episode, demonstration.seed, demonstration.episode_return, demonstration.length)
+        sha.update(repr((demonstration.game, facts)).encode())
+        for example in demonstration.examples:
+            sha.update(repr((example.step, example.text, example.action, example.outcome, example.window)).encode())
+            for frame in example.frames:
+                sha.update(hashlib.sha256(frame).digest())
+    return sha.hexdigest()
 
 
 @functools.lru_cache(maxsize=512)

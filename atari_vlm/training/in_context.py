@@ -118,27 +118,37 @@ def example_messages(examples: Sequence[Example], form: str = "text") -> tuple[M
     return tuple(messages)
 
 
-class SimilarExamplesVLM:
-    """A VLM that is shown, at each request, the examples whose pictures are nearest to the newest picture of the request.
+class ExampleIndex:
+    """Finds the examples whose newest picture is nearest to a picture.
 
-    It inserts the examples behind the system message. Candidates are examples of the better half of the demonstrations
-    after which no loss followed, best first. Distance: mean square difference of the newest pictures, grey, 32 x 32, area
-    averaged. Wrap it *around* the journal, which then records what was really asked. ``form`` is the agent's form of answer.
+    Candidates are examples of the better half of the demonstrations after which no loss followed, best first. Distance: mean
+    square difference, grey, 32 x 32, area averaged; equal distances in candidate order.
     """
 
-    def __init__(
-        self,
-        vlm: VLM,
-        demonstrations: Sequence[Demonstration],
-        options: InContextOptions,
-        form: str = "text",
-    ):
-        self._vlm, self._options, self.form = vlm, options, form
-        self.name, self.capabilities = vlm.name, vlm.capabilities
+    def __init__(self, demonstrations: Sequence[Demonstration], options: InContextOptions):
+        self._options = options
         better = demonstrations[: math.ceil(len(demonstrations) / 2)]
         candidates = [example for d in better for example in d.examples if example.outcome >= 0]
         self._candidates = candidates[: options.candidates]
         self._thumbnails = np.array([_thumbnail(example.images[-1]) for example in self._candidates])  # (N, 1024)
+
+    def nearest(self, image: Image) -> tuple[Example, ...]:
+        """The nearest examples that fit into the budget, in order of episode and step."""
+        if not self._candidates:
+            return ()
+        distances = ((self._thumbnails - _thumbnail(image)) ** 2).mean(axis=1)
+        return within_budget((self._candidates[i] for i in np.argsort(distances, kind="stable")), self._options)
+
+
+class SimilarExamplesVLM:
+    """A VLM that is shown, at each request, the examples nearest to the request's newest picture, behind the instructions.
+
+    Wrap it *around* the journal, which then records what was really asked. ``form`` is the agent's form of answer.
+    """
+
+    def __init__(self, vlm: VLM, index: ExampleIndex, form: str = "text"):
+        self._vlm, self._index, self.form = vlm, index, form
+        self.name, self.capabilities = vlm.name, vlm.capabilities
 
     def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
         """Answer with the nearest examples in view."""
@@ -150,11 +160,7 @@ class SimilarExamplesVLM:
 
     def _with_examples(self, messages: Sequence[Message]) -> list[Message]:
         pictures = [image for message in messages for image in message.images]
-        if not self._candidates or not pictures:
-            return list(messages)
-        distances = ((self._thumbnails - _thumbnail(pictures[-1])) ** 2).mean(axis=1)
-        nearest = (self._candidates[i] for i in np.argsort(distances, kind="stable"))
-        shown = example_messages(within_budget(nearest, self._options), self.form)
+        shown = example_messages(self._index.nearest(pictures[-1]), self.form) if pictures else ()
         system = sum(1 for _ in itertools.takewhile(lambda message: message.role == "system", messages))
         return [*messages[:system], *shown, *messages[system:]]
 

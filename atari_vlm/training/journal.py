@@ -1,8 +1,9 @@
 """The journal of a run: everything that was asked, answered, decided and done, in one SQLite file.
 
-Written in this order, each line durable before the next begins (WAL, ``synchronous=FULL``): the *request* of a call, its
-*reply*, the *step* that followed. A run that dies at any point has therefore lost at most the replies of the calls in flight,
-and whoever plays the same episodes again is served every reply that is here (:mod:`atari_vlm.training.journal_vlm`). What is
+Written in this order: the *request* of a call, its *reply*, the *step* that followed (SQLite, WAL). A reply is on the disk
+before anybody sees it (``synchronous=FULL``: it may have cost money); requests and steps follow with the next reply, because
+they can be made again exactly. A run that dies at any point has therefore lost at most the replies of the calls in flight, and
+whoever plays the same episodes again is served every reply that is here (:mod:`atari_vlm.training.journal_vlm`). What is
 written again must equal what is there; a difference raises :class:`RunError`, because then the run is not the same run.
 
 Texts (UTF-8) and pictures (PNG) are stored once each under the SHA-256 of their bytes. Only ``started_at`` and the latencies
@@ -104,6 +105,7 @@ class Journal:
         self.read_only = read_only
         self._lock = threading.RLock()
         self._stored: set[str] = set()
+        self._durable = True
         if read_only and not self.path.is_file():
             raise ConfigError(f"there is no journal at {self.path}")
         self._db = self._open_read_only() if read_only else self._open()
@@ -182,7 +184,7 @@ class Journal:
     def record_request(self, row: CallRow, blobs: Mapping[str, bytes]) -> None:
         """Record that a call is about to be made, with the texts and pictures that its request names."""
         new = {sha: data for sha, data in blobs.items() if sha not in self._stored}
-        with self._transaction() as db:
+        with self._transaction(durable=False) as db:
             db.executemany("INSERT OR IGNORE INTO blobs VALUES (?, ?)", new.items())
             db.execute(
                 "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, NULL, ?)",
@@ -202,7 +204,7 @@ class Journal:
             *(row.episode, row.step, row.action, row.source, row.reward, int(row.terminated), int(row.truncated)),
             *(_dumps(row.info), _dumps(row.decision)),
         )
-        with self._transaction() as db:
+        with self._transaction(durable=False) as db:
             found = db.execute("SELECT * FROM steps WHERE episode = ? AND step = ?", (row.episode, row.step)).fetchone()
             if found is None:
                 db.execute("INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
@@ -217,8 +219,12 @@ class Journal:
             return self._db.execute(query, values).fetchall()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Write; with ``durable`` it, and all that was written before, is on the disk when the block ends."""
         with self._lock:
+            if durable != self._durable:
+                self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db

@@ -50,15 +50,22 @@ def done_episodes(journal: Journal) -> list[EpisodeRow]:
     return [row for row in journal.episodes() if row.status == "done"]
 
 
+def evaluations(journal: Journal) -> list[dict[str, Any]]:
+    """The finished evaluations in order: strategy, number of training episodes before, and the summary of their episodes."""
+    rows = {row.episode: row for row in done_episodes(journal)}
+    groups = [group for group in journal.meta().get("groups", []) if group["phase"] == "eval"]
+    return [
+        {"strategy": group["strategy"], "after": group["after"], **summarise([rows[n] for n in group["episodes"]])}
+        for group in groups
+        if rows.keys() >= set(group["episodes"])
+    ]
+
+
 def write_tables(folder: Path, journal: Journal) -> None:
     """Write ``metrics.jsonl`` (one line per episode, one per evaluation) and ``episodes.csv``."""
     rows = done_episodes(journal)
     lines = [{"kind": "episode", **_public(row)} for row in rows]
-    by_number = {row.episode: row for row in rows}
-    for evaluation in journal.meta().get("evaluations", []):
-        played = [by_number[number] for number in evaluation["episodes"] if number in by_number]
-        conditions = {key: value for key, value in evaluation.items() if key != "episodes"}
-        lines.append({"kind": "evaluation", **conditions, **summarise(played)})
+    lines += [{"kind": "evaluation", **evaluation} for evaluation in evaluations(journal)]
     atomic_write(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, _COLUMNS, lineterminator="\n")
@@ -71,7 +78,6 @@ def write_results(folder: Path, header: Mapping[str, Any], journal: Journal) -> 
     """Write ``results.json``: the header, returns and lengths of the training episodes, the best five, the evaluations."""
     rows = done_episodes(journal)
     train = [row for row in rows if row.phase == "train"]
-    by_number = {row.episode: row for row in rows}
     best = sorted(train, key=lambda row: (-(row.episode_return or 0.0), row.episode))[:5]
     content = {
         **header,
@@ -80,10 +86,7 @@ def write_results(folder: Path, header: Mapping[str, Any], journal: Journal) -> 
         "best_trajectories": [{"total_reward": row.episode_return, "length": row.length} for row in best],
         "seeds": [row.seed for row in train],
         "training": summarise(train),
-        "evaluations": [
-            {**evaluation, **summarise([by_number[n] for n in evaluation["episodes"] if n in by_number])}
-            for evaluation in journal.meta().get("evaluations", [])
-        ],
+        "evaluations": evaluations(journal),
     }
     atomic_write(folder / "results.json", json.dumps(content, indent=1) + "\n")
     return folder / "results.json"

@@ -20,7 +20,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -66,6 +66,7 @@ class RunFolder:
     def __init__(self, path: Path, lock: IO[str], *, resumed: bool):
         self.path, self.resumed = path, resumed
         self._lock = lock
+        self._groups = 0
         self.journal = Journal(path / "journal.sqlite")
 
     @classmethod
@@ -97,6 +98,21 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether everything that was asked for is done."""
         return bool(self.journal.meta().get("finished", False))
+
+    def record_group(self, phase: str, episodes: Sequence[int], conditions: Mapping[str, Any]) -> None:
+        """Note that a group of episodes (a round, an evaluation) begins, under which conditions.
+
+        A run that is continued must come to the same groups in the same order; else :class:`RunError`.
+        """
+        groups = self.journal.meta().get("groups", [])
+        group = {"phase": phase, "episodes": list(episodes), **conditions}
+        if self._groups < len(groups) and groups[self._groups] != group:
+            raise RunError(
+                f"{self.path} diverged: its next episodes were {groups[self._groups]}, asked for now are {group}"
+            )
+        if self._groups == len(groups):
+            self.journal.set_meta(groups=[*groups, group], finished=False)
+        self._groups += 1
 
     def close(self) -> None:
         """Close the journal and let go of the lock."""

@@ -41,6 +41,7 @@ def summarise(rows: Sequence[EpisodeRow]) -> dict[str, Any]:
         "std_length": float(lengths.std()),
         "fallback_rate": float((fallbacks * lengths).sum() / max(lengths.sum(), 1.0)),
         "cost_usd": None if None in costs else float(sum(cost for cost in costs if cost is not None)),
+        "episode_rewards": rewards.tolist(),
         "seeds": [row.seed for row in rows],
     }
 

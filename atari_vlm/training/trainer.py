@@ -16,10 +16,10 @@ from atari_vlm import games, prompts
 from atari_vlm._lazy import load
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.vlm_agent import VLMAgent
-from atari_vlm.env import AtariVLMEnvironment
-from atari_vlm.errors import ConfigError, check_positive
+from atari_vlm.errors import check_positive
 from atari_vlm.training import outputs
 from atari_vlm.training.demonstrations import Demonstration, DemonstrationLibrary, digest_of
+from atari_vlm.training.environments import make_env
 from atari_vlm.training.in_context import (
     ExampleIndex,
     InContextOptions,
@@ -181,11 +181,7 @@ class VLMTrainer:
         return make_agent
 
     def _make_env(self) -> Env:
-        try:
-            env: Env = AtariVLMEnvironment(f"{self.game}-v5", **self.options.env)
-        except TypeError as error:
-            raise ConfigError(f"env: {error}") from error
-        return load("atari_vlm.wrappers.latency:LatencyAware")(env) if self.options.real_time else env
+        return make_env({"game_name": self.game, "env": self.options.env, "latency": self.options.latency})
 
     def _backend(self, vlm_type: str | VLM, api_key: str | None) -> VLM:
         if not isinstance(vlm_type, str):

@@ -24,7 +24,7 @@ class TrainerOptions:
 
     Results depend on: ``model``, ``base_url``, ``seed``, ``max_steps`` (per episode; ``None``: the environment's own limit),
     ``round_size`` (episodes between learning), ``in_context``, ``agent``, ``env`` (keywords of ``AtariVLMEnvironment``),
-    ``real_time`` (a reply's latency costs game time), ``demonstrations`` (id of a Minari dataset to begin with), and
+    ``latency`` (of ``LatencyAware``: ``"measured"`` makes waiting for a reply cost game time), ``demonstrations`` (id of a Minari dataset to begin with), and
     ``plan`` (plain data that tells runs apart which are otherwise equal).
 
     They do not depend on: ``parallel`` (episodes at once), the limits on dollars, calls and tokens of the whole run (its
@@ -42,7 +42,7 @@ class TrainerOptions:
     in_context: InContextOptions = field(default_factory=InContextOptions)
     agent: VLMAgentOptions = field(default_factory=VLMAgentOptions)
     env: Mapping[str, Any] = field(default_factory=dict)
-    real_time: bool = False
+    latency: str | float | Mapping[str, Any] | None = None
     demonstrations: str | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
     parallel: int = 1
@@ -78,7 +78,7 @@ class TrainerOptions:
 
     def settings(self) -> dict[str, Any]:
         """What results depend on, as plain data."""
-        names = ("model", "base_url", "seed", "max_steps", "round_size", "eval_episodes", "real_time", "demonstrations")
+        names = ("model", "base_url", "seed", "max_steps", "round_size", "eval_episodes", "latency", "demonstrations")
         chosen = {name: getattr(self, name) for name in names}
         nested = {"in_context": dataclasses.asdict(self.in_context), "agent": dataclasses.asdict(self.agent)}
         return {**chosen, **nested, "env": dict(self.env), "plan": dict(self.plan)}

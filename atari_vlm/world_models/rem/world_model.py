@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from atari_vlm.world_models.rem.config import RemConfig, WorldModelConfig
-from atari_vlm.world_models.rem.heads import mlp, scalar_head
+from atari_vlm.world_models.rem.heads import categorical, mlp, scalar_head
 from atari_vlm.world_models.rem.retention import Retention, block_decays, token_decays
 
 
@@ -100,12 +100,24 @@ class TokenWorldModel(nn.Module):
         observed = self.code_in(functional.embedding(tokens, self.codes))
         return torch.cat([observed, self.action_embedding(actions)[..., None, :]], dim=-2)
 
-    def forward(self, tokens: Tensor, actions: Tensor, state: Tensor | None = None) -> Predictions:
-        """Training pass over T blocks: ``tokens`` int64 ``(B, T, K)``, ``actions`` int64 ``(B, T)``."""
+    def revealed(self, known: Tensor) -> Tensor:
+        """What is added to the prediction tokens where tokens ``(..., K)`` are known; zeros where they are -1."""
+        vectors = self.code_in(functional.embedding(known.clamp(min=0), self.codes))
+        return cast(Tensor, vectors * (known >= 0)[..., None])
+
+    def forward(
+        self, tokens: Tensor, actions: Tensor, state: Tensor | None = None, known: Tensor | None = None
+    ) -> Predictions:
+        """Training pass over T blocks: ``tokens`` int64 ``(B, T, K)``, ``actions`` int64 ``(B, T)``.
+
+        ``known`` ``(B, T, K)`` as in :meth:`predict`; the memory of the real sequence never sees it.
+        """
         b, t, k = tokens.shape
         state = self.empty_state(b) if state is None else state
         real = self.embed(tokens, actions)  # (B, T, K + 1, W)
         ahead = self.prediction_tokens.expand(b, t, k, -1)  # (B, T, K, W)
+        if known is not None:
+            ahead = ahead + self.revealed(known)
         for i, module in enumerate(self.layers):
             layer = cast(Layer, module)
             real, states = layer.blocks(real, state[:, i])
@@ -122,9 +134,27 @@ class TokenWorldModel(nn.Module):
         acted = x[:, -1]
         return torch.stack(cast(list[Tensor], following), 1), self.reward_head(acted), self.end_head(acted)
 
-    def predict(self, state: Tensor) -> Tensor:
-        """Logits of the next frame's tokens ``(B, K, V)`` from the state after the last block."""
+    def predict(self, state: Tensor, known: Tensor | None = None) -> Tensor:
+        """Logits of the next frame's tokens ``(B, K, V)`` from the state after the last block.
+
+        ``known`` int64 ``(B, K)`` reveals tokens that are fixed already (-1 where open): joint refinement.
+        """
         x = self.prediction_tokens.expand(len(state), -1, -1)
+        if known is not None:
+            x = x + self.revealed(known)
         for i, module in enumerate(self.layers):
             x, _ = cast(Layer, module).chunk(x, state[:, i], keep_state=False)
         return cast(Tensor, self.token_head(x))
+
+    def draw_frame(self, state: Tensor, generator: torch.Generator | None, temperature: float = 1.0) -> Tensor:
+        """Sample the next frame's tokens ``(B, K)``: all independently, then ``refinement_passes`` times the less certain half
+        anew given the rest (after Chang et al. 2022, arXiv 2202.04200), so that tokens can agree.
+        """
+        logits = self.predict(state)
+        tokens = categorical(logits, generator, temperature)
+        for _ in range(self.config.refinement_passes):
+            sure = logits.float().log_softmax(-1).gather(-1, tokens[..., None]).squeeze(-1)  # (B, K)
+            keep = sure >= sure.median(dim=-1, keepdim=True).values
+            logits = self.predict(state, torch.where(keep, tokens, -1))
+            tokens = torch.where(keep, tokens, categorical(logits, generator, temperature))
+        return tokens

@@ -1,0 +1,110 @@
+"""Requests of parallel episodes, collected into batches by one worker thread that alone touches the model."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from atari_vlm.errors import VLMError
+
+_RECENT_S = 2.0  # a thread that asked within this time counts as a running episode
+
+Work = Callable[[Sequence[Any]], Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class _Job:
+    kind: str
+    item: Any
+    future: Future[Any] = field(default_factory=Future)
+
+
+class Batcher:
+    """``submit(kind, item)`` blocks until ``works[kind]`` has handled the item, alone or among others.
+
+    The first job of a batch waits up to ``wait_s`` for the other running episodes, never for more than ``max_batch`` or
+    when there is one episode only. A failing batch is taken apart, so that a bad request fails alone; the worker lives on.
+    """
+
+    def __init__(self, works: dict[str, Work], *, max_batch: int, wait_s: float):
+        self._works, self._max_batch, self._wait_s = works, max_batch, wait_s
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._callers: dict[int, float] = {}
+        self._lock = threading.Lock()
+        self._worker: threading.Thread | None = None
+        self._closed = False
+        self.batch_sizes: list[int] = []
+
+    def submit(self, kind: str, item: Any) -> Any:
+        """The result for ``item``; what handling it raised is raised here."""
+        job = _Job(kind, item)
+        with self._lock:
+            if self._closed:
+                raise VLMError("the model has been closed")
+            self._callers[threading.get_ident()] = time.monotonic()
+            if self._worker is None:
+                self._worker = threading.Thread(target=self._run, name="atari_vlm local model", daemon=True)
+                self._worker.start()
+            self._jobs.put(job)
+        return job.future.result()
+
+    def close(self) -> None:
+        """Handle what is waiting, then end the worker."""
+        with self._lock:
+            self._closed, worker = True, self._worker
+            self._jobs.put(None)
+        if worker is not None and worker is not threading.current_thread():
+            worker.join()
+
+    def _run(self) -> None:
+        while (first := self._jobs.get()) is not None:
+            batch, ended = self._collect(first)
+            for kind in self._works:
+                self._handle(kind, [job for job in batch if job.kind == kind])
+            if ended:
+                return
+
+    def _collect(self, first: _Job) -> tuple[list[_Job], bool]:
+        batch, deadline = [first], time.monotonic() + self._wait_s
+        while len(batch) < self._max_batch:
+            expected = len(batch) < self._running()
+            try:
+                job = (
+                    self._jobs.get(timeout=max(0.0, deadline - time.monotonic()))
+                    if expected
+                    else self._jobs.get_nowait()
+                )
+            except queue.Empty:
+                break
+            if job is None:
+                return batch, True
+            batch.append(job)
+        return batch, False
+
+    def _running(self) -> int:
+        """Threads that asked lately."""
+        with self._lock:
+            since = time.monotonic() - _RECENT_S
+            self._callers = {caller: asked for caller, asked in self._callers.items() if asked > since}
+            return len(self._callers)
+
+    def _handle(self, kind: str, jobs: list[_Job]) -> None:
+        if not jobs:
+            return
+        try:
+            results = self._works[kind]([job.item for job in jobs])
+        except Exception as error:
+            if len(jobs) == 1:
+                jobs[0].future.set_exception(error)
+            else:
+                for job in jobs:
+                    self._handle(kind, [job])
+            return
+        self.batch_sizes = [*self.batch_sizes[-999:], len(jobs)]
+        for job, result in zip(jobs, results, strict=True):
+            job.future.set_result(result)

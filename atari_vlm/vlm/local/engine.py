@@ -1,0 +1,220 @@
+"""The forward passes: answers token by token, and the scores of all choices in one pass. Used by one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from atari_vlm.errors import RequestError
+from atari_vlm.vlm.local.choices import ChoiceTree, tree_mask
+from atari_vlm.vlm.local.layouts import PLAIN_ATTENTION, Layout
+from atari_vlm.vlm.local.prefix import PrefixCache, Start
+from atari_vlm.vlm.local.prompt import Padded, Prompt, check_left_padded, pad_left
+from atari_vlm.vlm.local.sampling import TokenSampler
+
+
+@dataclass(frozen=True)
+class Answer:
+    """New tokens only. ``stopped`` is ``False`` when the limit cut the answer; ``cached`` prompt tokens were not computed."""
+
+    ids: tuple[int, ...]
+    stopped: bool
+    generated: int
+    cached: int
+
+
+@dataclass(frozen=True)
+class AnswerRequest:
+    """A prompt, how to draw, and the most new tokens."""
+
+    prompt: Prompt
+    sampler: TokenSampler
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """A prompt and the tokens of each choice."""
+
+    prompt: Prompt
+    choices: tuple[tuple[int, ...], ...]
+
+
+class Engine:
+    """One loaded model. ``layout`` batches pictures; ``stop_ids`` end an answer; ``pad_id`` fills rows."""
+
+    def __init__(self, model: Any, layout: Layout, *, stop_ids: Sequence[int], pad_id: int, prefix_cache: bool = True):
+        self.model, self._layout, self._pad_id = model, layout, pad_id
+        self._stop_ids = tuple(stop_ids)
+        text = model.config.get_text_config()
+        self._plain = model.config.model_type in PLAIN_ATTENTION
+        self._window: int | None = getattr(text, "sliding_window", None)
+        self._context: int | None = getattr(text, "max_position_embeddings", None)
+        reusable = prefix_cache and self._plain and layout.prefix_reusable
+        self.prefixes: PrefixCache | None = PrefixCache() if reusable else None
+
+    def answer(self, requests: Sequence[AnswerRequest]) -> list[Answer]:
+        """Answer every request; row ``i`` does not depend on the others."""
+        answers: dict[int, Answer] = {}
+        for start, members in self._groups([r.prompt for r in requests], [r.max_tokens for r in requests]):
+            group = [requests[i] for i in members]
+            answers.update(zip(members, self._generate(start, group), strict=True))
+        return [answers[i] for i in range(len(requests))]
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[np.ndarray]:
+        """Log-probability of each choice as the complete answer (its tokens, then the end), float64 ``(n,)`` per request."""
+        if not self._plain:
+            return [self._score_rows(request) for request in requests]
+        scores: dict[int, np.ndarray] = {}
+        room = [1 + max(map(len, request.choices)) for request in requests]
+        for start, members in self._groups([r.prompt for r in requests], room):
+            group = [requests[i] for i in members]
+            scores.update(zip(members, self._score_tree(start, group), strict=True))
+        return [scores[i] for i in range(len(requests))]
+
+    def _groups(self, prompts: Sequence[Prompt], room: Sequence[int]) -> list[tuple[Start, list[int]]]:
+        """Split a batch by the known start of its prompts; check that prompts and answers fit the context."""
+        longest = max(len(prompt) + extra for prompt, extra in zip(prompts, room, strict=True))
+        for prompt, extra in zip(prompts, room, strict=True):
+            if self._context is not None and len(prompt) + extra > self._context:
+                raise RequestError(
+                    f"the request has {len(prompt)} tokens and up to {extra} new ones; the model's context is {self._context}: "
+                    "send fewer examples or pictures, or lower max_tokens"
+                )
+        fits_window = self._window is None or longest <= self._window
+        if self.prefixes is None or not fits_window:
+            return [(Start(), list(range(len(prompts))))]
+        return self.prefixes.groups(prompts)
+
+    def _forward(self, padded: Padded, start: Start, prompts: Sequence[Prompt], **more: Any) -> Any:
+        """One pass over prompts (behind ``start``), with pictures. ``more`` replaces or adds model inputs."""
+        import torch
+
+        device, dtype = self.model.device, self.model.dtype
+        pictures = self._layout.collate([prompt.pieces_after(start.length) for prompt in prompts])
+        inputs = {
+            "input_ids": padded.ids,
+            "attention_mask": padded.mask.astype(np.int64),
+            "position_ids": padded.positions,
+        }
+        tensors = {
+            name: torch.from_numpy(array).to(device, dtype if array.dtype.kind == "f" else None)
+            for name, array in {**inputs, **pictures}.items()
+        }
+        with torch.inference_mode():
+            return self.model(**{**tensors, **more})
+
+    def _new_cache(self, start: Start, rows: int) -> Any:
+        from transformers import DynamicCache
+
+        return start.cache(rows) if self._plain else DynamicCache(config=self.model.config)
+
+    def _learn(self, prompts: Sequence[Prompt], start: Start, padded: Padded, cache: Any) -> None:
+        fits = self._window is None or max(map(len, prompts)) <= self._window
+        if self.prefixes is not None and fits:
+            self.prefixes.learn(prompts, start, padded, cache)
+
+    def _generate(self, start: Start, group: Sequence[AnswerRequest]) -> list[Answer]:
+        prompts = [request.prompt for request in group]
+        padded = pad_left(prompts, start.length, self._pad_id)
+        cache = self._new_cache(start, len(group))
+        out = self._forward(padded, start, prompts, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        self._learn(prompts, start, padded, cache)
+        return _Decoding(self, group, padded, start).run(out.logits[:, -1], cache)
+
+    def _score_tree(self, start: Start, group: Sequence[ScoreRequest]) -> list[np.ndarray]:
+        """All choices behind the prompt in one row each, every choice blind to the others."""
+        import torch
+
+        prompts = [request.prompt for request in group]
+        trees = [ChoiceTree.of(request.choices) for request in group]
+        padded = pad_left(prompts, start.length, self._pad_id)
+        width = max(len(tree.ids) for tree in trees)
+        ids = np.stack([np.pad(tree.ids, (0, width - len(tree.ids))) for tree in trees])
+        depths = np.stack([np.pad(tree.depths, (0, width - len(tree.ids))) for tree in trees])
+        after = np.array([prompt.next_position for prompt in prompts])[:, None] + depths  # (B, width)
+        positions = np.concatenate(
+            [padded.positions, np.broadcast_to(after, (*padded.positions.shape[:-1], width))], -1
+        )
+        block = Padded(np.concatenate([padded.ids, ids], 1), padded.mask, positions, padded.pads)
+        mask = torch.from_numpy(tree_mask(padded.mask, padded.ids.shape[1], trees, width)).to(self.model.device)
+        bias = torch.zeros(mask.shape, dtype=self.model.dtype, device=mask.device)
+        bias.masked_fill_(~mask, torch.finfo(self.model.dtype).min)
+        cache = self._new_cache(start, len(group))
+        out = self._forward(
+            block, start, prompts, attention_mask=bias, past_key_values=cache, use_cache=True, logits_to_keep=width + 1
+        )
+        self._learn(prompts, start, padded, cache)
+        return [tree.scores(logits, self._stop_ids) for tree, logits in zip(trees, out.logits, strict=True)]
+
+    def _score_rows(self, request: ScoreRequest) -> np.ndarray:
+        """Every choice behind its own copy of the prompt, one row each: for models whose attention is not plain."""
+        rows = [request.prompt.extended(choice) for choice in request.choices]
+        padded = pad_left(rows, 0, self._pad_id)
+        longest = max(map(len, request.choices))
+        out = self._forward(padded, Start(), rows, use_cache=False, logits_to_keep=longest + 1)
+        return np.array(
+            [
+                ChoiceTree.of([choice]).scores(logits[longest - len(choice) :], self._stop_ids)[0]
+                for choice, logits in zip(request.choices, out.logits, strict=True)
+            ]
+        )
+
+
+class _Decoding:
+    """The token-by-token part of one batch."""
+
+    def __init__(self, engine: Engine, group: Sequence[AnswerRequest], padded: Padded, start: Start):
+        self._model, self._stop_ids = engine.model, frozenset(engine._stop_ids)
+        self._group, self._start = group, start
+        self._mask = padded.mask.astype(np.int64)
+        self._next = np.array([request.prompt.next_position for request in group])  # (B,)
+        self._axes = padded.positions.shape[:-2]
+        self._ids: list[list[int]] = [[] for _ in group]
+        self._stopped = [False] * len(group)
+
+    def run(self, logits: Any, cache: Any) -> list[Answer]:
+        """Go on from the prompt's last logits ``(B, V)`` until every row has ended."""
+        while True:
+            tokens = self._take(logits)
+            if all(self._ended(row) for row in range(len(self._group))):
+                return self._answers()
+            logits = self._step(tokens, cache)
+
+    def _ended(self, row: int) -> bool:
+        return self._stopped[row] or len(self._ids[row]) >= self._group[row].max_tokens
+
+    def _take(self, logits: Any) -> list[int]:
+        """The next token of every row; rows that have ended repeat theirs, which nobody reads."""
+        best = logits.argmax(-1).tolist()
+        tokens = []
+        for row, request in enumerate(self._group):
+            sampler = request.sampler
+            token = best[row] if sampler.greedy else sampler.draw(logits[row].float().cpu().numpy())
+            tokens.append(token)
+            if not self._ended(row):
+                self._ids[row].append(token)
+                self._stopped[row] = token in self._stop_ids
+        return tokens
+
+    def _step(self, tokens: Sequence[int], cache: Any) -> Any:
+        import torch
+
+        rows = len(tokens)
+        self._mask = np.concatenate([self._mask, np.ones((rows, 1), dtype=np.int64)], axis=1)
+        check_left_padded(self._mask)
+        positions = np.broadcast_to(self._next[:, None], (*self._axes, rows, 1)).copy()
+        self._next = self._next + 1
+        arrays = {"attention_mask": self._mask, "position_ids": positions, "input_ids": np.array(tokens)[:, None]}
+        tensors = {name: torch.from_numpy(array).to(self._model.device) for name, array in arrays.items()}
+        with torch.inference_mode():
+            return self._model(**tensors, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+
+    def _answers(self) -> list[Answer]:
+        return [
+            Answer(tuple(ids[:-1] if stopped else ids), stopped, len(ids), self._start.length)
+            for ids, stopped in zip(self._ids, self._stopped, strict=True)
+        ]

@@ -1,0 +1,201 @@
+"""From a folder to an engine: the same path for a tiny random checkpoint and for real weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from atari_vlm._lazy import require
+from atari_vlm.errors import ConfigError, NotSupportedError
+from atari_vlm.vlm.local import weights
+from atari_vlm.vlm.local.encoder import Encoder, grid_positions, plain_positions
+from atari_vlm.vlm.local.engine import Engine
+from atari_vlm.vlm.local.layouts import layout_for
+from atari_vlm.vlm.local.options import LocalOptions
+
+# SmolVLM's processor differs from Idefics3's in its video half only, which needs two more packages.
+_PROCESSOR_OF = {"smolvlm": "Idefics3Processor"}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to be asked: what runs it, and what turns messages into its prompts and tokens into text."""
+
+    engine: Any
+    encoder: Any
+    model_type: str
+    dtype: str
+
+
+def load_folder(name: str, folder: Path, options: LocalOptions) -> Loaded:
+    """Load the checkpoint in ``folder``; ``name`` is what the user called it.
+
+    Raises ``ModelNotAvailableError`` when weights or memory are missing, ``ConfigError`` when it is no image-text model.
+    """
+    transformers = require("transformers", "local")
+    device, dtype = placement(folder, options)
+    weights.check_memory(name, weights.needed_bytes(folder, dtype, options.load_in), device, weights.free_bytes(device))
+    config = read_config(transformers, name, folder, options)
+    model = load_model(transformers.AutoModelForImageTextToText, folder, (device, dtype), options)
+    processor, template = _load_processor(transformers, config, folder, options)
+    layout = layout_for(config.model_type)(processor, config, fast=options.fast_images)
+    tokenizer = processor.tokenizer
+    inner = getattr(model, "model", model)
+    positions = grid_positions(inner) if hasattr(inner, "get_rope_index") else plain_positions
+    engine = Engine(
+        model,
+        layout,
+        stop_ids=stop_ids(model, tokenizer),
+        pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
+        prefix_cache=options.prefix_cache,
+    )
+    return Loaded(engine, Encoder(tokenizer, layout, template, positions), config.model_type, dtype)
+
+
+def placement(folder: Path, options: LocalOptions) -> tuple[str, str]:
+    """Device and dtype, with ``auto`` resolved."""
+    torch = require("torch", "local")
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise weights.unavailable(f"device {device!r} was asked for and torch sees no CUDA GPU")
+    if options.dtype != "auto":
+        return device, options.dtype
+    if device != "cpu":
+        return device, "bfloat16"
+    free = weights.free_bytes(device)
+    fits = free is None or weights.needed_bytes(folder, "float32", None) <= free
+    return device, "float32" if fits or options.load_in is not None else "bfloat16"
+
+
+def read_config(transformers: Any, name: str, folder: Path, options: LocalOptions) -> Any:
+    """The checkpoint's configuration; refuse what is no image-text model."""
+    config = transformers.AutoConfig.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=options.trust_remote_code
+    )
+    known = transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    if type(config) not in known:
+        raise ConfigError(
+            f"{name} is a {config.model_type!r} model, which reads no images; --model takes an image-text-to-text model"
+        )
+    return config
+
+
+def load_model(auto_class: Any, folder: Path, place: tuple[str, str], options: LocalOptions) -> Any:
+    """Weights from safetensors only, quantised if asked, in evaluation mode."""
+    torch = require("torch", "local")
+    device, dtype = place
+    settings: dict[str, Any] = {
+        "dtype": getattr(torch, dtype),
+        "device_map": {"": device},
+        "attn_implementation": "sdpa",
+    }
+    if options.load_in is not None:
+        settings["quantization_config"] = _quantisation(options.load_in, getattr(torch, dtype))
+    try:
+        with no_progress_bars():
+            model = auto_class.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=options.trust_remote_code,
+                **settings,
+            )
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise weights.unavailable(f"{folder} does not fit the memory of {device} ({error})") from error
+    return model.eval()
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Keep transformers' own progress bars out of the program's display."""
+    logging = require("transformers.utils.logging", "local")
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _quantisation(load_in: str, compute: Any) -> Any:
+    require("bitsandbytes", "local")
+    transformers = require("transformers", "local")
+    if load_in == "8bit":
+        return transformers.BitsAndBytesConfig(load_in_8bit=True)
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute, bnb_4bit_use_double_quant=True
+    )
+
+
+def stop_ids(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end an answer: the generation settings' and the tokenizer's."""
+    stated = getattr(model.generation_config, "eos_token_id", None)
+    found: Iterable[int] = stated if isinstance(stated, (list, tuple)) else [] if stated is None else [stated]
+    stops = {int(token) for token in found}
+    if tokenizer.eos_token_id is not None:
+        stops.add(int(tokenizer.eos_token_id))
+    if not stops:
+        raise ConfigError("the checkpoint names no token that ends an answer")
+    return sorted(stops)
+
+
+def _load_processor(transformers: Any, config: Any, folder: Path, options: LocalOptions) -> tuple[Any, str | None]:
+    """The family's processor without its video half (which needs torchvision), and the chat template."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=options.trust_remote_code, padding_side="left"
+    )
+    if config.model_type == "video_llava":
+        settings, _ = transformers.ProcessorMixin.get_processor_dict(folder, local_files_only=True)
+        return _clip_processor(tokenizer, config, folder), settings.get("chat_template") or tokenizer.chat_template
+    image_processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+    family = _processor_class(transformers, config)
+    image_only: Any = type(family.__name__, (_ImageOnly, family), {"modalities": family.get_attributes()})
+    parts = [{"image_processor": image_processor, "tokenizer": tokenizer}.get(name) for name in family.get_attributes()]
+    settings, _ = image_only.get_processor_dict(folder, local_files_only=True)
+    processor = image_only.from_args_and_dict(parts, settings)
+    return processor, getattr(processor, "chat_template", None) or tokenizer.chat_template
+
+
+class _ImageOnly:
+    """Mixed into a processor class: it consists of image processor and tokenizer."""
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        """The parts that are there."""
+        return ["image_processor", "tokenizer"]
+
+
+def _processor_class(transformers: Any, config: Any) -> Any:
+    if config.model_type in _PROCESSOR_OF:
+        return getattr(transformers, _PROCESSOR_OF[config.model_type])
+    family = transformers.PROCESSOR_MAPPING.get(type(config), None)
+    if family is None or family.get_attributes()[:2] != ["image_processor", "tokenizer"]:
+        raise NotSupportedError(
+            f"models of type {config.model_type!r} cannot be prompted in process; use --base-url URL"
+        )
+    return family
+
+
+def _clip_processor(tokenizer: Any, config: Any, folder: Path) -> SimpleNamespace:
+    """Video-LLaVA: what its frames need, from ``preprocessor_config.json`` where there is one."""
+    file = folder / "preprocessor_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    token_id = config.video_token_id
+    return SimpleNamespace(
+        tokenizer=tokenizer,
+        video_token=tokenizer.convert_ids_to_tokens(token_id),
+        video_token_id=token_id,
+        edge=config.vision_config.image_size,
+        mean=np.array(settings.get("image_mean", (0.48145466, 0.4578275, 0.40821073)), np.float32),
+        std=np.array(settings.get("image_std", (0.26862954, 0.26130258, 0.27577711)), np.float32),
+    )

@@ -1,0 +1,96 @@
+"""A vision-language model in this process, through transformers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from atari_vlm._lazy import require
+from atari_vlm.errors import AtariVLMError, ConfigError, UnknownNameError, VLMError
+from atari_vlm.types import Message, Reply, Usage
+from atari_vlm.vlm.base import Capability, Sampling
+from atari_vlm.vlm.local import weights
+from atari_vlm.vlm.local.batching import Batcher
+from atari_vlm.vlm.local.cogvlm2 import check_remote_code, is_foreign, load_foreign
+from atari_vlm.vlm.local.engine import Answer, AnswerRequest, ScoreRequest
+from atari_vlm.vlm.local.loading import load_folder
+from atari_vlm.vlm.local.options import LocalOptions
+from atari_vlm.vlm.local.sampling import TokenSampler
+
+FAMILIES = ("qwen-vl", "llava", "video-llava", "idefics2", "cogvlm2")
+
+
+class TransformersVLM:
+    """Loads ``model`` (a folder or a hub id) and answers with it. Thread-safe: parallel requests are batched.
+
+    ``family`` is one of ``FAMILIES``; the checkpoint itself decides the architecture, so any image-text-to-text model will
+    do. Raises ``MissingDependencyError`` without torch and transformers, ``ModelNotAvailableError`` when weights, memory or
+    hardware are missing. ``Sampling.schema`` and ``Sampling.choices`` are ignored; :meth:`score_choices` is the constrained way.
+    """
+
+    capabilities: frozenset[Capability] = frozenset({"scores"})
+
+    def __init__(self, family: str, model: str, *, options: LocalOptions = LocalOptions()):  # noqa: B008 - frozen
+        if family not in FAMILIES:
+            raise UnknownNameError("local VLM family", family, FAMILIES)
+        check_remote_code(family, model, options)
+        for module in ("torch", "transformers", "accelerate"):
+            require(module, "local")
+        folder = weights.find_folder(model, options)
+        weights.check_weights(model, folder)
+        self.model, self.options = model, options
+        loaded = (load_foreign if is_foreign(folder) else load_folder)(model, folder, options)
+        self._encoder, self._engine = loaded.encoder, loaded.engine
+        variant = "-".join(part for part in (loaded.dtype, options.load_in) if part)
+        revision = f"@{options.revision}" if options.revision else ""
+        self.name = f"local:{family}:{model}{revision}:{variant}"
+        self._batcher = Batcher(
+            {"answer": self._engine.answer, "score": self._engine.score},
+            max_batch=options.max_batch,
+            wait_s=options.batch_wait_ms / 1000,
+        )
+
+    def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
+        """Answer ``messages``; the latency counts from here to the answer, waiting for a batch included."""
+        started = time.perf_counter()
+        prompt = self._encoder.encode(messages)
+        request = AnswerRequest(prompt, TokenSampler(sampling, self.options), sampling.max_tokens)
+        answer: Answer = self._submit("answer", request)
+        return Reply(
+            text=self._encoder.decode(answer.ids),
+            model=self.model,
+            finish_reason="stop" if answer.stopped else "length",
+            usage=Usage(input_tokens=len(prompt), output_tokens=answer.generated, cached_tokens=answer.cached),
+            latency_s=time.perf_counter() - started,
+            cost_usd=0.0,
+        )
+
+    def score_choices(self, messages: Sequence[Message], choices: Sequence[str]) -> np.ndarray:
+        """Log-probability of each choice as the complete answer, float64 ``(n,)``, in one forward pass.
+
+        The log-probabilities of a choice's tokens and of the end of the answer behind them are summed.
+        """
+        if not choices:
+            raise ConfigError("score_choices needs at least one choice")
+        prompt = self._encoder.encode(messages)
+        tokens = tuple(tuple(self._encoder.choice_ids(choice)) for choice in choices)
+        return np.asarray(self._submit("score", ScoreRequest(prompt, tokens)))
+
+    def close(self) -> None:
+        """Finish what is waiting and end the worker thread; requests after that raise ``VLMError``."""
+        self._batcher.close()
+
+    def _submit(self, kind: str, request: Any) -> Any:
+        try:
+            return self._batcher.submit(kind, request)
+        except AtariVLMError:
+            raise
+        except MemoryError as error:
+            raise weights.unavailable(f"{self.model} ran out of memory") from error
+        except Exception as error:
+            if "out of memory" in str(error).lower():
+                raise weights.unavailable(f"{self.model} ran out of memory ({error})") from error
+            raise VLMError(f"the local model {self.model} failed: {type(error).__name__}: {error}") from error

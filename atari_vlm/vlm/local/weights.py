@@ -1,0 +1,178 @@
+"""Where the weights are, and whether they fit: found on disk or downloaded, measured before anything is loaded.
+
+Every way to fail here ends in one ``ModelNotAvailableError`` that says what is missing and what else can be done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+from atari_vlm._lazy import require
+from atari_vlm.errors import ModelNotAvailableError
+from atari_vlm.vlm.local.options import LocalOptions
+
+ALTERNATIVES = (
+    "Alternatives: --model PATH (a folder with the weights), --base-url URL (an OpenAI-compatible server such as vLLM), "
+    "--vlm scripted (the offline player)"
+)
+_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
+_HEADROOM = 1.1  # activations, the attention cache, fragmentation
+_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+
+
+def unavailable(what: str) -> ModelNotAvailableError:
+    """The error for ``what``, with the alternatives."""
+    return ModelNotAvailableError(f"{what.rstrip('.')}. {ALTERNATIVES}.")
+
+
+def find_folder(model: str, options: LocalOptions) -> Path:
+    """The folder that holds ``model``: itself, or the hub id's snapshot, downloaded if it is not there yet."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if model.startswith(("/", "./", "../", "~")) or model.count("/") != 1:
+        raise unavailable(f"{model} is neither a folder nor a model id (owner/name)")
+    return _downloaded(model, options)
+
+
+def _downloaded(model: str, options: LocalOptions) -> Path:
+    hub = require("huggingface_hub", "local")
+    patterns = [*_FILES, *(["*.py"] if options.trust_remote_code else [])]
+    try:
+        cached = Path(
+            hub.snapshot_download(model, revision=options.revision, allow_patterns=patterns, local_files_only=True)
+        )
+        if is_complete(cached):
+            return cached
+    except (OSError, ValueError):  # not cached; the download below says what is wrong with the id
+        pass
+    if options.offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "ON", "YES"):
+        raise unavailable(f"the weights of {model} are not on this machine and downloading is switched off (offline)")
+    try:
+        info = hub.HfApi().model_info(model, revision=options.revision, files_metadata=True, timeout=15)
+        _check_disk(model, info, hub.constants.HF_HUB_CACHE)
+        return Path(hub.snapshot_download(model, revision=info.sha, allow_patterns=patterns))
+    except ModelNotAvailableError:
+        raise
+    except Exception as error:  # the hub client raises its own, its HTTP client's and the system's errors
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise unavailable(
+            f"the weights of {model} are not on this machine and could not be downloaded ({reason})"
+        ) from error
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the configuration and every safetensors file that the index names are there."""
+    return (
+        (folder / "config.json").is_file() and bool(files := weight_files(folder)) and all(f.is_file() for f in files)
+    )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint, as its index names them."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return [folder / name for name in sorted(set(names))]
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _check_disk(model: str, info: Any, cache: str) -> None:
+    import shutil
+
+    size = sum(f.size or 0 for f in info.siblings if f.rfilename.endswith(".safetensors"))
+    folder = next((p for p in (Path(cache), *Path(cache).parents) if p.exists()), Path("/"))
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise unavailable(f"{model} needs {size / 1e9:.1f} GB of disk for its download; {free / 1e9:.1f} GB are free")
+
+
+def parameters(folder: Path) -> int:
+    """How many numbers the weights hold, read from the files' headers alone."""
+    return sum(tensor["count"] for file in weight_files(folder) for tensor in _headers(file))
+
+
+def stored_bytes(folder: Path) -> int:
+    """Bytes of the weights as they are stored."""
+    return sum(tensor["count"] * tensor["bytes"] for file in weight_files(folder) for tensor in _headers(file))
+
+
+def _headers(file: Path) -> list[dict[str, int]]:
+    with open(file, "rb") as stream:
+        (size,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(min(size, 100 << 20)))
+    header.pop("__metadata__", None)
+    counted = []
+    for tensor in header.values():
+        count = 1
+        for length in tensor["shape"]:
+            count *= length
+        counted.append({"count": count, "bytes": _BYTES.get(tensor["dtype"], 1)})
+    return counted
+
+
+def check_weights(model: str, folder: Path) -> None:
+    """Raise unless the folder holds a configuration and complete, readable safetensors files."""
+    if not (folder / "config.json").is_file():
+        raise unavailable(f"{folder} has no config.json: it is not a checkpoint of {model}")
+    files = weight_files(folder)
+    missing = [file.name for file in files if not file.is_file()]
+    if missing or not files:
+        what = ", ".join(missing) or "*.safetensors"
+        raise unavailable(f"{folder} lacks weights: {what} (pickled weights such as pytorch_model.bin are not read)")
+    try:
+        parameters(folder)
+    except (OSError, ValueError, KeyError, struct.error, TypeError) as error:
+        raise unavailable(f"the weights in {folder} are damaged ({error})") from error
+
+
+def needed_bytes(folder: Path, dtype: str, load_in: str | None) -> int:
+    """Memory for the weights once loaded, with headroom; quantised weights count with their scales."""
+    per_parameter = {"4bit": 0.7, "8bit": 1.2}.get(load_in or "", 4.0 if dtype == "float32" else 2.0)
+    return int(parameters(folder) * per_parameter * _HEADROOM)
+
+
+def check_memory(model: str, needed: int, device: str, free: int | None) -> None:
+    """Raise when ``needed`` bytes are more than are ``free`` (``None``: unknown, not checked)."""
+    if free is None or needed <= free:
+        return
+    kind = "memory" if device == "cpu" else f"memory of {device}"
+    raise unavailable(
+        f"{model} needs about {needed / 1e9:.1f} GB of {kind}; {free / 1e9:.1f} GB are free. "
+        "Less is needed with load_in='4bit' or '8bit', or a smaller model of the family"
+    )
+
+
+def free_bytes(device: str) -> int | None:
+    """Free memory of a torch device; on the CPU the smaller of the system's and the container's. ``None``: unknown."""
+    if device.startswith("cuda"):
+        torch = require("torch", "local")
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    if device != "cpu":
+        return None
+    limits = [_available_memory(), _container_memory()]
+    known = [limit for limit in limits if limit is not None]
+    return min(known) if known else None
+
+
+def _available_memory() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def _container_memory() -> int | None:
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        return None if limit == "max" else int(limit) - int((group / "memory.current").read_text())
+    except (OSError, ValueError):
+        return None

@@ -11,8 +11,8 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from atari_vlm.training.journal import CallRow, EpisodeRow, Journal, StepRow
@@ -24,18 +24,17 @@ _SOURCES = {"model": "m", "buffer": "b", "policy": "p", "fallback": "f"}
 
 
 @dataclass(frozen=True)
-class Frames:
-    """The pictures of an episode: PNG bytes before each step and after the last one, and the names of the actions.
-
-    ``note`` says why there are none.
-    """
+class Shown:
+    """What a replay has to say: the names of the actions, and in ``note`` why pictures are missing."""
 
     names: Sequence[str] = ()
-    pictures: Iterator[bytes] = field(default_factory=lambda: iter(()))
     note: str = ""
 
 
-Replay = Callable[[EpisodeRow, Sequence[StepRow]], Frames]
+# Is told the number of a step (the number of steps: after the last one) and how to get its picture, as PNG bytes.
+Show = Callable[[int, Callable[[], bytes]], None]
+# Plays a recorded episode again and shows its pictures in order.
+Replay = Callable[[EpisodeRow, Sequence[StepRow], Show], Shown]
 
 
 def plain(value: Any) -> Any:
@@ -109,26 +108,39 @@ class Moment:
 
 
 class Moments:
-    """The moments of one episode, thinned while they arrive so that they take at most ``limit`` bytes of the page."""
+    """The moments of one episode, thinned while they arrive so that the episode takes about ``share`` bytes."""
 
-    def __init__(self, pool: Pool, limit: float):
-        self.pool, self.limit, self.stride = pool, limit, 1
+    def __init__(self, pool: Pool, episode: int, share: float):
+        self.pool, self.stride = pool, 1
+        self.steps = pool.journal.steps(episode)
+        self.calls: dict[int, list[CallRow]] = {}
+        for call in pool.journal.calls(episode):
+            self.calls.setdefault(call.step, []).append(call)
+        self.limit = share - _BYTES_PER_STEP * len(self.steps)
         self.kept: dict[int, Moment] = {}
+        self._next = 0
         self._seen: set[str] = set()
         self._size = 0
 
-    def add(self, at: int, moment: Moment) -> None:
-        """Take the moment of step ``at``, or pass over it when it lies between the strides."""
+    def add(self, at: int, picture: Callable[[], bytes] | None) -> None:
+        """Take the moment of step ``at``, or pass over it (its picture is not made) when it lies between the strides."""
+        self._next = at + 1
         if at % self.stride:
             return
-        self.kept[at] = moment
-        self._weigh(moment)
+        step = self.steps[at] if at < len(self.steps) else None
+        self.kept[at] = Moment(picture() if picture else None, step, self.calls.get(at, ()))
+        self._weigh(self.kept[at])
         while self._size > self.limit and self.stride < _COARSEST:
             self.stride *= 2
             self.kept = {step: kept for step, kept in self.kept.items() if step % self.stride == 0}
             self._seen, self._size = set(), 0
             for kept in self.kept.values():
                 self._weigh(kept)
+
+    def add_the_rest(self) -> None:
+        """Take the steps of which no picture came."""
+        for at in range(self._next, len(self.steps)):
+            self.add(at, None)
 
     def _weigh(self, moment: Moment) -> None:
         if moment.png is not None:
@@ -176,27 +188,22 @@ def summary(row: EpisodeRow, left_out: str = "") -> dict[str, Any]:
 
 def collect_episode(pool: Pool, row: EpisodeRow, replay: Replay, share: float) -> EpisodeData:
     """One episode step by step, using about ``share`` bytes of the page."""
-    steps = pool.journal.steps(row.episode)
-    calls: dict[int, list[CallRow]] = {}
-    for call in pool.journal.calls(row.episode):
-        calls.setdefault(call.step, []).append(call)
-    frames = replay(row, steps)
-    moments = Moments(pool, share - _BYTES_PER_STEP * len(steps))
-    for step in steps:
-        moments.add(step.step, Moment(next(frames.pictures, None), step, calls.get(step.step, ())))
-    moments.add(len(steps), Moment(next(frames.pictures, None)))
+    moments = Moments(pool, row.episode, share)
+    steps = moments.steps
+    replayed = replay(row, steps, moments.add)
+    moments.add_the_rest()
     shown = {at: pool.image(_sha(kept.png), kept.png) for at, kept in moments.kept.items() if kept.png is not None}
     kept_calls = {at: kept.calls for at, kept in moments.kept.items()}
     detail = {
         "stride": moments.stride,
-        "names": list(frames.names),
+        "names": list(replayed.names),
         "action": [step.action for step in steps],
         "source": "".join(_SOURCES.get(step.source, "m") for step in steps),
         "reward": [plain(step.reward) for step in steps],
         "cost": [plain(step.decision.get("cost_usd")) for step in steps],
         "end": _end(steps),
         "frames": [shown.get(at, -1) for at in range(len(steps) + 1)] if shown else [],
-        "frame_note": frames.note,
+        "frame_note": replayed.note,
         "steps": [_words(pool, step, kept_calls[step.step]) if step.step in kept_calls else None for step in steps],
     }
     clocks = {

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import websockets.sync.client
 
-from atari_vlm.reporting.run_data import Frames
+from atari_vlm.reporting.run_data import Show, Shown
 from atari_vlm.training.journal import CallRow, EpisodeRow, Journal, StepRow
 from atari_vlm.types import Image, Reply, Usage
 
@@ -36,8 +36,10 @@ def drawn(step: int, size: int = 84) -> Image:
     return Image(PALETTE[indices], indices=indices, palette=PALETTE)
 
 
-def replay(row: EpisodeRow, steps: Sequence[StepRow]) -> Frames:
-    return Frames(NAMES, (drawn(i).png for i in range(len(steps) + 1)))
+def replay(row: EpisodeRow, steps: Sequence[StepRow], show: Show) -> Shown:
+    for at in range(len(steps) + 1):
+        show(at, lambda at=at: drawn(at).png)  # type: ignore[misc]
+    return Shown(NAMES)
 
 
 def write_episode(

@@ -12,7 +12,7 @@ from conftest import NAMES, drawn, embedded, replay, write_episode
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.reporting.html import RunFacts, render_page, report_page, script_json, without_clocks
-from atari_vlm.reporting.run_data import Frames
+from atari_vlm.reporting.run_data import Shown
 
 FACTS = RunFacts("pong-tiny", "Pong-v5, tiny-1", (("Seeds", "100 to 102"),), "python -m atari_vlm.train --game Pong-v5")
 SCRIPTED = [f"The ball comes.\nACTION: {NAMES[i % 4]}" for i in range(40)]
@@ -153,7 +153,7 @@ def test_200_hostile_replies_stay_text(tab, journal, tmp_path):
     write_episode(journal, 0, replies)
     facts = RunFacts("</title><script>alert(1)</script>", SEEDS[2], [(SEEDS[0], SEEDS[8])], SEEDS[1], [SEEDS[3]])
     page = report_page(
-        journal, facts, lambda row, steps: Frames((SEEDS[0], SEEDS[1], SEEDS[2], SEEDS[3]), note=SEEDS[2])
+        journal, facts, lambda row, steps, show: Shown((SEEDS[0], SEEDS[1], SEEDS[2], SEEDS[3]), note=SEEDS[2])
     )
     path = tmp_path / "report.html"
     path.write_text(page, encoding="utf-8")

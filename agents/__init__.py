@@ -8,6 +8,10 @@ if __name__ != "atari_vlm.agents":
 from atari_vlm._lazy import attach
 
 _ENTRY_POINTS = {
+    "ActionBuffer": "atari_vlm.agents.action_buffer",
+    "CEMAgent": "atari_vlm.agents.planners",
+    "MCTSAgent": "atari_vlm.agents.planners",
+    "VLMWorldModelAgent": "atari_vlm.agents.world_model_agent",
     "ClaudeAgent": "atari_vlm.agents.vendors",
     "CogVLM2Agent": "atari_vlm.agents.vendors",
     "GPT4VAgent": "atari_vlm.agents.vendors",

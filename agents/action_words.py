@@ -1,9 +1,9 @@
 """From the words in an answer's place to a legal action: names in any spelling, indices, and a few plain words.
 
 Accepted where an answer is expected: the name in any case and with ``_``, ``-``, ``+``, blanks or "and" inside it (``up right``,
-``FIRE+LEFT``), an index, an index beside its own name (``3: LEFT``), a name after "move", "go" or "press", and words for doing
-nothing ("wait", "stay", "no action" …) as NOOP. Nothing else is guessed: "move up" is no action of a game without UP, even
-where RIGHT moves the paddle up.
+``FIRE+LEFT``), an index, an index beside its own name (``3: LEFT``), any of these with words in brackets behind it, a name
+after "move", "go" or "press", and words for doing nothing ("wait", "stay", "no action" …) as NOOP. Nothing else is guessed:
+"move up" is no action of a game without UP, even where RIGHT moves the paddle up.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ _PART = re.compile(r"UP|DOWN|LEFT|RIGHT|FIRE")
 _COMBINATION = re.compile(r"(?:UP|DOWN|LEFT|RIGHT|FIRE)+")
 _MARKS = re.compile(r"</?(?:answer|action|final|b|i|strong|em|code)>|</\w{1,20}>|<\|\w{1,30}\|>", re.IGNORECASE)
 _INDEXED = re.compile(r"([0-9]{1,3})\s*[:.)=\-]?\s*\(?\s*([A-Za-z][\w \-+]*?)\s*\)?")
-_NAMED = re.compile(r"([A-Za-z][\w \-+]*?)\s*\(\s*([0-9]{1,3})\s*\)")
+_NAMED = re.compile(r"([A-Za-z][\w \-+]*?)\s*\(\s*([0-9]{1,3})\s*\)?")
+_COMMENT = re.compile(r"\s*\([^()]*\)?$")
 _VERB = re.compile(r"^(?:move|go|press|steer)\s+", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z0-9_\-+]+")
 _CONNECTOR = re.compile(r"^\W*(?:(?:or|and|then)\b\W*)?", re.IGNORECASE)
 _NOTHING = {"NOOP", "NOTHING", "DONOTHING", "NONE", "NOACTION", "NOOPERATION", "WAIT", "STAY", "STAYSTILL", "IDLE"}
+_LONGEST = 80  # characters of an answer with its comment; longer ones are prose
 
 
 def clean(text: str) -> str:
@@ -39,13 +41,17 @@ def resolve(value: object, names: Sequence[str], *, synonyms: bool = True) -> in
     text = clean(value)
     if text in names:
         return names.index(text)
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return int(text) if int(text) < len(names) else None
-    if pair := _INDEXED.fullmatch(text):
-        return _agreed(int(pair[1]), pair[2], names)
-    if pair := _NAMED.fullmatch(value.strip(" \t*`\"'.,;!")):
+    if len(text) > _LONGEST:
+        return None
+    if pair := _NAMED.fullmatch(text):
         return _agreed(int(pair[2]), pair[1], names)
-    return _by_name(text, names, synonyms)
+    for part in (text, _COMMENT.sub("", text)):
+        if re.fullmatch(r"[0-9]{1,9}", part):
+            return int(part) if int(part) < len(names) else None
+        if pair := _INDEXED.fullmatch(part):
+            return _agreed(int(pair[1]), pair[2], names)
+    action = _by_name(text, names, synonyms)
+    return action if action is not None else _by_name(_COMMENT.sub("", text), names, synonyms)
 
 
 def find(value: object, names: Sequence[str]) -> int | None:
@@ -73,6 +79,9 @@ def shown(value: object) -> str:
 
 
 def _name_follows(rest: str, names: Sequence[str]) -> bool:
+    """Whether another name comes next, or an index in brackets."""
+    if re.match(r"\s*\(\s*[0-9]{1,3}\s*(?:\)|$)", rest):
+        return True
     word = _WORD.match(_CONNECTOR.sub("", rest, count=1))
     return word is not None and _by_name(word[0], names, synonyms=False) is not None
 

@@ -177,14 +177,15 @@ def _tag_value(tag: re.Match[str], text: str) -> str:
 
 def _from_last_line(text: str, names: Sequence[str]) -> Answer | None:
     """A name alone on the last line; an item of a list is not alone, and an index needs a label or no other line."""
-    before, _, line = text.rpartition("\n")
+    lines = [line for line in text.splitlines() if clean(line)]
+    before, line = "\n".join(lines[:-1]), lines[-1] if lines else ""
     value = _LABEL.sub("", line, count=1)
-    if value == line and before.strip() and (_ITEM.match(line) or re.search(r"[0-9]", line)):
+    if value == line and before and (_ITEM.match(line) or re.search(r"[0-9]", line)):
         return None
     if value == line and re.fullmatch(r"[0-9]+", clean(line)):
         return None
     action = resolve(value, names, synonyms=False)
-    return None if action is None else Answer(action, before.strip(), "name")
+    return None if action is None else Answer(action, before, "name")
 
 
 def _from_index(text: str, names: Sequence[str]) -> Answer | None:

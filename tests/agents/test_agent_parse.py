@@ -40,6 +40,8 @@ LADDER = [
     ("ACTION: 4", "LEFT", "tag"),
     ("ACTION: 4: LEFT", "LEFT", "tag"),
     ("ACTION: LEFT (4)", "LEFT", "tag"),
+    ("ACTION: 4: LEFT (move the paddle down)", "LEFT", "tag"),
+    ("<answer>ACTION: LEFT</answer>", "LEFT", "tag"),
     ("ACTION: <LEFT>", "LEFT", "tag"),
     ("ACTION:\n\nLEFT", "LEFT", "tag"),
     ("ACTION: LEFT because the right wall is far", "LEFT", "tag"),
@@ -60,6 +62,8 @@ LADDER = [
     ("<answer>LEFT</answer>", "LEFT", "name"),
     ("<|begin_of_box|>LEFT<|end_of_box|>", "LEFT", "name"),
     ("4: LEFT", "LEFT", "name"),
+    ("```\nLEFT\n```", "LEFT", "name"),
+    ("LEFT (move the paddle down)", "LEFT", "name"),
     # rung 4: the whole reply is an index
     ("4", "LEFT", "index"),
     (" 0\n", "NOOP", "index"),
@@ -89,6 +93,9 @@ NO_ANSWER = [
     ("ACTION: LEFT, RIGHT", "illegal"),
     ("ACTION: DOWN FIRE", "illegal"),
     ("ACTION: 4 (UP)", "illegal"),
+    ("ACTION: UP (4)", "illegal"),
+    ("ACTION: JUMP (LEFT)", "illegal"),
+    ("Actions:\n3: RIGHT (move up)\n4: LEFT (move down)", "missing"),
     ("ACTION: 3 steps to the left", "illegal"),
     ("ACTION: LEFTOVER", "illegal"),
     ("ACTION: LEFT\nACTION: JUMP", "illegal"),
@@ -180,15 +187,31 @@ def test_refused_and_cut_replies():
     assert parse_reply(Reply("ACTION: LEFT\nbecause", "m", "length"), NAMES).action == 4
 
 
-@pytest.mark.parametrize(
-    "piece",
-    ["{", '{"a":', "<think>", "</think>", "ACTION: ", "\n", " ", "\\", '"action": "', "[", "*", "(3", '{"action":1}'],
-)
-def test_long_nonsense_is_read_quickly(piece):
-    text = piece * (200_000 // len(piece))
-    start = time.process_time()
+NONSENSE = [
+    "{",
+    '{"a":',
+    "<think>",
+    "</think>",
+    "ACTION: ",
+    "ACTION:\n",
+    "ACTION: <",
+    "\n",
+    " ",
+    "\\",
+    '"action": "',
+    "[",
+    "*",
+    "(3",
+]
+
+
+@pytest.mark.parametrize("start", ["", "ACTION: 3 a", '{"action": "1 a'])
+@pytest.mark.parametrize("piece", [*NONSENSE, '{"action":1}', "a ", "- "])
+def test_long_nonsense_is_read_quickly(start, piece):
+    text = start + piece * (100_000 // len(piece)) + "!b"
+    before = time.process_time()
     parse_action(text, NAMES, prompt=text)
-    assert time.process_time() - start < 2.0
+    assert time.process_time() - before < 2.0
 
 
 PIECES = """ACTION: action Action= {"action": " ' { } [ ] : , <think> </think> ```json ** <NAME> LEFT upright FIRE or JUMP 3 99

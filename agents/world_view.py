@@ -1,0 +1,62 @@
+"""What an agent shows its world model: the last frames and actions of the episode, in the model's own format."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+
+from atari_vlm.errors import MismatchError
+from atari_vlm.world_models.base import WorldModel
+
+FrameSource = Callable[[], Any]
+
+
+class WorldView:
+    """Collects the context of a world model (``context_length`` frames, default 1, and the actions between them).
+
+    A frame is what ``frame_source`` returns (an environment's ``render``, say: the screen at its own size), else the
+    observation's ``image``, else the observation itself. It is brought to the model's size by area averaging.
+    """
+
+    def __init__(self, world_model: WorldModel[Any], frame_source: FrameSource | None = None):
+        self._model, self._source = world_model, frame_source
+        self._length = int(getattr(world_model, "context_length", 1))
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin an episode."""
+        self._frames: deque[np.ndarray] = deque(maxlen=self._length)
+        self._actions: deque[int] = deque(maxlen=self._length - 1)
+
+    def look(self, observation: Any) -> None:
+        """Take in the present observation; once per step."""
+        self._frames.append(fit(self._frame(observation), self._model.observation_space.shape))
+
+    def did(self, action: int) -> None:
+        """Note the executed action."""
+        self._actions.append(action)
+
+    def state(self, rng: np.random.Generator) -> Any:
+        """The model's state of one row for the present moment."""
+        frames = list(self._frames)
+        actions = list(self._actions)[len(self._actions) - (len(frames) - 1) :]
+        return self._model.init(np.stack(frames)[None], np.array([actions], np.int64), rng=rng)
+
+    def _frame(self, observation: Any) -> np.ndarray:
+        if self._source is not None:
+            return np.asarray(self._source())
+        return np.asarray(observation["image"] if isinstance(observation, Mapping) else observation)
+
+
+def fit(frame: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
+    """A picture uint8 ``(H, W, 3)`` as ``shape``: area averaging where sizes differ; ``MismatchError`` for other arrays."""
+    if shape is None or frame.shape == shape:
+        return frame
+    if frame.ndim != len(shape) or frame.ndim != 3 or frame.shape[2] != shape[2]:
+        raise MismatchError(f"the world model sees {shape}, the environment shows {frame.shape}")
+    resized: np.ndarray = cv2.resize(frame, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+    return resized

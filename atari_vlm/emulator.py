@@ -15,7 +15,7 @@ import numpy as np
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.games import game
-from atari_vlm.picture import brighter_of, palette_for
+from atari_vlm.picture import TwoFrames, palette_for
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,10 @@ class Emulator:
     """A running game.
 
     ``plane`` uint8 ``(H, W)`` holds palette indices: the screen after a reset, and the brighter of a step's last two frames
-    after a step of two frames or more. It is a fresh array every time. ``human`` opens ALE's own window, with sound, which
-    holds the game to 60 frames a second.
+    after a step of two frames or more. ``changed`` holds the runs of pixels in which it may differ from the plane before, as
+    :meth:`atari_vlm.picture.TwoFrames.blend` does; ``None`` means everywhere. A step writes to both in place.
+    ``human`` opens ALE's own window, with sound, which holds the game to 60 frames a second.
     """
-
-    plane: np.ndarray
 
     def __init__(self, config: EmulatorConfig, *, human: bool = False):
         self.config, self.game = config, game(config.game_name)
@@ -74,12 +73,16 @@ class Emulator:
         self.screen_shape: tuple[int, int] = (height, width)
         self.palette = palette_for(self.ale.getScreen(), self.ale.getScreenRGB())
         self._actions = tuple(self.ale_env._action_set)
+        self._frames = TwoFrames(self.screen_shape, self.palette.rank)
+        self.plane = self._frames.plane
+        self.changed: np.ndarray | None = None
         self._ready = False
 
     def reset(self, seed: int | None = None) -> None:
         """Begin an episode. With a seed the emulator is loaded and seeded anew; without, its random numbers go on."""
         self.ale_env.reset(seed=seed)
-        self.plane = self.ale.getScreen()
+        self.ale.getScreen(self.plane)
+        self.changed = None
         self._ready = True
 
     def step(self, action: int) -> float:
@@ -95,10 +98,13 @@ class Emulator:
         reward = 0.0
         for _ in range(skip - 1):
             reward += ale.act(joystick)
-        before = ale.getScreen() if skip > 1 else None
+        if skip > 1:
+            ale.getScreen(self._frames.first)
         reward += ale.act(joystick)
-        after = ale.getScreen()
-        self.plane = after if before is None else brighter_of(before, after, self.palette.rank)
+        ale.getScreen(self._frames.second)
+        if skip == 1:
+            self._frames.first[...] = self._frames.second
+        self.changed = self._frames.blend()
         return reward
 
     @property

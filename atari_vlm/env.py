@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import gymnasium
@@ -87,7 +86,7 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
             prompt=prompt_type is not None,
         )
         self._action_list = list_actions(self._emulator.action_names, self._emulator.game.controls)
-        self._pictures: deque[np.ndarray] = deque(maxlen=frame_stack)
+        self._frames = np.zeros((frame_stack, *self._camera.shape, *(() if grayscale else (3,))), np.uint8)
         self._facts = Facts(self._emulator.game.name)
 
     @property
@@ -107,7 +106,6 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
         super().reset(seed=seed)
         self._emulator.reset(seed)
         self._facts = Facts(self._emulator.game.name)
-        self._pictures.clear()
         return self._observe(), self._info()
 
     def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
@@ -146,20 +144,29 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
         return keys
 
     def _observe(self) -> dict[str, Any]:
-        picture, indices = self._camera.shoot(self._emulator.plane)
-        while len(self._pictures) < self._pictures.maxlen - 1:  # type: ignore[operator]
-            self._pictures.append(picture)
-        self._pictures.append(picture)
+        picture, indices = self._camera.shoot(self._emulator.plane, self._emulator.changed)
+        frames = self._stack(picture)
         pil = self.image_format == "pil"
         observation = {
             "image": to_pil(picture, indices=indices, palette=self._emulator.palette.rgb) if pil else picture.copy(),
-            "frames": np.stack(self._pictures),
+            "frames": frames,
             "text": self._facts.to_text(),
             "action_space": self._action_list,
         }
         if self.prompt_type is not None:
             observation["prompt"] = self.get_vlm_prompt(self.prompt_type)
         return observation
+
+    def _stack(self, picture: np.ndarray) -> np.ndarray:
+        """The last pictures with this one as the newest, a fresh array; after a reset this one everywhere."""
+        if len(self._frames) == 1:
+            return picture[np.newaxis].copy()
+        if self._facts.step == 0:
+            self._frames[:] = picture
+        else:
+            self._frames[:-1] = self._frames[1:]
+            self._frames[-1] = picture
+        return self._frames.copy()
 
     def _info(self) -> dict[str, Any]:
         """Only functions of the trajectory."""

@@ -77,13 +77,42 @@ def brighter_of(first: np.ndarray, second: np.ndarray, rank: np.ndarray) -> np.n
 
     ``rank`` is :attr:`Palette.rank`. The result is again a plane of indices, and does not depend on the order of the two.
     """
-    changed = np.flatnonzero(first != second)
-    if changed.size > first.size // 8:
-        return np.where(rank.take(first) > rank.take(second), first, second)
-    brighter = second.copy()
-    old, new = first.ravel()[changed], second.ravel()[changed]
-    brighter.reshape(-1)[changed] = np.where(rank[old] > rank[new], old, new)
-    return brighter
+    return np.where(rank.take(first) > rank.take(second), first, second)
+
+
+class TwoFrames:
+    """The last two frames of an emulator, and the plane of their brighter colours (:func:`brighter_of`), kept in place.
+
+    ``first``, ``second`` and ``plane`` are uint8 ``(H, W)`` palette indices; whoever owns the emulator writes the first two.
+    """
+
+    def __init__(self, shape: tuple[int, int], rank: np.ndarray):
+        self.first, self.second, self.plane = np.zeros((3, *shape), np.uint8)
+        self._rank = rank
+        self._runs = [runs_of(plane) for plane in (self.first, self.second, self.plane)]
+        self._words = [words_of(plane) for plane in (self.first, self.second, self.plane)]
+
+    def blend(self) -> np.ndarray:
+        """Update ``plane``; return the ascending numbers of its runs (see :func:`runs_of`) that may have changed by that."""
+        first, second, plane = self._words
+        differs = first != second
+        differs |= second != plane
+        changed = differs.nonzero()[0]
+        old, new = self._runs[0].take(changed, axis=0), self._runs[1].take(changed, axis=0)
+        np.copyto(new, old, where=self._rank.take(old) > self._rank.take(new))
+        self._runs[2][changed] = new
+        return changed
+
+
+def runs_of(plane: np.ndarray) -> np.ndarray:
+    """A contiguous plane as runs of 8 neighbouring pixels ``(n, 8)``, or of 1 where they do not divide it; a view."""
+    return plane.reshape(-1, 8 if plane.size % 8 == 0 else 1)
+
+
+def words_of(plane: np.ndarray) -> np.ndarray:
+    """Each run of :func:`runs_of` as one number ``(n,)``, so that runs are compared at once; a view."""
+    runs = runs_of(plane)
+    return runs.view(np.uint64 if runs.shape[1] == 8 else np.uint8).ravel()
 
 
 def target_shape(resize_shape: ResizeShape, screen_shape: tuple[int, int]) -> tuple[int, int]:
@@ -158,59 +187,63 @@ class Look:
 class Camera:
     """Turns the index planes of one emulator into pictures.
 
-    A picture is a function of its plane alone. The camera remembers the last one only to paint, and to average, no more than
-    what changed. What it returns is read-only.
+    A picture is a function of its plane alone. The camera keeps the last one only to paint, and to average, no more than what
+    changed since.
     """
 
     def __init__(self, look: Look, palette: Palette, screen_shape: tuple[int, int]):
         self.look, self.palette = look, palette
         self.shape = target_shape(look.resize_shape, screen_shape)
+        self._indexed = look.interpolation == "nearest" or self.shape == screen_shape
         self._table = palette.gray if look.grayscale else palette.rgb
         self._packed = np.zeros((256, 4), np.uint8)
         self._packed[:, :3] = palette.rgb
         self._cell = _exact_cell(screen_shape, self.shape) if look.interpolation == "area" else 0
+        channels = () if look.grayscale else (3,)
+        self._painted = np.empty((*(self.shape if self._indexed else screen_shape), *channels), np.uint8)
+        run = runs_of(np.empty(self._painted.shape[:2], np.uint8)).shape[1]
+        self._painted_runs = self._painted.reshape(-1, run, *channels)
+        self._picture = self._painted if self._indexed else np.empty((*self.shape, *channels), np.uint8)
         self._plane: np.ndarray | None = None
-        self._painted: np.ndarray
-        self._picture: np.ndarray
 
-    def shoot(self, plane: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the picture of ``plane``, uint8 ``(H, W, 3)`` or gray ``(H, W)``, and, under ``nearest``, its index plane."""
-        indexed = self.look.interpolation == "nearest" or plane.shape == self.shape
-        if indexed:
+    def shoot(self, plane: np.ndarray, changed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the picture of ``plane``, uint8 ``(H, W, 3)`` or gray ``(H, W)``, and, where it has one, its index plane.
+
+        ``changed`` holds at least the runs (see :func:`runs_of`) in which ``plane`` differs from the last one shot; ``None``
+        means that all may. Both results are the camera's own: copy them before the next shot, and do not write to them.
+        """
+        if self._indexed and plane.shape != self.shape:
             plane = resize(plane, self.shape, keep_aspect=self.look.keep_aspect)
-        changed = None if self._plane is None else np.flatnonzero(plane != self._plane)
+            changed = None if self._plane is None else (words_of(plane) != words_of(self._plane)).nonzero()[0]
+            self._plane = plane
         self._paint(plane, changed)
-        self._picture = self._painted if indexed else self._shrink(changed)
-        self._picture.flags.writeable = False
-        self._plane = plane
-        return self._picture, plane if indexed else None
+        if not self._indexed:
+            self._shrink(plane, changed)
+        return self._picture, plane if self._indexed else None
 
     def _paint(self, plane: np.ndarray, changed: np.ndarray | None) -> None:
         """Look the colours up."""
-        if changed is not None and changed.size < plane.size // 16:
-            self._painted = self._painted.copy()
-            pixels = self._painted.reshape(plane.size, *self._table.shape[1:])
-            pixels[changed] = self._table[plane.ravel()[changed]]
+        runs = runs_of(plane)
+        if changed is not None and changed.size < len(runs) // 4:
+            self._painted_runs[changed] = self._table.take(runs.take(changed, axis=0), axis=0)
         elif self.look.grayscale:
-            self._painted = cv2.LUT(plane, self._table)
+            cv2.LUT(plane, self._table, dst=self._painted)
         else:
             packed = self._packed.view(np.uint32).ravel().take(plane)  # four bytes a pixel are looked up in one go
-            self._painted = cv2.cvtColor(packed.view(np.uint8).reshape(*plane.shape, 4), cv2.COLOR_RGBA2RGB)
+            cv2.cvtColor(packed.view(np.uint8).reshape(*plane.shape, 4), cv2.COLOR_RGBA2RGB, dst=self._painted)
 
-    def _shrink(self, changed: np.ndarray | None) -> np.ndarray:
+    def _shrink(self, plane: np.ndarray, changed: np.ndarray | None) -> None:
         """Resize what is painted; under ``area`` only the band of rows that changed, where that gives the same pixels."""
-        if changed is None or not self._cell or self.look.keep_aspect:
-            return resize(self._painted, self.shape, self.look.interpolation, keep_aspect=self.look.keep_aspect)
-        if changed.size == 0:
-            return self._picture
-        source, target = self._painted.shape[0], self.shape[0]
-        width, cell = self._painted.shape[1], self._cell
-        top = int(changed[0]) // width // cell * cell
-        bottom = min(source, -(-(int(changed[-1]) // width + 1) // cell) * cell)
-        band = slice(top * target // source, bottom * target // source)
-        picture = self._picture.copy()
-        picture[band] = resize(self._painted[top:bottom], (band.stop - band.start, self.shape[1]), "area")
-        return picture
+        look = self.look
+        if changed is None or not self._cell or look.keep_aspect:
+            self._picture[...] = resize(self._painted, self.shape, look.interpolation, keep_aspect=look.keep_aspect)
+        elif changed.size > 0:
+            run, width = runs_of(plane).shape[1], plane.shape[1]
+            first, last = int(changed[0]) * run // width, (int(changed[-1]) * run + run - 1) // width
+            top, bottom = first // self._cell * self._cell, (last // self._cell + 1) * self._cell
+            source, target = plane.shape[0], self.shape[0]
+            band = slice(top * target // source, bottom * target // source)
+            self._picture[band] = resize(self._painted[top:bottom], (band.stop - band.start, self.shape[1]), "area")
 
 
 def _exact_cell(source: tuple[int, int], target: tuple[int, int]) -> int:

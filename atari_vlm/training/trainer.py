@@ -38,7 +38,7 @@ from atari_vlm.vlm.budget import Budget, BudgetVLM
 from atari_vlm.vlm.cache import CachedVLM
 from atari_vlm.vlm.load import load_vlm
 
-WRITE_REPORT = "atari_vlm.report:write_report"
+WRITE_REPORT = "atari_vlm.reporting.run_report:write_report"
 
 
 class VLMTrainer:

@@ -23,14 +23,15 @@ class TrainerOptions:
     """What :class:`VLMTrainer` takes besides its first arguments.
 
     Results depend on: ``model``, ``base_url``, ``seed``, ``max_steps`` (per episode; ``None``: the environment's own limit),
-    ``round_size`` (episodes between learning), ``in_context``, ``agent``, ``env`` (keywords of ``AtariVLMEnvironment``),
-    ``latency`` (of ``LatencyAware``: ``"measured"`` makes waiting for a reply cost game time), ``demonstrations`` (id of a Minari dataset to begin with), and
-    ``plan`` (plain data that tells runs apart which are otherwise equal).
+    ``round_size`` (episodes between learning), ``eval_episodes`` (of the evaluations within training), ``in_context``,
+    ``agent``, ``env`` (keywords of ``AtariVLMEnvironment``), ``latency`` (of ``LatencyAware``: ``"measured"`` makes waiting
+    for a reply cost game time), ``demonstrations`` (id of a Minari dataset to begin with), and ``plan`` (plain data that
+    tells runs apart which are otherwise equal).
 
     They do not depend on: ``parallel`` (episodes at once), the limits on dollars, calls and tokens of the whole run (its
-    earlier parts included), ``cache`` (path of a reply cache shared between runs), ``timeout_s``, ``eval_episodes`` (of the
-    evaluations within training), ``videos`` (how many), ``run_name``, ``resume`` (name or path of a run), ``command`` (noted in
-    config.yaml), ``progress`` and ``stop`` (set it to end the run after the current steps).
+    earlier parts included), ``cache`` (path of a reply cache shared between runs), ``timeout_s``, ``videos`` (how many),
+    ``run_name``, ``resume`` (name or path of a run), ``command`` (noted in config.yaml), ``progress`` and ``stop`` (set it to
+    end the run after the current steps).
     """
 
     model: str | None = None

@@ -13,15 +13,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 from atari_vlm import games as known_games
 from atari_vlm import prompts
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.make import SIMPLE_NAMES, agent_names, make_agent
-from atari_vlm.env import AtariVLMEnvironment
 from atari_vlm.errors import ConfigError, NotSupportedError, UnknownNameError, check_positive
 from atari_vlm.files import atomic_write
 from atari_vlm.reporting import results as tables
+from atari_vlm.training.environments import make_env
 from atari_vlm.training.journal import EpisodeRow, Journal
 from atari_vlm.training.player import EpisodeSpec, Player, PlayerOptions, Progress, Silence
 from atari_vlm.training.run_folder import RunFolder, RunRequest
@@ -34,6 +33,7 @@ from atari_vlm.vlm.catalogue import OFFLINE_NAMES
 from atari_vlm.vlm.load import load_vlm
 
 BASELINES = ("random", "scripted")
+_ENVIRONMENT: dict[str, Any] = {"env": {}, "latency": None}  # the same for all: the environment's own defaults
 _EXECUTION = ("budget_usd", "max_calls", "max_tokens", "parallel", "cache", "timeout_s")
 _NOT_SETTINGS = (*_EXECUTION, "api_key", "save_dir", "run_name", "resume")
 
@@ -151,7 +151,11 @@ def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[
     watching = watching or Watching()
     run = RunFolder.open(_request(config))
     try:
-        run.journal.set_meta(games={str(s.episode): cell.game for cell in cells(config) for s in cell.specs})
+        by_episode = {str(spec.episode): cell for cell in cells(config) for spec in cell.specs}
+        run.journal.set_meta(
+            games={number: cell.game for number, cell in by_episode.items()},
+            labels={number: f"{cell.game}, {cell.agent}" for number, cell in by_episode.items()},
+        )
         budget = _restored_budget(config, run.journal)
         try:
             for cell in cells(config):
@@ -207,7 +211,7 @@ def _play(config: EvaluateConfig, cell: Cell, journal: Journal, budget: Budget, 
         max_steps=config.max_steps, parallel=config.parallel, progress=watching.progress, stop=watching.stop
     )
     vlm = _vlm(config, cell.agent, budget)
-    player = Player(journal, vlm, lambda: AtariVLMEnvironment(f"{cell.game}-v5"), options)
+    player = Player(journal, vlm, lambda: make_env({**_ENVIRONMENT, "game_name": cell.game}), options)
     simple = cell.agent in SIMPLE_NAMES
 
     def agent(journalled: VLM) -> Agent:
@@ -263,7 +267,7 @@ def _run(cell: Cell, seed: int, rows: list[EpisodeRow]) -> tables.Run:
 
 def _settings(config: EvaluateConfig) -> dict[str, Any]:
     settings = {name: value for name, value in asdict(config).items() if name not in _NOT_SETTINGS}
-    return {"program": "evaluate", **settings, "games": config.game_names, "agents": config.all_agents}
+    return {"program": "evaluate", **_ENVIRONMENT, **settings, "games": config.game_names, "agents": config.all_agents}
 
 
 def _request(config: EvaluateConfig) -> RunRequest:

@@ -84,6 +84,7 @@ def report_page(journal: Journal, facts: RunFacts, replay: Replay, max_mb: float
         pages[row.episode], clocks[str(row.episode)] = found.page, found.clocks
         strides[row.episode] = found.stride
         spent += pool.size - before + len(json.dumps(found.page)) + len(json.dumps(found.clocks))
+    labels = journal.meta().get("labels", {})  # what an evaluation's episodes belong to
     reason = "This episode is shown as a summary only, to keep the file small; the journal holds every step."
     data = {
         "run": {
@@ -92,9 +93,12 @@ def report_page(journal: Journal, facts: RunFacts, replay: Replay, max_mb: float
             "conditions": facts.conditions,
             "command": facts.command,
             "notices": [*facts.notices, *_left_out(rows, strides, max_mb)],
-            "tiles": _tiles(journal, rows),
+            "tiles": [*([] if labels else _returns(rows)), *_totals(journal, rows)],
         },
-        "episodes": [pages.get(row.episode) or summary(row, reason) for row in rows],
+        "episodes": [
+            {**(pages.get(row.episode) or summary(row, reason)), "label": labels.get(str(row.episode), "")}
+            for row in rows
+        ],
         "texts": pool.texts,
         "cut": pool.cut,
         "images": pool.images,
@@ -135,28 +139,32 @@ def _left_out(rows: list[EpisodeRow], strides: Mapping[int, int], max_mb: float)
     return notes
 
 
-def _tiles(journal: Journal, rows: list[EpisodeRow]) -> list[tuple[str, str, str]]:
+def _returns(rows: list[EpisodeRow]) -> list[tuple[str, str, str]]:
     tiles = []
     for phase, name in (("eval", "mean return, evaluation"), ("train", "mean return, training")):
         returns = [row.episode_return for row in rows if row.phase == phase and row.episode_return is not None]
         if returns:
             tiles.append((name, f"{sum(returns) / len(returns):.2f}".rstrip("0").rstrip("."), ""))
+    return tiles
+
+
+def _totals(journal: Journal, rows: list[EpisodeRow]) -> list[tuple[str, str, str]]:
     done = [row for row in rows if row.status == "done" and row.length]
     steps = sum(row.length or 0 for row in done)
-    fallbacks = sum((row.fallback_rate or 0.0) * (row.length or 0) for row in done)
-    rate = fallbacks / steps if steps else 0.0
-    replies = list(journal.replies())
-    tokens = sum(
-        sum((reply.get("usage") or {}).get(key) or 0 for key in ("input_tokens", "output_tokens")) for reply in replies
-    )
-    costs = [reply.get("cost_usd", 0.0) for reply in replies]
-    unknown = any(cost is None for cost in costs)
+    rate = sum((row.fallback_rate or 0.0) * (row.length or 0) for row in done) / max(steps, 1)
+    calls, tokens, dollars = 0, 0, 0.0
+    unknown = False
+    for reply in journal.replies():
+        usage = reply.get("usage") or {}
+        calls += 1
+        tokens += (usage.get("input_tokens") or 0) + (usage.get("output_tokens") or 0)
+        unknown |= reply.get("cost_usd", 0.0) is None
+        dollars += reply.get("cost_usd") or 0.0
     return [
-        *tiles,
         ("episodes", f"{len(rows):,}", ""),
         ("steps", f"{steps:,}", ""),
         ("fallback rate", f"{rate:.1%}", "warn" if rate > 0.05 else ""),
-        ("calls", f"{len(replies):,}", ""),
+        ("calls", f"{calls:,}", ""),
         ("tokens", f"{tokens:,}", ""),
-        ("cost", "unknown" if unknown else f"${sum(costs):.4g}", ""),
+        ("cost", "unknown" if unknown else f"${dollars:.4g}", ""),
     ]

@@ -26,11 +26,12 @@ function start() {
 }
 
 function listEpisodes() {
+  if (data.episodes.some((row) => row.label)) byId("phase").textContent = "Episode of";
   byId("episodes").replaceChildren(
     ...data.episodes.map((row, i) => {
       const running = row.status === "running";
       const cells = [
-        [row.episode], [row.phase + (running ? ", running" : "")], [row.seed, "n"], [number(row.return), "n"], [number(row.length), "n"],
+        [row.episode], [plainLine(row.label || row.phase) + (running ? ", running" : "")], [row.seed, "n"], [number(row.return), "n"], [number(row.length), "n"],
         [percent(row.fallback_rate), row.fallback_rate > 0.05 ? "n warn-text" : "n"], [running ? "n/a" : dollars(row.cost_usd), "n"],
       ];
       const line = el("tr", { tabindex: 0, class: row.detail ? null : "dim" }, ...cells.map(([text, name]) => el("td", { class: name }, String(text))));

@@ -115,7 +115,13 @@ function detailsPanel(details) {
     delete rest.plans;
     nodes.push(el("h3", {}, "Plans"), el("div", { class: "wide" }, plansTable(details)));
   }
-  if (Object.keys(rest).length) nodes.push(el("h3", {}, "Details"), block(JSON.stringify(rest, null, 1), "tree"));
+  const simple = Object.entries(rest).filter(([, value]) => value === null || typeof value !== "object");
+  const nested = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null && typeof value === "object"));
+  if (simple.length) {
+    const short = simple.map(([name, value]) => el("span", {}, plainLine(name) + ": " + shown(value).slice(0, 300)));
+    nodes.push(el("p", { class: "meta details" }, ...short));
+  }
+  if (Object.keys(nested).length) nodes.push(el("h3", {}, "Details"), block(JSON.stringify(nested, null, 1), "tree"));
   return nodes;
 }
 

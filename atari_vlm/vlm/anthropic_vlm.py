@@ -84,8 +84,6 @@ def build_request(target: Target, turns: list[Message], sampling: Sampling) -> d
     system = clean_text(system_text(turns))
     if system:
         request["system"] = [{"type": "text", "text": system} | (_CACHE if options.cache_prefix else {})]
-    if sampling.temperature is not None:
-        request["temperature"] = sampling.temperature
     output: dict[str, Any] = {}
     if sampling.schema:
         output["format"] = {"type": "json_schema", "schema": _plain_schema(sampling.schema)}
@@ -93,8 +91,11 @@ def build_request(target: Target, turns: list[Message], sampling: Sampling) -> d
         output["effort"] = options.reasoning_effort
     if output:
         request["output_config"] = output
-    if options.extra_body:
-        request["extra_body"] = dict(options.extra_body)
+    extra = dict(options.extra_body)
+    if sampling.temperature is not None:  # newer SDKs have no such keyword, since newer models take none
+        extra["temperature"] = sampling.temperature
+    if extra:
+        request["extra_body"] = extra
     return request
 
 

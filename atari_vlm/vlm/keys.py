@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import urllib.parse
 from dataclasses import dataclass
 from typing import NoReturn
@@ -12,6 +13,7 @@ from atari_vlm.errors import AuthenticationError, ConfigError
 
 NO_KEY = "no-key"  # what is sent to a server of one's own when no key was given: the SDKs insist on one
 _MASK = "[key]"
+_PIECE = 8  # a vendor's own masking leaves about as much
 
 
 class Secret:
@@ -33,27 +35,32 @@ class Secret:
         raise TypeError("a key is never written anywhere")
 
     def scrub(self, text: str) -> str:
-        """``text`` without the key: raw, url-encoded or base64, alone or inside a longer base64 text.
+        """``text`` without the key: raw, url-encoded or base64 at any alignment, whole or in pieces of 8 characters and more.
 
         Keys below 8 characters are placeholders and stay.
         """
-        if len(self._value) >= 8:
-            for form in self._forms():
-                text = text.replace(form, _MASK)
-        return text
+        pieces = {form[at : at + _PIECE] for form in self._forms() for at in range(len(form) - _PIECE + 1)}
+        shown, hidden_until = [], 0
+        for at, character in enumerate(text):
+            if text[at : at + _PIECE] in pieces:
+                if at >= hidden_until:
+                    shown.append(_MASK)
+                hidden_until = at + _PIECE
+            if at >= hidden_until:
+                shown.append(character)
+        return "".join(shown)
 
     def _forms(self) -> list[str]:
-        forms = [self._value, urllib.parse.quote(self._value, safe=""), urllib.parse.quote_plus(self._value)]
+        if len(self._value) < _PIECE:
+            return []
+        quoted = urllib.parse.quote(self._value, safe="")
+        forms = [self._value, quoted, re.sub("%..", lambda code: code[0].lower(), quoted)]
         for shift in range(3):
-            for encode in (base64.b64encode, base64.urlsafe_b64encode):
-                forms.append(_determined(encode(bytes(shift) + self._value.encode()).decode(), shift, len(self._value)))
-        return sorted(set(forms), key=len, reverse=True)
-
-
-def _determined(encoded: str, shift: int, length: int) -> str:
-    """The characters of a base64 text that depend on nothing but the ``length`` bytes after the first ``shift``."""
-    whole = (shift + length) * 8 // 6
-    return encoded[-(-shift * 8 // 6) : whole]
+            encoded = base64.b64encode(bytes(shift) + self._value.encode()).decode()
+            # only these characters depend on nothing but the key
+            encoded = encoded[-(-shift * 8 // 6) : (shift + len(self._value)) * 8 // 6]
+            forms += [encoded, encoded.replace("+", "-").replace("/", "_")]
+        return forms
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -11,6 +10,7 @@ import numpy as np
 from gymnasium.spaces import Discrete
 
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
+from atari_vlm.wrappers.latency_models import checked_seconds, latency_model
 from atari_vlm.wrappers.views import action_names, frames_per_step
 
 Latency = str | float | Mapping[str, Any]
@@ -53,7 +53,7 @@ class LatencyAware(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Record
         check_positive(fps=fps, frame_skip=1 if frame_skip is None else frame_skip)
         self.fps, self.hold = fps, hold
         self.frame_skip = frames_per_step(env) if frame_skip is None else frame_skip
-        self._draw = None if latency == "measured" else _model(latency)
+        self._model = None if latency == "measured" else latency_model(latency)
         self._first_held = _action_to_hold(env, hold)
         self._last_action = self._first_held
         self._rng = np.random.default_rng()
@@ -65,7 +65,7 @@ class LatencyAware(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Record
 
         It counts for one step only. Where a model gives the latencies it is not used. ``ConfigError`` unless finite and >= 0.
         """
-        self._measured_s = _seconds(seconds, "latency")
+        self._measured_s = checked_seconds(seconds)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; ``seed`` also fixes the latencies of a model."""
@@ -76,7 +76,7 @@ class LatencyAware(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Record
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Play the wait, then the action."""
-        latency_s = self._measured_s if self._draw is None else self._draw(self._rng)
+        latency_s = self._measured_s if self._model is None else self._model.draw(self._rng)
         self._measured_s = 0.0
         wanted = self._due_steps(latency_s)
         held, total, ended = 0, 0.0, False
@@ -96,58 +96,6 @@ class LatencyAware(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Record
         steps = int(self._owed_frames // self.frame_skip)
         self._owed_frames -= steps * self.frame_skip
         return steps
-
-
-def _seconds(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
-        raise ConfigError(f"{name} must be a number of seconds, got {value!r}")
-    if not math.isfinite(value) or value < 0:
-        raise ConfigError(f"{name} must be finite and not below 0 seconds, got {value!r}")
-    return float(value)
-
-
-def _lognormal(median_s: Any, sigma: Any) -> Callable[[np.random.Generator], float]:
-    check_positive(median_s=median_s)
-    spread = _seconds(sigma, "sigma")
-    return lambda rng: float(median_s * math.exp(spread * rng.standard_normal()))
-
-
-def _uniform(low_s: Any, high_s: Any) -> Callable[[np.random.Generator], float]:
-    low, high = _seconds(low_s, "low_s"), _seconds(high_s, "high_s")
-    if low > high:
-        raise ConfigError(f"low_s must not be above high_s, got {low} and {high}")
-    return lambda rng: float(rng.uniform(low, high))
-
-
-def _empirical(seconds: Any) -> Callable[[np.random.Generator], float]:
-    if not isinstance(seconds, (list, tuple)) or not seconds:
-        raise ConfigError(f"seconds must be a list of at least one latency, got {seconds!r}")
-    known = [_seconds(value, "seconds") for value in seconds]
-    return lambda rng: known[int(rng.integers(len(known)))]
-
-
-_MODELS: dict[str, tuple[Callable[..., Callable[[np.random.Generator], float]], frozenset[str]]] = {
-    "lognormal": (_lognormal, frozenset({"median_s", "sigma"})),
-    "uniform": (_uniform, frozenset({"low_s", "high_s"})),
-    "empirical": (_empirical, frozenset({"seconds"})),
-}
-
-
-def _model(latency: Any) -> Callable[[np.random.Generator], float]:
-    """The function that draws a latency in seconds."""
-    if not isinstance(latency, Mapping):
-        constant = _seconds(
-            latency, "latency (\"measured\", a number of seconds, or a model such as {'kind': 'lognormal'})"
-        )
-        return lambda rng: constant
-    kind = latency.get("kind")
-    if kind not in _MODELS:
-        raise UnknownNameError("kind of latency", kind, _MODELS)
-    build, wanted = _MODELS[kind]
-    given = {key: value for key, value in latency.items() if key != "kind"}
-    if set(given) != wanted:
-        raise ConfigError(f"a latency of kind {kind!r} takes {sorted(wanted)}, got {sorted(given)}")
-    return build(**given)
 
 
 def _action_to_hold(env: gymnasium.Env[Any, Any], hold: Any) -> Any:

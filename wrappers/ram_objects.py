@@ -55,14 +55,17 @@ READERS: dict[str, Callable[[np.ndarray], list[ScreenObject]]] = {
 }
 
 
-def reader_for(env: gymnasium.Env[Any, Any], game: str) -> Callable[[], list[ScreenObject]]:
-    """A function that reads the objects of ``env`` as they are now."""
+def check_readable(env: gymnasium.Env[Any, Any], game: str) -> None:
+    """Raise ``UnknownNameError`` for a game without reader and ``ConfigError`` for an environment without emulator."""
     if game not in READERS:
         raise UnknownNameError("game with objects", game, READERS)
-    ale = attribute(env, "ale")
-    if ale is None:
+    if attribute(env, "ale") is None:
         raise ConfigError("objects are read from an ALE emulator's memory; this environment has no attribute 'ale'")
-    return lambda: READERS[game](ale.getRAM().astype(int))
+
+
+def read_objects(env: gymnasium.Env[Any, Any], game: str) -> list[ScreenObject]:
+    """The objects of ``env`` as they are now."""
+    return READERS[game](attribute(env, "ale").getRAM().astype(int))
 
 
 def describe_objects(objects: list[ScreenObject]) -> str:

@@ -13,10 +13,11 @@ from atari_vlm import games
 from atari_vlm.description import Facts, list_actions
 from atari_vlm.errors import ConfigError
 from atari_vlm.spaces import MAX_ACTION_LIST, MAX_TEXT, text_space
-from atari_vlm.wrappers.ram_objects import describe_objects, reader_for
+from atari_vlm.wrappers.ram_objects import check_readable, describe_objects, read_objects
 from atari_vlm.wrappers.views import action_names, as_dict, dict_spaces, game_name, picture_space
 
 _LONGEST_NAME = 100
+_LONGEST_OBJECTS = 1024
 
 
 class TextDescription(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
@@ -43,10 +44,12 @@ class TextDescription(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Rec
         for name in self._names:
             dataclasses.replace(self._start, last_action=name)
         self._action_list = list_actions(self._names, games.game_or_generic(self._start.game).controls)
-        self._read_objects = reader_for(env, self._start.game) if objects else None
+        self._objects = objects
         if objects:
+            check_readable(env, self._start.game)
             self.metadata = {**env.metadata, "privileged": True}
-        text, actions = text_space(MAX_TEXT), text_space(max(MAX_ACTION_LIST, len(self._action_list)))
+        text = text_space(MAX_TEXT + (_LONGEST_OBJECTS if objects else 0))
+        actions = text_space(max(MAX_ACTION_LIST, len(self._action_list)))
         self.observation_space = Dict(
             {**dict_spaces(env.observation_space), "text": text, "action_space": actions},
         )
@@ -74,8 +77,8 @@ class TextDescription(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Rec
 
     def _describe(self, observation: Any) -> dict[str, Any]:
         text = self._facts.to_text()
-        if self._read_objects is not None:
-            text = f"{text}\n{describe_objects(self._read_objects())}"
+        if self._objects:
+            text = f"{text}\n{describe_objects(read_objects(self.env, self._start.game))}"
         return {**as_dict(observation), "text": text, "action_space": self._action_list}
 
 

@@ -113,7 +113,7 @@ def to_pil(picture: np.ndarray, *, indices: np.ndarray | None = None, palette: n
     ``indices`` ``(H, W)`` and ``palette`` ``(256, 3)`` of the same RGB picture make it cheaper and travel in ``image.info``.
     """
     if indices is None or palette is None or picture.ndim == 2:
-        return PIL.fromarray(picture.copy())  # an image of mode L shares the array's memory, and that may be painted anew
+        return PIL.fromarray(picture.copy())  # mode L would share the array's memory
     plane, colours = indices.tobytes(), palette.tobytes()
     indexed = PIL.frombuffer("P", (indices.shape[1], indices.shape[0]), plane, "raw", "P", 0, 1)
     indexed.putpalette(colours)

@@ -34,7 +34,7 @@ class WorldView:
 
     def look(self, observation: Any) -> None:
         """Take in the present observation; once per step."""
-        self._frames.append(fit(self._frame(observation), self._model.observation_space.shape))
+        self._frames.append(self.frame(observation))
 
     def did(self, action: int) -> None:
         """Note the executed action."""
@@ -46,10 +46,13 @@ class WorldView:
         actions = list(self._actions)[len(self._actions) - (len(frames) - 1) :]
         return self._model.init(np.stack(frames)[None], np.array([actions], np.int64), rng=rng)
 
-    def _frame(self, observation: Any) -> np.ndarray:
+    def frame(self, observation: Any) -> np.ndarray:
+        """The present frame as the model sees it."""
         if self._source is not None:
-            return np.asarray(self._source())
-        return np.asarray(observation["image"] if isinstance(observation, Mapping) else observation)
+            frame = np.asarray(self._source())
+        else:
+            frame = np.asarray(observation["image"] if isinstance(observation, Mapping) else observation)
+        return fit(frame, self._model.observation_space.shape)
 
 
 def fit(frame: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:

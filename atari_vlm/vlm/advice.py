@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import urllib.parse
 
-from atari_vlm.errors import AuthenticationError, RequestError
+from atari_vlm.errors import AuthenticationError, RequestError, UnavailableError
 from atari_vlm.vlm.keys import NO_KEY, Endpoint, Vendor
 from atari_vlm.vlm.retry import Failure
 
@@ -49,7 +49,7 @@ def advise(failure: Failure, vendor: Vendor, model: str, endpoint: Endpoint) -> 
         return "The server refuses the JSON schema: set structured='none' (or 'choice' for vLLM)"
     if failure.error is AuthenticationError:
         return _advise_key(vendor, model, endpoint)
-    if failure.status == 402 or "quota" in failure.message:
+    if failure.error is UnavailableError:
         return "The account's credit or quota is used up; add to it and run the same command again"
     if failure.status == 404:
         return f"Check the model id (--model {model}) and the address ({endpoint.url}, --base-url)"

@@ -27,6 +27,9 @@ class Said(NamedTuple):
     cost_usd: float | None = None
 
 
+FILTERED = Said("", "filter", Usage(), cost_usd=0.0)  # a request that the vendor's content filter turned away, unbilled
+
+
 class BrokenAnswerError(Exception):
     """A 200-body that is no answer in the vendor's dialect. Internal: it is retried."""
 

@@ -91,7 +91,7 @@ def find_endpoint(vendor: Vendor, api_key: str | Secret | None, base_url: str | 
     """
     from_environment = os.environ.get(vendor.url_variable) or None
     url = check_url(base_url or from_environment or vendor.home)
-    custom = urllib.parse.urlsplit(url).hostname != urllib.parse.urlsplit(vendor.home).hostname
+    custom = urllib.parse.urlsplit(url)[:2] != urllib.parse.urlsplit(vendor.home)[:2]  # another host, or in the clear
     given = api_key.reveal() if isinstance(api_key, Secret) else api_key
     if given is None and not (custom and base_url):
         given = next((os.environ[name] for name in vendor.key_variables if os.environ.get(name)), None)

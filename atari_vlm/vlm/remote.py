@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import traceback
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -20,7 +21,7 @@ from typing import Any, Literal, Self
 from atari_vlm.errors import ConfigError, RequestError, VLMError, check_positive
 from atari_vlm.types import Message, Reply, Text
 from atari_vlm.vlm.advice import SchemaRefusedError, explain, refused_schema
-from atari_vlm.vlm.answers import Said, add_spending, is_blank, read_answer, to_reply
+from atari_vlm.vlm.answers import FILTERED, Said, add_spending, is_blank, read_answer, to_reply
 from atari_vlm.vlm.base import Capability, NoScores, Sampling
 from atari_vlm.vlm.concurrency import AdaptiveLimit, ConcurrencyPolicy
 from atari_vlm.vlm.keys import Endpoint, Secret, Vendor, find_endpoint
@@ -117,6 +118,8 @@ class RemoteVLM(NoScores):
 
     def __init__(self, dialect: Dialect, target: Target, *, timeout_s: float):
         check_positive(timeout_s=timeout_s)
+        if not math.isfinite(timeout_s):
+            raise ConfigError("timeout_s must be finite, or a server that hangs would stop everything")
         if not isinstance(target.model, str) or not target.model.strip():
             raise ConfigError(f"model must be an id such as 'gpt-4o', got {target.model!r}")
         self._dialect, self._target, self._timeout_s = dialect, target, timeout_s
@@ -124,14 +127,15 @@ class RemoteVLM(NoScores):
         self.name = _name(dialect.vendor, target)
         self.capabilities: frozenset[Capability] = _capabilities(options.structured)
         self._schemas = options.structured != "none"
-        self._retrier = Retrier(options.retry, clock=options.clock)
+        policy = dataclasses.replace(options.retry, deadline_s=max(options.retry.deadline_s, timeout_s))
+        self._retrier = Retrier(policy, clock=options.clock)
         self._limit = AdaptiveLimit(options.concurrency, clock=options.clock)
         endpoint, open_client = target.endpoint, dialect.open_client
         self._channel = Channel(lambda: open_client(endpoint, timeout_s), dialect.close_client)
         weakref.finalize(self, self._channel.close)
 
     def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
-        """Answer ``messages``; a hang ends after ``timeout_s`` and is retried.
+        """Answer ``messages``. A hang ends after ``timeout_s``; retries end at the policy's deadline, at least ``timeout_s``.
 
         Raises ``AuthenticationError`` for 401 and 403, ``RequestError`` for a request that can never succeed, both after
         one request, and ``UnavailableError`` when the retry policy is exhausted.
@@ -183,6 +187,8 @@ class RemoteVLM(NoScores):
             start = self._target.options.clock.monotonic()
             outcome = self._exchange(request, min(self._timeout_s, left_s))
             latency_s = self._target.options.clock.monotonic() - start
+        if isinstance(outcome, Failure) and outcome.filtered:
+            outcome = FILTERED
         if not isinstance(outcome, Failure):
             self._limit.succeeded()
             return outcome, latency_s

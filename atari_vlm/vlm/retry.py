@@ -64,14 +64,16 @@ SYSTEM_CLOCK = SystemClock()
 class Failure:
     """Why one attempt gave no reply.
 
-    ``error`` is what to raise at once, ``None`` for a passing failure that is retried. ``status`` is the HTTP status,
-    ``None`` where no response came. ``retry_after_s`` is the wait that the server asked for, in seconds.
+    ``error`` is what to raise at once, ``None`` for a passing failure that is retried. ``filtered``: the vendor's content
+    filter refused the request, which is an answer and not an error. ``status`` is the HTTP status, ``None`` where no
+    response came. ``retry_after_s`` is the wait that the server asked for, in seconds.
     """
 
     message: str
     status: int | None = None
     retry_after_s: float | None = None
     error: type[VLMError] | None = None
+    filtered: bool = False
 
     @property
     def throttled(self) -> bool:

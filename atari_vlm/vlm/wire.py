@@ -22,6 +22,8 @@ T = TypeVar("T")
 MAX_BODY_BYTES = 16 * 2**20  # no answer to a question about an action is longer
 _TRANSPORT_MODULES = {"httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "aiohttp", "anyio", "ssl", "socket"}
 _RETRIED = {408, 409, 429}
+_NO_CREDIT = ("insufficient_quota", "credit balance is too low")
+_FILTER_CODES = ("content_filter", "content_policy_violation")
 _CLOSED = "the VLM was closed while a request was in flight"
 
 
@@ -126,14 +128,17 @@ def failure_of_status(status: int | None, body: object, headers: Mapping[str, st
     wait = retry_after_s(headers, now)
     if wait is None:
         wait = _google_retry_delay(body)
-    return Failure(message, status, wait, _permanent(status, str(body)))
+    filtered = status == 400 and any(code in str(body) for code in _FILTER_CODES)
+    return Failure(message, status, wait, _permanent(status, str(body)), filtered)
 
 
 def _permanent(status: int | None, body: str) -> type[VLMError] | None:
     """The error to raise at once, or ``None`` for a passing failure."""
     if status in (401, 403) or (status == 400 and "API_KEY_INVALID" in body):  # Gemini answers a wrong key with 400
         return AuthenticationError
-    if status == 402 or (status == 429 and "insufficient_quota" in body):  # no waiting brings money
+    if status == 402 or (
+        status in (400, 429) and any(words in body for words in _NO_CREDIT)
+    ):  # waiting brings no money
         return UnavailableError
     if status is None or status in _RETRIED or status >= 500:
         return None

@@ -46,6 +46,22 @@ def test_a_used_up_quota_is_not_waited_for(dialect):
         with pytest.raises(UnavailableError, match="credit or quota is used up") as caught:
             vlm.complete(question(), sampling=SAMPLING)
         assert len(server.requests) == 1 and caught.value.exit_code == 75
+        server.clear()
+        server.faults, server.error_text = (
+            FaultSchedule(always="400"),
+            "Your credit balance is too low to access the API",
+        )
+        with pytest.raises(UnavailableError, match="credit or quota is used up"):
+            vlm.complete(question(), sampling=SAMPLING)
+        assert len(server.requests) == 1
+
+
+@each_backend
+def test_a_request_that_the_content_filter_turns_away_is_a_filtered_reply(dialect):
+    with FakeVendorServer(faults=FaultSchedule(always="400")) as server, connect(dialect, server) as vlm:
+        server.error_text = "The prompt was flagged (code: content_filter)"
+        reply = vlm.complete(question(), sampling=SAMPLING)
+        assert (reply.text, reply.finish_reason, reply.cost_usd, len(server.requests)) == ("", "filter", 0.0, 1)
 
 
 @each_backend

@@ -265,7 +265,9 @@ def test_bad_options_are_refused(dialect, options):
         BACKENDS[dialect]("m", api_key="test-key-1", options=RemoteOptions(**options))
 
 
-@pytest.mark.parametrize("arguments", [{"timeout_s": 0}, {"timeout_s": "60"}, {"model": ""}, {"model": None}])
+@pytest.mark.parametrize(
+    "arguments", [{"timeout_s": 0}, {"timeout_s": "60"}, {"timeout_s": float("inf")}, {"model": ""}, {"model": None}]
+)
 @each_backend
 def test_bad_arguments_are_refused(dialect, arguments):
     with pytest.raises(ConfigError):

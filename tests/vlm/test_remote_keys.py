@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from remote_helpers import BACKENDS, SAMPLING, VirtualClock, question
 
 from atari_vlm.errors import AuthenticationError, ConfigError, RequestError, UnavailableError, VLMError
-from atari_vlm.vlm.keys import Secret, check_url
+from atari_vlm.vlm import openai_vlm
+from atari_vlm.vlm.keys import NO_KEY, Secret, check_url, find_endpoint
 from atari_vlm.vlm.remote import RemoteOptions
 from atari_vlm.vlm.retry import RetryPolicy
 
@@ -61,6 +62,16 @@ def test_environment_keys_never_go_to_a_given_address(dialect, no_environment):
         vlm.complete(question(), sampling=SAMPLING)
         assert len(server.requests) == 1
         assert_hidden(headers_of(server) + server.requests[0].path)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://api.openai.com/v1", "https://api.openai.com:8443/v1", "https://api.openai.com.evil.org/v1"]
+)
+def test_environment_keys_go_to_the_vendors_own_address_only(url, no_environment):
+    no_environment.setenv("OPENAI_API_KEY", CANARY)
+    assert find_endpoint(openai_vlm.VENDOR, None, url).key.reveal() == NO_KEY
+    for own in (None, "https://api.openai.com/v1", "https://api.openai.com/v1/"):
+        assert find_endpoint(openai_vlm.VENDOR, None, own).key.reveal() == CANARY
 
 
 @each_backend

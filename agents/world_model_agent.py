@@ -34,13 +34,6 @@ Follow = Literal["first", "whole"] | int
 
 # What the VLM World Model system called its models.
 _SOURCE_MODELS = {"gpt4": "gpt-4o", "gpt4o": "gpt-4o", "claude": "claude", "qwen": "qwen-vl", "rand": "scripted"}
-    "gpt4": "gpt-4o",
-    "gpt4o": "gpt-4o",
-    "gemini": "gemini",
-    "claude": "claude",
-    "qwen": "qwen-vl",
-    "rand": "scripted",
-}
 
 
 @dataclass(frozen=True)
@@ -82,7 +75,7 @@ class _Expected:
 
 
 class VLMWorldModelAgent:
-    """Plays the best of a VLM's plans. Without ``world_model`` (or ``use_world_model=False``) the VLM's first plan counts as best.
+    """Plays the best of a VLM's plans. Without a world model the VLM's first plan counts as best.
 
     ``action_buffer`` keeps plans between requests; without one every step asks anew. ``frame_source`` and ``value`` as
     :class:`~atari_vlm.agents.planners.MCTSAgent`. The keywords of the VLM World Model system work too: ``model_name`` (gpt4o,

@@ -1,6 +1,6 @@
 """Play a game with a vision-language model, learning from its own best moments in context.
 
-The defaults play a small run of Pong (6 training episodes, 3 evaluation episodes, 300 steps each) that the bundled offline player
+The defaults play a small run of Pong (6 training episodes, 3 evaluation episodes, 200 steps each) that the bundled offline player
 finishes in well under a minute; raise --num-episodes, --num-eval-episodes and --max-steps for results that mean something.
 
 The same command again continues its run where it stopped, whatever stopped it; --resume RUN continues any run. Once a run is
@@ -61,7 +61,7 @@ class TrainConfig:
     """evaluation episodes at the end, memory frozen, on seeds that are never trained on"""
     eval_only: bool = False
     """no training episodes"""
-    max_steps: int | None = 300
+    max_steps: int | None = 200
     """steps per episode, 4 emulator frames each; None: the whole game"""
     model: str | None = None
     """model id of the vendor or on the hub, or the path of a folder; default: the catalogue's"""

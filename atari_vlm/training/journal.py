@@ -236,37 +236,44 @@ class Journal:
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30.0)
+        version = self._version(db)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
-        db.execute("BEGIN IMMEDIATE")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
+            db.execute("BEGIN IMMEDIATE")
             for statement in _TABLES.split(";\n"):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version={VERSION}")
-        db.execute("COMMIT")
-        return self._checked(db)
+            db.execute("COMMIT")
+        return db
 
     def _open_read_only(self) -> sqlite3.Connection:
         address = self.path.resolve().as_uri()
+        db = sqlite3.connect(f"{address}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
         try:
-            db = sqlite3.connect(f"{address}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
             db.execute("SELECT 1 FROM sqlite_schema").fetchall()
         except sqlite3.OperationalError as error:  # a finished run on a medium that cannot be written
             if self.path.with_name(self.path.name + "-wal").exists():
                 raise RunError(f"{self.path} cannot be read here while its write-ahead log is open: {error}") from error
             db = sqlite3.connect(f"{address}?immutable=1", uri=True, isolation_level=None, check_same_thread=False)
-        return self._checked(db)
+        except sqlite3.DatabaseError:
+            pass  # said properly below
+        if self._version(db) == 0:
+            db.close()
+            raise RunError(f"{self.path} is empty: its run was stopped before it began")
+        return db
 
-    def _checked(self, db: sqlite3.Connection) -> sqlite3.Connection:
+    def _version(self, db: sqlite3.Connection) -> int:
+        """The file's version, 0 for a new file; :class:`RunError` if it is no journal or another package's."""
         try:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
+            version = int(db.execute("PRAGMA user_version").fetchone()[0])
         except sqlite3.DatabaseError as error:
+            db.close()
             raise RunError(f"{self.path} is not a journal: {error}") from error
-        if version != VERSION:
+        if version not in (0, VERSION):
             db.close()
             raise RunError(f"{self.path} has journal version {version}; this package reads version {VERSION}")
-        return db
+        return version
 
 
 def _call_row(row: Any) -> CallRow:

@@ -68,5 +68,5 @@ def _as_arguments(options: Mapping[str, Any], where: str, config_class: Any) -> 
         if isinstance(value, bool):
             arguments.append(flag if value else "--no-" + flag[2:])
         else:
-            arguments += [flag, str(value)]
+            arguments += [flag, *map(str, value if isinstance(value, list) else [value])]
     return arguments

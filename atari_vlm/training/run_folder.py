@@ -185,8 +185,11 @@ def _runs(save_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 def _finished(path: Path) -> bool:
     if not (path / "journal.sqlite").is_file():
         return False
-    with Journal(path / "journal.sqlite", read_only=True) as journal:
-        return bool(journal.meta().get("finished", False))
+    try:
+        with Journal(path / "journal.sqlite", read_only=True) as journal:
+            return bool(journal.meta().get("finished", False))
+    except RunError:  # stopped before the journal began; if it is damaged, opening it will say so
+        return False
 
 
 def _number(path: Path) -> int:

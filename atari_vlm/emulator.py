@@ -34,7 +34,8 @@ class EmulatorConfig:
     def __post_init__(self) -> None:
         game(self.game_name)
         check_count(frame_skip=self.frame_skip)
-        if not 0 <= self.repeat_action_probability < 1:
+        number = isinstance(self.repeat_action_probability, (int, float))
+        if not number or not 0 <= self.repeat_action_probability < 1:
             raise ConfigError(
                 f"repeat_action_probability must be at least 0 and below 1, got {self.repeat_action_probability!r}"
             )

@@ -6,6 +6,7 @@ through gymnasium's own single-dispatch functions, registered at the end of this
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import string
 from collections.abc import Callable, Iterable, Sequence
@@ -78,9 +79,38 @@ class PILImage(gymnasium.Space[PIL.Image]):
         return isinstance(other, PILImage) and self.shape == other.shape and self.mode == other.mode
 
 
-def text_space(max_length: int) -> gymnasium.spaces.Text:
-    """Printable ASCII of any length up to ``max_length``, the empty string included."""
-    return gymnasium.spaces.Text(max_length, min_length=0, charset=string.printable)
+class PrintableText(gymnasium.spaces.Text):
+    """Printable ASCII of any length up to ``max_length``, the empty string included.
+
+    Gymnasium's ``AsyncVectorEnv`` reads its shared memory once and keeps what it got, which never shows a new text; texts of this
+    space are therefore read again whenever they are looked at or copied (:class:`SharedTexts`).
+    """
+
+    def __init__(self, max_length: int, seed: int | np.random.Generator | None = None):
+        super().__init__(max_length, min_length=0, charset=string.printable, seed=seed)
+
+
+class SharedTexts(Sequence[str]):
+    """The texts that lie in shared memory now, NUL-padded ASCII uint8 ``(n, max_length)``; a deep copy is a tuple of strings."""
+
+    def __init__(self, memory: np.ndarray):
+        self._memory = memory
+
+    def __len__(self) -> int:
+        return len(self._memory)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        return self._memory[index].tobytes().rstrip(b"\0").decode("ascii")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> tuple[str, ...]:
+        return tuple(self)
+
+
+def text_space(max_length: int) -> PrintableText:
+    """The space of every text of this package."""
+    return PrintableText(max_length)
 
 
 def observation_space(
@@ -159,6 +189,11 @@ def _batch_differing_spaces(spaces: Sequence[PILImage]) -> gymnasium.Space[Any]:
     return vector_utils.batch_differing_spaces([space.box for space in spaces])
 
 
+@vector_utils.batch_differing_spaces.register(PrintableText)
+def _batch_differing_texts(spaces: Sequence[PrintableText]) -> gymnasium.spaces.Tuple:  # type: ignore[misc]
+    return gymnasium.spaces.Tuple([copy.deepcopy(space) for space in spaces])
+
+
 @vector_utils.concatenate.register(PILImage)
 def _concatenate(space: PILImage, items: Iterable[PIL.Image], out: np.ndarray) -> np.ndarray:
     return _stack(items, out)
@@ -182,6 +217,22 @@ def _read_from_shared_memory(space: PILImage, shared_memory: Any, n: int = 1) ->
 @vector_utils.write_to_shared_memory.register(PILImage)
 def _write_to_shared_memory(space: PILImage, index: int, value: PIL.Image, shared_memory: Any) -> None:
     vector_utils.write_to_shared_memory(space.box, index, np.asarray(value), shared_memory)
+
+
+@vector_utils.create_shared_memory.register(PrintableText)
+def _create_shared_texts(space: PrintableText, n: int = 1, ctx: ModuleType = multiprocessing) -> Any:
+    return ctx.Array("B", n * space.max_length)
+
+
+@vector_utils.read_from_shared_memory.register(PrintableText)
+def _read_shared_texts(space: PrintableText, shared_memory: Any, n: int = 1) -> Any:
+    return SharedTexts(np.frombuffer(shared_memory.get_obj(), np.uint8).reshape(n, space.max_length))
+
+
+@vector_utils.write_to_shared_memory.register(PrintableText)
+def _write_shared_text(space: PrintableText, index: int, value: str, shared_memory: Any) -> None:
+    memory = np.frombuffer(shared_memory.get_obj(), np.uint8).reshape(-1, space.max_length)
+    memory[index] = np.frombuffer(value.encode("ascii").ljust(space.max_length, b"\0"), np.uint8)
 
 
 @create_zero_array.register(PILImage)

@@ -11,64 +11,21 @@ journalled: the same command, or ``--resume RUN``, continues after any stop. The
 from __future__ import annotations
 
 import sys
-import threading
 from typing import Any
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from atari_vlm.bench.measure import machine
 from atari_vlm.errors import AtariVLMError
-from atari_vlm.reporting.evaluation import EvaluateConfig, Watching, cells, evaluate
+from atari_vlm.reporting.evaluation import Watching, evaluate
+from atari_vlm.reporting.evaluation_config import EvaluateConfig
 from atari_vlm.reporting.results import to_markdown
-from atari_vlm.training.journal import EpisodeRow
-from atari_vlm.training.player import EpisodeSpec
+from atari_vlm.train import without_keys
+from atari_vlm.training.display import ProgressDisplay
+from atari_vlm.training.option_files import with_files
 from atari_vlm.training.rollout import StoppedError
 from atari_vlm.training.stopping import stop_on_signals
-from atari_vlm.types import Transition
-
-_COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TextColumn("episodes · {task.fields[steps]:,} steps · {task.fields[calls]:,} calls"),
-    TimeElapsedColumn(),
-)
-
-
-class Display:
-    """The progress line on stderr; without a terminal there is none but the last."""
-
-    def __init__(self, config: EvaluateConfig):
-        self._of = {spec.episode: f"{cell.game}, {cell.agent}" for cell in cells(config) for spec in cell.specs}
-        self._bar = Progress(*_COLUMNS, console=Console(stderr=True))
-        self._task = self._bar.add_task("evaluating", total=len(self._of), steps=0, calls=0)
-        self._lock = threading.Lock()
-        self._steps = 0
-        self._asked: dict[int, int] = {}
-
-    def __enter__(self) -> Display:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def episode_began(self, spec: EpisodeSpec) -> None:
-        """Say who plays what."""
-        self._bar.update(self._task, description=self._of[spec.episode])
-
-    def step_done(self, spec: EpisodeSpec, transition: Transition, asked: int) -> None:
-        """Count steps and calls."""
-        with self._lock:
-            self._steps += 1
-            self._asked[spec.episode] = asked
-            self._bar.update(self._task, steps=self._steps, calls=sum(self._asked.values()))
-
-    def episode_ended(self, row: EpisodeRow) -> None:
-        """Count the episode."""
-        self._bar.advance(self._task)
 
 
 def conditions() -> list[tuple[str, str]]:
@@ -78,21 +35,36 @@ def conditions() -> list[tuple[str, str]]:
     return [("hardware", f"{info['cpu']}, Python {info['python']}"), ("versions", versions)]
 
 
+def run(config: EvaluateConfig) -> int:
+    """Evaluate, print the tables and where they are; returns the exit code."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    with stop_on_signals() as stop, ProgressDisplay(console) as display:
+        watching = Watching(
+            display, stop, conditions(), lambda cell: console.print(f"{cell.game}, {cell.agent}:", style="bold")
+        )
+        try:
+            folder, found = evaluate(config, watching)
+        except StoppedError:
+            console.print("stopped; the same command continues")
+            return stop.exit_code
+    print(to_markdown(found))
+    print(f"results: {folder}/results.md, results.csv, results.json")
+    print(f"every step: python -m atari_vlm.report {folder}")
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Parse the command line, evaluate, print the tables and where they are; 0 when all was played."""
+    """Parse the command line and run."""
     try:
-        config = tyro.cli(EvaluateConfig, args=argv, prog="python -m atari_vlm.evaluate", description=__doc__)
-        with stop_on_signals() as stop, Display(config) as display:
-            try:
-                folder, found = evaluate(config, Watching(display, stop, conditions()))
-            except StoppedError:
-                print("stopped; the same command continues", file=sys.stderr)
-                return stop.exit_code
-        print(to_markdown(found))
-        print(f"results: {folder}/results.md, results.csv, results.json; python -m atari_vlm.report {folder}")
-        return 0
+        config = tyro.cli(
+            EvaluateConfig,
+            args=with_files(sys.argv[1:] if argv is None else argv, EvaluateConfig),
+            prog="python -m atari_vlm.evaluate",
+            description=__doc__,
+        )
+        return run(config)
     except AtariVLMError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_keys(str(error))}", file=sys.stderr)
         return error.exit_code
 
 

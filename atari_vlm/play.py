@@ -53,12 +53,13 @@ class PlayConfig:
     base_url: str | None = None
     """OpenAI-compatible server of the agent's VLM"""
 
-    def __post_init__(self) -> None:
-        check_positive(
-            **{name: value for name in ("steps", "fps", "zoom") if (value := getattr(self, name)) is not None}
-        )
-        if self.agent is None and (self.model or self.base_url):
-            raise ConfigError("--model and --base-url belong to an agent; give --agent too")
+
+def check(config: PlayConfig) -> None:
+    """Raise ``ConfigError`` for options that make no sense."""
+    given = {name: getattr(config, name) for name in ("steps", "fps", "zoom")}
+    check_positive(**{name: value for name, value in given.items() if value is not None})
+    if config.agent is None and (config.model or config.base_url):
+        raise ConfigError("--model and --base-url belong to an agent; give --agent too")
 
 
 def make_game(env_id: str) -> Env:
@@ -102,6 +103,7 @@ def record(session: GameSession, steps: int) -> Path:
 
 def run(config: PlayConfig) -> Path | None:
     """Play as configured; the path of the video when one was recorded from the start."""
+    check(config)
     env = make_game(config.id)
     try:
         session = GameSession(env, make_player(config, env), config.seed, header=config.header, zoom=config.zoom)

@@ -5,133 +5,37 @@ All agents get the same episode seeds. Nothing learns here, so episodes may be p
 
 from __future__ import annotations
 
-import json
-import shlex
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from atari_vlm import games as known_games
-from atari_vlm import prompts
 from atari_vlm.agents.base import Agent
-from atari_vlm.agents.make import SIMPLE_NAMES, agent_names, make_agent
-from atari_vlm.errors import ConfigError, NotSupportedError, UnknownNameError, check_positive
+from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
+from atari_vlm.errors import NotSupportedError
 from atari_vlm.files import atomic_write
 from atari_vlm.reporting import results as tables
+from atari_vlm.reporting.evaluation_config import (
+    ENVIRONMENT,
+    Cell,
+    EvaluateConfig,
+    cells,
+    check,
+    command_of,
+    conditions_of,
+    run_request,
+)
+from atari_vlm.reporting.rerun import command_line
 from atari_vlm.training.environments import make_env
 from atari_vlm.training.journal import EpisodeRow, Journal
-from atari_vlm.training.player import EpisodeSpec, Player, PlayerOptions, Progress, Silence
-from atari_vlm.training.run_folder import RunFolder, RunRequest
-from atari_vlm.training.trainer_options import SEEDS_PER_RUN, eval_seed
+from atari_vlm.training.player import Player, PlayerOptions, Progress, Silence
+from atari_vlm.training.run_folder import RunFolder
 from atari_vlm.types import Message, Reply
 from atari_vlm.vlm.base import VLM, Capability, NoScores, Sampling
 from atari_vlm.vlm.budget import Budget, BudgetVLM
 from atari_vlm.vlm.cache import CachedVLM
 from atari_vlm.vlm.catalogue import OFFLINE_NAMES
 from atari_vlm.vlm.load import load_vlm
-
-BASELINES = ("random", "scripted")
-_ENVIRONMENT: dict[str, Any] = {"env": {}, "latency": None}  # the same for all: the environment's own defaults
-_EXECUTION = ("budget_usd", "max_calls", "max_tokens", "parallel", "cache", "timeout_s")
-_NOT_SETTINGS = (*_EXECUTION, "api_key", "save_dir", "run_name", "resume")
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """What is played, by whom, and what it may cost."""
-
-    games: list[str] = field(default_factory=lambda: ["Pong"])
-    """names or ids of games"""
-    agents: list[str] = field(default_factory=lambda: list(BASELINES))
-    """random, noop, or any name that train's --vlm takes; random and scripted are always added"""
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
-    """one run each: what the intervals are drawn over"""
-    episodes: int = 1
-    """episodes in a run; its score is their mean return"""
-    max_steps: int | None = None
-    """agent steps after which an episode is cut (none: the environment's own 10,000)"""
-    prompt_type: str = "cot"
-    """basic, cot or expert"""
-    model: str | None = None
-    """model id or path, for the one agent that is not an offline one"""
-    base_url: str | None = None
-    """OpenAI-compatible server, for the one agent that is not an offline one"""
-    api_key: str | None = None
-    """key for it; better in the vendor's environment variable"""
-    budget_usd: float | None = None
-    """stop before this much is spent"""
-    max_calls: int | None = None
-    """stop after so many paid calls"""
-    max_tokens: int | None = None
-    """stop after so many tokens of paid calls"""
-    parallel: int = 1
-    """episodes played at once"""
-    cache: Path | None = None
-    """file of a reply cache shared between runs"""
-    timeout_s: float = 60.0
-    """seconds to wait for one reply"""
-    save_dir: Path = Path("atari_vlm_results")
-    """where run folders lie"""
-    run_name: str | None = None
-    """name of the run folder (default: made from the games, numbered)"""
-    resume: str | None = None
-    """name or path of a run to continue"""
-
-    def __post_init__(self) -> None:
-        check_positive(episodes=self.episodes, parallel=self.parallel, timeout_s=self.timeout_s)
-        if self.max_steps is not None:
-            check_positive(max_steps=self.max_steps)
-        if not self.games or not self.seeds:
-            raise ConfigError("give at least one game and one seed")
-        if len(set(self.seeds)) < len(self.seeds) or any(not 0 <= seed <= 100_000 for seed in self.seeds):
-            raise ConfigError(f"seeds must be different numbers from 0 to 100000, got {self.seeds}")
-        if self.episodes > SEEDS_PER_RUN:
-            raise ConfigError(f"episodes must be at most {SEEDS_PER_RUN}, got {self.episodes}")
-        prompts.check_style(self.prompt_type)
-        for agent in self.agents:
-            if agent not in agent_names():
-                raise UnknownNameError("agent", agent, agent_names())
-        if (self.model or self.base_url or self.api_key) and len(self.paid_agents) != 1:
-            raise ConfigError(
-                f"--model, --base-url and --api-key belong to one agent, but {len(self.paid_agents)} of the agents are not "
-                f"offline ones ({', '.join(self.paid_agents) or 'none'}); evaluate them one at a time"
-            )
-
-    @property
-    def game_names(self) -> list[str]:
-        """Plain names, each once."""
-        return list(dict.fromkeys(known_games.game(name).name for name in self.games))
-
-    @property
-    def all_agents(self) -> list[str]:
-        """The baselines, then the others, each once."""
-        return list(dict.fromkeys([*BASELINES, *self.agents]))
-
-    @property
-    def paid_agents(self) -> list[str]:
-        """The agents whose calls may cost something."""
-        return [name for name in self.all_agents if name not in (*SIMPLE_NAMES, *OFFLINE_NAMES)]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One agent on one game: its episodes, seed after seed."""
-
-    game: str
-    agent: str
-    specs: tuple[EpisodeSpec, ...]
-
-
-def cells(config: EvaluateConfig) -> Iterator[Cell]:
-    """What is to be played, in order: game by game, baselines first. All agents get the same episode seeds."""
-    number = 0
-    for game in config.game_names:
-        for agent in config.all_agents:
-            seeds = [eval_seed(seed, i) for seed in config.seeds for i in range(config.episodes)]
-            yield Cell(game, agent, tuple(EpisodeSpec(number + i, "eval", seed) for i, seed in enumerate(seeds)))
-            number += len(seeds)
 
 
 @dataclass(frozen=True)
@@ -141,6 +45,7 @@ class Watching:
     progress: Progress = field(default_factory=Silence)
     stop: threading.Event | None = None
     conditions: Sequence[tuple[str, str]] = ()
+    cell_began: Callable[[Cell], object] = lambda cell: None
 
 
 def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[Path, tables.Results]:
@@ -148,8 +53,9 @@ def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[
 
     Raises what the agents raise; the run can then be continued with the same configuration.
     """
+    check(config)
     watching = watching or Watching()
-    run = RunFolder.open(_request(config))
+    run = RunFolder.open(run_request(config))
     try:
         by_episode = {str(spec.episode): cell for cell in cells(config) for spec in cell.specs}
         run.journal.set_meta(
@@ -159,6 +65,7 @@ def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[
         budget = _restored_budget(config, run.journal)
         try:
             for cell in cells(config):
+                watching.cell_began(cell)
                 _play(config, cell, run.journal, budget, watching)
             run.journal.set_meta(finished=True)
         finally:
@@ -184,8 +91,8 @@ def collect(config: EvaluateConfig, journal: Journal, conditions: Sequence[tuple
         notes.append(f"Unfinished: {missing} episodes are still to be played; the same command continues.")
     if config.max_steps is not None:
         notes.append(f"Episodes are cut after {config.max_steps:,} steps; published scores are of whole episodes.")
-    command = f"python -m atari_vlm.evaluate {_flags(config)}"
-    return tables.Results(tuple(runs), (*_conditions(config), *conditions), command, tuple(notes))
+    command = command_line("evaluate", command_of(config))
+    return tables.Results(tuple(runs), (*conditions_of(config), *conditions), command, tuple(notes))
 
 
 def write_results(folder: Path, found: tables.Results) -> None:
@@ -211,7 +118,7 @@ def _play(config: EvaluateConfig, cell: Cell, journal: Journal, budget: Budget, 
         max_steps=config.max_steps, parallel=config.parallel, progress=watching.progress, stop=watching.stop
     )
     vlm = _vlm(config, cell.agent, budget)
-    player = Player(journal, vlm, lambda: make_env({**_ENVIRONMENT, "game_name": cell.game}), options)
+    player = Player(journal, vlm, lambda: make_env({**ENVIRONMENT, "game_name": cell.game}), options)
     simple = cell.agent in SIMPLE_NAMES
 
     def agent(journalled: VLM) -> Agent:
@@ -263,42 +170,3 @@ def _run(cell: Cell, seed: int, rows: list[EpisodeRow]) -> tables.Run:
         fallbacks=sum((row.fallback_rate or 0.0) * (row.length or 0) for row in rows),
         cost_usd=None if None in costs else float(sum(cost for cost in costs if cost is not None)),
     )
-
-
-def _settings(config: EvaluateConfig) -> dict[str, Any]:
-    settings = {name: value for name, value in asdict(config).items() if name not in _NOT_SETTINGS}
-    return {"program": "evaluate", **_ENVIRONMENT, **settings, "games": config.game_names, "agents": config.all_agents}
-
-
-def _request(config: EvaluateConfig) -> RunRequest:
-    execution = {name: value for name, value in asdict(config).items() if name in _EXECUTION}
-    return RunRequest(
-        save_dir=config.save_dir,
-        label="-".join(["evaluate", *config.game_names]),
-        settings=json.loads(json.dumps(_settings(config))),
-        execution=json.loads(json.dumps(execution, default=str)),
-        run_name=config.run_name,
-        resume=config.resume,
-        command={"program": "evaluate", "flags": _flags(config)},
-    )
-
-
-def _flags(config: EvaluateConfig) -> str:
-    """The command line that asks for these results again."""
-    words: list[str] = []
-    for name, value in asdict(config).items():
-        if name in ("api_key", "resume", "run_name", "save_dir") or value is None:
-            continue
-        words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
-    return shlex.join(words)
-
-
-def _conditions(config: EvaluateConfig) -> Iterator[tuple[str, str]]:
-    cut = "the environment's own 10,000" if config.max_steps is None else f"{config.max_steps:,}"
-    yield "seeds", ", ".join(map(str, config.seeds))
-    yield "episodes", f"{config.episodes} per seed and game, cut after {cut} steps"
-    yield "environment", "AtariVLM/<Game>-v5: frame skip 4, sticky actions 0.25, minimal action set"
-    yield "prompt", f"{config.prompt_type}, version {prompts.prompt_version(config.prompt_type)}"
-    if config.paid_agents:
-        yield "models", ", ".join(f"{name} ({config.model or 'default model'})" for name in config.paid_agents)
-    yield "normalisation", "Atari-57 human and random reference scores (atari_vlm/data/reference_scores.csv)"

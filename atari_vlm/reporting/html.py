@@ -76,13 +76,15 @@ def report_page(journal: Journal, facts: RunFacts, replay: Replay, max_mb: float
     pool = Pool(journal)
     budget = max_mb * 1e6 - len(render_page("", {}, {}))
     chosen = _worth_showing(rows, max(1, int(budget / _SMALLEST_SHARE)))
-    pages, clocks, strides = {}, {}, {}
+    pages, clocks, strides, problems = {}, {}, {}, []
     spent = 0
     for i, row in enumerate(chosen):
         before = pool.size
         found = collect_episode(pool, row, replay, (budget - spent) / (len(chosen) - i))
         pages[row.episode], clocks[str(row.episode)] = found.page, found.clocks
         strides[row.episode] = found.stride
+        if found.page["detail"]["frame_note"]:
+            problems.append(found.page["detail"]["frame_note"])
         spent += pool.size - before + len(json.dumps(found.page)) + len(json.dumps(found.clocks))
     labels = journal.meta().get("labels", {})  # what an evaluation's episodes belong to
     reason = "This episode is shown as a summary only, to keep the file small; the journal holds every step."
@@ -92,7 +94,7 @@ def report_page(journal: Journal, facts: RunFacts, replay: Replay, max_mb: float
             "subtitle": facts.subtitle,
             "conditions": facts.conditions,
             "command": facts.command,
-            "notices": [*facts.notices, *_left_out(rows, strides, max_mb)],
+            "notices": [*facts.notices, *problems, *_left_out(rows, strides, max_mb)],
             "tiles": [*([] if labels else _returns(rows)), *_totals(journal, rows)],
         },
         "episodes": [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from atari_vlm import prompts
 from atari_vlm.files import atomic_write
 from atari_vlm.reporting.html import RunFacts, report_page
 from atari_vlm.reporting.replayed import environment_replay
+from atari_vlm.reporting.rerun import command_line
 from atari_vlm.training.environments import make_env
 from atari_vlm.training.journal import EpisodeRow, Journal
 from atari_vlm.training.rollout import Env
@@ -60,17 +60,8 @@ def run_facts(name: str, config: Mapping[str, Any]) -> RunFacts:
         conditions.append(("prompt version", str(prompts.prompt_version(settings["prompt_type"]))))
     versions = {"atari-vlm": config.get("atari_vlm", "unknown"), **config.get("versions", {})}
     conditions.append(("versions", ", ".join(f"{package} {version}" for package, version in versions.items())))
-    return RunFacts(name, _subtitle(settings), conditions, rerun_command(config))
-
-
-def rerun_command(config: Mapping[str, Any]) -> str:
-    """One line that asks for the same run again; empty when the run was not made by a program."""
-    command = dict(config.get("command", {}))
-    program = command.pop("program", "train")
-    if "flags" in command:
-        return f"python -m atari_vlm.{program} {command['flags']}"
-    words = [word for name, value in command.items() for word in _flag(name, value)]
-    return f"python -m atari_vlm.{program} {shlex.join(words)}" if words else ""
+    command = command_line(settings.get("program", "train"), config.get("command") or {})
+    return RunFacts(name, _subtitle(settings), conditions, command)
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -79,15 +70,6 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in settings.items():
         found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return found
-
-
-def _flag(name: str, value: Any) -> list[str]:
-    option = name.replace("_", "-")
-    if value is None or value == []:
-        return []
-    if isinstance(value, bool):
-        return [f"--{option}" if value else f"--no-{option}"]
-    return [f"--{option}", *map(str, value if isinstance(value, list) else [value])]
 
 
 def _subtitle(settings: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ def frames_of(path) -> tuple[str, np.ndarray]:
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     done = subprocess.run(command, capture_output=True, check=True)
     about = done.stderr.decode(errors="replace")
-    width, height = map(int, re.search(r"Video: h264.*? (\d+)x(\d+)", about).groups())  # type: ignore[union-attr]
+    width, height = map(int, re.search(r"Video: h264.*?, (\d+)x(\d+)", about).groups())  # type: ignore[union-attr]
     return about, np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
 
 

@@ -12,7 +12,7 @@ from gymnasium.spaces import Dict
 from atari_vlm import games
 from atari_vlm.description import Facts, list_actions
 from atari_vlm.errors import ConfigError
-from atari_vlm.spaces import MAX_ACTION_LIST, MAX_TEXT, text_space
+from atari_vlm.spaces import MAX_ACTION_LIST, MAX_TEXT, PrintableText
 from atari_vlm.wrappers.ram_objects import check_readable, describe_objects, read_objects
 from atari_vlm.wrappers.views import action_names, as_dict, dict_spaces, game_name, picture_space
 
@@ -48,8 +48,8 @@ class TextDescription(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Rec
         if objects:
             check_readable(env, self._start.game)
             self.metadata = {**env.metadata, "privileged": True}
-        text = text_space(MAX_TEXT + (_LONGEST_OBJECTS if objects else 0))
-        actions = text_space(max(MAX_ACTION_LIST, len(self._action_list)))
+        text = PrintableText(MAX_TEXT + (_LONGEST_OBJECTS if objects else 0))
+        actions = PrintableText(max(MAX_ACTION_LIST, len(self._action_list)))
         self.observation_space = Dict(
             {**dict_spaces(env.observation_space), "text": text, "action_space": actions},
         )

@@ -9,7 +9,7 @@ from gymnasium.spaces import Dict, Text
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.prompts import check_style, render_prompt
-from atari_vlm.spaces import MAX_PROMPT, text_space
+from atari_vlm.spaces import MAX_PROMPT, PrintableText
 
 _LONGEST_INSTRUCTIONS = 8192
 
@@ -37,7 +37,7 @@ class VLMPrompt(gymnasium.ObservationWrapper[Any, Any, Any], gymnasium.utils.Rec
                 f"wrap the environment in TextDescription first. It has {env.observation_space}"
             )
         longest = text.max_length + actions.max_length + _LONGEST_INSTRUCTIONS
-        self.observation_space = Dict({**spaces, "prompt": text_space(max(MAX_PROMPT, longest))})
+        self.observation_space = Dict({**spaces, "prompt": PrintableText(max(MAX_PROMPT, longest))})
 
     def observation(self, observation: dict[str, Any]) -> dict[str, Any]:
         """The observation with ``prompt``."""

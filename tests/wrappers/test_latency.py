@@ -113,7 +113,7 @@ def test_measured_latencies_replay_the_episode(base):
 
 
 def test_statistics_above_count_decisions_and_below_count_steps():
-    below = RecordEpisodeStatistics(ColourEnv())
+    below = RecordEpisodeStatistics(ColourEnv(), stats_key="below")
     above = RecordEpisodeStatistics(LatencyAware(below, 2.0, 1, fps=1))
     above.reset()
     for _ in range(4):

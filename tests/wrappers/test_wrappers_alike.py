@@ -7,11 +7,10 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
-from colour_env import BASES, CASES, WRAPPERS, assert_same, rollout
+from colour_env import CASES, SMALL, WRAPPERS, assert_same, rollout
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
-from gymnasium.wrappers import FilterObservation
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.wrappers import LatencyAware, ResizeImage, StackFrames, TextDescription, VLMPrompt
@@ -83,11 +82,9 @@ def test_in_a_vector(base, name):
 @pytest.mark.parametrize("shared_memory", [True, False])
 @pytest.mark.parametrize("base", ["ALE/Pong-v5", "AtariVLM/Pong-v5"])
 def test_processes_play_what_one_process_plays(base, shared_memory):
-    """Without the texts where memory is shared: gymnasium reads a Text from shared memory only once, when it is made."""
-
     def make():
-        env = LatencyAware(StackFrames(ResizeImage(gymnasium.make(base), (30, 40)), 2), 0.2)
-        return FilterObservation(env, ["image", "frames"]) if shared_memory else VLMPrompt(TextDescription(env))
+        env = StackFrames(ResizeImage(gymnasium.make(base), (30, 40)), 2)
+        return VLMPrompt(TextDescription(LatencyAware(env, 0.2)))
 
     sync, processes = SyncVectorEnv([make] * 2), AsyncVectorEnv([make] * 2, shared_memory=shared_memory)
     try:
@@ -103,7 +100,7 @@ def test_processes_play_what_one_process_plays(base, shared_memory):
         processes.close()
 
 
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", [*SMALL, "AtariVLM/Pong-v5"])
 def test_order_does_not_matter_for_the_picture_and_the_text(base):
     parts = (WRAPPERS["resize"], WRAPPERS["stack"], WRAPPERS["text"])
     runs = []
@@ -111,23 +108,24 @@ def test_order_does_not_matter_for_the_picture_and_the_text(base):
         env = gymnasium.make(base)
         for part in order:
             env = part(env)
-        runs.append(rollout(env, 6)[0])
+        runs.append(rollout(env, 4)[0])
     for run in runs[1:]:
         for one, other in zip(runs[0], run, strict=True):
             assert_same(one, other)
 
 
-@pytest.mark.parametrize("place", range(5))
-@pytest.mark.parametrize("base", ["ALE/Pong-v5", "AtariVLM/Pong-v5"])
+@pytest.mark.parametrize(
+    ("base", "place"), [("ALE/Pong-v5", 0), ("ALE/Pong-v5", 3), ("AtariVLM/Pong-v5", 2), ("AtariVLM/Pong-v5", 4)]
+)
 def test_latency_may_stand_anywhere(base, place):
     parts = [WRAPPERS["resize"], WRAPPERS["stack"], WRAPPERS["text"], lambda env: VLMPrompt(env, "basic")]
     parts.insert(place, lambda env: LatencyAware(env, 0.3))
     env = gymnasium.make(base)
     for part in parts:
         env = part(env)
-    observations, outcomes = rollout(env, 5)
+    observations, outcomes = rollout(env, 3)
     assert all(env.observation_space.contains(observation) for observation in observations)
-    reference = rollout(LatencyAware(gymnasium.make(base), 0.3), 5)[1]
+    reference = rollout(LatencyAware(gymnasium.make(base), 0.3), 3)[1]
     assert outcomes == reference
 
 

@@ -11,7 +11,7 @@ from remote_helpers import BACKENDS, SAMPLING, connect, question
 from atari_vlm.errors import AuthenticationError, UnavailableError, VLMError
 from atari_vlm.types import Reply
 from atari_vlm.vlm import anthropic_vlm, google_vlm, openai_vlm
-from atari_vlm.vlm.answers import read_answer, to_reply
+from atari_vlm.vlm.answers import count, dollars, read_answer, to_reply
 from atari_vlm.vlm.retry import Failure, RetryPolicy
 
 READERS = {"openai": openai_vlm.read, "anthropic": anthropic_vlm.read, "google": google_vlm.read}
@@ -56,9 +56,9 @@ def assert_total(dialect, content):
     assert isinstance(reply.text, str) and isinstance(reply.model, str) and reply.model
     assert reply.finish_reason in ("stop", "length", "refusal", "filter")
     assert reply.cost_usd is None or reply.cost_usd >= 0
-    for count in vars(reply.usage).values():
-        assert count is None or (type(count) is int and count >= 0)
-    line = json.dumps(reply.as_dict(), allow_nan=False)  # it can be stored
+    for tokens in vars(reply.usage).values():
+        assert tokens is None or (type(tokens) is int and tokens >= 0)
+    line = json.dumps(reply.as_dict(), allow_nan=False, ensure_ascii=False)  # it can be stored
     line.encode("utf-8")
     assert Reply.from_dict(json.loads(line)) == reply
 
@@ -177,6 +177,12 @@ def test_a_cost_that_the_server_names_is_taken():
     body = valid_body("openai") | {"usage": {"prompt_tokens": 5, "completion_tokens": 6, "cost": 0.25}}
     said = read_answer(json.dumps(body).encode(), openai_vlm.read)
     assert to_reply(said, "m", latency_s=0.0, attempts=1).cost_usd == 0.25
+
+
+def test_counts_and_amounts_are_plain_numbers_or_unknown():
+    assert [count(value) for value in (0, 7, 7.0)] == [0, 7, 7]
+    assert {count(value) for value in (7.5, -1, True, "7", None, float("nan"), float("inf"), 10**400)} == {None}
+    assert {dollars(value) for value in (-1, True, "7", None, float("nan"), float("inf"), 10**400)} == {None}
 
 
 @each_backend

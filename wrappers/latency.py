@@ -109,7 +109,8 @@ def _action_to_hold(env: gymnasium.Env[Any, Any], hold: Any) -> Any:
             return names.index("NOOP")
         if hold == "last" and names:
             return 0
-        raise ConfigError(f"hold={hold!r} needs an action called NOOP; pass hold='last' or an action of {space}")
+        other = "hold='last' or " if names else ""
+        raise ConfigError(f"hold={hold!r} needs an action called NOOP; pass {other}an action of {space}")
     action = hold if isinstance(space, Discrete) else np.asarray(hold, space.dtype)
     if not space.contains(action):
         raise ConfigError(f"hold must be 'noop', 'last' or an action of {space}, got {hold!r}")

@@ -74,10 +74,11 @@ class VLMTrainer:
                     self.options.demonstrations, self.options.in_context.examples
                 )
             )
-        self.run = RunFolder.open(self._request(Path(save_dir), backend))
         self._budget = Budget(self.options.budget_usd, self.options.max_calls, self.options.max_tokens)
+        vlm = self._within_limits(backend)
+        self.run = RunFolder.open(self._request(Path(save_dir), backend))
         self._restore_budget()
-        self._player = self._make_player(backend)
+        self._player = Player(self.run.journal, vlm, self._make_env, self._player_options())
         self._tensorboard = outputs.TensorBoardLog(self.run.path / "tensorboard")
         self._next_episode = self._trained = 0
 
@@ -194,18 +195,19 @@ class VLMTrainer:
             timeout_s=self.options.timeout_s,
         )
 
-    def _make_player(self, backend: VLM) -> Player:
-        vlm: VLM = BudgetVLM(backend, self._budget)
-        if self.options.cache is not None:
-            vlm = CachedVLM(vlm, self.options.cache)
-        options = PlayerOptions(
+    def _within_limits(self, backend: VLM) -> VLM:
+        """The VLM behind budget and cache; what the cache serves is not counted."""
+        limited = BudgetVLM(backend, self._budget)
+        return limited if self.options.cache is None else CachedVLM(limited, self.options.cache)
+
+    def _player_options(self) -> PlayerOptions:
+        return PlayerOptions(
             max_steps=self.options.max_steps,
             parallel=self.options.parallel,
             examples=self.options.in_context.examples,
             progress=self.options.progress,
             stop=self.options.stop,
         )
-        return Player(self.run.journal, vlm, self._make_env, options)
 
     def _request(self, save_dir: Path, backend: VLM) -> RunRequest:
         settings = {

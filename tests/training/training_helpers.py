@@ -49,12 +49,13 @@ def contents(path):
 
 
 def run_data(folder):
-    """What a run leaves behind, but for clocks: journal, tables, results, report."""
+    """What a run leaves behind, but for clocks: journal and tables, and when it is finished results and report."""
     folder = Path(folder)
-    files = {name: (folder / name).read_text() for name in ("episodes.csv", "metrics.jsonl", "results.json")}
-    report = folder / "report.html"
-    page = without_clocks(report.read_text()) if report.exists() else None
-    return {"journal": contents(folder / "journal.sqlite"), **files, "report": page}
+    names = ("episodes.csv", "metrics.jsonl", "results.json", "report.html")
+    files = {name: (folder / name).read_text() for name in names if (folder / name).exists()}
+    if "report.html" in files:
+        files["report.html"] = without_clocks(files["report.html"])
+    return {"journal": contents(folder / "journal.sqlite"), **files}
 
 
 def _without_latency(step):

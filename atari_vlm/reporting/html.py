@@ -29,11 +29,15 @@ _CLOCKS = re.compile(r'^(<script type="application/json" id="clocks">).*?(</scri
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What stands around the episodes: the run's name, a line below it, its conditions, and the command that repeats it."""
+    """What stands around the episodes: the run's name, a line below it, its conditions, and the command that repeats it.
+
+    ``conditions`` are always shown, ``settings`` (everything else) on request.
+    """
 
     title: str
     subtitle: str = ""
     conditions: Sequence[tuple[str, str]] = ()
+    settings: Sequence[tuple[str, str]] = ()
     command: str = ""
     notices: Sequence[str] = ()
 
@@ -93,6 +97,7 @@ def report_page(journal: Journal, facts: RunFacts, replay: Replay, max_mb: float
             "title": facts.title,
             "subtitle": facts.subtitle,
             "conditions": facts.conditions,
+            "settings": facts.settings,
             "command": facts.command,
             "notices": [*facts.notices, *problems, *_left_out(rows, strides, max_mb)],
             "tiles": [*([] if labels else _returns(rows)), *_totals(journal, rows)],

@@ -12,6 +12,8 @@ function start() {
   byId("subtitle").append(visible(data.run.subtitle));
   facts(byId("tiles"), data.run.tiles);
   facts(byId("conditions"), data.run.conditions);
+  facts(byId("settings"), data.run.settings);
+  byId("all-settings").hidden = !data.run.settings.length;
   byId("command").append(visible(data.run.command));
   byId("notices").replaceChildren(...data.run.notices.map((note) => el("p", { class: "notice" }, plainLine(note))));
   for (const episode of data.episodes) {

@@ -64,7 +64,7 @@ function facts(list, rows) {
     ...rows.map(([name, value, className]) => {
       const body = el("dd", { class: className || null });
       body.append(visible(String(value)));
-      return el("div", {}, el("dt", {}, plainLine(name)), body);
+      return el("div", { class: String(value).length > 90 ? "wide" : null }, el("dt", {}, plainLine(name)), body);
     }),
   );
 }

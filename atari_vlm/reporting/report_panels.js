@@ -77,23 +77,37 @@ const openMessages = new Set();  // positions in the prompt that the reader open
 
 function promptPanel(data, call) {
   const messages = call.messages.map((index) => data.messages[index]);
-  const nodes = [el("h3", {}, "Prompt")];
-  messages.forEach(([role, parts], i) => {
-    const last = i === messages.length - 1, key = last ? "last" : i;
-    const pictures = parts.filter(([kind]) => kind === "image").length;
-    const letters = parts.reduce((sum, [kind, index]) => sum + (kind === "text" ? textOf(data, index).length : 0), 0);
-    const summary = el("summary", {}, el("b", {}, plainLine(role)), ` · ${number(letters)} characters` + (pictures ? ` · ${pictures} picture${pictures > 1 ? "s" : ""}` : ""));
-    const entry = el("details", { open: last ? !openMessages.has("last closed") : openMessages.has(key) }, summary);
-    const fill = () => { if (entry.open && entry.childElementCount === 1) entry.append(...messageParts(data, parts)); };
-    entry.addEventListener("toggle", () => {
-      fill();
-      const mark = last ? "last closed" : key;
-      if (last ? !entry.open : entry.open) openMessages.add(mark); else openMessages.delete(mark);
-    });
+  const entries = messages.map((message, i) => messageEntry(data, message, i === messages.length - 1 ? "last" : i));
+  if (entries.length > 4) {
+    const between = entries.splice(1, entries.length - 2);
+    const pictures = messages.slice(1, -1).flatMap(([, parts]) => parts).filter(([kind]) => kind === "image").length;
+    const label = ` · examples and earlier turns · ${pictures} pictures`;
+    const group = el("details", { open: openMessages.has("between") }, el("summary", {}, el("b", {}, `${between.length} messages`), label), ...between);
+    group.addEventListener("toggle", (event) => { if (event.target === group) remember("between", group.open); });
+    entries.splice(1, 0, group);
+  }
+  return [el("h3", {}, "Prompt"), ...entries];
+}
+
+function remember(key, open) {
+  if (open) openMessages.add(key);
+  else openMessages.delete(key);
+}
+
+function messageEntry(data, [role, parts], key) {
+  const pictures = parts.filter(([kind]) => kind === "image").length;
+  const letters = parts.reduce((sum, [kind, index]) => sum + (kind === "text" ? textOf(data, index).length : 0), 0);
+  const counted = ` · ${number(letters)} characters` + (pictures ? ` · ${pictures} picture${pictures > 1 ? "s" : ""}` : "");
+  const open = key === "last" ? !openMessages.has("last closed") : openMessages.has(key);
+  const entry = el("details", { open }, el("summary", {}, el("b", {}, plainLine(role)), counted));
+  const fill = () => { if (entry.open && entry.childElementCount === 1) entry.append(...messageParts(data, parts)); };
+  entry.addEventListener("toggle", () => {
     fill();
-    nodes.push(entry);
+    if (key === "last") remember("last closed", !entry.open);
+    else remember(key, entry.open);
   });
-  return nodes;
+  fill();
+  return entry;
 }
 
 function messageParts(data, parts) {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,9 @@ from atari_vlm.training.journal import EpisodeRow, Journal
 from atari_vlm.training.rollout import Env
 from atari_vlm.training.run_folder import read_config
 
-_FIRST = (
-    "game_name",
-    "games",
-    "agents",
-    "vlm_type",
-    "model",
-    "endpoint",
-    "prompt_type",
-    "use_in_context_learning",
-    "seed",
-    "seeds",
+_SHOWN = (
+    *("game_name", "games", "agents", "vlm_type", "model", "endpoint", "prompt_type", "use_in_context_learning"),
+    *("in_context.strategy", "latency", "seed", "seeds", "max_steps"),
 )
 
 
@@ -45,23 +37,33 @@ def write_report(run: str | Path, out: str | Path | None = None, max_mb: float =
         def environment(row: EpisodeRow) -> Env:
             return make_env({**settings, "game_name": games.get(str(row.episode), settings.get("game_name"))})
 
-        page = report_page(journal, run_facts(folder.resolve().name, config), environment_replay(environment), max_mb)
+        facts = run_facts(folder.resolve().name, config, journal.episodes())
+        page = report_page(journal, facts, environment_replay(environment), max_mb)
     target = Path(out) if out is not None else folder / "report.html"
     atomic_write(target, page)
     return target
 
 
-def run_facts(name: str, config: Mapping[str, Any]) -> RunFacts:
-    """Title, conditions and command of a run from its config.yaml."""
-    settings = flat(config["settings"])
-    names = [*(name for name in _FIRST if name in settings), *(name for name in settings if name not in _FIRST)]
-    conditions = [(_words(name), _value(settings[name])) for name in names if settings[name] not in (None, "", [], {})]
+def run_facts(name: str, config: Mapping[str, Any], rows: Sequence[EpisodeRow] = ()) -> RunFacts:
+    """Title, conditions and command of a run from its config.yaml and its episodes."""
+    settings = {key: value for key, value in flat(config["settings"]).items() if value not in (None, "", [], {})}
+    conditions = [(_words(key), _value(settings[key])) for key in _SHOWN if key in settings]
+    for phase in ("train", "eval"):
+        seeds = [row.seed for row in rows if row.phase == phase]
+        if seeds:
+            conditions.append((f"{phase} episodes", f"{len(seeds)}, seeds {_seeds(seeds)}"))
     if "prompt_type" in settings:
         conditions.append(("prompt version", str(prompts.prompt_version(settings["prompt_type"]))))
     versions = {"atari-vlm": config.get("atari_vlm", "unknown"), **config.get("versions", {})}
     conditions.append(("versions", ", ".join(f"{package} {version}" for package, version in versions.items())))
+    others = [(_words(key), _value(value)) for key, value in settings.items() if key not in _SHOWN]
     command = command_line(settings.get("program", "train"), config.get("command") or {})
-    return RunFacts(name, _subtitle(settings), conditions, command)
+    return RunFacts(name, _subtitle(settings), conditions, others, command)
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    unique = sorted(set(seeds))
+    return ", ".join(map(str, unique)) if len(unique) <= 12 else f"{unique[0]} to {unique[-1]}"
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,7 +14,9 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.reporting.html import RunFacts, render_page, report_page, script_json, without_clocks
 from atari_vlm.reporting.run_data import Shown
 
-FACTS = RunFacts("pong-tiny", "Pong-v5, tiny-1", (("Seeds", "100 to 102"),), "python -m atari_vlm.train --game Pong-v5")
+FACTS = RunFacts(
+    "pong-tiny", "Pong-v5, tiny-1", (("Seeds", "100 to 102"),), (), "python -m atari_vlm.train --game Pong-v5"
+)
 SCRIPTED = [f"The ball comes.\nACTION: {NAMES[i % 4]}" for i in range(40)]
 
 
@@ -151,7 +153,14 @@ def test_200_hostile_replies_stay_text(tab, journal, tmp_path):
     replies = hostile_replies()
     assert len(replies) >= 200
     write_episode(journal, 0, replies)
-    facts = RunFacts("</title><script>alert(1)</script>", SEEDS[2], [(SEEDS[0], SEEDS[8])], SEEDS[1], [SEEDS[3]])
+    facts = RunFacts(
+        "</title><script>alert(1)</script>",
+        SEEDS[2],
+        [(SEEDS[0], SEEDS[8])],
+        [(SEEDS[4], SEEDS[9])],
+        SEEDS[1],
+        [SEEDS[3]],
+    )
     page = report_page(
         journal, facts, lambda row, steps, show: Shown((SEEDS[0], SEEDS[1], SEEDS[2], SEEDS[3]), note=SEEDS[2])
     )

@@ -38,10 +38,10 @@ class ChoiceTree:
         values = logits.float()
         totals = values.logsumexp(-1)
         before = np.where(self.depths == 0, 0, np.arange(len(self.ids)))  # the row that predicts each token
+        last = np.cumsum([len(choice) for choice in self.choices])  # the row behind each choice
+        ends = values[last[:, None], list(stop_ids)].logsumexp(-1) - totals[last]
         tokens = (values[before, self.ids] - totals[before]).cpu().numpy().astype(np.float64)
-        last = np.cumsum([len(choice) for choice in self.choices])
-        ends = (values[last][:, list(stop_ids)].logsumexp(-1) - totals[last]).cpu().numpy().astype(np.float64)
-        return np.bincount(self.owner, weights=tokens, minlength=len(self.choices)) + ends
+        return np.bincount(self.owner, weights=tokens, minlength=len(self.choices)) + ends.cpu().numpy()
 
 
 def tree_mask(known: np.ndarray, width: int, trees: Sequence[ChoiceTree], block: int) -> np.ndarray:
@@ -52,7 +52,7 @@ def tree_mask(known: np.ndarray, width: int, trees: Sequence[ChoiceTree], block:
     """
     rows, seen = known.shape
     mask = np.zeros((rows, 1, width + block, seen + block), dtype=bool)
-    causal = np.tril(np.ones((width, seen), dtype=bool), k=seen - width)
+    causal = np.tri(width, seen, k=seen - width, dtype=bool)
     mask[:, 0, :width, :seen] = causal & known[:, None]
     for row, tree in enumerate(trees):
         size = len(tree.ids)

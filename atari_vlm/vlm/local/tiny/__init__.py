@@ -15,6 +15,7 @@ _BUILDERS = {
     "qwen2-vl": "atari_vlm.vlm.local.tiny.qwen:build_qwen2_vl",
     "qwen2.5-vl": "atari_vlm.vlm.local.tiny.qwen:build_qwen2_5_vl",
     "qwen3-vl": "atari_vlm.vlm.local.tiny.qwen:build_qwen3_vl",
+    "qwen3.5": "atari_vlm.vlm.local.tiny.qwen:build_qwen3_5",
     "glm4v": "atari_vlm.vlm.local.tiny.glm:build_glm4v",
     "llava-next": "atari_vlm.vlm.local.tiny.llava:build_llava_next",
     "llava-onevision": "atari_vlm.vlm.local.tiny.llava:build_llava_onevision",

@@ -91,3 +91,29 @@ def build_qwen3_vl(folder: Path, sizes: Mapping[str, Any]) -> None:
     }
     model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=vision, **ids))
     save(folder, model, tokenizer, _TEMPLATE, _images(16), processor_class="Qwen3VLProcessor")
+
+
+def build_qwen3_5(folder: Path, sizes: Mapping[str, Any]) -> None:
+    """Write a tiny Qwen3.5: one layer of linear attention, one of full attention."""
+    from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+
+    tokenizer, ids = _start()
+    text = {
+        **_text(tokenizer, sizes, partial_rotary_factor=0.5, mrope_section=[2, 1, 1], mrope_interleaved=True),
+        "head_dim": 16,
+        "layer_types": ["linear_attention", "full_attention"],
+        "linear_key_head_dim": 16,
+        "linear_value_head_dim": 16,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+    }
+    vision = {
+        "depth": 2,
+        "hidden_size": 32,
+        "out_hidden_size": text["hidden_size"],
+        "intermediate_size": 64,
+        "num_heads": 4,
+        "num_position_embeddings": 64,
+    }
+    model = Qwen3_5ForConditionalGeneration(Qwen3_5Config(text_config=text, vision_config=vision, **ids))
+    save(folder, model, tokenizer, _TEMPLATE, _images(16), processor_class="Qwen3VLProcessor")

@@ -172,6 +172,14 @@ def test_the_prompts_echo_is_no_answer(style, form):
     assert (NAMES[echoed.action], echoed.reasoning) == ("LEFT", "The ball falls.")
 
 
+def test_a_long_line_of_the_prompt_alone_is_an_echo():
+    line = "For example, end with ACTION: LEFT"
+    assert parse_action(line, NAMES).action == 4
+    assert parse_action(line, NAMES, prompt=f"Play.\n{line}").kind == "empty"
+    agent = VLMAgent(SayingVLM(line, "ACTION: UP"))
+    assert agent.select_action(see(), prompt=f"Play.\n{line}") == 2
+
+
 def test_an_answer_that_agrees_with_an_example_is_no_echo():
     prompt = "Choose.\nACTION: LEFT"
     assert without_echo("I agree.\nACTION: LEFT", prompt) == "I agree.\nACTION: LEFT"

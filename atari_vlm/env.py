@@ -8,10 +8,11 @@ import gymnasium
 import numpy as np
 
 from atari_vlm import prompts
+from atari_vlm.camera import Camera, Look
 from atari_vlm.description import Facts, list_actions
 from atari_vlm.emulator import Emulator, EmulatorConfig, check_count
 from atari_vlm.errors import UnknownNameError
-from atari_vlm.picture import Camera, Look, ResizeShape, to_ansi
+from atari_vlm.picture import ResizeShape, to_ansi
 from atari_vlm.spaces import observation_space, to_pil
 
 RENDER_MODES = ("human", "rgb_array", "ansi")

@@ -14,10 +14,11 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from atari_vlm.camera import Camera, Look
 from atari_vlm.emulator import Emulator, EmulatorConfig, check_count
 from atari_vlm.env import FRAMES_PER_SECOND
 from atari_vlm.errors import ConfigError, UnknownNameError
-from atari_vlm.picture import Camera, Look, ResizeShape
+from atari_vlm.picture import ResizeShape
 from atari_vlm.registration import MAX_EPISODE_STEPS
 
 Seed = int | Sequence[int | None] | None

@@ -1,6 +1,6 @@
 """The promise that scores can be compared: rewards, ends, lives and frame counts are those of ``ALE/<Game>-v5``.
 
-Long form, all games: ``python -m pytest -n 0 -m slow tests/env/test_against_ale.py``.
+Long form, all games: ``python -m pytest -m slow tests/env/test_against_ale.py``.
 """
 
 import warnings
@@ -131,6 +131,7 @@ def test_identical_with_other_options(options):
     assert_identical("Breakout", 300, **options)
 
 
+@pytest.mark.slow
 def test_truncated_with_ale_after_108000_frames():
     options = {"frame_skip": 3000, "repeat_action_probability": 0.0}
     env = AtariVLMEnvironment("Pitfall", max_episode_steps=None, **options)
@@ -150,11 +151,20 @@ def test_truncated_with_ale_after_108000_frames():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("game", game_names())
-def test_every_game(game):
+def test_every_game_is_identical_to_ale(game):
     assert_identical(game, 1000)
     assert_identical(game, 1000, repeat_action_probability=0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("game", game_names())
+def test_every_game_passes_the_checker_with_no_warning(game):
     check_everything(game)
     check_palette_and_text(game)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("game", game_names())
+def test_every_game_in_vectors(game):
     check_vectors(game)

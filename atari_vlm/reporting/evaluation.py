@@ -55,6 +55,8 @@ def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[
     """
     check(config)
     watching = watching or Watching()
+    budget = Budget(config.budget_usd, config.max_calls, config.max_tokens)
+    vlms = {agent: _vlm(config, agent, budget) for agent in config.all_agents}
     run = RunFolder.open(run_request(config))
     try:
         by_episode = {str(spec.episode): cell for cell in cells(config) for spec in cell.specs}
@@ -62,11 +64,11 @@ def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[
             games={number: cell.game for number, cell in by_episode.items()},
             labels={number: f"{cell.game}, {cell.agent}" for number, cell in by_episode.items()},
         )
-        budget = _restored_budget(config, run.journal)
+        _restore(budget, config, run.journal)
         try:
             for cell in cells(config):
                 watching.cell_began(cell)
-                _play(config, cell, run.journal, budget, watching)
+                _play(config, cell, run.journal, vlms[cell.agent], watching)
             run.journal.set_meta(finished=True)
         finally:
             found = collect(config, run.journal, watching.conditions)
@@ -113,11 +115,10 @@ class NoVLM(NoScores):
         raise NotSupportedError("this agent asks no VLM")
 
 
-def _play(config: EvaluateConfig, cell: Cell, journal: Journal, budget: Budget, watching: Watching) -> None:
+def _play(config: EvaluateConfig, cell: Cell, journal: Journal, vlm: VLM, watching: Watching) -> None:
     options = PlayerOptions(
         max_steps=config.max_steps, parallel=config.parallel, progress=watching.progress, stop=watching.stop
     )
-    vlm = _vlm(config, cell.agent, budget)
     player = Player(journal, vlm, lambda: make_env({**ENVIRONMENT, "game_name": cell.game}), options)
     simple = cell.agent in SIMPLE_NAMES
 
@@ -145,9 +146,8 @@ def _vlm(config: EvaluateConfig, agent: str, budget: Budget) -> VLM:
     return vlm if config.cache is None else CachedVLM(vlm, config.cache)
 
 
-def _restored_budget(config: EvaluateConfig, journal: Journal) -> Budget:
-    """What may be spent, less what earlier parts of the run spent."""
-    budget = Budget(config.budget_usd, config.max_calls, config.max_tokens)
+def _restore(budget: Budget, config: EvaluateConfig, journal: Journal) -> None:
+    """Count what earlier parts of the run spent."""
     paid = [spec.episode for cell in cells(config) if cell.agent in config.paid_agents for spec in cell.specs]
     replies = [call.reply for episode in paid for call in journal.calls(episode) if call.reply]
     usage = [reply.get("usage", {}) for reply in replies]
@@ -156,7 +156,6 @@ def _restored_budget(config: EvaluateConfig, journal: Journal) -> Budget:
         calls=len(replies),
         tokens=sum((used.get("input_tokens") or 0) + (used.get("output_tokens") or 0) for used in usage),
     )
-    return budget
 
 
 def _run(cell: Cell, seed: int, rows: list[EpisodeRow]) -> tables.Run:

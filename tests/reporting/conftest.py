@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ import websockets.sync.client
 from atari_vlm.reporting.run_data import Show, Shown
 from atari_vlm.training.journal import CallRow, EpisodeRow, Journal, StepRow
 from atari_vlm.types import Image, Reply, Usage
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "vlm"))  # the vendors' fake server
 
 NAMES = ("NOOP", "FIRE", "UP", "DOWN")
 PALETTE = np.array([[20, 60, 40], [230, 230, 230], [210, 110, 60], [90, 170, 220]], dtype=np.uint8)

@@ -9,9 +9,10 @@ import threading
 
 import pytest
 import yaml
+from fake_server import FakeVendorServer
 
 from atari_vlm import evaluate as program
-from atari_vlm.errors import ConfigError, UnknownNameError
+from atari_vlm.errors import BudgetExhaustedError, ConfigError, UnknownNameError
 from atari_vlm.reporting.evaluation import Watching, evaluate
 from atari_vlm.reporting.evaluation_config import EvaluateConfig, cells
 from atari_vlm.reporting.results import Results, Run, agent_scores, game_scores, to_csv, to_json, to_markdown
@@ -115,6 +116,26 @@ def test_bad_input_is_refused_before_anything_is_played(tmp_path, changes, error
 def test_program_prints_one_line_for_an_error(tmp_path, capsys):
     assert program.main(["--games", "Pung", "--save-dir", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: unknown game 'Pung'")
+
+
+def test_a_missing_key_is_said_before_anything_is_played(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert program.main(["--agents", "gpt-4o", "--save-dir", str(tmp_path)]) == 77
+    assert "OPENAI_API_KEY" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_spent_budget_leaves_a_resumable_run(tmp_path):
+    """A real SDK against a local server: ten calls are paid, then the run stops; raised, it goes on without asking again."""
+    with FakeVendorServer(answer=lambda text, images: "ACTION: FIRE") as server:
+        asked = {"agents": ["gpt-4o"], "api_key": "k", "base_url": server.openai_url, "games": ["Pong"], "max_steps": 8}
+        with pytest.raises(BudgetExhaustedError):
+            evaluate(config(tmp_path, **asked, max_calls=10))
+        first = len(server.requests)
+        _, found = evaluate(config(tmp_path, **asked, max_calls=100))
+    assert first == 10 and len(server.requests) == 16
+    assert [run.steps for run in found.of("Pong", "gpt-4o")] == [8, 8]
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 RUNS = tuple(

@@ -149,8 +149,10 @@ class Conversation:
 def in_form(reply_text: str, form: str, names: Sequence[str]) -> str:
     """An example's reply in the form of answer that is asked for; verbatim if it has it already.
 
-    Raises ``MismatchError`` if it names none of the legal actions.
+    With the form ``plans`` every reply stands as it is. Raises ``MismatchError`` if it names none of the legal actions.
     """
+    if form == "plans":
+        return reply_text
     answer = parse_action(reply_text, names)
     if not isinstance(answer, Answer):
         raise MismatchError(f"an example's reply does not fit the actions {', '.join(names)}: {answer}")

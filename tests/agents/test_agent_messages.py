@@ -131,6 +131,7 @@ def test_examples_take_the_form_of_answer_that_is_asked_for(answer, reply):
         play(vlm, 1, examples=(EXAMPLES[0], Message.of("assistant", given)), answer=answer)
         assert vlm.requests[0][0][2].text == reply
     assert in_form("LEFT", "choice", NAMES) == "LEFT"
+    assert in_form('{"plans": [["UP"]]}', "plans", NAMES) == '{"plans": [["UP"]]}'
 
 
 def test_wrong_examples_are_refused():

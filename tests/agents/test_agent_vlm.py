@@ -224,6 +224,8 @@ def test_an_observation_without_what_is_needed_is_refused(key):
     del observation[key]
     with pytest.raises(MismatchError, match=key):
         agent_of("UP")[0].act(observation)
+    with pytest.raises(MismatchError, match="image"):
+        agent_of("UP")[0].act(np.zeros((8, 8, 3), np.uint8))
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,18 @@ def test_writing_to_an_observation_does_not_reach_the_next(stack, options):
     assert np.array_equal(play(True), play(False))
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"grayscale": True}, {"interpolation": "area"}, {"resize_shape": None}], ids=str
+)
+def test_an_image_stays_what_it_was(options):
+    env = AtariVLMEnvironment("Breakout", **options)
+    images = [env.reset(seed=0)[0]["image"], *(env.step(action)[0]["image"] for action in (1, 2, 2, 2))]
+    then = [image.tobytes() for image in images]
+    for action in (2, 2, 3, 3, 3):
+        env.step(action)
+    assert [image.tobytes() for image in images] == then and len(set(then)) > 1
+
+
 def test_image_formats_show_the_same_pixels():
     envs = [
         AtariVLMEnvironment("MsPacman", image_format=form, grayscale=gray)

@@ -10,7 +10,6 @@ finished, the same command makes a new one. Ctrl-C ends a run cleanly after the 
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,11 +28,11 @@ from atari_vlm.reporting.statistics import aggregate
 from atari_vlm.training.ablation import ablation_table, run_ablation
 from atari_vlm.training.display import ProgressDisplay
 from atari_vlm.training.in_context import InContextOptions, Strategy
+from atari_vlm.training.keyless import known_keys, without_keys
 from atari_vlm.training.option_files import with_files
 from atari_vlm.training.rollout import StoppedError
 from atari_vlm.training.stopping import Stop, stop_on_signals
 from atari_vlm.training.trainer import VLMTrainer
-from atari_vlm.vlm.keys import Secret
 
 _SAME_NAMES = (
     *("model", "base_url", "timeout_s", "seed", "max_steps", "round_size", "parallel", "budget_usd", "max_calls"),
@@ -243,16 +242,8 @@ def main(argv: list[str] | None = None) -> int:
             )
         )
     except AtariVLMError as error:
-        print(f"error: {without_keys(str(error))}", file=sys.stderr)
+        print(f"error: {without_keys(str(error), known_keys())}", file=sys.stderr)
         return error.exit_code
-
-
-def without_keys(text: str) -> str:
-    """A message without any key of the environment, whoever put it there."""
-    for name, value in os.environ.items():
-        if name.endswith("_API_KEY"):
-            text = Secret(value).scrub(text)
-    return text
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from atari_vlm.training.in_context import (
     example_messages,
     select,
 )
+from atari_vlm.training.keyless import KeylessVLM, known_keys
 from atari_vlm.training.player import EpisodeSpec, PlayedEpisode, Player, PlayerOptions
 from atari_vlm.training.rollout import Env
 from atari_vlm.training.run_folder import RunFolder, RunRequest
@@ -75,7 +76,7 @@ class VLMTrainer:
                 )
             )
         self._budget = Budget(self.options.budget_usd, self.options.max_calls, self.options.max_tokens)
-        vlm = self._within_limits(backend)
+        vlm = self._within_limits(KeylessVLM(backend, known_keys(api_key)))
         self.run = RunFolder.open(self._request(Path(save_dir), backend))
         self._restore_budget()
         self._player = Player(self.run.journal, vlm, self._make_env, self._player_options())

@@ -1,7 +1,7 @@
-"""Kills a run with SIGKILL at random moments until it was killed often enough, and compares what it leaves with a run that was not.
+"""Kills a run with SIGKILL at random moments until it was killed often enough, and compares it with one that was not.
 
 ``python kill_runs.py FOLDER KILLS SEED``: each start of the run is a forked child of this process, which imports everything
-once. Prints one line per finished run; raises AssertionError when a killed run differs, or repeats more calls than were in flight.
+once. Prints one line per run; AssertionError when a killed run differs, or repeats more calls than were in flight.
 """
 
 import os
@@ -19,10 +19,19 @@ from atari_vlm.reporting import run_report  # noqa: F401 - imported here once in
 PARALLEL = 2
 
 
+class SlowVLM(CountingVLM):
+    """Calls are in flight for a while, so that kills hit them."""
+
+    def complete(self, messages, *, sampling):
+        reply = super().complete(messages, sampling=sampling)
+        time.sleep(0.02)
+        return reply
+
+
 def play(folder):
-    options = {"max_steps": 12, "round_size": 2, "parallel": PARALLEL, "videos": 0, "run_name": "run"}
-    with VLMTrainer("Pong-v5", CountingVLM(folder / "calls"), save_dir=folder, **options) as trainer:
-        trainer.train(3)
+    options = {"max_steps": 10, "round_size": 2, "parallel": PARALLEL, "videos": 0, "run_name": "run"}
+    with VLMTrainer("Pong-v5", SlowVLM(folder / "calls"), save_dir=folder, **options) as trainer:
+        trainer.train(2)
         trainer.evaluate(1)
         trainer.save_results()
 
@@ -40,22 +49,38 @@ def start(folder):
     return child
 
 
-def ended(child, deadline):
-    """Wait for a child until a moment of the monotonic clock; its exit status, or None."""
+def ended(child, is_time):
+    """Wait for a child until it is time; its exit status, or None."""
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
             return status
-        if time.monotonic() >= deadline:
+        if is_time():
             return None
         time.sleep(0.0005)
+
+
+def random_moment(rng, calls_made, usual_s):
+    """Mostly so and so many calls further on, else any time: beginnings and ends of episodes, tables, report."""
+    begin = time.monotonic()
+    if rng.random() < 0.3:
+        after_s = rng.uniform(0, usual_s)
+        return lambda: time.monotonic() - begin > after_s
+    wanted, more_s, reached = calls_made() + rng.randint(1, 10), rng.uniform(0, 0.03), []
+
+    def is_time():
+        if not reached and calls_made() >= wanted:
+            reached.append(time.monotonic())
+        return bool(reached) and time.monotonic() - reached[0] > more_s
+
+    return is_time
 
 
 def main(root, kills, seed):
     rng = random.Random(seed)
     (root / "reference").mkdir(parents=True)
     begin = time.monotonic()
-    assert ended(start(root / "reference"), begin + 120) == 0
+    assert ended(start(root / "reference"), lambda: False) == 0
     usual_s = time.monotonic() - begin
     reference, calls = run_data(root / "reference" / "run"), CountingVLM(root / "reference" / "calls").calls
     killed = runs = 0
@@ -66,9 +91,9 @@ def main(root, kills, seed):
         deaths = 0
         while True:
             child = start(folder)
-            # never the last run's end: after the wanted number of kills the run is left alone
-            patience = rng.uniform(0, usual_s) if killed < kills else 120.0
-            status = ended(child, time.monotonic() + patience)
+            counter = CountingVLM(folder / "calls")
+            is_time = random_moment(rng, lambda: counter.calls, usual_s) if killed < kills else lambda: False  # noqa: B023
+            status = ended(child, is_time)
             if status is not None:
                 assert status == 0, f"{folder} ended with status {status}"
                 break

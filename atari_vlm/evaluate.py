@@ -21,8 +21,8 @@ from atari_vlm.errors import AtariVLMError
 from atari_vlm.reporting.evaluation import Watching, evaluate
 from atari_vlm.reporting.evaluation_config import EvaluateConfig
 from atari_vlm.reporting.results import to_markdown
-from atari_vlm.train import without_keys
 from atari_vlm.training.display import ProgressDisplay
+from atari_vlm.training.keyless import known_keys, without_keys
 from atari_vlm.training.option_files import with_files
 from atari_vlm.training.rollout import StoppedError
 from atari_vlm.training.stopping import stop_on_signals
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         return run(config)
     except AtariVLMError as error:
-        print(f"error: {without_keys(str(error))}", file=sys.stderr)
+        print(f"error: {without_keys(str(error), known_keys())}", file=sys.stderr)
         return error.exit_code
 
 

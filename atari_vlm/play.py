@@ -23,6 +23,7 @@ from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
 from atari_vlm.errors import AtariVLMError, ConfigError, UnknownNameError, check_positive
 from atari_vlm.reporting.game_session import GameSession
 from atari_vlm.reporting.recording import Recording
+from atari_vlm.training.keyless import known_keys, without_keys
 from atari_vlm.training.rollout import Env
 
 
@@ -126,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
             print(path)
         return 0
     except AtariVLMError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_keys(str(error), known_keys())}", file=sys.stderr)
         return error.exit_code
 
 

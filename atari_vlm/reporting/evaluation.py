@@ -28,6 +28,7 @@ from atari_vlm.reporting.evaluation_config import (
 from atari_vlm.reporting.rerun import command_line
 from atari_vlm.training.environments import make_env
 from atari_vlm.training.journal import EpisodeRow, Journal
+from atari_vlm.training.keyless import KeylessVLM, known_keys
 from atari_vlm.training.player import Player, PlayerOptions, Progress, Silence
 from atari_vlm.training.run_folder import RunFolder
 from atari_vlm.types import Message, Reply
@@ -133,16 +134,10 @@ def _vlm(config: EvaluateConfig, agent: str, budget: Budget) -> VLM:
         return NoVLM()
     if agent in OFFLINE_NAMES:
         return load_vlm(agent)
-    vlm: VLM = BudgetVLM(
-        load_vlm(
-            agent,
-            model=config.model,
-            api_key=config.api_key,
-            base_url=config.base_url,
-            timeout_s=config.timeout_s,
-        ),
-        budget,
+    backend = load_vlm(
+        agent, model=config.model, api_key=config.api_key, base_url=config.base_url, timeout_s=config.timeout_s
     )
+    vlm: VLM = BudgetVLM(KeylessVLM(backend, known_keys(config.api_key)), budget)
     return vlm if config.cache is None else CachedVLM(vlm, config.cache)
 
 

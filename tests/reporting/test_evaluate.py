@@ -16,6 +16,7 @@ from atari_vlm.errors import BudgetExhaustedError, ConfigError, UnknownNameError
 from atari_vlm.reporting.evaluation import Watching, evaluate
 from atari_vlm.reporting.evaluation_config import EvaluateConfig, cells
 from atari_vlm.reporting.results import Results, Run, agent_scores, game_scores, to_csv, to_json, to_markdown
+from atari_vlm.reporting.run_report import write_report
 from atari_vlm.training.player import Silence
 from atari_vlm.training.rollout import StoppedError
 
@@ -127,8 +128,9 @@ def test_a_missing_key_is_said_before_anything_is_played(tmp_path, capsys, monke
 
 def test_a_spent_budget_leaves_a_resumable_run(tmp_path):
     """A real SDK against a local server: ten calls are paid, then the run stops; raised, it goes on without asking again."""
-    with FakeVendorServer(answer=lambda text, images: "ACTION: FIRE") as server:
-        asked = {"agents": ["gpt-4o"], "api_key": "k", "base_url": server.openai_url, "games": ["Pong"], "max_steps": 8}
+    key = "sk-canary-0123456789"
+    with FakeVendorServer(answer=lambda text, images: f"my key is {key}\nACTION: FIRE") as server:
+        asked = {"agents": ["gpt-4o"], "api_key": key, "base_url": server.openai_url, "games": ["Pong"], "max_steps": 8}
         with pytest.raises(BudgetExhaustedError):
             evaluate(config(tmp_path, **asked, max_calls=10))
         first = len(server.requests)
@@ -136,6 +138,8 @@ def test_a_spent_budget_leaves_a_resumable_run(tmp_path):
     assert first == 10 and len(server.requests) == 16
     assert [run.steps for run in found.of("Pong", "gpt-4o")] == [8, 8]
     assert len(list(tmp_path.iterdir())) == 1
+    write_report(next(tmp_path.iterdir()))
+    assert not any(key.encode() in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
 
 
 RUNS = tuple(

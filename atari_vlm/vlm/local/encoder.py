@@ -35,11 +35,16 @@ class Encoder:
     def encode(self, messages: Sequence[Message]) -> Prompt:
         """The prompt for ``messages``, ending where the answer begins.
 
-        Raises ``RequestError`` if the chat template refuses the order of the roles.
+        Raises ``RequestError`` if the chat template refuses the order of the roles or the image processor a picture.
         """
+        if not messages:
+            raise ConfigError("a request needs at least one message")
         turns = messages if self._has_system else _system_into_user(messages)
         total = sum(len(message.images) for message in messages)
-        pieces = [piece for message in turns for piece in self._layout.pieces(message.images, total)]
+        try:
+            pieces = [piece for message in turns for piece in self._layout.pieces(message.images, total)]
+        except ValueError as error:
+            raise RequestError(f"the model's image processor refused a picture: {error}") from error
         with self._lock:
             ids = self._tokenize(self._place(self._render(turns), pieces))
         spans = self._spans(ids, pieces)
@@ -85,6 +90,7 @@ class Encoder:
         return content
 
     def _harmless(self, text: str) -> str:
+        text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be tokenised
         for mark in self._marks:
             text = text.replace(mark, f"{mark[0]} {mark[1:]}")
         return text

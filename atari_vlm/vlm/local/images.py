@@ -47,7 +47,9 @@ class PatchProcessor:
 
     def _grid(self, size: Size) -> Size:
         if size not in self._grids:
-            _, rows, columns = self._stock(np.zeros((*size, 3), np.uint8), return_tensors="np")["image_grid_thw"][0]
+            _, rows, columns = self._stock(
+                np.zeros((*size, 3), np.uint8), return_tensors="np", input_data_format="channels_last"
+            )["image_grid_thw"][0]
             self._grids[size] = int(rows), int(columns)
         return self._grids[size]
 
@@ -59,7 +61,7 @@ def fast_processor(stock: Any) -> PatchProcessor | None:
     ours = PatchProcessor(stock)
     edge = 8 * stock.patch_size * stock.merge_size
     ramp = (np.arange(edge * edge * 3, dtype=np.uint32) % 251).astype(np.uint8).reshape(edge, edge, 3)
-    expected, found = stock(ramp, return_tensors="np"), ours(ramp)
+    expected, found = stock(ramp, return_tensors="np", input_data_format="channels_last"), ours(ramp)
     if expected["pixel_values"].shape != found["pixel_values"].shape:
         return None
     same_size = tuple(found["image_grid_thw"][0, 1:] * stock.patch_size) == (edge, edge)

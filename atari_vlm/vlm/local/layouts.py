@@ -63,7 +63,7 @@ class Layout:
     def _tensors(self, pixels: np.ndarray) -> Tensors:
         if self._fast is not None:
             return self._fast(pixels)
-        return dict(self.processor.image_processor(pixels, return_tensors="np"))
+        return dict(self.processor.image_processor(pixels, return_tensors="np", input_data_format="channels_last"))
 
 
 class TileLayout(Layout):
@@ -90,7 +90,11 @@ class OneVisionLayout(TileLayout):
 
     def _tiled(self, image: Image, alone: bool) -> Piece:
         count = 1 if alone else 2  # two of the same picture stand for any number above one
-        tensors = dict(self.processor.image_processor([[image.pixels] * count], return_tensors="np"))
+        tensors = dict(
+            self.processor.image_processor(
+                [[image.pixels] * count], return_tensors="np", input_data_format="channels_last"
+            )
+        )
         text = self.processor.replace_image_token(tensors, 0)
         kept = {"pixel_values": tensors["pixel_values"][:1], "image_sizes": tensors["image_sizes"][:1]}
         return Piece(kept, text, image.digest)
@@ -113,7 +117,11 @@ class SubImageLayout(Layout):
         return {name: stack_padded([part for t in pieces for part in t[name][0]])[None] for name in names}
 
     def _tensors(self, pixels: np.ndarray) -> Tensors:
-        return dict(self.processor.image_processor(pixels, return_row_col_info=True, return_tensors="np"))
+        return dict(
+            self.processor.image_processor(
+                pixels, return_row_col_info=True, return_tensors="np", input_data_format="channels_last"
+            )
+        )
 
 
 class Idefics2Layout(SubImageLayout):
@@ -129,7 +137,7 @@ class Idefics2Layout(SubImageLayout):
         mark = processor.fake_image_token
         tokens = f"{mark}{processor.image_token * processor.image_seq_len}{mark}"
         parts = 5 if processor.image_processor.do_image_splitting else 1
-        tensors = processor.image_processor(image.pixels, return_tensors="np")
+        tensors = processor.image_processor(image.pixels, return_tensors="np", input_data_format="channels_last")
         return Piece({name: tensors[name] for name in self.tensor_names}, tokens * parts, image.digest)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from atari_vlm._lazy import require
-from atari_vlm.errors import AtariVLMError, ConfigError, UnknownNameError, VLMError
+from atari_vlm.errors import AtariVLMError, ConfigError, UnknownNameError, VLMError, check_positive
 from atari_vlm.types import Message, Reply, Usage
 from atari_vlm.vlm.base import Capability, Sampling
 from atari_vlm.vlm.local import weights
@@ -52,9 +53,11 @@ class TransformersVLM:
             max_batch=options.max_batch,
             wait_s=options.batch_wait_ms / 1000,
         )
+        weakref.finalize(self, self._batcher.close).atexit = False  # a forgotten model gives its memory back
 
     def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
         """Answer ``messages``; the latency counts from here to the answer, waiting for a batch included."""
+        check_positive(max_tokens=sampling.max_tokens)
         started = time.perf_counter()
         prompt = self._encoder.encode(messages)
         request = AnswerRequest(prompt, TokenSampler(sampling, self.options), sampling.max_tokens)

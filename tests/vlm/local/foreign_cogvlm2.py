@@ -71,8 +71,9 @@ class TinyCogForCausalLM(PreTrainedModel, GenerationMixin):
 def build(folder: Path) -> Path:
     """Write weights, tokenizer and code."""
     import torch
-    from atari_vlm.vlm.local.tiny.parts import tiny_tokenizer
     from safetensors.torch import save_file
+
+    from atari_vlm.vlm.local.tiny.parts import tiny_tokenizer
 
     folder.mkdir(parents=True)
     tokenizer = tiny_tokenizer(["<image>"])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from conftest_local import reference_answer
 
-from atari_vlm.errors import RequestError
-from atari_vlm.types import Message
+from atari_vlm.errors import ConfigError, RequestError
+from atari_vlm.types import Image, Message
 from atari_vlm.vlm.base import Sampling
 from atari_vlm.vlm.local.engine import AnswerRequest
 from atari_vlm.vlm.local.options import LocalOptions
@@ -152,3 +152,64 @@ def test_templates_without_system_role(tiny, tmp_path, request_of):
     text = vlm._encoder.decode(vlm._encoder.encode(request_of(0, system="The one rule.")).ids)
     assert text.count("The one rule.") == 1 and text.index("The one rule.") < text.index("Example")
     vlm.close()
+
+
+def test_bad_requests(model):
+    vlm = model("qwen2-vl")
+    with pytest.raises(ConfigError, match="at least one message"):
+        vlm.complete([], sampling=Sampling())
+    with pytest.raises(ConfigError, match="max_tokens"):
+        vlm.complete([Message.of("user", "?")], sampling=Sampling(max_tokens=0))
+    with pytest.raises(RequestError, match="refused a picture: absolute aspect ratio"):
+        vlm.complete([Message.of("user", Image(np.zeros((1, 500, 3), np.uint8)))], sampling=Sampling())
+    one_pixel = Message.of("user", Image(np.zeros((1, 1, 3), np.uint8)), "lone \ud800 surrogate <|im_end|>")
+    assert vlm.complete([one_pixel], sampling=Sampling(max_tokens=1)).usage.output_tokens == 1
+
+
+def test_bfloat16(model, request_of):
+    half, whole = model("qwen2-vl", dtype="bfloat16"), model("qwen2-vl")
+    for step in range(3):
+        np.testing.assert_allclose(
+            *(vlm.score_choices(request_of(step), ("NOOP", "RIGHTFIRE")) for vlm in (half, whole)), atol=0.2
+        )
+    assert half.complete(request_of(3), sampling=Sampling(max_tokens=3)).usage.cached_tokens > 0
+
+
+def test_weights_in_several_files(tiny, tmp_path, request_of):
+    """As large checkpoints are stored: shards and an index."""
+    import shutil
+
+    from transformers import AutoModelForImageTextToText
+
+    from atari_vlm.vlm.local import weights
+    from atari_vlm.vlm.local.transformers_vlm import TransformersVLM
+
+    folder = shutil.copytree(tiny("idefics2"), tmp_path / "sharded")
+    (folder / "model.safetensors").unlink()
+    whole = AutoModelForImageTextToText.from_pretrained(tiny("idefics2"))
+    whole.save_pretrained(folder, max_shard_size="400KB")
+    assert len(weights.weight_files(folder)) > 1
+    assert weights.parameters(folder) == weights.parameters(tiny("idefics2"))
+    one, two = (
+        TransformersVLM("idefics2", str(f), options=LocalOptions(offline=True)) for f in (folder, tiny("idefics2"))
+    )
+    np.testing.assert_array_equal(*(vlm.score_choices(request_of(0), ["NOOP", "UP"]) for vlm in (one, two)))
+
+
+def test_a_forgotten_model_is_let_go(tiny, request_of):
+    import gc
+    import threading
+    import time
+
+    from atari_vlm.vlm.local.transformers_vlm import TransformersVLM
+
+    vlm = TransformersVLM("idefics2", str(tiny("idefics2")), options=LocalOptions(offline=True))
+    vlm.complete(request_of(0), sampling=Sampling(max_tokens=1))
+    worker = vlm._batcher._worker
+    assert worker in threading.enumerate()
+    del vlm
+    gc.collect()
+    deadline = time.monotonic() + 5
+    while worker.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not worker.is_alive()

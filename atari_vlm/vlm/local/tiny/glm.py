@@ -33,7 +33,7 @@ def build_glm4v(folder: Path, sizes: Mapping[str, Any]) -> None:
     text = text_sizes(tokenizer, sizes, rope_parameters=rope)
     vision = {
         "depth": 2,
-        "hidden_size": 32,
+        "hidden_size": 64,
         "out_hidden_size": text["hidden_size"],
         "intermediate_size": 64,
         "num_heads": 4,

@@ -16,7 +16,7 @@ _TEMPLATE = (
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 _VISION = {
-    "hidden_size": 32,
+    "hidden_size": 64,
     "intermediate_size": 64,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
@@ -35,11 +35,14 @@ def build_idefics2(folder: Path, sizes: Mapping[str, Any]) -> None:
     import transformers as t
 
     tokenizer, image_id = _start([])
+    text = t.MistralConfig(**text_sizes(tokenizer, sizes, head_dim=16))
     config = t.Idefics2Config(
         image_token_id=image_id,
-        text_config=t.MistralConfig(**text_sizes(tokenizer, sizes, head_dim=16)),
+        text_config=text,
         vision_config=_VISION,
         perceiver_config={
+            "hidden_size": text.hidden_size,
+            "rms_norm_eps": text.rms_norm_eps,
             "resampler_n_latents": 4,
             "resampler_depth": 1,
             "resampler_n_heads": 4,

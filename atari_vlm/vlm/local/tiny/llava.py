@@ -15,14 +15,14 @@ _TEMPLATE = (
     "{% if c['type'] == 'image' %}<image>\n{% elif c['type'] == 'video' %}<video>\n{% else %}{{ c['text'] }}{% endif %}"
     "{% endfor %}{% if m['role'] != 'assistant' %} [/INST]{% else %}</s>{% endif %}{% endfor %}"
 )
-_VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+_VISION = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
 _SQUARE = {"size": {"shortest_edge": _SIZE}, "crop_size": {"height": _SIZE, "width": _SIZE}}
 
 
 def _clip() -> Any:
     from transformers import CLIPVisionConfig
 
-    return CLIPVisionConfig(**_VISION, image_size=_SIZE, patch_size=_PATCH, projection_dim=32)
+    return CLIPVisionConfig(**_VISION, image_size=_SIZE, patch_size=_PATCH, projection_dim=64)
 
 
 def build_llava_next(folder: Path, sizes: Mapping[str, Any]) -> None:

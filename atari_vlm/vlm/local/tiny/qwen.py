@@ -49,7 +49,7 @@ def build_qwen2_vl(folder: Path, sizes: Mapping[str, Any]) -> None:
 
     tokenizer, ids = _start()
     text = _text(tokenizer, sizes)
-    vision = {"depth": 2, "embed_dim": 32, "hidden_size": text["hidden_size"], "num_heads": 4, "mlp_ratio": 2}
+    vision = {"depth": 2, "embed_dim": 64, "hidden_size": text["hidden_size"], "num_heads": 4, "mlp_ratio": 2}
     model = Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=text, vision_config=vision, **ids))
     save(folder, model, tokenizer, _TEMPLATE, _images(), processor_class="Qwen2VLProcessor")
 
@@ -62,7 +62,7 @@ def build_qwen2_5_vl(folder: Path, sizes: Mapping[str, Any]) -> None:
     text = _text(tokenizer, sizes)
     vision = {
         "depth": 2,
-        "hidden_size": 32,
+        "hidden_size": 64,
         "out_hidden_size": text["hidden_size"],
         "intermediate_size": 64,
         "num_heads": 4,
@@ -82,7 +82,7 @@ def build_qwen3_vl(folder: Path, sizes: Mapping[str, Any]) -> None:
     text["head_dim"] = text["hidden_size"] // text["num_attention_heads"]
     vision = {
         "depth": 2,
-        "hidden_size": 32,
+        "hidden_size": 64,
         "out_hidden_size": text["hidden_size"],
         "intermediate_size": 64,
         "num_heads": 4,
@@ -109,7 +109,7 @@ def build_qwen3_5(folder: Path, sizes: Mapping[str, Any]) -> None:
     }
     vision = {
         "depth": 2,
-        "hidden_size": 32,
+        "hidden_size": 64,
         "out_hidden_size": text["hidden_size"],
         "intermediate_size": 64,
         "num_heads": 4,

@@ -22,6 +22,7 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's own mode would hide the file from everybody else
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())
@@ -30,6 +31,13 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _umask() -> int:
+    """The process's file mode mask; reading it means setting it, so it is set back at once."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def sync_folder(folder: Path) -> None:

@@ -29,15 +29,15 @@ def cases(peers: dict[str, str]) -> list[Case]:
     """Every comparison of this subject; the peers are transformers itself, and our own code without the prefix cache."""
     torch = require("torch", "local")
     torch.set_num_threads(1)
-    tiny, small = (
-        build_tiny("qwen2-vl", tempfile.mkdtemp(prefix="atari_vlm_bench_"), **sizes) for sizes in ({}, _SMALL)
-    )
-    return [
-        _scoring("tiny", tiny),
-        _scoring("small", small),
-        *(_prefix("small", small, batch) for batch in (1, 8)),
-        *(_preprocessing(height, width) for height, width in ((210, 160), (224, 224))),
-    ]
+    with tempfile.TemporaryDirectory(prefix="atari_vlm_bench_") as root:
+        tiny = build_tiny("qwen2-vl", Path(root, "tiny"))
+        small = build_tiny("qwen2-vl", Path(root, "small"), **_SMALL)
+        return [
+            _scoring("tiny", tiny),
+            _scoring("small", small),
+            *(_prefix("small", small, batch) for batch in (1, 8)),
+            *(_preprocessing(height, width) for height, width in ((210, 160), (224, 224))),
+        ]
 
 
 def _load(folder: Path, *, prefix_cache: bool) -> Any:

@@ -6,21 +6,26 @@ import atari_vlm  # noqa: F401
 from atari_vlm.agents import ScriptedAgent, VLMAgent
 from atari_vlm.spaces import to_image
 from atari_vlm.training.rollout import play_episode
-from atari_vlm.types import Message
+from atari_vlm.types import Message, Transition
 from atari_vlm.vlm import NearestExampleVLM
 
 env = gym.make("AtariVLM/Pong-v5", max_episode_steps=120)
-teacher = play_episode(env, ScriptedAgent(), seed=0)
 names = env.unwrapped.get_action_meanings()
 examples: list[Message] = []
-for transition in teacher.transitions[60::4]:
-    picture = to_image(transition.observation["image"])
-    facts = f"Example:\n{transition.observation['text']}\nThe reward that followed: {transition.reward:g}"
-    examples += [
-        Message.of("user", picture, facts),
-        Message.of("assistant", f"ACTION: {names[transition.decision.action]}"),
-    ]
 
+
+def keep(transition: Transition) -> None:
+    """Every step of the teacher becomes an example: what was seen, what was done."""
+    facts = f"Example:\n{transition.observation['text']}\nThe reward that followed: {transition.reward:g}"
+    examples.extend(
+        (
+            Message.of("user", to_image(transition.observation["image"].copy()), facts),
+            Message.of("assistant", f"ACTION: {names[transition.decision.action]}"),
+        )
+    )
+
+
+teacher = play_episode(env, ScriptedAgent(), seed=0, on_step=keep)
 pupil = VLMAgent(NearestExampleVLM(), examples=examples)
 played = play_episode(env, pupil, seed=1)
 print(f"{len(examples) // 2} examples; teacher {teacher.episode_return:g}, pupil {played.episode_return:g}")

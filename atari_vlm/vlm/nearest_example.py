@@ -22,7 +22,7 @@ from atari_vlm.vlm.scripted.writing import write_answer
 
 _TAG = re.compile(r"ACTION: *([A-Z]+)")
 _HEIGHT, _WIDTH = 96, 80  # pictures are compared at this size
-_SCALES = (1, 2, 4, 8, 16)  # in blocks of this many pixels
+_BLURS = (3, 9, 31)  # pixels
 _VISIBLE = 12  # a pixel this much brighter or darker than the background belongs to an object
 
 
@@ -102,21 +102,20 @@ def distances(query: Sequence[Image], examples: Sequence[Sequence[Image]]) -> np
 
 
 def _apart(query: Image, examples: Sequence[Image]) -> np.ndarray:
-    """Distance of one picture to each example's: object pixels in excess, summed over blocks from fine to coarse.
+    """Distance of one picture to each example's: the object pixels that are not shared, blurred from little to widely.
 
-    An object that lies ``d`` pixels off is in another block at scales up to about ``d``; weighting each scale by its block
-    size makes the sum grow with ``d`` (as the earth mover's distance does).
+    An object that lies ``d`` pixels off no longer overlaps with itself at blurs narrower than ``d``; weighting each blur by
+    its width makes the sum grow with ``d`` (as the earth mover's distance does).
     """
     grey = np.stack([_small_grey(image) for image in (*examples, query)])  # (examples + 1, H, W)
     background = np.partition(grey, len(grey) // 2, axis=0)[len(grey) // 2]
     moving = (cv2.absdiff(grey, np.broadcast_to(background, grey.shape)) > _VISIBLE).astype(np.float32)
     moving *= 1.0 / (0.05 + moving.mean(axis=0))  # what is rarely there counts most
+    excess = moving[:-1] - moving[-1]
     total = np.zeros(len(examples))
-    for scale in _SCALES:
-        if scale > 1:
-            rows = moving[:, 0::2] + moving[:, 1::2]
-            moving = (rows[:, :, 0::2] + rows[:, :, 1::2]) / 4
-        total += scale * np.abs(moving[:-1] - moving[-1]).mean(axis=(1, 2))
+    for number, picture in enumerate(excess):
+        for width in _BLURS:
+            total[number] += width * np.abs(cv2.blur(picture, (width, width), borderType=cv2.BORDER_CONSTANT)).mean()
     return total
 
 

@@ -41,8 +41,10 @@ def play_pong(scene: Scene) -> Move | None:
     if ball is None:
         return Move(_push(scene, _PONG_MIDDLE - rest, 11), f"No ball in play; my paddle is at y={centre:.0f}.")
     landing, steps, words = _pong_landing(scene, ball)
-    target = landing - _aim(landing) if steps < _FAR else landing
-    action = _push(scene, target - rest, 3 if 2.5 < steps < _FAR else 10)
+    if 2.5 < steps < _FAR:
+        action = _push(scene, landing - _aim(landing) - rest, 3)
+    else:  # no time to correct a push of 21 rows: hold still where the ball is met at all
+        action = _push(scene, landing - rest, 10)
     return Move(action, f"Ball at x={ball.x:.0f}, y={ball.y:.0f}; my paddle at y={centre:.0f}; {words}.")
 
 

@@ -12,6 +12,7 @@ from atari_vlm import train
 from atari_vlm.training.stopping import stop_on_signals
 
 SMALL = ["--num-episodes", "2", "--num-eval-episodes", "2", "--max-steps", "8", "--videos", "0"]
+ONCE = ["--num-episodes", "1", "--num-eval-episodes", "1", "--max-steps", "8", "--videos", "0"]
 
 
 def program(*arguments, **more):
@@ -25,7 +26,7 @@ def program(*arguments, **more):
 
 
 def test_a_small_run_ends_with_a_table_and_a_report(tmp_path, capsys):
-    assert train.main([*SMALL, "--use-icl", "--icl-ablation", "--save-dir", str(tmp_path)]) == 0
+    assert train.main([*ONCE, "--use-icl", "--icl-ablation", "--save-dir", str(tmp_path)]) == 0
     said = capsys.readouterr()
     run = tmp_path / "Pong-scripted-cot-001"
     assert f"report: {run / 'report.html'}" in said.out and (run / "report.html").stat().st_size > 10_000
@@ -40,7 +41,7 @@ def test_a_small_run_ends_with_a_table_and_a_report(tmp_path, capsys):
         assert word in said.out
     assert f"run {run} (new)" in said.err and "train episode 0 (seed 0): return" in said.err
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert config["command"]["max_steps"] == 8 and config["settings"]["plan"]["num_episodes"] == 2
+    assert config["command"]["max_steps"] == 8 and config["settings"]["plan"]["num_episodes"] == 1
     assert "api_key" not in json.dumps(config)
 
     assert train.main(["--resume", str(run)]) == 0

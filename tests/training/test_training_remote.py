@@ -119,11 +119,11 @@ def test_eight_episodes_at_once_are_seven_times_as_fast(tmp_path):
         with FakeVendorServer(answer=answer, latency_s=0.2) as server:
             options = RemoteOptions(structured="none")
             vlm = OpenAIVLM("m", api_key="test-key-0123456789", base_url=server.openai_url, options=options)
-            settings = {"max_steps": 60, "videos": 0, "run_name": f"run-{parallel}", "parallel": parallel}
+            settings = {"max_steps": 80, "videos": 0, "run_name": f"run-{parallel}", "parallel": parallel}
             with VLMTrainer("Pong-v5", vlm, save_dir=tmp_path, **settings) as trainer:
                 begin = time.perf_counter()
                 trainer.evaluate(parallel)
-                return 60 * parallel / (time.perf_counter() - begin)
+                return 80 * parallel / (time.perf_counter() - begin)
 
     one, eight = rate(1), rate(8)
     print(f"{one:.2f} decisions/s one at a time, {eight:.2f} with 8: {eight / one:.2f} times")

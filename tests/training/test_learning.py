@@ -28,7 +28,7 @@ def demonstrations(game, episodes, steps):
 @pytest.mark.parametrize(
     ("strategies", "episodes", "steps"),
     [
-        (("reward-centred",), 1, 90),
+        (("random",), 1, 120),
         pytest.param([s for s in STRATEGIES if s != "none"], 5, 200, marks=pytest.mark.slow),
     ],
 )

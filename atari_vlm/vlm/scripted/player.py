@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from atari_vlm.games import game_or_generic
 from atari_vlm.types import Message, Reply
 from atari_vlm.vlm.base import Capability, NoScores, Sampling
+from atari_vlm.vlm.scripted.boxing import play_boxing
 from atari_vlm.vlm.scripted.crossing import play_freeway
 from atari_vlm.vlm.scripted.habits import habit_of
 from atari_vlm.vlm.scripted.paddles import play_breakout, play_pong
@@ -15,6 +16,7 @@ from atari_vlm.vlm.scripted.scene import Move, Play
 from atari_vlm.vlm.scripted.writing import write_answer
 
 PLAYERS: Mapping[str, Play] = {
+    "Boxing": play_boxing,
     "Breakout": play_breakout,
     "Freeway": play_freeway,
     "Pong": play_pong,

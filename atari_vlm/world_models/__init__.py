@@ -3,10 +3,13 @@
 from atari_vlm._lazy import attach
 
 _ENTRY_POINTS = {
+    "Checkpoint": "atari_vlm.world_models.checkpoint",
     "CatchWorldModel": "atari_vlm.world_models.catch",
     "EmulatorWorldModel": "atari_vlm.world_models.emulator",
     "ModelStep": "atari_vlm.world_models.base",
     "WorldModel": "atari_vlm.world_models.base",
     "load_world_model": "atari_vlm.world_models.checkpoint",
+    "read_checkpoint": "atari_vlm.world_models.checkpoint",
+    "save_checkpoint": "atari_vlm.world_models.checkpoint",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _ENTRY_POINTS)

@@ -14,6 +14,7 @@ import numpy as np
 
 from atari_vlm.errors import ConfigError, check_positive
 from atari_vlm.world_models.base import ModelStep, StartFrames
+from atari_vlm.world_models.checkpoint import Checkpoint
 
 ACTION_NAMES = ("NOOP", "RIGHT", "LEFT")
 _MOVES = np.array([0, 1, -1])
@@ -108,3 +109,11 @@ class CatchWorldModel:
         cells[np.arange(n), -1, state.paddle] = _PADDLE
         cells[np.arange(n), state.ball_row, state.ball_column] = _BALL
         return cells.repeat(self.cell_px, 1).repeat(self.cell_px, 2)
+
+
+def load(checkpoint: Checkpoint) -> CatchWorldModel:
+    """The Catch of a checkpoint, whose config has ``rows``, ``columns``, ``cell_px`` and ``num_balls``."""
+    sizes = {name: checkpoint.config.get(name) for name in ("rows", "columns", "cell_px", "num_balls")}
+    if any(type(size) is not int for size in sizes.values()):
+        raise ConfigError(f"a checkpoint of Catch has whole numbers for {', '.join(sizes)}, got {sizes}")
+    return CatchWorldModel(**sizes)  # type: ignore[arg-type]

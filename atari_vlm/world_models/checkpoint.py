@@ -1,0 +1,209 @@
+"""Checkpoints of world models: one folder, written as a whole or not at all, and safe to load from strangers.
+
+============================  =======================================================================================
+``config.json``               kind, action names, frame skip, reward transform, and what the kind needs (its sizes)
+``provenance.json``           how it came about: package versions, and what the maker adds (command, seeds, steps, parent)
+``weights.safetensors``       the arrays, if the kind has any
+``start.npz``                 contexts that a dream can begin from, if there are any
+``manifest.json``             size and SHA-256 of every file above
+============================  =======================================================================================
+
+A kind's loader takes the :class:`Checkpoint` and the options of :func:`load_world_model`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from atari_vlm._lazy import load
+from atari_vlm.errors import CheckpointError, ConfigError, MismatchError, UnknownNameError
+from atari_vlm.files import sync_folder
+from atari_vlm.world_models.base import StartFrames, WorldModel
+from atari_vlm.world_models.checkpoint_files import (
+    CONFIG,
+    MANIFEST,
+    PROVENANCE,
+    START,
+    WEIGHTS,
+    from_json,
+    manifest_of,
+    pack_start,
+    pack_tensors,
+    read_files,
+    to_json,
+    unpack_start,
+    unpack_tensors,
+)
+
+LOADERS = {
+    "catch": "atari_vlm.world_models.catch:load",
+    "rem": "atari_vlm.world_models.rem.model:load",
+    "dreamer": "atari_vlm.world_models.dreamer.model:load",
+    "code": "atari_vlm.world_models.code.model:load",
+}
+REWARD_TRANSFORMS = ("none", "sign")
+_PACKAGES = ("atari-vlm", "ale-py", "gymnasium", "numpy", "safetensors", "torch")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint folder holds.
+
+    ``config`` always has ``action_names`` (list of words), ``frame_skip`` (int >= 1) and ``reward_transform`` (``"none"`` or
+    ``"sign"``); ``game`` (a game's name) where the model is of one. ``tensors`` are writable arrays.
+    """
+
+    kind: str
+    config: dict[str, Any]
+    tensors: dict[str, np.ndarray] = field(default_factory=dict)
+    start: StartFrames | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in LOADERS:
+            raise UnknownNameError("kind of world model", self.kind, LOADERS)
+        names, skip = self.config.get("action_names"), self.config.get("frame_skip")
+        if not isinstance(names, (list, tuple)) or not names or not all(isinstance(n, str) for n in names):
+            raise ConfigError(f"config['action_names'] is a list of words, got {names!r}")
+        if type(skip) is not int or skip < 1:
+            raise ConfigError(f"config['frame_skip'] is a whole number of at least 1, got {skip!r}")
+        if self.config.get("reward_transform") not in REWARD_TRANSFORMS:
+            raise UnknownNameError("reward_transform", self.config.get("reward_transform"), REWARD_TRANSFORMS)
+
+
+def save_checkpoint(
+    folder: str | Path,
+    *,
+    kind: str,
+    config: dict[str, Any],
+    tensors: Mapping[str, np.ndarray] | None = None,
+    start: StartFrames | None = None,
+    provenance: dict[str, Any] | None = None,
+) -> Path:
+    """Write a checkpoint; ``folder`` then holds all of the new one, or, if the process dies first, all of the old one.
+
+    ``config`` as in :class:`Checkpoint`, without the kind. Package versions are added to ``provenance``. Raises ``ConfigError``
+    for a config that lacks something, and for a ``folder`` that exists and is no checkpoint.
+    """
+    checkpoint = Checkpoint(kind, config, dict(tensors or {}), start, {"versions": _versions(), **(provenance or {})})
+    contents = {
+        CONFIG: to_json({**checkpoint.config, "kind": kind}),
+        PROVENANCE: to_json(checkpoint.provenance),
+    }
+    if checkpoint.tensors:
+        contents[WEIGHTS] = pack_tensors(checkpoint.tensors)
+    if start is not None:
+        contents[START] = pack_start(start)
+    folder = Path(folder)
+    _replace_folder(folder, {**contents, MANIFEST: manifest_of(contents)})
+    return folder
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read and verify a checkpoint folder; nothing in it is run.
+
+    Raises ``CheckpointError`` for anything that is damaged, unsafe (pickles, Python objects, links) or of another format.
+    """
+    folder = Path(path)
+    if not folder.exists() and _set_aside(folder).is_dir():
+        folder = _set_aside(folder)
+    contents = read_files(folder)
+    config = from_json(contents[CONFIG], str(folder / CONFIG))
+    kind = config.pop("kind", None)
+    try:
+        return Checkpoint(
+            kind,
+            config,
+            unpack_tensors(contents[WEIGHTS], str(folder / WEIGHTS)) if WEIGHTS in contents else {},
+            unpack_start(contents[START], str(folder / START)) if START in contents else None,
+            from_json(contents[PROVENANCE], str(folder / PROVENANCE)),
+        )
+    except ConfigError as error:
+        raise CheckpointError(f"{folder} is not a usable checkpoint: {error}") from error
+
+
+def load_world_model(path: str | Path, **options: Any) -> WorldModel[Any]:
+    """The world model of a checkpoint folder, of whatever kind. ``options`` are its loader's (REM: device, precision, ...).
+
+    Raises ``CheckpointError`` as :func:`read_checkpoint` does, and ``MismatchError`` when the files contradict each other.
+    """
+    checkpoint = read_checkpoint(path)
+    model: WorldModel[Any] = load(LOADERS[checkpoint.kind])(checkpoint, **options)
+    config = checkpoint.config
+    check_fit(model, config["action_names"], config["frame_skip"], f"the config of {path}")
+    if model.reward_transform != config["reward_transform"]:
+        said = config["reward_transform"]
+        raise MismatchError(f"the model's rewards are {model.reward_transform!r}, the config of {path} says {said!r}")
+    start, space = checkpoint.start, model.observation_space
+    if start is not None and (start.observations.shape[2:] != space.shape or start.observations.dtype != space.dtype):
+        shown = f"{start.observations.dtype} {start.observations.shape[2:]}"
+        raise MismatchError(f"the model sees {space}, the start frames of {path} are {shown}")
+    return model
+
+
+def check_fit(model: WorldModel[Any], action_names: Any, frame_skip: int, other: str) -> None:
+    """Raise ``MismatchError``, naming both sides, unless ``model`` was made for these actions and this frame skip."""
+    names = tuple(getattr(model, "action_names", ()))
+    if names != tuple(action_names):
+        raise MismatchError(f"the world model acts with {', '.join(names)}; {other} with {', '.join(action_names)}")
+    space = model.action_space
+    if isinstance(space, gymnasium.spaces.Discrete) and space.n != len(names):
+        raise MismatchError(f"the world model has {space} and {len(names)} action names: {', '.join(names)}")
+    if model.frame_skip != frame_skip:
+        raise MismatchError(f"the world model was made at frame skip {model.frame_skip}; {other} has {frame_skip}")
+
+
+def _versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on, where they are installed."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _set_aside(folder: Path) -> Path:
+    """Where the old checkpoint stands for the moment between two renames."""
+    return folder.with_name(f".{folder.name}.previous")
+
+
+def _replace_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write the files beside ``folder``, then swap: at every moment the old or the new ones are complete and can be found."""
+    if folder.is_symlink() or (folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists()):
+        raise ConfigError(f"{folder} is not overwritten: it is a link, or holds something other than a checkpoint")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh, previous = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.new"), _set_aside(folder)
+    for left_behind in folder.parent.glob(f".{folder.name}.*.new"):  # by a process that died
+        shutil.rmtree(left_behind)
+    fresh.mkdir()
+    try:
+        for name, raw in contents.items():
+            with open(fresh / name, "xb") as file:
+                file.write(raw)
+                file.flush()
+                os.fsync(file.fileno())
+        sync_folder(fresh)
+        if folder.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            folder.rename(previous)
+        fresh.rename(folder)
+    except BaseException:
+        if not folder.exists() and previous.exists():
+            previous.rename(folder)
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    sync_folder(folder.parent)
+    shutil.rmtree(previous, ignore_errors=True)

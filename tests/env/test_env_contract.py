@@ -184,8 +184,7 @@ def test_bad_actions_and_order():
     assert env.step(np.int64(5))[4]["episode_step"] == 1
 
 
-@pytest.mark.parametrize("form", ["pil", "numpy"])
-@pytest.mark.parametrize("env_id", ["AtariVLM/Pong-v5", "AtariVLM/Adventure-expert-v5"])
+@pytest.mark.parametrize(("env_id", "form"), [("AtariVLM/Pong-v5", "numpy"), ("AtariVLM/Adventure-expert-v5", "pil")])
 def test_check_env_has_nothing_to_say(make, env_id, form):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

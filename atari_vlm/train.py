@@ -23,7 +23,7 @@ from rich.table import Table
 
 from atari_vlm._lazy import load
 from atari_vlm.agents.vlm_agent import AnswerMode, VLMAgentOptions
-from atari_vlm.errors import AtariVLMError
+from atari_vlm.errors import AtariVLMError, ConfigError, check_positive
 from atari_vlm.reporting.statistics import aggregate
 from atari_vlm.training.ablation import ablation_table, run_ablation
 from atari_vlm.training.display import ProgressDisplay
@@ -129,6 +129,7 @@ def run(config: TrainConfig) -> int:
     if config.show_recommendations:
         print(load("atari_vlm.vlm.catalogue:recommendations_table")())
         return 0
+    check(config)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     with stop_on_signals() as stop, ProgressDisplay(console) as display, make_trainer(config, stop, display) as trainer:
         console.print(f"run {trainer.run.path} ({'continued' if trainer.run.resumed else 'new'})")
@@ -147,6 +148,17 @@ def run(config: TrainConfig) -> int:
     print(f"{display.totals.decisions} decisions made now, {display.totals.rate:.1f} per second")
     print(f"report: {trainer.run.path / 'report.html'}")
     return 0
+
+
+def check(config: TrainConfig) -> None:
+    """Refuse amounts that make no sense before a run is made."""
+    check_positive(num_episodes=config.num_episodes)
+    if config.num_eval_episodes < 0 or config.eval_interval < 0 or config.save_interval < 0 or config.videos < 0:
+        raise ConfigError("num_eval_episodes, eval_interval, save_interval and videos must be 0 or more")
+    if config.num_eval_episodes == 0 and (config.icl_ablation or config.eval_only):
+        raise ConfigError(
+            "without evaluation episodes there is nothing to compare or evaluate: raise --num-eval-episodes"
+        )
 
 
 def make_trainer(config: TrainConfig, stop: Stop, display: ProgressDisplay) -> VLMTrainer:

@@ -76,10 +76,13 @@ class RunFolder:
         Raises ``ConfigError`` for a name that is none or already belongs to a finished run, and ``RunError`` when the run is
         being written by another process or was made with other settings.
         """
-        path, resumed = _locate(request)
-        if not resumed:
-            path.mkdir(parents=True, exist_ok=True)
-        lock = _locked(path)
+        try:
+            path, resumed = _locate(request)
+            if not resumed:
+                path.mkdir(parents=True, exist_ok=True)
+            lock = _locked(path)
+        except OSError as error:
+            raise ConfigError(f"no run can be written in {request.save_dir}: {error}") from error
         try:
             if resumed:
                 _check_settings(path, request)

@@ -57,7 +57,7 @@ def ended(child, is_time):
             return status
         if is_time():
             return None
-        time.sleep(0.0005)
+        time.sleep(0.002)
 
 
 def random_moment(rng, calls_made, usual_s):

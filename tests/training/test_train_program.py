@@ -95,11 +95,14 @@ def test_options_from_a_file_and_the_command_line_before_it(tmp_path, capsys):
         (["--run-name", "../x"], 2),
         (["--resume", "absent"], 2),
         (["--parallel", "0"], 2),
+        (["--num-episodes", "0"], 2),
+        (["--icl-ablation", "--num-eval-episodes", "0"], 2),
+        (["--save-dir", "/dev/null"], 2),
         (["--vlm", "replay"], 2),
     ],
 )
 def test_errors_are_one_line(tmp_path, capsys, arguments, code):
-    assert train.main([*arguments, "--save-dir", str(tmp_path / "runs")]) == code
+    assert train.main(["--save-dir", str(tmp_path / "runs"), *arguments]) == code
     assert capsys.readouterr().err.startswith("error: ")
     assert not list(tmp_path.rglob("journal.sqlite"))
 

@@ -168,7 +168,7 @@ def test_real_time_is_repeatable(tmp_path):
     with trainer(tmp_path, Slow(), latency="measured") as small:
         small.train(1)
         steps = small.run.journal.steps(0)
-        assert sum(step.info["held_frames"] for step in steps) == STEPS * 9  # 0.15 s at 60 frames a second, in whole steps of 4: 108
+        assert sum(step.info["held_frames"] for step in steps) == 108  # 12 steps x 0.15 s x 60 frames
     with trainer(
         tmp_path, ScriptedVLM(), latency="measured"
     ) as small:  # its own latency is another: the journal's counts

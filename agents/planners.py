@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from atari_vlm.agents.world_view import FrameSource, WorldView
+from atari_vlm.errors import check_positive
 from atari_vlm.planning.cross_entropy import CEMConfig, cem
 from atari_vlm.planning.scoring import PlanScores, ValueFunction
-from atari_vlm.planning.tree_search import MCTSConfig, SearchResult, mcts
+from atari_vlm.planning.tree_search import MCTSConfig, SearchResult, Tree, mcts
 from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.world_models.base import WorldModel
 
@@ -36,7 +37,8 @@ class _PlanningAgent:
 class MCTSAgent(_PlanningAgent):
     """Plays the most visited action of a Monte Carlo tree search; ``reuse_tree`` keeps the subtree of what was played.
 
-    The subtree is kept only while the model's predicted reward and end agree with what really happened.
+    The subtree is kept only while the model's predicted reward and end agree with what really happened. ``follow`` > 1 plays up
+    to so many actions of the most visited path before it searches again, as long as they agree (source BUFFER).
     """
 
     def __init__(
@@ -46,39 +48,61 @@ class MCTSAgent(_PlanningAgent):
         *,
         value: ValueFunction | None = None,
         reuse_tree: bool = True,
+        follow: int = 1,
         frame_source: FrameSource | None = None,
     ):
+        check_positive(follow=follow)
         super().__init__(world_model, value, frame_source)
-        self.config, self._reuse = config or MCTSConfig(), reuse_tree
-        self._last: SearchResult | None = None
+        self.config, self._reuse, self._follow = config or MCTSConfig(), reuse_tree, follow
+        self._tree: Tree | None = None
+        self._followed, self._next = 0, -1
 
     def reset(self, *, seed: int | None = None) -> None:
         """Begin an episode with an empty tree."""
         super().reset(seed=seed)
-        self._last = None
+        self._tree, self._followed, self._next = None, 0, -1
 
     def act(self, observation: Any) -> Decision:
-        """Search from the present state."""
+        """Follow the path of the last search, or search from the present state."""
         self._view.look(observation)
-        tree = self._last.tree.advance(self._last.action) if self._last is not None and self._reuse else None
-        state = self._view.state(self._rng)
-        self._last = mcts(self.world_model, state, self.config, rng=self._rng, value=self._value, tree=tree)
-        details = {
-            "visits": self._last.visits.tolist(),
-            "values": [None if np.isnan(v) else float(v) for v in self._last.values],
-            "simulations": self._last.simulations,
-        }
-        return Decision(self._last.action, Source.POLICY, details=details)
+        if self._tree is not None and 0 < self._followed < self._follow and any(self._tree.root.visits):
+            self._followed += 1
+            self._next = self._tree.root.favourite(self.config.backup)
+            return Decision(self._next, Source.BUFFER)
+        result = mcts(
+            self.world_model,
+            self._view.state(self._rng),
+            self.config,
+            rng=self._rng,
+            prior=self._prior(observation),
+            value=self._value,
+            tree=self._tree if self._reuse else None,
+        )
+        self._tree, self._followed, self._next = result.tree, 1, result.action
+        return Decision(result.action, Source.POLICY, details=search_details(result))
 
     def observe(self, transition: Transition) -> None:
-        """Drop the tree when something else was played or happened than it holds."""
+        """Walk down the tree; drop it when something else was played or happened than it holds."""
         super().observe(transition)
-        if self._last is None:
+        if self._tree is None:
             return
-        child = self._last.tree.root.children[self._last.action]
+        child = self._tree.root.children[self._next]
         expected = child is not None and (child.reward, child.over) == (transition.reward, transition.terminated)
-        if transition.decision.action != self._last.action or not expected:
-            self._last = None
+        kept = expected and transition.decision.action == self._next
+        self._tree = self._tree.advance(self._next) if kept else None
+
+    def _prior(self, observation: Any) -> np.ndarray | None:
+        """Probabilities of the root's actions, where something knows them."""
+        return None
+
+
+def search_details(result: SearchResult) -> dict[str, Any]:
+    """What a report shows of a search."""
+    return {
+        "visits": result.visits.tolist(),
+        "values": [None if np.isnan(v) else float(v) for v in result.values],
+        "simulations": result.simulations,
+    }
 
 
 class CEMAgent(_PlanningAgent):

@@ -91,6 +91,12 @@ class Emulator:
 
         Raises ``ConfigError`` for an action outside the action set, gymnasium's ``ResetNeeded`` before the first reset.
         """
+        reward = self.play(action)
+        self.changed = self._frames.blend()
+        return reward
+
+    def play(self, action: int) -> float:
+        """A :meth:`step` that leaves ``plane`` as it was; :meth:`last_frames` has what the picture can be made of later."""
         if not self._ready:
             raise gymnasium.error.ResetNeeded("call reset() before the first step()")
         if not 0 <= action < len(self._actions):
@@ -105,8 +111,11 @@ class Emulator:
         ale.getScreen(self._frames.second)
         if skip == 1:
             self._frames.first[...] = self._frames.second
-        self.changed = self._frames.blend()
         return reward
+
+    def last_frames(self) -> np.ndarray:
+        """The last two emulator frames, palette indices uint8 ``(2, H, W)``, a fresh array."""
+        return np.stack((self._frames.first, self._frames.second))
 
     @property
     def terminated(self) -> bool:

@@ -6,6 +6,10 @@ Szepesvári 2006) or PUCT with a prior (Silver et al. 2017); values are scaled t
 (Schrittwieser et al. 2020, appendix B). Simulations that are under way count as visits without a value, so that a batch of
 leaves spreads (Liu et al. 2020, arXiv 1810.11755). An edge keeps the first outcome that was sampled for it.
 
+Where the model is exact and deterministic (an emulator), what was once reached can be reached again: ``backup="max"`` values
+an edge by the best return found below it, and ``keep_rollouts`` makes every state of a rollout a node, so that a tree that is
+reused from step to step never forgets the best plan it has found.
+
 Discrete actions only.
 """
 
@@ -30,8 +34,14 @@ class MCTSConfig:
     num_simulations: int = 100
     depth: int = 30
     rollout_steps: int = 10
+    rollout_hold: tuple[int, int] = (1, 1)
+    """a random rollout holds each of its actions for so many steps, drawn per rollout between these, log-uniformly"""
     batch_size: int = 8
     """leaves per model call; more is faster and searches a little less sharply"""
+    backup: Literal["mean", "max"] = "mean"
+    """an edge is worth the mean of its returns, or (exact deterministic models) the best; then the best edge is played"""
+    keep_rollouts: bool = False
+    """every state of a rollout becomes a node"""
     rule: Literal["uct", "puct"] = "uct"
     exploration: float = 1.0
     discount: float = 0.99
@@ -41,8 +51,13 @@ class MCTSConfig:
         check_positive(discount=self.discount)
         if self.rollout_steps < 0 or self.exploration < 0:
             raise ConfigError("rollout_steps and exploration must not be negative")
+        low, high = self.rollout_hold
+        if not 1 <= low <= high:
+            raise ConfigError(f"rollout_hold is (shortest, longest) with 1 <= shortest <= longest, got {self.rollout_hold}")
         if self.rule not in ("uct", "puct"):
             raise UnknownNameError("selection rule", self.rule, ("uct", "puct"))
+        if self.backup not in ("mean", "max"):
+            raise UnknownNameError("backup", self.backup, ("mean", "max"))
 
 
 class Node:
@@ -56,7 +71,14 @@ class Node:
         self.children: list[Node | None] = [None] * num_actions
         self.visits = [0] * num_actions  # finished simulations per edge
         self.pending = [0] * num_actions  # simulations under way per edge
-        self.values = [0.0] * num_actions  # sum of returns per edge, from this node on
+        self.values = [-math.inf] * num_actions  # mean or best return per edge, from this node on
+
+    def favourite(self, backup: str = "mean") -> int:
+        """The most visited action, or with ``backup`` max the best one; ties go to the other of the two, then to the lower index."""
+        actions, visits, values = range(len(self.visits)), self.visits, self.values
+        if backup == "max":
+            return max(actions, key=lambda a: (values[a], visits[a], -a))
+        return max(actions, key=lambda a: (visits[a], values[a], -a))
 
 
 @dataclass
@@ -88,7 +110,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """``visits`` int64 ``(A,)`` and mean return ``values`` float64 ``(A,)`` (NaN where unvisited) of the root's actions."""
+    """``visits`` int64 ``(A,)`` and returns ``values`` float64 ``(A,)`` (NaN where unvisited) of the root's actions."""
 
     action: int
     visits: np.ndarray
@@ -107,7 +129,7 @@ def mcts(
     value: ValueFunction | None = None,
     tree: Tree | None = None,
 ) -> SearchResult:
-    """Search from the one row of ``state`` and return the most visited action (ties: the higher value, then the lower index).
+    """Search from the one row of ``state`` and return the root's :meth:`~Node.favourite` action.
 
     ``prior`` float ``(A,)`` are the root's action probabilities for PUCT (a VLM's, for instance; uniform deeper down and by
     default). ``tree`` is the last result's ``tree.advance(action)``; its root takes the given ``state``.
@@ -125,10 +147,8 @@ def mcts(
             break
     root = tree.root
     visits = np.array(root.visits)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = np.where(visits > 0, np.array(root.values) / visits, np.nan)
-    best = max(range(len(visits)), key=lambda a: (visits[a], values[a] if visits[a] else -math.inf, -a))
-    return SearchResult(best, visits, values, int(visits.sum()) - before, tree)
+    values = np.where(visits > 0, root.values, np.nan)
+    return SearchResult(root.favourite(config.backup), visits, values, int(visits.sum()) - before, tree)
 
 
 def _checked_prior(prior: np.ndarray | None, num_actions: int) -> np.ndarray | None:
@@ -150,7 +170,7 @@ class _Search:
     def prepare(self, state: Any, tree: Tree | None) -> Tree:
         """A tree with room for this search's new rows, whose root row is ``state``."""
         size = tree.size if tree else 1
-        room = size + self.config.num_simulations
+        room = size + self.config.num_simulations * (1 + self.config.rollout_steps * self.config.keep_rollouts)
         old = tree.states if tree else state
         states = map_leaves(lambda leaf: _allocate(leaf, room), old)
         _write(states, slice(0, size), old)
@@ -201,7 +221,7 @@ class _Search:
         best, best_score = 0, -math.inf
         for action, count in enumerate(counts):
             visits = node.visits[action]
-            quality = (node.values[action] / visits - low) * scale if visits else 0.0
+            quality = (node.values[action] - low) * scale if visits else 0.0
             if puct:
                 probability = 1.0 / self.num_actions if prior is None else prior[action]
                 score = quality + config.exploration * probability * root_total / (1 + count)
@@ -220,12 +240,45 @@ class _Search:
         first, count = tree.size, len(leaves)
         _write(tree.states, slice(first, first + count), step.state)
         tree.size += count
-        estimates = np.where(step.terminated, 0.0, self.estimate(step.state, count))
-        for i, (node, action) in enumerate(leaves):
-            child = Node(self.num_actions, first + i, node, action, node.depth + 1)
-            child.reward, child.over = float(step.reward[i]), bool(step.terminated[i])
-            node.children[action] = child
-            self.back_up(tree, child, float(estimates[i]))
+        children = [
+            self.add(node, action, first + i, float(step.reward[i]), bool(step.terminated[i]))
+            for i, (node, action) in enumerate(leaves)
+        ]
+        if self.config.keep_rollouts and self.value is None:
+            self.roll_out(tree, children, step.state)
+            return
+        estimates = np.where(step.terminated, 0.0, self.estimate(step.state, count)).tolist()
+        for child, estimate in zip(children, estimates, strict=True):
+            self.back_up(tree, child, estimate)
+
+    def add(self, parent: Node, action: int, row: int, reward: float, over: bool) -> Node:
+        """A new node behind an edge."""
+        child = Node(self.num_actions, row, parent, action, parent.depth + 1)
+        child.reward, child.over = reward, over
+        parent.children[action] = child
+        return child
+
+    def roll_out(self, tree: Tree, nodes: list[Node], state: Any) -> None:
+        """Continue every new node by a random rollout whose states all become nodes, and back up."""
+        for chosen in self.random_plans(len(nodes)).T:
+            if all(node.over for node in nodes):
+                break
+            step = self.model.step(state, chosen, rng=self.rng)
+            first, state = tree.size, step.state
+            _write(tree.states, slice(first, first + len(nodes)), state)
+            tree.size += len(nodes)
+            for i, node in enumerate(nodes):
+                if not node.over:
+                    action = int(chosen[i])
+                    node.pending[action] += 1
+                    nodes[i] = self.add(node, action, first + i, float(step.reward[i]), bool(step.terminated[i]))
+        for node in nodes:
+            self.back_up(tree, node, 0.0)
+
+    def random_plans(self, count: int) -> np.ndarray:
+        """What the rollouts play, ``(count, rollout_steps)``."""
+        plans = random_plans(self.model.action_space, count, self.config.rollout_steps, self.rng)
+        return held(plans, self.config.rollout_hold, self.rng)
 
     def estimate(self, state: Any, count: int) -> np.ndarray:
         """Value of new states, ``(count,)``: the value function, else one random rollout each."""
@@ -233,21 +286,27 @@ class _Search:
             return np.asarray(self.value(state), np.float64)
         if self.config.rollout_steps == 0:
             return np.zeros(count)
-        plans = random_plans(self.model.action_space, count, self.config.rollout_steps, self.rng)
-        return roll(self.model, state, plans, rng=self.rng, discount=self.config.discount).returns
+        return roll(self.model, state, self.random_plans(count), rng=self.rng, discount=self.config.discount).returns
 
     def back_up(self, tree: Tree, node: Node, estimate: float) -> None:
         """Add a return to every edge from ``node`` up to the root."""
         total = estimate if math.isfinite(estimate) else 0.0
+        discount, best = self.config.discount, self.config.backup == "max"
+        low, high = tree.low, tree.high
         while node.parent is not None:
             parent, action = node.parent, node.via
-            total = node.reward + self.config.discount * total
-            parent.visits[action] += 1
+            total = node.reward + discount * total
             parent.pending[action] -= 1
-            parent.values[action] += total
-            mean = parent.values[action] / parent.visits[action]
-            tree.low, tree.high = min(tree.low, mean), max(tree.high, mean)
+            parent.visits[action] = visits = parent.visits[action] + 1
+            value = parent.values[action]
+            if visits == 1 or (best and total > value):
+                value = total
+            elif not best:
+                value += (total - value) / visits
+            parent.values[action] = value
+            low, high = min(low, value), max(high, value)
             node = parent
+        tree.low, tree.high = low, high
 
     def undo(self, node: Node, action: int) -> None:
         """Take back the marks of a walk that found its leaf already under way."""
@@ -255,6 +314,16 @@ class _Search:
         while node.parent is not None:
             node.parent.pending[node.via] -= 1
             node = node.parent
+
+
+def held(plans: np.ndarray, lengths: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Plans ``(P, H)`` whose actions are held: row by row for a number of steps between the two ``lengths``, log-uniform."""
+    low, high = lengths
+    if high == 1:
+        return plans
+    n, horizon = plans.shape
+    hold = np.exp(rng.uniform(np.log(low), np.log(high + 1), n)).astype(np.int64)  # (P,)
+    return np.take_along_axis(plans, np.arange(horizon) // np.minimum(hold, high)[:, None], 1)
 
 
 def _allocate(leaf: Any, rows: int) -> Any:

@@ -1,8 +1,11 @@
 """The emulator as its own perfect world model: ALE's clone and restore behind the ``WorldModel`` protocol.
 
 The upper bound for planners, and a check of theirs. Exact only without sticky actions: the repeated action is not part of
-ALE's snapshot, so an environment with them is refused. Snapshots are taken with the emulator's random state; without it
-Qbert and Tetris diverge in another emulator (ale-py 0.12.1).
+ALE's snapshot, so an environment with them is refused.
+
+A snapshot with the emulator's random state takes twice as long to make and to restore as one without. Without sticky actions
+only the games of :data:`DRAWS_RANDOM_NUMBERS` read that state (ale-py 0.12.1; a slow test plays all games to hold this true),
+so only they carry it from step to step; ``init`` takes it along for every game.
 """
 
 from __future__ import annotations
@@ -17,17 +20,20 @@ import numpy as np
 
 from atari_vlm.emulator import Emulator, EmulatorConfig
 from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.picture import brighter_of
 from atari_vlm.world_models.base import ModelStep
+
+DRAWS_RANDOM_NUMBERS = frozenset({"Qbert", "Tetris", "TicTacToe3D"})
 
 
 @dataclass(frozen=True)
 class EmulatorState:
-    """``snapshot`` object ``(B,)`` of ALE states; ``plane`` uint8 ``(B, H, W)`` palette indices; ``lives`` int64 ``(B,)``;
-    ``over`` bool ``(B,)``.
+    """``snapshot`` object ``(B,)`` of ALE states; ``frames`` object ``(B,)`` of uint8 ``(2, H, W)``, the palette indices of the
+    last two emulator frames, shared between states and never written to; ``lives`` int64 ``(B,)``; ``over`` bool ``(B,)``.
     """
 
     snapshot: np.ndarray
-    plane: np.ndarray
+    frames: np.ndarray
     lives: np.ndarray
     over: np.ndarray
 
@@ -61,6 +67,7 @@ class EmulatorWorldModel:
         self._end_on_life_loss = end_on_life_loss
         self._twin = Emulator(_config_of(base))
         self._twin.reset(seed=0)
+        self._with_rng = self._twin.game.name in DRAWS_RANDOM_NUMBERS
         self._at: Any = None  # the snapshot at which the second emulator stands
         self.frame_skip = self._twin.config.frame_skip
         self.action_names = self._twin.action_names
@@ -72,42 +79,49 @@ class EmulatorWorldModel:
     def init(self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator) -> EmulatorState:
         """The present state of the environment, once per row of ``observations``."""
         n = len(observations)
-        snapshots = np.empty(n, object)
+        snapshots, frames = np.empty((2, n), object)
         snapshots[:] = self._real.cloneState(include_rng=True)
+        screen = self._real.getScreen()
+        for i in range(n):
+            frames[i] = np.stack((screen, screen))
         return EmulatorState(
             snapshot=snapshots,
-            plane=np.repeat(self._real.getScreen()[None], n, 0),
+            frames=frames,
             lives=np.full(n, self._real.lives()),
             over=np.full(n, self._real.game_over(with_truncation=False)),
         )
 
     def step(self, state: EmulatorState, action: np.ndarray, *, rng: np.random.Generator) -> ModelStep[EmulatorState]:
         """Play ``frame_skip`` emulator frames of every row."""
-        following = EmulatorState(state.snapshot.copy(), state.plane.copy(), state.lives.copy(), state.over.copy())
+        following = EmulatorState(state.snapshot.copy(), state.frames.copy(), state.lives.copy(), state.over.copy())
         reward = np.zeros(len(state.over), np.float32)
-        for i, chosen in enumerate(np.asarray(action)):
+        twin = self._twin
+        for i, chosen in enumerate(np.asarray(action).tolist()):
             if not state.over[i]:
                 self._stand_at(state.snapshot[i])
-                reward[i] = self._twin.step(int(chosen))
-                self._at = following.snapshot[i] = self._twin.ale.cloneState(include_rng=True)
-                following.plane[i] = self._twin.plane
-                following.lives[i] = self._twin.lives
-                lost = self._end_on_life_loss and following.lives[i] < state.lives[i]
-                following.over[i] = self._twin.terminated or lost
+                reward[i] = twin.play(chosen)
+                self._at = following.snapshot[i] = twin.ale.cloneState(include_rng=self._with_rng)
+                following.frames[i] = twin.last_frames()
+                following.lives[i] = lives = twin.lives
+                following.over[i] = twin.terminated or (self._end_on_life_loss and lives < state.lives[i])
         return ModelStep(following, reward, following.over.copy())
 
     def decode(self, state: EmulatorState) -> np.ndarray:
-        """RGB pictures uint8 ``(B, H, W, 3)``."""
-        pictures: np.ndarray = self._twin.palette.rgb[state.plane]
+        """RGB pictures uint8 ``(B, H, W, 3)``: the brighter of the last two emulator frames."""
+        pictures: np.ndarray = self._twin.palette.rgb[np.stack([self._plane(frames) for frames in state.frames])]
         return pictures
 
     def digest(self, state: EmulatorState) -> list[str]:
         """SHA-256 of RAM and screen per row, to verify that model and environment agree."""
         digests = []
-        for snapshot, plane in zip(state.snapshot, state.plane, strict=True):
+        for snapshot, frames in zip(state.snapshot, state.frames, strict=True):
             self._stand_at(snapshot)
+            plane = self._plane(frames)
             digests.append(hashlib.sha256(self._twin.ale.getRAM().tobytes() + plane.tobytes()).hexdigest())
         return digests
+
+    def _plane(self, frames: np.ndarray) -> np.ndarray:
+        return brighter_of(frames[0], frames[1], self._twin.palette.rank)
 
     def _stand_at(self, snapshot: Any) -> None:
         """Restore a snapshot unless the second emulator stands there already."""

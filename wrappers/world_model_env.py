@@ -7,18 +7,18 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from atari_vlm.errors import UnknownNameError
 from atari_vlm.world_models.base import WorldModel
-from atari_vlm.wrappers.world_model_vector_env import Start, WorldModelVectorEnv
+from atari_vlm.wrappers.dream_start import Start
+from atari_vlm.wrappers.world_model_vector_env import WorldModelVectorEnv
 
 
 class WorldModelEnv(gymnasium.Env[Any, Any]):
-    """One dream in a ``world_model``. Arguments as :class:`WorldModelVectorEnv`; ``render_mode`` is ``"rgb_array"`` or ``None``.
+    """One dream in a ``world_model``. Arguments as :class:`WorldModelVectorEnv`'s.
 
-    ``info`` holds ``imagined_steps``.
+    ``info`` holds ``imagined_steps`` (int) and, where ``reanchor_every`` is set, ``reanchored`` (bool).
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012
 
     def __init__(
         self,
@@ -27,16 +27,20 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
         start: Start = None,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
+        reanchor_every: int | None = None,
     ):
-        if render_mode not in (None, "rgb_array"):
-            raise UnknownNameError("render_mode", render_mode, ("rgb_array",))
-        self.render_mode, self.world_model = render_mode, world_model
-        self.frame_skip = world_model.frame_skip
         self._dreams = WorldModelVectorEnv(
-            world_model, 1, start=start, max_episode_steps=max_episode_steps, autoreset_mode="Disabled"
+            world_model,
+            1,
+            start=start,
+            max_episode_steps=max_episode_steps,
+            autoreset_mode="Disabled",
+            render_mode=render_mode,
+            reanchor_every=reanchor_every,
         )
+        self.render_mode, self.world_model, self.frame_skip = render_mode, world_model, world_model.frame_skip
+        self.metadata = {**self.metadata, "render_fps": self._dreams.metadata["render_fps"]}
         self.observation_space, self.action_space = world_model.observation_space, world_model.action_space
-        self._frame: np.ndarray | None = None
 
     @property
     def state(self) -> Any:
@@ -44,27 +48,26 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
         return self._dreams.state
 
     def get_action_meanings(self) -> list[str]:
-        """Action names, where the model knows them."""
-        return list(getattr(self.world_model, "action_names", map(str, range(int(self.action_space.n)))))  # type: ignore[attr-defined]
+        """Action names, where the model knows them, else numbers."""
+        return self._dreams.get_action_meanings()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin a dream."""
+        """Begin a dream. ``options`` are not used."""
         super().reset(seed=seed)
         self._dreams._np_random = self.np_random
         frames, info = self._dreams.reset()
-        self._frame = frames[0]
         return frames[0], self._info(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Dream one step."""
+        """Dream one step; stepping a dream that has ended raises gymnasium's ``ResetNeeded``."""
         frames, reward, terminated, truncated, info = self._dreams.step(np.asarray(action)[None])
-        self._frame = frames[0]
         return frames[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._info(info)
 
     def render(self) -> Any:
         """The last decoded frame, uint8 ``(H, W, 3)``; ``None`` without a render mode."""
-        return None if self.render_mode is None or self._frame is None else self._frame.copy()
+        frames = self._dreams.render()
+        return None if frames is None else frames[0]
 
     @staticmethod
     def _info(info: dict[str, Any]) -> dict[str, Any]:
-        return {"imagined_steps": int(info["imagined_steps"][0])}
+        return {name: value[0].item() for name, value in info.items() if not name.startswith("_")}

@@ -1,7 +1,7 @@
 """A world model as a vector environment: B dreams stepped in one model call.
 
 Each dream begins from a context of frames: the model's own start frames, given ones, or the first frames of a real
-environment (which is then only reset and stepped for those). The model terminates; the horizon truncates.
+environment. The model terminates; the horizon truncates.
 """
 
 from __future__ import annotations
@@ -13,68 +13,32 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from atari_vlm.errors import ConfigError, MismatchError, check_positive
-from atari_vlm.world_models.base import StartFrames, WorldModel, put_rows
-
-Start = gymnasium.Env[Any, Any] | StartFrames | None
-
-
-def context_from(start: Start, world_model: WorldModel[Any], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One context for a dream: observations ``(T, ...)`` and the actions int64 ``(T - 1,)`` between them.
-
-    A real environment is reset with a seed drawn from ``rng`` and plays action 0 until ``world_model.context_length`` (default 1)
-    frames are seen. Raises ``ConfigError`` when there is nothing to begin from.
-    """
-    if start is None:
-        start = getattr(world_model, "start", None)
-        if start is None:
-            raise ConfigError("the world model carries no start frames: pass start=, a real environment or StartFrames")
-    if isinstance(start, StartFrames):
-        row = int(rng.integers(len(start.observations)))
-        return start.observations[row], start.actions[row]
-    observation, _ = start.reset(seed=int(rng.integers(2**31)))
-    frames, actions = [observation], []
-    while len(frames) < getattr(world_model, "context_length", 1):
-        observation, _, terminated, truncated, _ = start.step(0)
-        if terminated or truncated:
-            raise ConfigError("the real environment ended before it had shown enough frames to begin a dream")
-        frames.append(observation)
-        actions.append(0)
-    return np.stack(frames), np.array(actions, np.int64)
-
-
-def check_start(start: Start, world_model: WorldModel[Any]) -> None:
-    """Refuse a start that the model cannot dream from, naming both sides."""
-    if isinstance(start, gymnasium.Env):
-        if start.action_space != world_model.action_space:
-            raise MismatchError(
-                f"the model acts in {world_model.action_space}, the real environment in {start.action_space}"
-            )
-        skip = getattr(start.unwrapped, "frame_skip", world_model.frame_skip)
-        if skip != world_model.frame_skip:
-            raise MismatchError(
-                f"the model was made at frame skip {world_model.frame_skip}, the real environment has {skip}"
-            )
-        space = start.observation_space
-        if space.shape != world_model.observation_space.shape:
-            raise MismatchError(f"the model sees {world_model.observation_space}, the real environment shows {space}")
-    elif isinstance(start, StartFrames):
-        shape = start.observations.shape[2:]
-        if shape != world_model.observation_space.shape:
-            raise MismatchError(f"the model sees {world_model.observation_space}, the start frames are {shape}")
-    elif start is not None:
-        raise ConfigError(f"start is a gymnasium.Env, StartFrames or None, got {type(start).__name__}")
+from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
+from atari_vlm.world_models.base import WorldModel, put_rows
+from atari_vlm.wrappers.dream_start import RealStart, Start, start_of
 
 
 class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
-    """``num_envs`` dreams in a ``world_model``.
+    """``num_envs`` dreams in a ``world_model``. Observations are its decoded frames, rewards and terminations its own.
 
-    Observations are the model's decoded frames, rewards the model's. ``max_episode_steps`` is the horizon: then ``truncated``.
-    ``autoreset_mode`` is gymnasium's: NEXT_STEP (default), SAME_STEP (the last frame is in ``info["final_obs"]``), or DISABLED
-    (reset rows with ``reset(options={"reset_mask": mask})``). ``info`` holds ``imagined_steps`` int64 ``(B,)``.
+    Args:
+        world_model: what is dreamed in.
+        num_envs: number of dreams B.
+        start: the model's own start frames (``None``), :class:`StartFrames`, a real environment whose first frames are taken, or
+            a list of B of them. Real environments stay the caller's to close, and without ``reanchor_every`` are only played to
+            begin a dream.
+        max_episode_steps: the horizon; then ``truncated``. ``None``: only the model ends a dream.
+        autoreset_mode: gymnasium's: NEXT_STEP, SAME_STEP (the last frame is in ``info["final_obs"]``), or DISABLED (reset ended
+            rows with ``reset(options={"reset_mask": mask})``).
+        render_mode: ``"rgb_array"`` (the decoded frames) or ``None``.
+        reanchor_every: needs one real environment per dream, which then plays the same actions; after each so many steps the
+            model's state is made anew from its frames, and ``info["reanchored"]`` bool ``(B,)`` says in which rows. Reward and
+            termination stay the model's; once the real episode has ended its dream goes on alone.
+
+    ``info`` holds ``imagined_steps`` int64 ``(B,)``, the steps of each dream.
     """
 
-    metadata = {"render_modes": [], "render_fps": 15, "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 15, "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
 
     def __init__(
         self,
@@ -84,19 +48,29 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         start: Start = None,
         max_episode_steps: int | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        reanchor_every: int | None = None,
     ):
-        check_positive(num_envs=num_envs)
-        if max_episode_steps is not None:
-            check_positive(max_episode_steps=max_episode_steps)
-        check_start(start, world_model)
-        self.world_model, self.num_envs, self._start = world_model, num_envs, start
-        self.max_episode_steps, self._mode = max_episode_steps, AutoresetMode(autoreset_mode)
-        self.metadata = {**self.metadata, "autoreset_mode": self._mode}
+        given = {"max_episode_steps": max_episode_steps, "reanchor_every": reanchor_every}
+        check_positive(num_envs=num_envs, **{name: value for name, value in given.items() if value is not None})
+        if render_mode not in (None, "rgb_array"):
+            raise UnknownNameError("render_mode", render_mode, ("rgb_array",))
+        try:
+            self._mode = AutoresetMode(autoreset_mode)
+        except ValueError:
+            raise UnknownNameError("autoreset_mode", autoreset_mode, [m.value for m in AutoresetMode]) from None
+        self._start = start_of(start, world_model)
+        self._check_real(num_envs, reanchor_every)
+        self.world_model, self.num_envs, self.render_mode = world_model, num_envs, render_mode
+        self.max_episode_steps, self.reanchor_every = max_episode_steps, reanchor_every
+        fps = max(1, round(60 / world_model.frame_skip)) if world_model.frame_skip > 1 else 15
+        self.metadata = {**self.metadata, "autoreset_mode": self._mode, "render_fps": fps}
         self.single_observation_space = world_model.observation_space
         self.single_action_space = world_model.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._state: Any = None
+        self._frames: Any = None
         self._steps = np.zeros(num_envs, np.int64)
         self._done = np.ones(num_envs, bool)
 
@@ -109,70 +83,118 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin all dreams, or those of ``options["reset_mask"]`` bool ``(B,)``. One seed fixes the whole batch."""
-        if isinstance(seed, list):
-            raise ConfigError("the dreams of a batch share one random generator: seed is one number, not a list")
+        if seed is not None and not isinstance(seed, (int, np.integer)):
+            raise ConfigError(f"the dreams of a batch share one random generator: seed is one number, got {seed!r}")
         if seed is not None:
-            self._np_random, self._np_random_seed = gymnasium.utils.seeding.np_random(seed)
-        mask = (
-            np.ones(self.num_envs, bool) if options is None else options.get("reset_mask", np.ones(self.num_envs, bool))
-        )
-        if np.shape(mask) != (self.num_envs,) or (self._state is None and not np.all(mask)):
-            raise ConfigError(f"reset_mask is bool ({self.num_envs},), and the first reset begins every dream")
+            self._np_random, self._np_random_seed = gymnasium.utils.seeding.np_random(int(seed))
+        mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
+        if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
+            raise ConfigError(f"reset_mask is bool ({self.num_envs},) with at least one true, got {mask!r}")
+        if self._state is None and not mask.all():
+            raise ConfigError("the first reset begins every dream: reset without a mask")
         self._begin(np.flatnonzero(mask))
-        return self._observe(), self._info()
+        self._frames = self.world_model.decode(self._state)
+        return self._frames.copy(), self._info()
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Step every dream with actions ``(B,)``; how ended rows begin again is the autoreset mode's."""
-        if self._state is None:
-            raise gymnasium.error.ResetNeeded("call reset() before the first step()")
-        if self._mode is AutoresetMode.DISABLED and self._done.any():
-            raise ConfigError(f"rows {np.flatnonzero(self._done).tolist()} have ended: reset them with a reset_mask")
-        skipped = self._done.copy()
-        step = self.world_model.step(self._state, np.asarray(actions), rng=self.np_random)
+        """Step every dream with actions ``(B,)``; how ended rows begin again is the autoreset mode's.
+
+        Rewards are float64 ``(B,)``; terminated and truncated bool ``(B,)``. Raises gymnasium's ``ResetNeeded`` before the first
+        reset and, in mode DISABLED, for ended rows.
+        """
+        actions = self._check_actions(actions)
+        ended, live = self._done.copy(), ~self._done
+        step = self.world_model.step(self._state, actions, rng=self.np_random)
         self._state = step.state
-        self._steps += ~skipped
-        terminated = step.terminated & ~skipped
-        truncated = np.zeros(self.num_envs, bool) | (
-            self.max_episode_steps is not None and self._steps >= (self.max_episode_steps or 0)
-        )
-        truncated &= ~terminated & ~skipped
-        reward = np.where(skipped, 0.0, step.reward).astype(np.float64)
-        if skipped.any():
-            self._begin(np.flatnonzero(skipped))
+        self._steps += live
+        terminated = np.asarray(step.terminated) & live
+        truncated = np.zeros(self.num_envs, bool)
+        if self.max_episode_steps is not None:
+            truncated = (self._steps >= self.max_episode_steps) & live & ~terminated
+        reward = np.where(live, step.reward, 0.0).astype(np.float64)
+        anchors = self._reanchor(live, actions, terminated | truncated)
+        self._begin(np.flatnonzero(ended))
         self._done = terminated | truncated
+        self._frames = self.world_model.decode(self._state)
         info: dict[str, Any] = {}
         if self._mode is AutoresetMode.SAME_STEP and self._done.any():
             info = self._final()
             self._begin(np.flatnonzero(self._done))
-        return self._observe(), reward, terminated, truncated, {**self._info(), **info}
+            self._frames = self.world_model.decode(self._state)
+        return self._frames.copy(), reward, terminated, truncated, {**self._info(), **anchors, **info}
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """Every dream's last decoded frame; ``None`` without a render mode or before the first reset."""
+        return tuple(self._frames.copy()) if self.render_mode is not None and self._frames is not None else None
+
+    def get_action_meanings(self) -> list[str]:
+        """Action names, where the model knows them, else numbers."""
+        n = getattr(self.single_action_space, "n", 0)
+        return list(getattr(self.world_model, "action_names", map(str, range(int(n)))))
+
+    def _check_real(self, num_envs: int, reanchor_every: int | None) -> None:
+        real = self._start.envs if isinstance(self._start, RealStart) else []
+        if len(real) > 1 and len(real) != num_envs:
+            raise ConfigError(
+                f"start is one real environment or one for each of the {num_envs} dreams, got {len(real)}"
+            )
+        if reanchor_every is not None and len(real) != num_envs:
+            raise ConfigError(
+                f"reanchor_every needs a real environment for each of the {num_envs} dreams as start, got {len(real)}"
+            )
+
+    def _check_actions(self, actions: Any) -> np.ndarray:
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded("call reset() before the first step()")
+        if self._mode is AutoresetMode.DISABLED and self._done.any():
+            ended = np.flatnonzero(self._done).tolist()
+            raise gymnasium.error.ResetNeeded(f"rows {ended} have ended: reset them with options={{'reset_mask': ...}}")
+        actions, single = np.asarray(actions), self.single_action_space
+        if actions.shape[:1] != (self.num_envs,) or actions.shape[1:] != single.shape:
+            raise ConfigError(f"actions must have the shape {self.action_space.shape}, got {actions.shape}")
+        if isinstance(single, gymnasium.spaces.Discrete):
+            if actions.dtype.kind not in "iu" or not ((0 <= actions) & (actions < single.n)).all():
+                raise ConfigError(f"actions must be whole numbers from 0 to {single.n - 1}, got {actions!r}")
+            actions = actions.astype(np.int64)
+        return actions
 
     def _begin(self, rows: np.ndarray) -> None:
         """Start new dreams in ``rows``."""
-        if not len(rows):
-            return
-        contexts = [context_from(self._start, self.world_model, self.np_random) for _ in rows]
+        if len(rows):
+            self._put(rows, [self._start.begin(int(row), self.np_random) for row in rows])
+            self._steps[rows] = 0
+            self._done[rows] = False
+
+    def _put(self, rows: np.ndarray, contexts: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Make the state of ``rows`` anew from their contexts."""
         observations, actions = (np.stack(part) for part in zip(*contexts, strict=True))
         fresh = self.world_model.init(observations, actions, rng=self.np_random)
         self._state = fresh if len(rows) == self.num_envs else put_rows(self._state, rows, fresh)
-        self._steps[rows] = 0
-        self._done[rows] = False
+
+    def _reanchor(self, live: np.ndarray, actions: np.ndarray, over: np.ndarray) -> dict[str, Any]:
+        """Let the real environments follow; where it is time, bring the dreams that go on back to them."""
+        if self.reanchor_every is None:
+            return {}
+        assert isinstance(self._start, RealStart)
+        self._start.follow(np.flatnonzero(live), actions)
+        due = live & ~over & (self._steps % self.reanchor_every == 0)
+        contexts = {int(row): self._start.context(int(row)) for row in np.flatnonzero(due)}
+        found = {row: context for row, context in contexts.items() if context is not None}
+        reanchored = np.zeros(self.num_envs, bool)
+        if found:
+            rows = np.array(list(found))
+            self._put(rows, list(found.values()))
+            reanchored[rows] = True
+        return {"reanchored": reanchored, "_reanchored": np.ones(self.num_envs, bool)}
 
     def _final(self) -> dict[str, Any]:
         """What SAME_STEP keeps of the rows that just ended, before they begin anew."""
-        frames = self._observe()
         final = np.full(self.num_envs, None, dtype=object)
         for row in np.flatnonzero(self._done):
-            final[row] = frames[row]
-        final_info = {"imagined_steps": self._steps.copy(), "_imagined_steps": self._done.copy()}
-        return {
-            "final_obs": final,
-            "_final_obs": self._done.copy(),
-            "final_info": final_info,
-            "_final_info": self._done.copy(),
-        }
-
-    def _observe(self) -> np.ndarray:
-        return self.world_model.decode(self._state)
+            final[row] = self._frames[row].copy()
+        final_info = {"imagined_steps": self._steps * self._done, "_imagined_steps": self._done.copy()}
+        masks = {"_final_obs": self._done.copy(), "_final_info": self._done.copy()}
+        return {"final_obs": final, "final_info": final_info, **masks}
 
     def _info(self) -> dict[str, Any]:
         return {"imagined_steps": self._steps.copy(), "_imagined_steps": np.ones(self.num_envs, bool)}

@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 import gymnasium
 import numpy as np
 
-from atari_vlm.errors import ConfigError
+from atari_vlm.errors import ConfigError, MismatchError
 
 S = TypeVar("S")
 
@@ -74,6 +74,21 @@ class StartFrames:
             raise ConfigError(
                 f"start frames (N, T, ...) = {self.observations.shape} need actions (N, T - 1), got {self.actions.shape}"
             )
+
+
+def check_fit(model: WorldModel[Any], action_names: Sequence[str], frame_skip: int, other: str) -> None:
+    """Raise ``MismatchError``, naming both sides, unless ``model`` was made for these actions and this frame skip.
+
+    ``other`` is what to call the side that is not the model. A model without ``action_names`` is held to their number.
+    """
+    names, n = tuple(getattr(model, "action_names", ())), getattr(model.action_space, "n", len(action_names))
+    if names != tuple(action_names) and (names or n != len(action_names)):
+        acts = ", ".join(names) or f"{n} unnamed actions"
+        raise MismatchError(f"the world model acts with {acts}; {other} with {', '.join(action_names)}")
+    if n != len(action_names):
+        raise MismatchError(f"the world model has {model.action_space} and {len(names)} action names")
+    if model.frame_skip != frame_skip:
+        raise MismatchError(f"the world model was made at frame skip {model.frame_skip}; {other} has {frame_skip}")
 
 
 def map_leaves(function: Callable[..., Any], *trees: Any) -> Any:

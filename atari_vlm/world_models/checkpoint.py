@@ -23,13 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 
 from atari_vlm._lazy import load
 from atari_vlm.errors import CheckpointError, ConfigError, MismatchError, UnknownNameError
 from atari_vlm.files import sync_folder
-from atari_vlm.world_models.base import StartFrames, WorldModel
+from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit
 from atari_vlm.world_models.checkpoint_files import (
     CONFIG,
     MANIFEST,
@@ -138,30 +137,22 @@ def load_world_model(path: str | Path, **options: Any) -> WorldModel[Any]:
 
     Raises ``CheckpointError`` as :func:`read_checkpoint` does, and ``MismatchError`` when the files contradict each other.
     """
-    checkpoint = read_checkpoint(path)
+    return build_model(read_checkpoint(path), str(path), **options)
+
+
+def build_model(checkpoint: Checkpoint, where: str, **options: Any) -> WorldModel[Any]:
+    """:func:`load_world_model` for a checkpoint that is read already; ``where`` names it in errors."""
     model: WorldModel[Any] = load(LOADERS[checkpoint.kind])(checkpoint, **options)
     config = checkpoint.config
-    check_fit(model, config["action_names"], config["frame_skip"], f"the config of {path}")
+    check_fit(model, config["action_names"], config["frame_skip"], f"the config of {where}")
     if model.reward_transform != config["reward_transform"]:
         said = config["reward_transform"]
-        raise MismatchError(f"the model's rewards are {model.reward_transform!r}, the config of {path} says {said!r}")
+        raise MismatchError(f"the model's rewards are {model.reward_transform!r}, the config of {where} says {said!r}")
     start, space = checkpoint.start, model.observation_space
     if start is not None and (start.observations.shape[2:] != space.shape or start.observations.dtype != space.dtype):
         shown = f"{start.observations.dtype} {start.observations.shape[2:]}"
-        raise MismatchError(f"the model sees {space}, the start frames of {path} are {shown}")
+        raise MismatchError(f"the model sees {space}, the start frames of {where} are {shown}")
     return model
-
-
-def check_fit(model: WorldModel[Any], action_names: Any, frame_skip: int, other: str) -> None:
-    """Raise ``MismatchError``, naming both sides, unless ``model`` was made for these actions and this frame skip."""
-    names = tuple(getattr(model, "action_names", ()))
-    if names != tuple(action_names):
-        raise MismatchError(f"the world model acts with {', '.join(names)}; {other} with {', '.join(action_names)}")
-    space = model.action_space
-    if isinstance(space, gymnasium.spaces.Discrete) and space.n != len(names):
-        raise MismatchError(f"the world model has {space} and {len(names)} action names: {', '.join(names)}")
-    if model.frame_skip != frame_skip:
-        raise MismatchError(f"the world model was made at frame skip {model.frame_skip}; {other} has {frame_skip}")
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,139 @@
+"""Where a dream begins, and what it may come back to: stored start frames, or the pictures of a real environment."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.picture import resize
+from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit
+
+Start = gymnasium.Env[Any, Any] | Sequence[gymnasium.Env[Any, Any]] | StartFrames | None
+Context = tuple[np.ndarray, np.ndarray]  # observations (T, ...) and the actions int64 (T - 1,) between them
+
+
+class StoredStart:
+    """Contexts of :class:`StartFrames`, drawn at random."""
+
+    def __init__(self, frames: StartFrames, world_model: WorldModel[Any]):
+        space, shape = world_model.observation_space, frames.observations.shape[2:]
+        if shape != space.shape or frames.observations.dtype != space.dtype:
+            raise MismatchError(f"the model sees {space}, the start frames are {frames.observations.dtype} {shape}")
+        self._frames = frames
+
+    def begin(self, row: int, rng: np.random.Generator) -> Context:
+        """A context for ``row``."""
+        chosen = int(rng.integers(len(self._frames.observations)))
+        return self._frames.observations[chosen], self._frames.actions[chosen]
+
+
+class RealStart:
+    """Contexts of real environments: one serves all rows, or each row has its own, which can follow the dream.
+
+    A context is the last ``world_model.context_length`` (default 1) pictures; at the beginning action 0 is played until there
+    are so many.
+    """
+
+    def __init__(self, envs: Sequence[gymnasium.Env[Any, Any]], world_model: WorldModel[Any]):
+        for env in envs:
+            _check_real(env, world_model)
+        self.envs = list(envs)
+        self._space = world_model.observation_space
+        self._length = int(getattr(world_model, "context_length", 1))
+        self._seen: list[deque[np.ndarray]] = [deque(maxlen=self._length) for _ in envs]
+        self._played: list[deque[int]] = [deque(maxlen=self._length - 1) for _ in envs]
+        self._over = [True for _ in envs]
+
+    def begin(self, row: int, rng: np.random.Generator) -> Context:
+        """Reset the environment of ``row`` with a seed drawn from ``rng``; a context of its first pictures.
+
+        Raises ``ConfigError`` if it ends before it has shown enough of them.
+        """
+        i = row % len(self.envs)
+        observation, _ = self.envs[i].reset(seed=int(rng.integers(2**31)))
+        self._seen[i].clear()
+        self._played[i].clear()
+        self._seen[i].append(frame_of(self.envs[i], observation, self._space))
+        self._over[i] = False
+        while len(self._seen[i]) < self._length:
+            self._step(i, 0)
+            if self._over[i]:
+                raise ConfigError("the real environment ended before it had shown enough pictures to begin a dream")
+        return np.stack(self._seen[i]), np.array(self._played[i], np.int64)
+
+    def follow(self, rows: np.ndarray, actions: np.ndarray) -> None:
+        """Play the dream's actions in the environments of ``rows``, those that have ended excepted."""
+        for row in rows:
+            if not self._over[row]:
+                self._step(row, int(actions[row]))
+
+    def context(self, row: int) -> Context | None:
+        """The newest context of ``row``; ``None`` when its environment has ended."""
+        return None if self._over[row] else (np.stack(self._seen[row]), np.array(self._played[row], np.int64))
+
+    def _step(self, i: int, action: int) -> None:
+        observation, _, terminated, truncated, _ = self.envs[i].step(action)
+        self._seen[i].append(frame_of(self.envs[i], observation, self._space))
+        self._played[i].append(action)
+        self._over[i] = bool(terminated or truncated)
+
+
+def start_of(start: Start, world_model: WorldModel[Any]) -> StoredStart | RealStart:
+    """What ``start`` means: ``None`` is the model's own start frames.
+
+    Raises ``ConfigError`` when there is nothing to begin from, ``MismatchError`` for a start that the model cannot dream from.
+    """
+    if start is None:
+        start = getattr(world_model, "start", None)
+        if start is None:
+            raise ConfigError("the world model carries no start frames: pass start=, a real environment or StartFrames")
+    if isinstance(start, StartFrames):
+        return StoredStart(start, world_model)
+    envs = [start] if isinstance(start, gymnasium.Env) else start
+    if not isinstance(envs, Sequence) or not envs or not all(isinstance(env, gymnasium.Env) for env in envs):
+        raise ConfigError(f"start is a gymnasium.Env, a list of them, StartFrames or None, got {type(start).__name__}")
+    return RealStart(envs, world_model)
+
+
+def frame_of(env: gymnasium.Env[Any, Any], observation: Any, space: gymnasium.Space[Any]) -> np.ndarray:
+    """A real environment's present picture as a model with observation space ``space`` sees it.
+
+    That is the observation where it fits, else the rendered screen, else ``observation["image"]``, averaged over areas to size.
+    """
+    if isinstance(observation, np.ndarray) and observation.shape == space.shape:
+        return observation
+    rendered = env.render() if env.render_mode == "rgb_array" else None
+    if rendered is None:
+        rendered = observation["image"] if isinstance(observation, Mapping) else observation
+    height, width = (space.shape or ())[:2]
+    return resize(np.asarray(rendered), (height, width), "area")
+
+
+def _check_real(env: gymnasium.Env[Any, Any], world_model: WorldModel[Any]) -> None:
+    """Refuse a real environment that the model cannot dream of, naming both sides."""
+    if env.action_space != world_model.action_space:
+        raise MismatchError(f"the model acts in {world_model.action_space}, the real environment in {env.action_space}")
+    real: Any = env.unwrapped
+    if hasattr(real, "get_action_meanings") and hasattr(world_model, "action_names"):
+        skip = getattr(real, "frame_skip", world_model.frame_skip)
+        check_fit(world_model, real.get_action_meanings(), skip, "the real environment")
+    elif getattr(real, "frame_skip", world_model.frame_skip) != world_model.frame_skip:
+        skip = real.frame_skip
+        raise MismatchError(
+            f"the model was made at frame skip {world_model.frame_skip}, the real environment has {skip}"
+        )
+    wanted, shown = world_model.observation_space, env.observation_space
+    if isinstance(shown, gymnasium.spaces.Dict) and "image" in shown.spaces:
+        shown = shown["image"]
+    if shown.shape != wanted.shape and not (_is_rgb(wanted) and (_is_rgb(shown) or env.render_mode == "rgb_array")):
+        raise MismatchError(f"the model sees {wanted}, the real environment shows {shown}")
+
+
+def _is_rgb(space: gymnasium.Space[Any]) -> bool:
+    shape = space.shape or ()
+    return len(shape) == 3 and shape[2] == 3 and space.dtype == np.uint8

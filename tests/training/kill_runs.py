@@ -29,7 +29,7 @@ class SlowVLM(CountingVLM):
 
 
 def play(folder):
-    options = {"max_steps": 10, "round_size": 2, "parallel": PARALLEL, "videos": 0, "run_name": "run"}
+    options = {"max_steps": 8, "round_size": 2, "parallel": PARALLEL, "videos": 0, "run_name": "run"}
     with VLMTrainer("Pong-v5", SlowVLM(folder / "calls"), save_dir=folder, **options) as trainer:
         trainer.train(2)
         trainer.evaluate(1)

@@ -21,9 +21,10 @@ def datasets(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
 
 
-@pytest.fixture
-def run(tmp_path):
-    options = {"max_steps": 60, "videos": 0, "run_name": "run"}
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("minari")
+    options = {"max_steps": 30, "videos": 0, "run_name": "run"}
     with VLMTrainer("Pong-v5", ScriptedVLM(), save_dir=tmp_path, **options) as trainer:
         trainer.train(2)
         return trainer.run.path, trainer.library.demonstrations
@@ -34,7 +35,7 @@ def test_demonstrations_come_back_as_they_went(run, tmp_path):
     assert export_demonstrations(folder, NAME) == 2
     dataset = minari.load_dataset(NAME)
     episode = next(iter(dataset.iterate_episodes()))
-    assert episode.observations.shape == (61, 224, 224, 3) and episode.observations.dtype == np.uint8
+    assert episode.observations.shape == (31, 224, 224, 3) and episode.observations.dtype == np.uint8
     assert dataset.env_spec.id == "AtariVLM/Pong-v5" and dataset.action_space.n == 6
     for old, new in zip(demonstrations, import_demonstrations(NAME), strict=True):
         assert (new.game, new.episode_return, new.length) == (old.game, old.episode_return, old.length)

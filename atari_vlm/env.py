@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
-import numpy as np
 
-from atari_vlm import prompts
 from atari_vlm.camera import Camera, Look
-from atari_vlm.description import Facts, list_actions
 from atari_vlm.emulator import Emulator, EmulatorConfig, check_count
 from atari_vlm.errors import UnknownNameError
+from atari_vlm.observing import Observer, View
 from atari_vlm.picture import ResizeShape, to_ansi
-from atari_vlm.spaces import observation_space, to_pil
 
 RENDER_MODES = ("human", "rgb_array", "ansi")
 FRAMES_PER_SECOND = 60
@@ -64,13 +61,11 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
         keep_aspect: bool = False,
     ):
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        check_count(frame_stack=frame_stack)
         if max_episode_steps is not None:
             check_count(max_episode_steps=max_episode_steps)
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise UnknownNameError("render_mode", render_mode, RENDER_MODES)
-        if prompt_type is not None:
-            prompts.check_style(prompt_type)
+        view = View(frame_stack, grayscale, image_format, prompt_type)
         look = Look(resize_shape, grayscale, interpolation, keep_aspect)
         config = EmulatorConfig(game_name, frame_skip, repeat_action_probability, full_action_space)
         self.render_mode, self.prompt_type, self.image_format = render_mode, prompt_type, image_format
@@ -79,16 +74,8 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
         self._camera = Camera(look, self._emulator.palette, self._emulator.screen_shape)
         self.metadata = {**self.metadata, "render_fps": max(1, round(FRAMES_PER_SECOND / frame_skip))}
         self.action_space = gymnasium.spaces.Discrete(len(self._emulator.action_names))  # type: ignore[assignment]
-        self.observation_space = observation_space(
-            self._camera.shape,
-            frame_stack,
-            grayscale=grayscale,
-            image_format=image_format,
-            prompt=prompt_type is not None,
-        )
-        self._action_list = list_actions(self._emulator.action_names, self._emulator.game.controls)
-        self._frames = np.zeros((frame_stack, *self._camera.shape, *(() if grayscale else (3,))), np.uint8)
-        self._facts = Facts(self._emulator.game.name)
+        self._observer = Observer(self._emulator.game, self._emulator.action_names, self._camera.shape, view)
+        self.observation_space = self._observer.space
 
     @property
     def game_name(self) -> str:
@@ -106,17 +93,14 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
         """Begin an episode; ``obs["frames"]`` holds its first picture ``frame_stack`` times. ``options`` are not used."""
         super().reset(seed=seed)
         self._emulator.reset(seed)
-        self._facts = Facts(self._emulator.game.name)
+        self._observer.begin()
         return self._observe(), self._info()
 
     def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Play one action for ``frame_skip`` emulator frames; the reward is the undiscounted sum of ALE's."""
         reward = self._emulator.step(action)
-        last = self._facts
-        self._facts = Facts(
-            last.game, last.step + 1, self._emulator.action_names[action], reward, last.episode_return + reward
-        )
-        cut = self.max_episode_steps is not None and self._facts.step >= self.max_episode_steps
+        self._observer.count(action, reward)
+        cut = self.max_episode_steps is not None and self._observer.facts.step >= self.max_episode_steps
         return self._observe(), reward, self._emulator.terminated, self._emulator.truncated or cut, self._info()
 
     def render(self) -> Any:
@@ -124,16 +108,16 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
         if self.render_mode == "rgb_array":
             return self._emulator.screen()
         if self.render_mode == "ansi":
-            return f"{self._facts.to_text()}\n{to_ansi(self._emulator.screen())}"
+            return f"{self._observer.facts.to_text()}\n{to_ansi(self._emulator.screen())}"
         return None
 
     def get_vlm_prompt(self, prompt_type: str = "basic") -> str:
         """The whole prompt of the current step in a style (``basic``, ``cot``, ``expert``)."""
-        return prompts.render_prompt(prompt_type, self._facts.to_text(), self._action_list)
+        return self._observer.prompt(prompt_type)
 
     def get_action_space_description(self) -> str:
         """The numbered list of actions, as in ``obs["action_space"]``."""
-        return self._action_list
+        return self._observer.action_list
 
     def get_action_meanings(self) -> list[str]:
         """ALE's names of the actions, in index order."""
@@ -146,34 +130,13 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
 
     def _observe(self) -> dict[str, Any]:
         picture, indices = self._camera.shoot(self._emulator.plane, self._emulator.changed)
-        frames = self._stack(picture)
-        pil = self.image_format == "pil"
-        observation = {
-            "image": to_pil(picture, indices=indices, palette=self._emulator.palette.rgb) if pil else picture.copy(),
-            "frames": frames,
-            "text": self._facts.to_text(),
-            "action_space": self._action_list,
-        }
-        if self.prompt_type is not None:
-            observation["prompt"] = self.get_vlm_prompt(self.prompt_type)
-        return observation
-
-    def _stack(self, picture: np.ndarray) -> np.ndarray:
-        """The last pictures with this one as the newest, a fresh array; after a reset this one everywhere."""
-        if len(self._frames) == 1:
-            return picture[np.newaxis].copy()
-        if self._facts.step == 0:
-            self._frames[:] = picture
-        else:
-            self._frames[:-1] = self._frames[1:]
-            self._frames[-1] = picture
-        return self._frames.copy()
+        return self._observer.observe(picture, indices, self._emulator.palette.rgb)
 
     def _info(self) -> dict[str, Any]:
         """Only functions of the trajectory."""
         return {
-            "episode_step": self._facts.step,
-            "episode_reward": self._facts.episode_return,
+            "episode_step": self._observer.facts.step,
+            "episode_reward": self._observer.facts.episode_return,
             "lives": self._emulator.lives,
             "emulator_frames": self._emulator.frames,
         }

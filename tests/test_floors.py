@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 WORDS = {
     "atari_vlm", "atari_vlm._lazy", "atari_vlm.types", "atari_vlm.errors", "atari_vlm.games", "atari_vlm.spaces",
     "atari_vlm.description", "atari_vlm.prompts", "atari_vlm.picture", "atari_vlm.files", "atari_vlm.registration",
-    "atari_vlm.emulator", "atari_vlm.camera",
+    "atari_vlm.emulator", "atari_vlm.camera", "atari_vlm.observing",
     "atari_vlm.vlm", "atari_vlm.vlm.base", "atari_vlm.world_models", "atari_vlm.world_models.base",
     "atari_vlm.agents", "atari_vlm.agents.base", "atari_vlm.checker",
 }  # fmt: skip

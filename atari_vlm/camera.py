@@ -42,11 +42,10 @@ class Camera:
         self._packed = np.zeros((256, 4), np.uint8)
         self._packed[:, :3] = palette.rgb
         self._cell = _exact_cell(screen_shape, self.shape) if look.interpolation == "area" else 0
-        channels = () if look.grayscale else (3,)
-        self._painted = np.empty((*(self.shape if self._indexed else screen_shape), *channels), np.uint8)
-        run = runs_of(np.empty(self._painted.shape[:2], np.uint8)).shape[1]
-        self._painted_runs = self._painted.reshape(-1, run, *channels)
-        self._picture = self._painted if self._indexed else np.empty((*self.shape, *channels), np.uint8)
+        self._picture = np.empty((*self.shape, *(() if look.grayscale else (3,))), np.uint8)
+        run = runs_of(np.empty(self.shape, np.uint8)).shape[1]
+        run_of_colours = np.dtype((np.void, run * (1 if look.grayscale else 3)))  # one value holds all bytes of a run
+        self._picture_runs = self._picture.reshape(-1).view(run_of_colours)
         self._plane: np.ndarray | None = None
 
     def shoot(self, plane: np.ndarray, changed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -55,46 +54,55 @@ class Camera:
         ``changed`` holds at least the runs (see :func:`runs_of`) in which ``plane`` differs from the last one shot; ``None``
         means that all may. Both results are the camera's own: copy them before the next shot, and do not write to them.
         """
-        if self._indexed and plane.shape != self.shape:
+        if not self._indexed:
+            self._resample(plane, changed)
+            return self._picture, None
+        if plane.shape != self.shape:
             plane = resize(plane, self.shape, keep_aspect=self.look.keep_aspect)
             changed = None if self._plane is None else (words_of(plane) != words_of(self._plane)).nonzero()[0]
             self._plane = plane
         self._paint(plane, changed)
-        if not self._indexed:
-            self._shrink(plane, changed)
-        return self._picture, plane if self._indexed else None
+        return self._picture, plane
+
+    def _colours(self, plane: np.ndarray) -> np.ndarray:
+        """Look up the colours of any rows of indices."""
+        if self.look.grayscale:
+            return cv2.LUT(plane, self._table)
+        packed = self._packed.view(np.uint32).ravel().take(plane)  # four bytes a pixel are looked up in one go
+        return cv2.cvtColor(packed.view(np.uint8).reshape(*plane.shape, 4), cv2.COLOR_RGBA2RGB)
 
     def _paint(self, plane: np.ndarray, changed: np.ndarray | None) -> None:
-        """Look the colours up."""
-        runs = runs_of(plane)
-        if changed is not None and changed.size < len(runs) // 4:
-            self._painted_runs[changed] = self._table.take(runs.take(changed, axis=0), axis=0)
-        elif self.look.grayscale:
-            cv2.LUT(plane, self._table, dst=self._painted)
+        """The picture is the plane in colour: look up what changed."""
+        words = words_of(plane)
+        if changed is None or changed.size > len(words) // 4:
+            self._picture[...] = self._colours(plane)
         else:
-            packed = self._packed.view(np.uint32).ravel().take(plane)  # four bytes a pixel are looked up in one go
-            cv2.cvtColor(packed.view(np.uint8).reshape(*plane.shape, 4), cv2.COLOR_RGBA2RGB, dst=self._painted)
+            colours = self._table.take(words.take(changed).view(np.uint8), axis=0)
+            self._picture_runs[changed] = colours.reshape(-1).view(self._picture_runs.dtype)
 
-    def _shrink(self, plane: np.ndarray, changed: np.ndarray | None) -> None:
-        """Resize what is painted; under ``area`` only the band of rows that changed, where that gives the same pixels."""
-        look = self.look
-        if changed is None or not self._cell or look.keep_aspect:
-            self._picture[...] = resize(self._painted, self.shape, look.interpolation, keep_aspect=look.keep_aspect)
+    def _resample(self, plane: np.ndarray, changed: np.ndarray | None) -> None:
+        """The picture is the plane in colour, resized; ``area`` does only the cells of rows that changed, where that is exact."""
+        look, cell, (height, width) = self.look, self._cell, plane.shape
+        if changed is None or not cell or look.keep_aspect:
+            self._picture[...] = resize(
+                self._colours(plane), self.shape, look.interpolation, keep_aspect=look.keep_aspect
+            )
         elif changed.size > 0:
-            run, width = runs_of(plane).shape[1], plane.shape[1]
-            first, last = int(changed[0]) * run // width, (int(changed[-1]) * run + run - 1) // width
-            top, bottom = first // self._cell * self._cell, (last // self._cell + 1) * self._cell
-            source, target = plane.shape[0], self.shape[0]
-            band = slice(top * target // source, bottom * target // source)
-            self._picture[band] = resize(self._painted[top:bottom], (band.stop - band.start, self.shape[1]), "area")
+            touched = np.zeros(height // cell, np.bool_)
+            touched[changed * runs_of(plane).shape[1] // (cell * width)] = True
+            rows = plane.reshape(-1, cell, width)[touched].reshape(-1, width)
+            small = resize(self._colours(rows), (len(rows) * self.shape[0] // height, self.shape[1]), "area")
+            picture = self._picture.reshape(height // cell, -1)
+            picture[touched] = small.reshape(-1, picture.shape[1])
 
 
 def _exact_cell(source: tuple[int, int], target: tuple[int, int]) -> int:
-    """Rows after which the weights of an area average repeat, or 0 where a band would not give exactly the same pixels.
+    """Rows after which the weights of an area average repeat, or 0 where a cell of them would not give exactly its pixels.
 
     It does when the picture shrinks and the ratio is a binary fraction (210 to 84 rows is 5 / 2), so that no weight is rounded.
     """
     divisor = math.gcd(source[0], target[0])
     numerator, denominator = source[0] // divisor, target[0] // divisor
     shrinks = source[0] >= target[0] and source[1] >= target[1]
-    return numerator if shrinks and denominator & (denominator - 1) == 0 else 0
+    whole = source[1] % 8 == 0  # no run of pixels lies in two rows
+    return numerator if shrinks and whole and denominator & (denominator - 1) == 0 else 0

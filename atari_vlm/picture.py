@@ -88,7 +88,6 @@ class TwoFrames:
     def __init__(self, shape: tuple[int, int], rank: np.ndarray):
         self.first, self.second, self.plane = np.zeros((3, *shape), np.uint8)
         self._rank = rank
-        self._runs = [runs_of(plane) for plane in (self.first, self.second, self.plane)]
         self._words = [words_of(plane) for plane in (self.first, self.second, self.plane)]
 
     def blend(self) -> np.ndarray:
@@ -97,9 +96,10 @@ class TwoFrames:
         differs = first != second
         differs |= second != plane
         changed = differs.nonzero()[0]
-        old, new = self._runs[0].take(changed, axis=0), self._runs[1].take(changed, axis=0)
+        earlier, later = first.take(changed), second.take(changed)
+        old, new = earlier.view(np.uint8), later.view(np.uint8)
         np.copyto(new, old, where=self._rank.take(old) > self._rank.take(new))
-        self._runs[2][changed] = new
+        plane[changed] = later
         return changed
 
 

@@ -4,7 +4,8 @@ The defaults play a small run of Pong (6 training episodes, 3 evaluation episode
 finishes in well under a minute; raise --num-episodes, --num-eval-episodes and --max-steps for results that mean something.
 
 The same command again continues its run where it stopped, whatever stopped it; --resume RUN continues any run. Once a run is
-finished, the same command makes a new one. Ctrl-C ends a run cleanly after the current step, a second Ctrl-C at once.
+finished, the same command makes a new one; if the run is named (--run-name, --resume), its results are shown again instead.
+Ctrl-C ends a run cleanly after the current step, a second Ctrl-C at once.
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ from atari_vlm.training.option_files import with_files
 from atari_vlm.training.rollout import StoppedError
 from atari_vlm.training.stopping import Stop, stop_on_signals
 from atari_vlm.training.trainer import VLMTrainer
+from atari_vlm.vlm.cache import CacheMode
 
 _SAME_NAMES = (
     *("model", "base_url", "timeout_s", "seed", "max_steps", "round_size", "parallel", "budget_usd", "max_calls"),
-    *("max_tokens", "cache", "videos", "demonstrations", "run_name", "resume"),
+    *("max_tokens", "cache", "cache_mode", "videos", "demonstrations", "run_name", "resume"),
 )
+_LOCAL = ("load_in", "device", "trust_remote_code", "revision")
 _PLAN = ("num_episodes", "num_eval_episodes", "eval_only", "eval_interval", "icl_ablation")
 _NOT_RECORDED = ("api_key", "resume", "config", "run_name", "save_dir", "show_recommendations")
 
@@ -68,6 +71,14 @@ class TrainConfig:
     """default: the vendor's environment variable, for example OPENAI_API_KEY; it is written nowhere"""
     base_url: str | None = None
     """an OpenAI-compatible server (vLLM, Ollama, llama.cpp, LM Studio, OpenRouter), or the vendor's other address"""
+    load_in: Literal["4bit", "8bit"] | None = None
+    """in-process models: quantise the weights with bitsandbytes"""
+    device: str | None = None
+    """in-process models: cpu, cuda, cuda:1 ...; default: a GPU if there is one"""
+    trust_remote_code: bool = False
+    """in-process models: run the Python code that comes with the weights (CogVLM2); needs --revision for a hub id"""
+    revision: str | None = None
+    """in-process models: the commit of the hub repository"""
     timeout_s: float = 60.0
     """seconds that one request may take"""
     parallel: int = 1
@@ -114,6 +125,8 @@ class TrainConfig:
     """the game goes on while a reply is awaited"""
     cache: Path | None = None
     """reply cache shared between runs (SQLite)"""
+    cache_mode: CacheMode = "readwrite"
+    """read: store nothing; replay-only: ask nothing, a reply that the cache does not hold is an error"""
     eval_interval: int = 10
     """evaluate 2 episodes after every so many training episodes; 0: never"""
     save_interval: int = 20
@@ -184,6 +197,7 @@ def make_trainer(config: TrainConfig, stop: Stop, display: ProgressDisplay) -> V
         in_context=in_context,
         latency="measured" if config.real_time else None,
         plan={name: getattr(config, name) for name in _PLAN},
+        vlm_options={name: getattr(config, name) for name in _LOCAL if getattr(config, name)},
         command=command_of(config),
         progress=display,
         stop=stop,

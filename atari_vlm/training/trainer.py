@@ -194,12 +194,15 @@ class VLMTrainer:
             api_key=api_key,
             base_url=self.options.base_url,
             timeout_s=self.options.timeout_s,
+            **self.options.vlm_options,
         )
 
     def _within_limits(self, backend: VLM) -> VLM:
         """The VLM behind budget and cache; what the cache serves is not counted."""
         limited = BudgetVLM(backend, self._budget)
-        return limited if self.options.cache is None else CachedVLM(limited, self.options.cache)
+        if self.options.cache is None:
+            return limited
+        return CachedVLM(limited, self.options.cache, self.options.cache_mode)
 
     def _player_options(self) -> PlayerOptions:
         return PlayerOptions(

@@ -13,6 +13,7 @@ from atari_vlm.agents.vlm_agent import VLMAgentOptions
 from atari_vlm.errors import ConfigError, check_positive
 from atari_vlm.training.in_context import InContextOptions
 from atari_vlm.training.player import Progress, Silence
+from atari_vlm.vlm.cache import CacheMode
 from atari_vlm.vlm.keys import check_url
 
 SEEDS_PER_RUN = 10_000
@@ -22,20 +23,21 @@ SEEDS_PER_RUN = 10_000
 class TrainerOptions:
     """What :class:`VLMTrainer` takes besides its first arguments.
 
-    Results depend on: ``model``, ``base_url``, ``seed``, ``max_steps`` (per episode; ``None``: the environment's own limit),
-    ``round_size`` (episodes between learning), ``eval_episodes`` (of the evaluations within training), ``in_context``,
-    ``agent``, ``env`` (keywords of ``AtariVLMEnvironment``), ``latency`` (of ``LatencyAware``: ``"measured"`` makes waiting
-    for a reply cost game time), ``demonstrations`` (id of a Minari dataset to begin with), and ``plan`` (plain data that
-    tells runs apart which are otherwise equal).
+    Results depend on: ``model``, ``base_url``, ``vlm_options`` (further keywords of ``load_vlm``), ``seed``, ``max_steps`` (per
+    episode; ``None``: the environment's own limit), ``round_size`` (episodes between learning), ``eval_episodes`` (of the
+    evaluations within training), ``in_context``, ``agent``, ``env`` (keywords of ``AtariVLMEnvironment``), ``latency`` (of
+    ``LatencyAware``: ``"measured"`` makes waiting for a reply cost game time), ``demonstrations`` (id of a Minari dataset to begin
+    with), and ``plan`` (plain data that tells runs apart which are otherwise equal).
 
-    They do not depend on: ``parallel`` (episodes at once), the limits on dollars, calls and tokens of the whole run (its
-    earlier parts included), ``cache`` (path of a reply cache shared between runs), ``timeout_s``, ``videos`` (how many),
-    ``run_name``, ``resume`` (name or path of a run), ``command`` (noted in config.yaml), ``progress`` and ``stop`` (set it to
-    end the run after the current steps).
+    They do not depend on: ``parallel`` (episodes at once), the limits on dollars, calls and tokens of the whole run (its earlier
+    parts included), ``cache`` (path of a reply cache shared between runs) with its ``cache_mode``, ``timeout_s``, ``videos`` (how
+    many), ``run_name``, ``resume`` (name or path of a run), ``command`` (noted in config.yaml), ``progress`` and ``stop`` (set it
+    to end the run after the current steps).
     """
 
     model: str | None = None
     base_url: str | None = None
+    vlm_options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     max_steps: int | None = None
     round_size: int = 4
@@ -51,6 +53,7 @@ class TrainerOptions:
     max_calls: int | None = None
     max_tokens: int | None = None
     cache: str | Path | None = None
+    cache_mode: CacheMode = "readwrite"
     timeout_s: float = 60.0
     videos: int = 2
     run_name: str | None = None
@@ -67,6 +70,8 @@ class TrainerOptions:
             raise ConfigError(f"seed must be 0 to 100000, got {self.seed!r}")
         if self.base_url is not None:
             check_url(self.base_url)
+        if self.cache is None and self.cache_mode != "readwrite":
+            raise ConfigError(f"cache_mode {self.cache_mode!r} needs a cache")
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any]) -> TrainerOptions:
@@ -82,11 +87,12 @@ class TrainerOptions:
         names = ("model", "base_url", "seed", "max_steps", "round_size", "eval_episodes", "latency", "demonstrations")
         chosen = {name: getattr(self, name) for name in names}
         nested = {"in_context": dataclasses.asdict(self.in_context), "agent": dataclasses.asdict(self.agent)}
-        return {**chosen, **nested, "env": dict(self.env), "plan": dict(self.plan)}
+        plain = {"env": dict(self.env), "plan": dict(self.plan), "vlm_options": dict(self.vlm_options)}
+        return {**chosen, **nested, **plain}
 
     def execution(self) -> dict[str, Any]:
         """How the run is carried out, as plain data."""
-        names = ("parallel", "budget_usd", "max_calls", "max_tokens", "timeout_s", "videos")
+        names = ("parallel", "budget_usd", "max_calls", "max_tokens", "timeout_s", "videos", "cache_mode")
         cache = None if self.cache is None else str(self.cache)
         return {**{name: getattr(self, name) for name in names}, "cache": cache}
 

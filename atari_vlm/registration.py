@@ -8,27 +8,34 @@ from atari_vlm.games import game_names
 
 NAMESPACE = "AtariVLM"
 MAX_EPISODE_STEPS = 10_000
+_DREAM = "atari_vlm.wrappers.dreamed_game:for_gymnasium"
+_DREAMS = {"-REM": "rem", "-Dreamer": "dreamer", "-Code": "code"}
 _PROMPT_SUFFIXES = {"-basic": "basic", "-cot": "cot", "-expert": "expert"}
 
 
 def register_all() -> None:
-    """Register ``AtariVLM/<Game>-v5`` and its prompt styles for every game; a second call changes nothing.
+    """Register ``AtariVLM/<Game>-v5``, its prompt styles and its dreams for every game; a second call changes nothing.
 
     The plain ids have a vectorised fast path (:mod:`atari_vlm.vector_env`). The prompt styles have none, because its
-    observations hold no text: ``make_vec`` makes a synchronous vector of them.
+    observations hold no text: ``make_vec`` makes a synchronous vector of them. The dreams (``-REM``, ``-Dreamer``, ``-Code``)
+    need ``checkpoint=PATH``.
     """
     for name in game_names():
         _register(f"{name}-v5", {"game_name": f"{name}-v5"}, "atari_vlm.vector_env:AtariVLMVectorEnv")
         for suffix, prompt_type in _PROMPT_SUFFIXES.items():
             _register(f"{name}{suffix}-v5", {"game_name": f"{name}-v5", "prompt_type": prompt_type}, None)
+        for suffix, kind in _DREAMS.items():
+            _register(f"{name}{suffix}-v5", {"game_name": f"{name}-v5", "kind": kind}, None, _DREAM)
 
 
-def _register(name: str, kwargs: dict[str, str], vector_entry_point: str | None) -> None:
+def _register(
+    name: str, kwargs: dict[str, str], vector_entry_point: str | None, entry_point: str = "atari_vlm.env:for_gymnasium"
+) -> None:
     env_id = f"{NAMESPACE}/{name}"
     if env_id not in gymnasium.registry:
         gymnasium.register(
             id=env_id,
-            entry_point="atari_vlm.env:for_gymnasium",
+            entry_point=entry_point,
             vector_entry_point=vector_entry_point,
             max_episode_steps=MAX_EPISODE_STEPS,
             kwargs=kwargs,

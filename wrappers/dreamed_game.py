@@ -1,0 +1,231 @@
+"""A dreamed Atari game: the observations of ``AtariVLM/<Game>-v5``, made from a world model's frames."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from atari_vlm import _lazy
+from atari_vlm.camera import Look
+from atari_vlm.emulator import Emulator, EmulatorConfig
+from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
+from atari_vlm.games import game
+from atari_vlm.observing import Observer, View
+from atari_vlm.picture import ResizeShape, resize, target_shape, to_ansi
+from atari_vlm.world_models.base import WorldModel, check_fit
+from atari_vlm.wrappers.world_model_env import WorldModelEnv
+
+RENDER_MODES = ("rgb_array", "ansi")
+_LUMINANCE = np.array([0.2989, 0.5870, 0.1140])
+
+
+class DreamedGame(gymnasium.Env[dict[str, Any], int]):
+    """One Atari game dreamed by a world model, with the observation and action spaces of the real one.
+
+    The model's frames are stretched to the size of the game's screen; from there on an observation is made as
+    :class:`~atari_vlm.env.AtariVLMEnvironment` makes it, and the arguments of the same names mean the same. Images have no
+    palette. Rewards are the model's (``metadata["reward_transform"]``), and so is ``terminated``. ``info`` holds
+    ``episode_step``, ``episode_reward``, ``imagined_steps`` and, with ``reanchor_every``, ``reanchored``.
+
+    Args:
+        game_name: the game, as the real environment takes it.
+        checkpoint: folder of the world model.
+        kind: the kind of model that the checkpoint must hold; ``None`` for any.
+        start: ``None`` (the checkpoint's start frames; no emulator is ever stepped) or ``"real"``: each dream begins with the
+            first frames of the real game, played without sticky actions.
+        reanchor_every: with ``start="real"``, see :class:`~atari_vlm.wrappers.world_model_vector_env.WorldModelVectorEnv`.
+        frame_skip: must be the checkpoint's where given.
+        full_action_space: all 18 actions; the checkpoint must have been made so too.
+        model_options: what the kind's loader takes, for example ``{"device": "cuda"}``.
+
+    Raises ``CheckpointError`` for a checkpoint that cannot be used, ``MismatchError`` for one of another game, action set, frame
+    skip or kind, ``ConfigError`` for wrong arguments.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 15, "privileged": False}  # noqa: RUF012
+
+    def __init__(
+        self,
+        game_name: str,
+        checkpoint: str | None = None,
+        *,
+        kind: str | None = None,
+        start: str | None = None,
+        reanchor_every: int | None = None,
+        render_mode: str | None = "rgb_array",
+        frame_stack: int = 4,
+        frame_skip: int | None = None,
+        resize_shape: ResizeShape = (224, 224),
+        grayscale: bool = False,
+        max_episode_steps: int | None = None,
+        full_action_space: bool = False,
+        prompt_type: str | None = None,
+        image_format: str = "pil",
+        interpolation: str = "nearest",
+        keep_aspect: bool = False,
+        model_options: dict[str, Any] | None = None,
+    ):
+        self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        if render_mode is not None and render_mode not in RENDER_MODES:
+            raise UnknownNameError("render_mode", render_mode, RENDER_MODES)
+        self.render_mode, self._look = render_mode, Look(resize_shape, grayscale, interpolation, keep_aspect)
+        played = game(game_name)
+        names, self._screen_shape = _facts_of(played.name, full_action_space)
+        model = _model_for(played.name, checkpoint, kind, model_options or {})
+        skip = model.frame_skip if frame_skip is None else frame_skip
+        check_fit(model, names, skip, f"{played.name} here")
+        real = _real_game(played.name, skip, full_action_space) if _is_real(start) else None
+        self._dream = WorldModelEnv(
+            model, start=real, max_episode_steps=max_episode_steps, reanchor_every=reanchor_every
+        )
+        self._real, self.world_model, self.frame_skip, self.game_name = real, model, skip, played.name
+        shape = target_shape(resize_shape, self._screen_shape)
+        self._observer = Observer(played, names, shape, View(frame_stack, grayscale, image_format, prompt_type))
+        self.observation_space = self._observer.space
+        self.action_space = gymnasium.spaces.Discrete(len(names))  # type: ignore[assignment]
+        fps = self._dream.metadata["render_fps"]
+        self.metadata = {**self.metadata, "render_fps": fps, "reward_transform": model.reward_transform}
+        self._frame: np.ndarray | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Begin a dream. ``options`` are not used."""
+        super().reset(seed=seed)
+        self._frame, info = self._dream.reset(seed=seed)
+        self._observer.begin()
+        return self._observe(), self._info(info)
+
+    def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Dream one step."""
+        self._frame, reward, terminated, truncated, info = self._dream.step(action)
+        self._observer.count(int(action), reward)
+        return self._observe(), reward, terminated, truncated, self._info(info)
+
+    def render(self) -> Any:
+        """``rgb_array``: uint8 ``(H, W, 3)`` at the screen's size; ``ansi``: the facts over the picture; else ``None``."""
+        if self.render_mode is None or self._frame is None:
+            return None
+        if self.render_mode == "ansi":
+            return f"{self._observer.facts.to_text()}\n{to_ansi(self._screen())}"
+        return self._screen()
+
+    @property
+    def state(self) -> Any:
+        """The model's state, one row (for planners)."""
+        return self._dream.state
+
+    @property
+    def frame(self) -> np.ndarray:
+        """The model's own last frame, for example uint8 ``(64, 64, 3)``; undefined before the first reset."""
+        assert self._frame is not None
+        return self._frame.copy()
+
+    def get_vlm_prompt(self, prompt_type: str = "basic") -> str:
+        """The whole prompt of the current step in a style (``basic``, ``cot``, ``expert``)."""
+        return self._observer.prompt(prompt_type)
+
+    def get_action_space_description(self) -> str:
+        """The numbered list of actions, as in ``obs["action_space"]``."""
+        return self._observer.action_list
+
+    def get_action_meanings(self) -> list[str]:
+        """ALE's names of the actions, in index order."""
+        return list(self._observer.action_names)
+
+    def get_keys_to_action(self) -> dict[tuple[str, ...], int]:
+        """Keys for ``gymnasium.utils.play``: w a s d and space."""
+        return keys_to_action(self._observer.action_names)
+
+    def close(self) -> None:
+        """Close the real game, if there is one."""
+        if self._real is not None:
+            self._real.close()
+
+    def _screen(self) -> np.ndarray:
+        assert self._frame is not None
+        return resize(self._frame, self._screen_shape)
+
+    def _observe(self) -> dict[str, Any]:
+        look, shape = self._look, target_shape(self._look.resize_shape, self._screen_shape)
+        screen = np.rint(self._screen() @ _LUMINANCE).astype(np.uint8) if look.grayscale else self._screen()
+        return self._observer.observe(resize(screen, shape, look.interpolation, keep_aspect=look.keep_aspect))
+
+    def _info(self, info: dict[str, Any]) -> dict[str, Any]:
+        facts = self._observer.facts
+        return {"episode_step": facts.step, "episode_reward": facts.episode_return, **info}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy needs to be made anew: a pickle or a deep copy is a fresh dream that wants a ``reset``."""
+        return {"arguments": self._arguments, "spec": self.spec}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state["arguments"])  # type: ignore[misc]
+        self.spec = state["spec"]
+
+
+def keys_to_action(action_names: Sequence[str]) -> dict[tuple[str, ...], int]:
+    """Keys for actions named as ALE names them: ``UPLEFTFIRE`` is w, a and the space bar together; NOOP is e."""
+    keys = {"UP": "w", "DOWN": "s", "LEFT": "a", "RIGHT": "d", "FIRE": " ", "NOOP": "e"}
+    return {tuple(key for part, key in keys.items() if part in name): i for i, name in enumerate(action_names)}
+
+
+@functools.cache
+def _facts_of(name: str, full_action_space: bool) -> tuple[tuple[str, ...], tuple[int, int]]:
+    """Action names and (height, width) of the screen: asked of an emulator that is loaded and never stepped."""
+    emulator = Emulator(EmulatorConfig(name, full_action_space=full_action_space))
+    return emulator.action_names, emulator.screen_shape
+
+
+def _is_real(start: str | None) -> bool:
+    if start not in (None, "real"):
+        raise UnknownNameError("start", start, ("real",))
+    return start == "real"
+
+
+def _real_game(name: str, frame_skip: int, full_action_space: bool) -> gymnasium.Env[Any, Any]:
+    """The real game, showing its screen."""
+    return gymnasium.make(
+        f"AtariVLM/{name}-v5",
+        render_mode="rgb_array",
+        frame_skip=frame_skip,
+        full_action_space=full_action_space,
+        repeat_action_probability=0.0,
+        resize_shape=None,
+        frame_stack=1,
+        image_format="numpy",
+        max_episode_steps=-1,
+    )
+
+
+def _model_for(name: str, path: str | None, kind: str | None, options: dict[str, Any]) -> WorldModel[Any]:
+    """The world model of a checkpoint, which must be of the game ``name`` and of the given kind, and show pictures."""
+    if path is None:
+        raise ConfigError(f"a dreamed {name} needs checkpoint=PATH, the folder of a world model")
+    checkpoint = _lazy.load("atari_vlm.world_models.checkpoint:read_checkpoint")(path)
+    if kind is not None and checkpoint.kind != kind:
+        raise MismatchError(
+            f"this id dreams in a world model of the kind {kind!r}; {path} is of the kind {checkpoint.kind!r}"
+        )
+    trained_on = checkpoint.config.get("game")
+    if trained_on is not None and game(trained_on).name != name:
+        raise MismatchError(f"the game is {name}; the world model in {path} is of {game(trained_on).name}")
+    model: WorldModel[Any] = _lazy.load("atari_vlm.world_models.checkpoint:build_model")(checkpoint, path, **options)
+    shape = model.observation_space.shape or ()
+    if len(shape) != 3 or shape[2] != 3 or model.observation_space.dtype != np.uint8:
+        raise MismatchError(
+            f"a dreamed game is shown in uint8 (H, W, 3); the model in {path} shows {model.observation_space}"
+        )
+    return model
+
+
+def for_gymnasium(**arguments: Any) -> DreamedGame:
+    """The entry point of the registered ids: their step limit is gymnasium's ``TimeLimit``, which ``gymnasium.make`` can move."""
+    return DreamedGame(**arguments)
+
+
+for_gymnasium.metadata = DreamedGame.metadata  # type: ignore[attr-defined]

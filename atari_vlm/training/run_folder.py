@@ -9,7 +9,7 @@
         lock              held while a process writes the run
 
 A run is *continued* by asking for the same settings while the latest run made with them is unfinished, or by naming it. Once
-it is finished, the same settings make a new run.
+it is finished, the same settings make a new run, unless it is named: then it is read again, and nothing is played.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class RunFolder:
     def open(cls, request: RunRequest) -> RunFolder:
         """Find the run that is to be continued or make a new one, and lock it.
 
-        Raises ``ConfigError`` for a name that is none or already belongs to a finished run, and ``RunError`` when the run is
-        being written by another process or was made with other settings.
+        Raises ``ConfigError`` for a name that is none or a folder that cannot be written, and ``RunError`` when the run is being
+        written by another process or was made with other settings.
         """
         try:
             path, resumed = _locate(request)
@@ -167,8 +167,6 @@ def _locate(request: RunRequest) -> tuple[Path, bool]:
             and any(entry.name != "lock" and entry.name[0] != "." for entry in path.iterdir())
         ):
             raise ConfigError(f"{path} exists and is not a run; choose another --run-name")
-        if exists and _finished(path):
-            raise ConfigError(f"the run {request.run_name!r} is finished; choose another --run-name, or leave it out")
         return path, exists
     same = [path for path, config in _runs(request.save_dir) if config["identity"] == request.identity]
     latest = max(same, key=_number, default=None)

@@ -201,10 +201,17 @@ def test_other_settings_are_another_run(tmp_path):
         RunError, match=r"made with other settings \(in_context.max_examples was 8, is now 3; seed was 0, is now 5"
     ):
         trainer(tmp_path, seed=5, in_context=InContextOptions(max_examples=3))
+
+
+def test_a_finished_run_that_is_named_is_read_again(tmp_path):
     with trainer(tmp_path) as small:
+        trained = small.train(1)
         small.run.journal.set_meta(finished=True)
-    with pytest.raises(ConfigError, match="is finished"):
-        trainer(tmp_path)
+    vlm = CountingVLM(tmp_path / "calls")
+    with trainer(tmp_path, vlm) as small:
+        assert small.train(1) == trained and vlm.calls == 0 and small.run.finished
+        small.evaluate(1)  # goes further: no longer finished
+        assert not small.run.finished
 
 
 def test_a_run_that_comes_to_other_episodes_is_refused(tmp_path):

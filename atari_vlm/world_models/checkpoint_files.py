@@ -98,12 +98,11 @@ def read_real_file(folder: Path, name: str) -> bytes:
     except OSError as error:
         reason = "a symbolic link is not followed" if path.is_symlink() else error.strerror
         raise CheckpointError(f"{path} cannot be read: {reason}") from error
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode) or about.st_size > _MOST_BYTES[name]:
+        os.close(descriptor)
+        raise CheckpointError(f"{path} is no real file of at most {_MOST_BYTES[name]} bytes")
     with os.fdopen(descriptor, "rb") as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise CheckpointError(f"{path} is not a real file")
-        if about.st_size > _MOST_BYTES[name]:
-            raise CheckpointError(f"{path} has {about.st_size} bytes, more than the {_MOST_BYTES[name]} it may have")
         return file.read(about.st_size)
 
 

@@ -26,7 +26,7 @@ class TrainerOptions:
     Results depend on: ``model``, ``base_url``, ``vlm_options`` (further keywords of ``load_vlm``), ``seed``, ``max_steps`` (per
     episode; ``None``: the environment's own limit), ``round_size`` (episodes between learning), ``eval_episodes`` (of the
     evaluations within training), ``in_context``, ``agent``, ``env`` (keywords of ``AtariVLMEnvironment``), ``latency`` (of
-    ``LatencyAware``: ``"measured"`` makes waiting for a reply cost game time), ``demonstrations`` (id of a Minari dataset to begin
+    ``LatencyAware``: ``"measured"`` makes waiting for a reply cost game time), ``demonstrations`` (a Minari dataset to begin
     with), and ``plan`` (plain data that tells runs apart which are otherwise equal).
 
     They do not depend on: ``parallel`` (episodes at once), the limits on dollars, calls and tokens of the whole run (its earlier

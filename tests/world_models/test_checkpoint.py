@@ -107,7 +107,6 @@ SAVER = """
 import sys, numpy as np
 from atari_vlm.world_models import save_checkpoint
 config = {"rows": 6, "columns": 5, "cell_px": 2, "action_names": ["NOOP"], "frame_skip": 1, "reward_transform": "none"}
-print("ready", flush=True)
 for n in range(10**9):
     tensors = {"w": np.full(200_000, n, np.float32)}
     save_checkpoint(sys.argv[1], kind="catch", config={**config, "num_balls": n}, tensors=tensors)
@@ -123,16 +122,15 @@ def test_a_kill_never_loses_or_halves_a_checkpoint(tmp_path, kills):
     for _ in range(kills):
         command = [sys.executable, "-c", SAVER, str(folder)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as saver:
-            assert saver.stdout.readline() == "ready\n"
-            time.sleep(rng.uniform(0.0, 0.06))
+            told = [int(saver.stdout.readline())]  # what is slow the first time is over now
+            time.sleep(rng.uniform(0.0, 0.1))
             saver.kill()
-            told = [int(line) for line in saver.stdout.read().splitlines()]
+            told += [int(line) for line in saver.stdout.read().splitlines()]
         read = read_checkpoint(folder)
         saves += len(told)
-        if told:
-            assert read.config["num_balls"] >= told[-1]
-            assert (read.tensors["w"] == read.config["num_balls"]).all()
-    assert saves > kills  # it was killed while it worked
+        assert told[-1] <= read.config["num_balls"] <= told[-1] + 1
+        assert (read.tensors["w"] == read.config["num_balls"]).all()
+    assert saves > 2 * kills  # it was killed while it worked
 
 
 class Bomb:

@@ -24,12 +24,14 @@ class EmulatorConfig:
 
     ``game_name`` as :func:`atari_vlm.games.game` takes it. One step is ``frame_skip`` >= 1 emulator frames (60 a second).
     ``repeat_action_probability``, from 0 to below 1, is the chance, drawn each frame, that the action before is repeated.
+    Without ``two_frame_maximum`` a step shows its last frame alone, as ALE does.
     """
 
     game_name: str = "Pong-v5"
     frame_skip: int = 4
     repeat_action_probability: float = 0.25
     full_action_space: bool = False
+    two_frame_maximum: bool = True
 
     def __post_init__(self) -> None:
         game(self.game_name)
@@ -52,9 +54,10 @@ class Emulator:
     """A running game.
 
     ``plane`` uint8 ``(H, W)`` holds palette indices: the screen after a reset, and the brighter of a step's last two frames
-    after a step of two frames or more. ``changed`` holds the runs of pixels in which it may differ from the plane before, as
-    :meth:`atari_vlm.picture.TwoFrames.blend` does; ``None`` means everywhere. A step writes to both in place.
-    ``human`` opens ALE's own window, with sound, which holds the game to 60 frames a second.
+    after a step (its last frame alone with frame skip 1, or without ``two_frame_maximum``). ``changed`` holds the runs of
+    pixels in which it may differ from the plane before, as :meth:`atari_vlm.picture.TwoFrames.blend` does; ``None`` means
+    everywhere. A step writes to both in place. ``human`` opens ALE's own window, with sound, which holds the game to 60
+    frames a second.
     """
 
     def __init__(self, config: EmulatorConfig, *, human: bool = False):
@@ -77,6 +80,7 @@ class Emulator:
         self._frames = TwoFrames(self.screen_shape, self.palette.rank)
         self.plane = self._frames.plane
         self.changed: np.ndarray | None = None
+        self._blends = config.two_frame_maximum and config.frame_skip > 1
         self._ready = False
 
     def reset(self, seed: int | None = None) -> None:
@@ -92,7 +96,7 @@ class Emulator:
         Raises ``ConfigError`` for an action outside the action set, gymnasium's ``ResetNeeded`` before the first reset.
         """
         reward = self.play(action)
-        self.changed = self._frames.blend()
+        self.changed = self._frames.blend() if self._blends else self._frames.follow()
         return reward
 
     def play(self, action: int) -> float:
@@ -101,21 +105,22 @@ class Emulator:
             raise gymnasium.error.ResetNeeded("call reset() before the first step()")
         if not 0 <= action < len(self._actions):
             raise ConfigError(f"action must be a number from 0 to {len(self._actions) - 1}, got {action!r}")
-        ale, joystick, skip = self.ale, self._actions[action], self.config.frame_skip
+        ale, joystick, frames = self.ale, self._actions[action], self._frames
         reward = 0.0
-        for _ in range(skip - 1):
+        for _ in range(self.config.frame_skip - 1):
             reward += ale.act(joystick)
-        if skip > 1:
-            ale.getScreen(self._frames.first)
+        if self._blends:
+            ale.getScreen(frames.first)
         reward += ale.act(joystick)
-        ale.getScreen(self._frames.second)
-        if skip == 1:
-            self._frames.first[...] = self._frames.second
+        ale.getScreen(frames.second)
         return reward
 
     def last_frames(self) -> np.ndarray:
-        """The last two emulator frames, palette indices uint8 ``(2, H, W)``, a fresh array."""
-        return np.stack((self._frames.first, self._frames.second))
+        """The frames whose brighter colours the picture shows, palette indices uint8 ``(2, H, W)``, a fresh array.
+
+        They are the last two emulator frames, or the last one twice where only that is shown.
+        """
+        return np.stack((self._frames.first if self._blends else self._frames.second, self._frames.second))
 
     @property
     def terminated(self) -> bool:

@@ -34,6 +34,7 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
         image_format: ``"pil"`` or ``"numpy"``: what ``obs["image"]`` is.
         interpolation: ``"nearest"`` (keeps the palette), ``"area"`` or ``"cubic"``.
         keep_aspect: put the picture, undistorted, in the middle of a black one.
+        two_frame_maximum: show the brighter of a step's last two frames, which removes flicker; else the last frame, as ALE does.
 
     Raises ``ConfigError`` or ``UnknownNameError`` (both ``ValueError``) for wrong arguments.
     """
@@ -59,6 +60,7 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
         image_format: str = "pil",
         interpolation: str = "nearest",
         keep_aspect: bool = False,
+        two_frame_maximum: bool = True,
     ):
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         if max_episode_steps is not None:
@@ -67,7 +69,7 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
             raise UnknownNameError("render_mode", render_mode, RENDER_MODES)
         view = View(frame_stack, grayscale, image_format, prompt_type)
         look = Look(resize_shape, grayscale, interpolation, keep_aspect)
-        config = EmulatorConfig(game_name, frame_skip, repeat_action_probability, full_action_space)
+        config = EmulatorConfig(game_name, frame_skip, repeat_action_probability, full_action_space, two_frame_maximum)
         self.render_mode, self.prompt_type, self.image_format = render_mode, prompt_type, image_format
         self.max_episode_steps, self.frame_skip = max_episode_steps, frame_skip
         self._emulator = Emulator(config, human=render_mode == "human")

@@ -102,6 +102,13 @@ class TwoFrames:
         plane[changed] = later
         return changed
 
+    def follow(self) -> np.ndarray:
+        """As :meth:`blend`, but ``plane`` becomes ``second`` alone."""
+        _, second, plane = self._words
+        changed = (second != plane).nonzero()[0]
+        plane[changed] = second.take(changed)
+        return changed
+
 
 def runs_of(plane: np.ndarray) -> np.ndarray:
     """A contiguous plane as runs of 8 neighbouring pixels ``(n, 8)``, or of 1 where they do not divide it; a view."""

@@ -30,8 +30,8 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
     Args:
         num_envs: number of games N.
         game_name, frame_stack, frame_skip, resize_shape, grayscale, max_episode_steps, repeat_action_probability,
-            full_action_space, interpolation, keep_aspect: as in :class:`~atari_vlm.env.AtariVLMEnvironment`; the defaults here
-            are the usual 84 x 84 gray area average.
+            full_action_space, interpolation, keep_aspect, two_frame_maximum: as in
+            :class:`~atari_vlm.env.AtariVLMEnvironment`; the defaults here are the usual 84 x 84 gray area average.
         autoreset_mode: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``, as gymnasium defines them.
         render_mode: ``"rgb_array"`` or ``None``.
 
@@ -52,6 +52,7 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
         full_action_space: bool = False,
         interpolation: str = "area",
         keep_aspect: bool = False,
+        two_frame_maximum: bool = True,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
     ):
@@ -63,7 +64,7 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
             raise UnknownNameError("render_mode", render_mode, ["rgb_array"])
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.num_envs, self.render_mode, self.max_episode_steps = num_envs, render_mode, max_episode_steps
-        config = EmulatorConfig(game_name, frame_skip, repeat_action_probability, full_action_space)
+        config = EmulatorConfig(game_name, frame_skip, repeat_action_probability, full_action_space, two_frame_maximum)
         look = Look(resize_shape, grayscale, interpolation, keep_aspect)
         self._emulators = [Emulator(config) for _ in range(num_envs)]
         first = self._emulators[0]

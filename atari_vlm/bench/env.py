@@ -24,16 +24,20 @@ NUM_ENVS = 8
 
 def cases(peers: dict[str, str]) -> list[Case]:
     """All comparisons; ``peers`` is not used, every peer is a package."""
-    return [case for game in GAMES for case in (_rgb(game), _default(game), _against_ale(game))] + [_against_sb3()]
+    found = []
+    for game in GAMES:
+        found += [_rgb(game, maximum=False), _rgb(game, maximum=True), _default(game), _against_ale(game)]
+    return [*found, _against_sb3()]
 
 
-def _rgb(game: str) -> Case:
-    env = AtariVLMEnvironment(game, resize_shape=None, frame_stack=1, image_format="numpy")
+def _rgb(game: str, *, maximum: bool) -> Case:
+    env = AtariVLMEnvironment(game, resize_shape=None, frame_stack=1, image_format="numpy", two_frame_maximum=maximum)
+    what = "two-frame maximum" if maximum else "no preprocessing"
     note = (
-        "AtariVLMEnvironment(resize_shape=None, frame_stack=1, image_format='numpy'), called directly: the two-frame maximum "
-        "as RGB at the screen's size, twice (image and frames), facts, action list and info"
+        f"AtariVLMEnvironment(resize_shape=None, frame_stack=1, image_format='numpy', two_frame_maximum={maximum}), called "
+        "directly: RGB at the screen's size as image and as frames, facts, action list, info"
     )
-    return Case(f"RGB env, {game}", "bare ALE", _episodes(env), _bare(game), 1.15, "lower", STEPS, note=note)
+    return Case(f"RGB env, {what}, {game}", "bare ALE", _episodes(env), _bare(game), 1.15, "lower", STEPS, note=note)
 
 
 def _default(game: str) -> Case:

@@ -72,6 +72,21 @@ def check_everything(game):
         again.close()
 
 
+def check_pixels(game, steps):
+    """Without the two-frame maximum the pictures are ALE's, byte for byte."""
+    ale = gymnasium.make(f"ALE/{game}-v5")
+    ours = AtariVLMEnvironment(game, two_frame_maximum=False, resize_shape=None, frame_stack=1, image_format="numpy")
+    expected, _ = ale.reset(seed=5)
+    assert np.array_equal(ours.reset(seed=5)[0]["image"], expected)
+    for action in np.random.default_rng(5).integers(ours.action_space.n, size=steps).tolist():
+        expected, _, terminated, truncated, _ = ale.step(action)
+        observation, *_ = ours.step(action)
+        assert np.array_equal(observation["image"], expected) and np.array_equal(observation["frames"][0], expected)
+        if terminated or truncated:
+            ale.reset()
+            ours.reset()
+
+
 def check_palette_and_text(game):
     """The palette is the emulator's on every frame, and every prompt fits its space."""
     for style in ("basic", "cot", "expert"):
@@ -122,6 +137,7 @@ def test_there_are_104_games():
 @pytest.mark.parametrize("game", FEW)
 def test_identical_to_ale(game):
     assert_identical(game, 250)
+    check_pixels(game, 100)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +170,7 @@ def test_truncated_with_ale_after_108000_frames():
 @pytest.mark.parametrize("game", game_names())
 def test_every_game_is_identical_to_ale(game):
     assert_identical(game, 1000)
+    check_pixels(game, 300)
     assert_identical(game, 1000, repeat_action_probability=0.0)
 
 

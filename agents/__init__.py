@@ -12,6 +12,8 @@ _ENTRY_POINTS = {
     "CEMAgent": "atari_vlm.agents.planners",
     "MCTSAgent": "atari_vlm.agents.planners",
     "VLMWorldModelAgent": "atari_vlm.agents.world_model_agent",
+    "VLMPlansCEMAgent": "atari_vlm.agents.vlm_planners",
+    "VLMPriorMCTSAgent": "atari_vlm.agents.vlm_planners",
     "ClaudeAgent": "atari_vlm.agents.vendors",
     "CogVLM2Agent": "atari_vlm.agents.vendors",
     "GPT4VAgent": "atari_vlm.agents.vendors",

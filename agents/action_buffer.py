@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from atari_vlm.errors import ConfigError, check_positive
 
 
@@ -45,11 +47,14 @@ class ActionBuffer:
         self.hits = self.expired = self.refused = self.dropped = 0
 
     def add_plan(self, actions: Sequence[int], score: float) -> bool:
-        """Offer a plan; whether it is in the buffer afterwards. Empty plans and scores that are no number never are."""
-        plan = tuple(int(action) for action in actions)
-        if not plan or math.isnan(score) or score < self.score_threshold:
+        """Offer a plan; whether it is in the buffer afterwards.
+
+        Empty plans, actions that are no index, and scores that are no finite number never are.
+        """
+        if not _is_plan(actions) or not math.isfinite(score) or score < self.score_threshold:
             self.refused += 1
             return False
+        plan = tuple(int(action) for action in actions)
         self._entered += 1
         entry = BufferedPlan(plan, float(score), self._entered)
         self._plans.append(entry)
@@ -76,15 +81,15 @@ class ActionBuffer:
         self._rest = []
 
     def take_waiting(self) -> tuple[BufferedPlan, ...]:
-        """Remove and return the waiting plans, best first, so that they can be judged again."""
+        """Remove and return the waiting plans, best first, so that they can be judged again; they count as expired."""
         plans, self._plans = tuple(self._plans), []
+        self.expired += sum(len(plan.actions) for plan in plans)
         return plans
 
     def clear(self) -> None:
         """Forget every plan; what was not given out counts as expired."""
         self.stop_following()
-        self.expired += sum(len(plan.actions) for plan in self._plans)
-        self._plans = []
+        self.take_waiting()
 
     def is_empty(self) -> bool:
         """Whether :meth:`get_action` would return ``None``."""
@@ -109,3 +114,10 @@ class ActionBuffer:
             "refused": self.refused,
             "dropped": self.dropped,
         }
+
+
+def _is_plan(actions: Sequence[int]) -> bool:
+    """Whether these are action indices, one at least; booleans and fractions are none."""
+    return len(actions) > 0 and all(
+        isinstance(action, (int, np.integer)) and not isinstance(action, bool) and action >= 0 for action in actions
+    )

@@ -127,10 +127,22 @@ class CEMAgent(_PlanningAgent):
 
     def act(self, observation: Any) -> Decision:
         """Search from the present state. The action is the plan's first: an int, or an array where actions are continuous."""
+        return self.search(observation)
+
+    def search(self, observation: Any, initial_plans: np.ndarray | None = None) -> Decision:
+        """:meth:`act`, with plans ``(P, H)`` that belong to the first population."""
         self._view.look(observation)
         warm = None if self._last is None else self._last.plans[self._last.best]
         state = self._view.state(self._rng)
-        self._last = cem(self.world_model, state, self.config, rng=self._rng, warm_start=warm, value=self._value)
+        self._last = cem(
+            self.world_model,
+            state,
+            self.config,
+            rng=self._rng,
+            warm_start=warm,
+            initial_plans=initial_plans,
+            value=self._value,
+        )
         plan = self._last.plans[self._last.best]
         details = {"plan": plan.tolist(), "score": float(self._last.scores[self._last.best])}
         return Decision(plan[0] if plan.ndim > 1 else int(plan[0]), Source.POLICY, details=details)

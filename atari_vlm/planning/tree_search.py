@@ -41,7 +41,7 @@ class MCTSConfig:
     backup: Literal["mean", "max"] = "mean"
     """an edge is worth the mean of its returns, or (exact deterministic models) the best; then the best edge is played"""
     keep_rollouts: bool = False
-    """every state of a rollout becomes a node"""
+    """every state of a rollout becomes a node, and a value function estimates the last of them"""
     rule: Literal["uct", "puct"] = "uct"
     exploration: float = 1.0
     discount: float = 0.99
@@ -244,7 +244,7 @@ class _Search:
             self.add(node, action, first + i, float(step.reward[i]), bool(step.terminated[i]))
             for i, (node, action) in enumerate(leaves)
         ]
-        if self.config.keep_rollouts and self.value is None:
+        if self.config.keep_rollouts:
             self.roll_out(tree, children, step.state)
             return
         estimates = np.where(step.terminated, 0.0, self.estimate(step.state, count)).tolist()
@@ -272,8 +272,9 @@ class _Search:
                     action = int(chosen[i])
                     node.pending[action] += 1
                     nodes[i] = self.add(node, action, first + i, float(step.reward[i]), bool(step.terminated[i]))
-        for node in nodes:
-            self.back_up(tree, node, 0.0)
+        ends = [0.0] * len(nodes) if self.value is None else np.asarray(self.value(state), np.float64).tolist()
+        for node, end in zip(nodes, ends, strict=True):
+            self.back_up(tree, node, 0.0 if node.over else end)
 
     def random_plans(self, count: int) -> np.ndarray:
         """What the rollouts play, ``(count, rollout_steps)``."""

@@ -71,10 +71,10 @@ class EmulatorWorldModel:
         self._at: Any = None  # the snapshot at which the second emulator stands
         self.frame_skip = self._twin.config.frame_skip
         self.action_names = self._twin.action_names
-        self.action_space = gymnasium.spaces.Discrete(len(self.action_names))
+        self.action_space: gymnasium.Space[Any] = gymnasium.spaces.Discrete(len(self.action_names))
         if self.action_space != env.action_space:
             raise MismatchError(f"the emulator has {self.action_space}, the environment {env.action_space}")
-        self.observation_space = gymnasium.spaces.Box(0, 255, (*self._twin.screen_shape, 3), np.uint8)
+        self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(0, 255, (*self._twin.screen_shape, 3), np.uint8)
 
     def init(self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator) -> EmulatorState:
         """The present state of the environment, once per row of ``observations``."""

@@ -13,7 +13,7 @@ from atari_vlm import _lazy
 from atari_vlm.camera import Look
 from atari_vlm.emulator import Emulator, EmulatorConfig
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
-from atari_vlm.games import game
+from atari_vlm.games import game, game_names, game_or_generic
 from atari_vlm.observing import Observer, View
 from atari_vlm.picture import ResizeShape, resize, target_shape, to_ansi
 from atari_vlm.world_models.base import WorldModel, check_fit
@@ -211,9 +211,9 @@ def _model_for(name: str, path: str | None, kind: str | None, options: dict[str,
         raise MismatchError(
             f"this id dreams in a world model of the kind {kind!r}; {path} is of the kind {checkpoint.kind!r}"
         )
-    trained_on = checkpoint.config.get("game")
-    if trained_on is not None and game(trained_on).name != name:
-        raise MismatchError(f"the game is {name}; the world model in {path} is of {game(trained_on).name}")
+    trained_on = game_or_generic(str(checkpoint.config.get("game", ""))).name
+    if trained_on in game_names() and trained_on != name:
+        raise MismatchError(f"the game is {name}; the world model in {path} is of {trained_on}")
     model: WorldModel[Any] = _lazy.load("atari_vlm.world_models.checkpoint:build_model")(checkpoint, path, **options)
     shape = model.observation_space.shape or ()
     if len(shape) != 3 or shape[2] != 3 or model.observation_space.dtype != np.uint8:

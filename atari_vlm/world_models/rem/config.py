@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from atari_vlm.errors import ConfigError, UnknownNameError
 
@@ -95,6 +97,29 @@ class RemConfig:
     world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
     actor_critic: ActorCriticConfig = field(default_factory=ActorCriticConfig)
 
+    @classmethod
+    def from_dict(cls, data: Any) -> RemConfig:
+        """The inverse of ``dataclasses.asdict``, lists allowed for tuples; ``ConfigError`` for anything else."""
+        parts = {"tokenizer": TokenizerConfig, "world_model": WorldModelConfig, "actor_critic": ActorCriticConfig}
+        if (
+            not isinstance(data, Mapping)
+            or set(data) != {"num_actions", *parts}
+            or type(data["num_actions"]) is not int
+        ):
+            raise ConfigError(f"REM's sizes are num_actions, {', '.join(parts)}; got {data!r}")
+        return cls(data["num_actions"], **{name: _part(part, data[name]) for name, part in parts.items()})
+
+
+def _part(part: type[Any], data: Any) -> Any:
+    defaults = dataclasses.asdict(part())
+    if not isinstance(data, Mapping) or set(data) - set(defaults):
+        raise ConfigError(f"{part.__name__} has {', '.join(defaults)}; got {data!r}")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    for name, value in values.items():
+        if type(value) is not type(defaults[name]):
+            raise ConfigError(f"{part.__name__}.{name} is like {defaults[name]!r}, got {value!r}")
+    return part(**values)
+
 
 def preset(name: str, num_actions: int) -> RemConfig:
     """``rem`` (the paper's), ``rem-plus`` (regression heads, return scaling, per-block decay, refinement), ``tiny`` (CPU)."""
@@ -105,7 +130,7 @@ def preset(name: str, num_actions: int) -> RemConfig:
             actor_critic=ActorCriticConfig(value="two-hot", scale_returns=True),
         ),
         "tiny": RemConfig(
-            tokenizer=TokenizerConfig(frame_px=64, channels=(16, 24, 32, 48), code_dim=32, num_codes=64),
+            tokenizer=TokenizerConfig(frame_px=64, channels=(8, 16, 32, 48), code_dim=32, num_codes=64),
             world_model=WorldModelConfig(width=64, num_layers=2, num_heads=4, ffn_width=128, dropout=0.0),
             actor_critic=ActorCriticConfig(conv_channels=(32, 16), width=64, scale_returns=True),
         ),

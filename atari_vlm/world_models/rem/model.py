@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atari_vlm.errors import ConfigError
+from atari_vlm.errors import CheckpointError, ConfigError, UnknownNameError
 from atari_vlm.world_models.base import ModelStep, StartFrames
+from atari_vlm.world_models.checkpoint import Checkpoint
+from atari_vlm.world_models.rem.actor_critic import ActorCritic
 from atari_vlm.world_models.rem.config import RemConfig
 from atari_vlm.world_models.rem.heads import categorical
+from atari_vlm.world_models.rem.policy import RemPolicy
 from atari_vlm.world_models.rem.tokenizer import Tokenizer
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
@@ -126,3 +130,47 @@ class RemWorldModel:
                     yield
             else:
                 yield
+
+
+def load(checkpoint: Checkpoint, **options: Any) -> RemWorldModel:
+    """The world model of a checkpoint. ``options`` are those of :class:`RemOptions`; ``CheckpointError`` for missing or other
+    weights.
+    """
+    chosen, config = _options(options), RemConfig.from_dict(checkpoint.config.get("networks"))
+    tokenizer, network = Tokenizer(config.tokenizer), TokenWorldModel(config)
+    _fill(tokenizer, checkpoint, "tokenizer")
+    _fill(network, checkpoint, "world_model")
+    setting = RemSetting(
+        tuple(checkpoint.config["action_names"]),
+        checkpoint.config["frame_skip"],
+        "sign" if config.world_model.reward == "sign" else "none",
+        checkpoint.start,
+    )
+    return RemWorldModel(config, tokenizer, network, setting, chosen)
+
+
+def load_policy(checkpoint: Checkpoint, device: str = "cpu") -> RemPolicy:
+    """The player of a checkpoint: its tokenizer and actor-critic."""
+    config = RemConfig.from_dict(checkpoint.config.get("networks"))
+    tokenizer, actor = Tokenizer(config.tokenizer), ActorCritic(config)
+    _fill(tokenizer, checkpoint, "tokenizer")
+    _fill(actor, checkpoint, "actor_critic")
+    return RemPolicy(tokenizer.to(device).eval(), actor.to(device).eval(), device)
+
+
+def _options(options: dict[str, Any]) -> RemOptions:
+    known = [field.name for field in dataclasses.fields(RemOptions)]
+    for name in options:
+        if name not in known:
+            raise UnknownNameError("option of REM", name, known)
+    return RemOptions(**options)
+
+
+def _fill(network: torch.nn.Module, checkpoint: Checkpoint, name: str) -> None:
+    """Put the arrays ``<name>.*`` into a network."""
+    prefix = name + "."
+    weights = {k[len(prefix) :]: torch.from_numpy(v) for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"the checkpoint's {name} does not fit its config: {error}") from error

@@ -1,0 +1,161 @@
+"""What ``atari_vlm.dream`` does: put a REM run together from its options, and evaluate a trained one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+
+from atari_vlm.errors import CheckpointError, ConfigError, check_positive
+from atari_vlm.training.rem_dataset import fill_replay, load_steps
+from atari_vlm.training.rem_games import GameConfig, RemGame
+from atari_vlm.training.rem_learner import Device, Metrics
+from atari_vlm.training.rem_play import play_games
+from atari_vlm.training.rem_settings import Play, RemSettings, preset, with_changes
+from atari_vlm.training.rem_trainer import RemRun, RemTrainer
+from atari_vlm.training.rollout import StoppedError
+from atari_vlm.training.run_folder import RunFolder, RunRequest, existing_run, read_config
+from atari_vlm.training.stopping import Stop, stop_on_signals
+from atari_vlm.training.trainer_options import eval_seed
+from atari_vlm.world_models.checkpoint import read_checkpoint
+from atari_vlm.world_models.rem.model import load_policy
+
+_SHOWN = ("return", "reconstruction", "tokens", "accuracy", "imagined_return", "seconds")
+
+
+def train(line: Any) -> int:
+    """``dream rem``: train until the last epoch, or until a signal; returns the exit code."""
+    if line.resume is not None:
+        line = _recorded(line)
+    if bool(line.game) == bool(line.dataset):
+        raise ConfigError("either --game or --dataset says what to learn from")
+    if line.threads is not None:
+        check_positive(threads=line.threads)
+        torch.set_num_threads(line.threads)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    run, steps = _prepare(line)
+    request = RunRequest(
+        save_dir=line.save_dir,
+        label=f"{(line.game or Path(line.dataset).stem).rsplit(':')[-1].rsplit('/')[-1].removesuffix('-v5')}-rem",
+        settings={"rem": run.settings.as_dict(), "source": line.game or line.dataset, "seed": line.seed},
+        execution={"device": line.device, "precision": line.precision},
+        run_name=line.run_name,
+        resume=line.resume,
+        command=_command(line),
+    )
+    folder = RunFolder.open(request)
+    try:
+        with stop_on_signals() as stop:
+            return _train_in(folder, dataclasses.replace(run, folder=folder.path, stop=stop), steps, (console, stop))
+    finally:
+        folder.close()
+
+
+def _train_in(folder: RunFolder, run: RemRun, steps: Any, watching: tuple[Console, Stop]) -> int:
+    console, stop = watching
+    trainer = RemTrainer(dataclasses.replace(run, report=lambda epoch, found: _show(console, run, epoch, found)))
+    if steps is not None and trainer.epoch == 0:
+        fill_replay(trainer.replay, steps)
+    try:
+        if trainer.epoch:
+            console.print(f"continuing {folder.path} after epoch {trainer.epoch}")
+        trainer.train()
+    except StoppedError as stopped:
+        console.print(str(stopped))
+        return stop.exit_code
+    finally:
+        trainer.close()
+    folder.journal.set_meta(finished=True)
+    console.print(f"model: {folder.path / 'model'}; python -m atari_vlm.dream eval {folder.path / 'model'}")
+    return 0
+
+
+def _prepare(line: Any) -> tuple[RemRun, Any]:
+    """The run's settings, and the steps of a dataset if it learns from one."""
+    changes = read_yaml(line.config).get("settings", {}) if line.config is not None else {}
+    device = Device(line.device, line.precision)
+    steps = load_steps(line.dataset) if line.dataset else None
+    if steps is not None:
+        num_actions, names = steps.num_actions, steps.action_names
+    else:
+        game = RemGame(GameConfig(line.game))
+        num_actions, names = game.num_actions, game.action_names
+        game.close()
+    settings: RemSettings = with_changes(preset(line.preset, num_actions), changes)
+    if line.epochs is not None:
+        settings = dataclasses.replace(settings, epochs=line.epochs)
+    if steps is not None:
+        settings = dataclasses.replace(settings, capacity=max(len(steps.actions) + 1, 2))
+    warm = line.warm_start
+    run = RemRun(Path(), line.game or None, settings, line.seed, device, warm, tuple(line.warm_parts), names)
+    return run, steps
+
+
+def _command(line: Any) -> dict[str, Any]:
+    """What ``--resume`` needs to put the same run together again."""
+    options = {item.name: getattr(line, item.name) for item in dataclasses.fields(line)}
+    kept = {name: value for name, value in options.items() if name not in ("resume", "save_dir", "run_name")}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in kept.items() if value is not None}
+
+
+def _recorded(line: Any) -> Any:
+    """The options of the run that is resumed; where and how it is computed may change."""
+    recorded = read_config(existing_run(line.save_dir, line.resume)).get("command") or {}
+    known = {item.name for item in dataclasses.fields(line)}
+    values = {name: value for name, value in recorded.items() if name in known}
+    for name, kind in (("config", Path), ("warm_parts", tuple)):
+        if name in values:
+            values[name] = kind(values[name])
+    chosen = {name: getattr(line, name) for name in ("device", "precision", "threads")}
+    defaults = type(line)()
+    moved = {name: value for name, value in chosen.items() if value != getattr(defaults, name)}
+    return dataclasses.replace(line, **{**values, **moved})
+
+
+def _show(console: Console, run: RemRun, epoch: int, found: Metrics) -> None:
+    parts = [f"{name} {value:.4g}" for name, value in found.items() if name.split("/")[1] in _SHOWN]
+    console.print(f"epoch {epoch}/{run.settings.epochs}: {', '.join(parts)}")
+
+
+def evaluate(line: Any) -> int:
+    """``dream eval``: real games with a trained REM."""
+    check_positive(episodes=line.episodes, max_steps=line.max_steps)
+    if line.temperature < 0:
+        raise ConfigError(f"temperature must not be negative, got {line.temperature!r}")
+    checkpoint = read_checkpoint(line.model)
+    if checkpoint.kind != "rem":
+        raise CheckpointError(f"{line.model} holds a {checkpoint.kind} model, not a REM")
+    game, policy = line.game or str(checkpoint.config["game"]), load_policy(checkpoint, line.device)
+    px = policy.tokenizer.config.frame_px
+    config = GameConfig(game, px, checkpoint.config["frame_skip"], 1, False, line.max_steps)
+    probe = RemGame(config)
+    probe.close()
+    if probe.num_actions != policy.actor.policy_head.out_features:
+        raise ConfigError(f"{game} has {probe.num_actions} actions, the model {policy.actor.policy_head.out_features}")
+    generator = torch.Generator(line.device).manual_seed(line.seed)
+    seeds = [eval_seed(line.seed, index) for index in range(line.episodes)]
+    found = play_games(lambda: RemGame(config), policy, seeds, generator, line.temperature)
+    returns = torch.tensor(found.returns, dtype=torch.float64)
+    error = float(returns.std(correction=1) / len(returns) ** 0.5) if len(returns) > 1 else float("nan")
+    half = 1.96 * error
+    Console(highlight=False, soft_wrap=True).print(
+        f"{game}: mean return {float(returns.mean()):.4g} [{float(returns.mean()) - half:.4g}, "
+        f"{float(returns.mean()) + half:.4g}] (95 %, {len(returns)} episodes, temperature {line.temperature:g}, "
+        f"seed {line.seed}, max {Play().eval_max_steps if line.max_steps is None else line.max_steps} steps)"
+    )
+    return 0
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping; ``ConfigError`` for any other."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"--config {path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"--config {path} must hold options, one 'name: value' a line")
+    return content

@@ -1,0 +1,220 @@
+"""REM's schedule: collect, improve the tokenizer, the world model and the actor-critic, evaluate; resumable to the bit on CPU."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from atari_vlm.errors import MismatchError
+from atari_vlm.training.rem_games import GameConfig, RemGame
+from atari_vlm.training.rem_learner import Device, Metrics, RemLearner, load_weights, under
+from atari_vlm.training.rem_play import Collector, Exploring, Returns, play_games
+from atari_vlm.training.rem_run import Checkpoints, MetricsLog, write_reconstructions
+from atari_vlm.training.rem_settings import RemSettings, Updates
+from atari_vlm.training.replay_buffer import ReplayBuffer, ReplayConfig
+from atari_vlm.training.rollout import StoppedError
+from atari_vlm.training.trainer_options import eval_seed
+from atari_vlm.world_models.base import StartFrames
+from atari_vlm.world_models.checkpoint import read_checkpoint, save_checkpoint
+from atari_vlm.world_models.rem.policy import RemPolicy
+
+START_ROWS = 16
+
+
+@dataclass(frozen=True)
+class RemRun:
+    """What is trained where. ``game`` ``None``: offline, from the steps that the replay already holds.
+
+    ``warm_start`` is a checkpoint folder whose ``warm_parts`` (tokenizer, world_model, actor_critic) are the beginning.
+    ``report`` is called after each epoch with its metrics.
+    """
+
+    folder: Path
+    game: str | None
+    settings: RemSettings
+    seed: int = 0
+    device: Device = field(default_factory=Device)
+    warm_start: str | None = None
+    warm_parts: tuple[str, ...] = ("tokenizer", "world_model", "actor_critic")
+    action_names: tuple[str, ...] = ()
+    frame_skip: int = 1
+    stop: threading.Event | None = None
+    report: Callable[[int, Metrics], None] | None = None
+
+
+class RemTrainer:
+    """Trains REM in a folder; making one continues from the folder's newest checkpoint."""
+
+    def __init__(self, run: RemRun):
+        self.run, self.settings = run, run.settings
+        play, px = run.settings.play, run.settings.networks.tokenizer.frame_px
+        reserve = play.steps * run.settings.checkpoint_every if run.game is not None else 0
+        self.replay = ReplayBuffer(ReplayConfig(run.settings.capacity, px, reserve), run.folder / "replay")
+        self.learner = RemLearner(run.settings, self.replay, run.seed, run.device)
+        networks = self.learner.networks
+        self.policy = RemPolicy(networks.tokenizer, networks.actor, run.device.name)
+        self.collector = Collector(self._game(), self.policy, run.seed) if run.game is not None else None
+        self._check_actions()
+        self.checkpoints = Checkpoints(run.folder / "checkpoints")
+        self.epoch = 0
+        torch.manual_seed(run.seed)
+        self._begin()
+        self.log = MetricsLog(run.folder, self.epoch)
+
+    def _begin(self) -> None:
+        """Continue, or warm-start, or begin."""
+        newest = self.checkpoints.newest()
+        if newest is not None:
+            self.epoch, tensors = newest[0], newest[1].tensors
+            self.learner.restore(tensors)
+            self.replay.restore(under(tensors, "replay"))
+            if self.collector is not None:
+                self.collector.restore(tensors)
+        elif self.run.warm_start is not None:
+            load_weights(self.learner.networks, read_checkpoint(self.run.warm_start).tensors, self.run.warm_parts)
+
+    def _check_actions(self) -> None:
+        wanted = self.settings.networks.num_actions
+        if self.collector is not None and self.collector.game.num_actions != wanted:
+            raise MismatchError(
+                f"the networks have {wanted} actions, {self.run.game} has {self.collector.game.num_actions}"
+            )
+
+    def train(self) -> Metrics:
+        """Run the remaining epochs; the last epoch's metrics. Raises ``StoppedError`` when asked to stop."""
+        found: Metrics = {}
+        while self.epoch < self.settings.epochs:
+            found = self._one_epoch(self.epoch + 1)
+            self.epoch += 1
+            self.log.add(self.epoch, found)
+            if self.run.report is not None:
+                self.run.report(self.epoch, found)
+            if self.epoch % self.settings.checkpoint_every == 0 or self.epoch == self.settings.epochs:
+                self.save()
+        self.log.close()
+        return found
+
+    def _one_epoch(self, epoch: int) -> Metrics:
+        s, learner = self.settings, self.learner
+        found: Metrics = {}
+        if self.collector is not None and epoch <= s.play.last_epoch:
+            began = time.monotonic()
+            found |= self._collect(self.collector)
+            found["collection/seconds"] = time.monotonic() - began
+        found |= self._improve("tokenizer", s.tokenizer.updates, epoch, learner.improve_tokenizer)
+        found |= self._improve("world_model", s.world_model.updates, epoch, learner.improve_world_model)
+        found |= self._improve("actor_critic", s.actor_critic.updates, epoch, learner.improve_actor_critic)
+        last = epoch == s.epochs
+        if self.run.game is not None and (last or epoch % s.play.eval_every == 0):
+            games = self.evaluate(s.play.final_episodes if last else s.play.eval_episodes)
+            found |= summary("evaluation", games)
+            self._picture(epoch)
+        return found
+
+    def _improve(self, name: str, updates: Updates, epoch: int, improve: Callable[[], Metrics]) -> Metrics:
+        """One epoch's updates of one network: means of what they report, and seconds."""
+        if not updates.active(epoch):
+            return {}
+        began, rows = time.monotonic(), []
+        for _ in range(updates.steps):
+            self._check_stop()
+            rows.append(improve())
+        means = {f"{name}/{key}": float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        return {**means, f"{name}/seconds": time.monotonic() - began}
+
+    def _collect(self, collector: Collector) -> Metrics:
+        play = self.settings.play
+        random = (self.learner.rng, self.learner.generator)
+        games = collector.collect(play.steps, self.replay, Exploring(play.epsilon, play.temperature), random)
+        return {"collection/steps": float(self.replay.written), **summary("collection", games)}
+
+    def evaluate(self, episodes: int, temperature: float | None = None) -> Returns:
+        """Real games on seeds that are never trained on; neither the replay nor the run's random numbers notice."""
+        play = self.settings.play
+        policy = RemPolicy(self.learner.networks.tokenizer, self.learner.networks.actor, self.run.device.name)
+        generator = torch.Generator(self.run.device.name).manual_seed(self.run.seed + 1_000_003 * self.epoch)
+        seeds = [eval_seed(self.run.seed, index) for index in range(episodes)]
+        chosen = play.eval_temperature if temperature is None else temperature
+        return play_games(lambda: self._game(training=False), policy, seeds, generator, chosen)
+
+    def _game(self, training: bool = True) -> RemGame:
+        play = self.settings.play
+        assert self.run.game is not None
+        config = GameConfig(self.run.game, self.settings.networks.tokenizer.frame_px, max_noops=play.max_noops)
+        if training:
+            return RemGame(replace(config, life_loss_ends=play.life_loss_ends, max_steps=play.max_steps))
+        return RemGame(replace(config, max_noops=1, life_loss_ends=False, max_steps=play.eval_max_steps))
+
+    def _picture(self, epoch: int) -> None:
+        """Reconstructions beside originals; frames by an own random stream."""
+        slots = self.replay.any_slots(8, np.random.default_rng(epoch))
+        frames, tokenizer = self.replay.frames(slots), self.learner.networks.tokenizer
+        tokens = tokenizer.encode(torch.from_numpy(frames).to(self.run.device.name))
+        path = self.run.folder / "reconstructions" / f"epoch-{epoch:06d}.png"
+        write_reconstructions(path, frames, tokenizer.decode(tokens).cpu().numpy())
+
+    def save(self) -> None:
+        """Write a checkpoint of everything, and the model by itself."""
+        self.replay.saved()
+        tensors = self.learner.arrays() | {f"replay.{key}": value for key, value in self.replay.arrays().items()}
+        if self.collector is not None:
+            tensors |= self.collector.arrays()
+        config, provenance = self.model_config(), {"seed": self.run.seed, "steps": self.replay.written}
+        self.checkpoints.save(self.epoch, config, tensors, provenance)
+        save_checkpoint(
+            self.run.folder / "model",
+            kind="rem",
+            config=config,
+            tensors=self.learner.weights(),
+            start=self.start_frames(),
+            provenance={**provenance, "epoch": self.epoch},
+        )
+
+    def model_config(self) -> dict[str, Any]:
+        """What a checkpoint says of the model."""
+        game = self.collector.game if self.collector is not None else None
+        names = self.run.action_names or tuple(str(a) for a in range(self.settings.networks.num_actions))
+        networks = self.settings.as_dict()["networks"]
+        return {
+            "game": self.run.game or "offline",
+            "action_names": list(game.action_names if game is not None else names),
+            "frame_skip": game.frame_skip if game is not None else self.run.frame_skip,
+            "reward_transform": "sign" if networks["world_model"]["reward"] == "sign" else "none",
+            "networks": networks,
+        }
+
+    def start_frames(self) -> StartFrames | None:
+        """Contexts of two real frames from the replay, if it has any."""
+        if not (self.replay.lengths >= 2).any():
+            return None
+        history = self.replay.histories(START_ROWS, 2, np.random.default_rng(self.run.seed))
+        return StartFrames(self.replay.frames(history.slots), self.replay.column("action", history.slots)[:, :1])
+
+    def _check_stop(self) -> None:
+        if self.run.stop is not None and self.run.stop.is_set():
+            raise StoppedError(f"stopped in epoch {self.epoch + 1}; the run continues from its last checkpoint")
+
+    def close(self) -> None:
+        """Close the game."""
+        if self.collector is not None:
+            self.collector.game.close()
+
+
+def summary(name: str, games: Returns) -> Metrics:
+    """Mean return and length of finished games; empty for none."""
+    if not games.returns:
+        return {}
+    returns = np.array(games.returns)
+    return {
+        f"{name}/episodes": float(len(returns)),
+        f"{name}/return": float(returns.mean()),
+        f"{name}/return_std": float(returns.std()),
+        f"{name}/length": float(np.mean(games.lengths)),
+    }

@@ -3,9 +3,14 @@
     python -m atari_vlm.play --id AtariVLM/Pong-v5
     python -m atari_vlm.play --id AtariVLM/Breakout-v5 --agent scripted
     python -m atari_vlm.play --id AtariVLM/Pong-v5 --agent scripted --record pong.mp4 --steps 300 --seed 1
+    python -m atari_vlm.play --id AtariVLM/Pong-REM-v5 --checkpoint CKPT          in the dream
+    python -m atari_vlm.play --id AtariVLM/Pong-v5 --checkpoint CKPT              real | model input | reconstruction
+    python -m atari_vlm.play --episodes FOLDER                                    saved episodes, step by step
 
 Keys: the game's own (Atari: w a s d or the arrows, and space; others: the number of the action), ``.`` pause, Enter a new
 episode, ``,`` begin and end a recording, Escape the end. A recording is an mp4 and beside it an npz with what happened.
+Saved episodes: left/right one step, page down/up ten, down/up the previous/next episode, space plays, t y i choose train, test,
+imagination.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import tyro
@@ -21,10 +27,16 @@ from atari_vlm._lazy import load
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
 from atari_vlm.errors import AtariVLMError, ConfigError, UnknownNameError, check_positive
+from atari_vlm.reporting.dream_view import ModelView, RealView
+from atari_vlm.reporting.episode_browser import EpisodeBrowser, read_episodes
 from atari_vlm.reporting.game_session import GameSession
 from atari_vlm.reporting.recording import Recording
 from atari_vlm.training.keyless import known_keys, without_keys
 from atari_vlm.training.rollout import Env
+from atari_vlm.world_models.checkpoint import load_world_model
+from atari_vlm.wrappers.world_model_env import WorldModelEnv
+
+DREAM = "dream"
 
 
 @dataclass(frozen=True)
@@ -32,7 +44,13 @@ class PlayConfig:
     """What is played, by whom, and what is kept of it."""
 
     id: str = "AtariVLM/Pong-v5"
-    """any registered id that renders rgb_array"""
+    """any registered id that renders rgb_array, or "dream": the checkpoint's world model whatever its game"""
+    checkpoint: Path | None = None
+    """folder of a world model: what a dreamed id dreams in; for a real id, what is shown beside it"""
+    reanchor_every: int | None = None
+    """begin a dreamed game with real frames, come back to them after so many steps, and show the real game beside it"""
+    episodes: Path | None = None
+    """npz file or folder of saved episodes to look at, instead of playing"""
     agent: str | None = None
     """who plays: random, noop, scripted or any name that train's --vlm takes (default: you)"""
     record: Path | None = None
@@ -57,19 +75,50 @@ class PlayConfig:
 
 def check(config: PlayConfig) -> None:
     """Raise ``ConfigError`` for options that make no sense."""
-    given = {name: getattr(config, name) for name in ("steps", "fps", "zoom")}
+    given = {name: getattr(config, name) for name in ("steps", "fps", "zoom", "reanchor_every")}
     check_positive(**{name: value for name, value in given.items() if value is not None})
     if config.agent is None and (config.model or config.base_url):
         raise ConfigError("--model and --base-url belong to an agent; give --agent too")
+    if config.episodes is not None and (config.agent or config.checkpoint):
+        raise ConfigError("--episodes shows what was played; it goes with neither --agent nor --checkpoint")
+    if config.reanchor_every is not None and not is_dream(config.id):
+        raise ConfigError(f"--reanchor-every is for a dreamed game such as AtariVLM/Pong-REM-v5, not for {config.id}")
+    if config.id == DREAM and config.checkpoint is None:
+        raise ConfigError("--id dream needs --checkpoint, the folder of a world model")
 
 
-def make_game(env_id: str) -> Env:
+def is_dream(env_id: str) -> bool:
+    """Whether the id is of a dreamed game."""
+    return env_id.endswith(("-REM-v5", "-Dreamer-v5", "-Code-v5"))
+
+
+def make_env(config: PlayConfig) -> Env:
+    """What is played in, real or dreamed."""
+    if config.id == DREAM:
+        return WorldModelEnv(load_world_model(str(config.checkpoint)), render_mode="rgb_array")
+    if not is_dream(config.id):
+        return make_game(config.id)
+    start = None if config.reanchor_every is None else "real"
+    path = None if config.checkpoint is None else str(config.checkpoint)
+    return make_game(config.id, checkpoint=path, start=start, reanchor_every=config.reanchor_every)
+
+
+def add_panels(session: GameSession, config: PlayConfig) -> None:
+    """Put beside a real game what the world model makes of it, and beside a dream the real game that it follows."""
+    if config.reanchor_every is not None:
+        session.title, session.more_panels = "dream", RealView(session.env).panels
+    elif config.checkpoint is not None and config.id != DREAM and not is_dream(config.id):
+        session.title = "real"
+        session.more_panels = ModelView(session.env, load_world_model(config.checkpoint)).panels
+
+
+def make_game(env_id: str, **arguments: Any) -> Env:
     """The environment with pictures; ``UnknownNameError`` or ``ConfigError`` when there is none to be had."""
     module, _, name = env_id.rpartition(":")
     if module == "" and name.startswith("ALE/"):
         module = "ale_py"
     try:
-        env: Env = gym.make(f"{module}:{name}" if module else name, render_mode="rgb_array")
+        env: Env = gym.make(f"{module}:{name}" if module else name, render_mode="rgb_array", **arguments)
     except gym.error.NameNotFound as error:
         raise UnknownNameError("id", env_id, gym.registry) from error
     except (gym.error.Error, TypeError, ModuleNotFoundError) as error:
@@ -102,12 +151,25 @@ def record(session: GameSession, steps: int) -> Path:
     return path
 
 
+def browse(config: PlayConfig, path: Path) -> Path | None:
+    """Show saved episodes in a window, or write them all to ``config.record``."""
+    browser = EpisodeBrowser(read_episodes(path), header=config.header, zoom=config.zoom)
+    fps = config.fps or 15.0
+    if config.record is not None:
+        return browser.record(Recording(config.record, fps), config.steps)
+    made: Path | None = load("atari_vlm.reporting.browser_window:browse_in_window")(browser, fps, config.steps)
+    return made
+
+
 def run(config: PlayConfig) -> Path | None:
     """Play as configured; the path of the video when one was recorded from the start."""
     check(config)
-    env = make_game(config.id)
+    if config.episodes is not None:
+        return browse(config, config.episodes)
+    env = make_env(config)
     try:
         session = GameSession(env, make_player(config, env), config.seed, header=config.header, zoom=config.zoom)
+        add_panels(session, config)
         fps = config.fps or float(env.metadata.get("render_fps", 30))
         if config.record is not None:
             session.recording = Recording(config.record, fps)

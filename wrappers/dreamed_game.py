@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -17,7 +16,7 @@ from atari_vlm.games import game, game_names, game_or_generic
 from atari_vlm.observing import Observer, View
 from atari_vlm.picture import ResizeShape, resize, target_shape, to_ansi
 from atari_vlm.world_models.base import WorldModel, check_fit
-from atari_vlm.wrappers.world_model_env import WorldModelEnv
+from atari_vlm.wrappers.world_model_env import WorldModelEnv, keys_to_action
 
 RENDER_MODES = ("rgb_array", "ansi")
 _LUMINANCE = np.array([0.2989, 0.5870, 0.1140])
@@ -125,6 +124,11 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
         assert self._frame is not None
         return self._frame.copy()
 
+    def real_screen(self) -> np.ndarray | None:
+        """The screen of the real game that follows the dream, uint8 ``(H, W, 3)``; ``None`` without ``reanchor_every``."""
+        follows = self._real is not None and self._arguments["reanchor_every"] is not None
+        return np.asarray(self._real.render()) if follows and self._real is not None else None
+
     def get_vlm_prompt(self, prompt_type: str = "basic") -> str:
         """The whole prompt of the current step in a style (``basic``, ``cot``, ``expert``)."""
         return self._observer.prompt(prompt_type)
@@ -166,12 +170,6 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state["arguments"])  # type: ignore[misc]
         self.spec = state["spec"]
-
-
-def keys_to_action(action_names: Sequence[str]) -> dict[tuple[str, ...], int]:
-    """Keys for actions named as ALE names them: ``UPLEFTFIRE`` is w, a and the space bar together; NOOP is e."""
-    keys = {"UP": "w", "DOWN": "s", "LEFT": "a", "RIGHT": "d", "FIRE": " ", "NOOP": "e"}
-    return {tuple(key for part, key in keys.items() if part in name): i for i, name in enumerate(action_names)}
 
 
 @functools.cache

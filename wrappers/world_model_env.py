@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -51,6 +52,10 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
         """Action names, where the model knows them, else numbers."""
         return self._dreams.get_action_meanings()
 
+    def get_keys_to_action(self) -> dict[tuple[str, ...], int]:
+        """Keys for ``gymnasium.utils.play``."""
+        return keys_to_action(self.get_action_meanings())
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin a dream. ``options`` are not used."""
         super().reset(seed=seed)
@@ -71,3 +76,11 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
     @staticmethod
     def _info(info: dict[str, Any]) -> dict[str, Any]:
         return {name: value[0].item() for name, value in info.items() if not name.startswith("_")}
+
+
+def keys_to_action(action_names: Sequence[str]) -> dict[tuple[str, ...], int]:
+    """Keys for actions: ``UPLEFTFIRE`` is w, a and the space bar together, NOOP is e. Without ALE's names: the number."""
+    parts = {"UP": "w", "DOWN": "s", "LEFT": "a", "RIGHT": "d", "FIRE": " ", "NOOP": "e"}
+    keys = [tuple(key for part, key in parts.items() if part in name) for name in action_names]
+    named = all(keys) and len(set(keys)) == len(keys)
+    return {key if named else (str(i),): i for i, key in enumerate(keys)}

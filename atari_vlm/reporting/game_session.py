@@ -1,7 +1,7 @@
 """A game that somebody plays step by step: a person or an agent, shown as panels, recorded on request.
 
 The session knows nothing of windows; :mod:`atari_vlm.reporting.game_window` shows one, and a recording needs none. More
-pictures can stand beside the game's own through ``more_panels``.
+pictures can stand beside the game's own, which then has a ``title``, through ``more_panels``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class GameSession:
     def __init__(self, env: Env, agent: Agent | None, seed: int, *, header: bool = True, zoom: int | None = None):
         self.env, self.agent, self.header, self.zoom = env, agent, header, zoom
         self.recording: Recording | None = None
+        self.title = ""
         self.more_panels: Callable[[], Sequence[Panel]] = tuple
         self.over = True
         self._next_seed = seed
@@ -71,7 +72,7 @@ class GameSession:
     def picture(self) -> np.ndarray:
         """What is to be seen now: uint8 ``(H, W, 3)`` with even sides."""
         screen = np.asarray(self.env.render())
-        panels = [Panel(screen), *self.more_panels()]
+        panels = [Panel(screen, self.title), *self.more_panels()]
         zoom = self.zoom or max(1, round(_HEIGHT / screen.shape[0]))
         return draw_panels(panels, self.status() if self.header else "", zoom)
 

@@ -87,9 +87,6 @@ class Observer:
         """The last pictures with this one as the newest, a fresh array; after a reset this one everywhere."""
         if len(self._frames) == 1:
             return picture[np.newaxis].copy()
-        if self.facts.step == 0:
-            self._frames[:] = picture
-        else:
-            self._frames[:-1] = self._frames[1:]
-            self._frames[-1] = picture
-        return self._frames.copy()
+        newest = self.facts.step % len(self._frames)  # a ring: only the oldest picture is overwritten
+        self._frames[newest if self.facts.step else slice(None)] = picture
+        return np.concatenate((self._frames[newest + 1 :], self._frames[: newest + 1]))

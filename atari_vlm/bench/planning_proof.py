@@ -8,6 +8,7 @@ is kept in ``--folder``; the same command goes on where it was stopped.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import time
@@ -30,6 +31,7 @@ from atari_vlm.bench.measure import machine
 from atari_vlm.env import AtariVLMEnvironment
 from atari_vlm.errors import AtariVLMError
 from atari_vlm.files import atomic_write
+from atari_vlm.planning.scoring import ValueFunction, roll
 from atari_vlm.planning.tree_search import MCTSConfig
 from atari_vlm.reporting.statistics import Estimate, aggregate
 from atari_vlm.training.rollout import play_episode
@@ -40,14 +42,13 @@ NEAR = MCTSConfig(
     num_simulations=12, depth=60, rollout_steps=40, rollout_hold=(1, 16), batch_size=4, discount=0.995,
     backup="max", keep_rollouts=True,
 )  # fmt: skip
-FAR = MCTSConfig(
-    num_simulations=12, depth=120, rollout_steps=80, rollout_hold=(5, 160), batch_size=4, discount=0.995,
-    backup="max", keep_rollouts=True,
-)  # fmt: skip
-SEARCH = {"Freeway": FAR}  # crossing the road takes about 65 steps, so shorter rollouts see no reward
+FAR = dataclasses.replace(NEAR, num_simulations=8, depth=120, rollout_steps=0, keep_rollouts=False)
+SEARCH = {"Freeway": FAR}
+CONTINUED = {"Freeway": ("UP", 75)}
+"""Where a reward is farther away than random play reaches: a state is worth what holding an action for so many steps earns."""
 LIFE = {"Breakout": 1.0, "MsPacman": 100.0}  # points that a life is taken to be worth at the end of what is looked at
-PLANS, FOLLOW = 6, 2
-HORIZON = {"Freeway": 80}
+PLANS, FOLLOW = 6, 5
+HORIZON = {"Freeway": 5}
 AGENTS = ("random", "scripted", "mcts", "plans", "plans judged")
 COMPARED = (("mcts", "random"), ("mcts", "scripted"), ("plans judged", "plans"))
 
@@ -85,11 +86,7 @@ def make_agent(name: str, game: str, env: gymnasium.Env[Any, Any]) -> Agent:
     if name == "scripted":
         return ScriptedAgent()
     model = None if name == "plans" else EmulatorWorldModel(env, end_on_life_loss=True)
-    life = LIFE.get(game, 0.0)
-
-    def value(state: EmulatorState) -> np.ndarray:
-        return np.full(len(state.over), life)
-
+    value = None if model is None else make_value(game, model)
     if name == "mcts":
         assert model is not None
         return MCTSAgent(model, SEARCH.get(game, NEAR), value=value)
@@ -102,6 +99,20 @@ def make_agent(name: str, game: str, env: gymnasium.Env[Any, Any]) -> Agent:
         options=PlanOptions(follow=FOLLOW, discount=0.99),
         value=value,
     )
+
+
+def make_value(game: str, model: EmulatorWorldModel) -> ValueFunction:
+    """What a state is worth where looking ahead ends: see :data:`LIFE` and :data:`CONTINUED`."""
+    life, (held, steps) = LIFE.get(game, 0.0), CONTINUED.get(game, ("NOOP", 0))
+    action = model.action_names.index(held)
+
+    def value(state: EmulatorState) -> np.ndarray:
+        n = len(state.over)
+        if not steps:
+            return np.full(n, life)
+        return roll(model, state, np.full((n, steps), action), rng=np.random.default_rng(0), discount=0.99).returns
+
+    return value
 
 
 def play(game: str, agent: str, seed: int, steps: int) -> dict[str, Any]:
@@ -124,11 +135,23 @@ def collect(config: ProofConfig, say: Callable[[str], None]) -> dict[tuple[str, 
         for game in config.games:
             for agent in AGENTS:
                 file = config.folder / f"{game}-{seed}-{agent.replace(' ', '-')}-{config.steps}.json"
-                if not file.exists():
-                    atomic_write(file, json.dumps(play(game, agent, seed, config.steps)) + "\n")
-                    say(f"{game} seed {seed} {agent}: {file.read_text().strip()}")
-                found.setdefault((game, agent), []).append(json.loads(file.read_text()))
+                kept = json.loads(file.read_text()) if file.exists() else {}
+                if kept.get("settings") != settings_of(agent, game):
+                    kept = {"settings": settings_of(agent, game), **play(game, agent, seed, config.steps)}
+                    atomic_write(file, json.dumps(kept) + "\n")
+                    say(f"{game} seed {seed} {agent}: {kept['return']:g} in {kept['seconds']} s")
+                found.setdefault((game, agent), []).append(kept)
     return found
+
+
+def settings_of(agent: str, game: str) -> str:
+    """What an agent's episodes depend on besides game, seed and steps; a kept result with others is played again."""
+    if agent in ("random", "scripted"):
+        return agent
+    continued = f", then {CONTINUED[game]}" if game in CONTINUED else ""
+    if agent == "mcts":
+        return f"{SEARCH.get(game, NEAR)} life {LIFE.get(game, 0)}{continued}"
+    return f"{PLANS} plans of {HORIZON.get(game, 40)}, {FOLLOW} followed, life {LIFE.get(game, 0)}{continued}"
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -152,6 +175,7 @@ def to_markdown(config: ProofConfig, found: dict[tuple[str, str], list[dict[str,
         f"- plans: the scripted VLM's first plan of {PLANS} x 40 actions (Freeway: {HORIZON['Freeway']}), {FOLLOW} actions of it, then a new request; plans "
         "judged: the same request, the model picks the plan.",
         f"- what is looked at ends with a lost life; a life that is left at its end counts {LIFE} points.",
+        f"- at the end of what is looked at the model goes on with {CONTINUED}: a road takes longer to cross than random play lasts.",
         "",
         "Mean return over the seeds with its 95 % bootstrap interval; processor seconds per episode in brackets.",
         "",

@@ -30,6 +30,7 @@ from atari_vlm.training.environments import make_env
 from atari_vlm.training.journal import EpisodeRow, Journal
 from atari_vlm.training.keyless import KeylessVLM, known_keys
 from atari_vlm.training.player import Player, PlayerOptions, Progress, Silence
+from atari_vlm.training.rollout import Env
 from atari_vlm.training.run_folder import RunFolder
 from atari_vlm.types import Message, Reply
 from atari_vlm.vlm.base import VLM, Capability, NoScores, Sampling
@@ -123,7 +124,7 @@ def _play(config: EvaluateConfig, cell: Cell, journal: Journal, vlm: VLM, watchi
     player = Player(journal, vlm, lambda: make_env({**ENVIRONMENT, "game_name": cell.game}), options)
     simple = cell.agent in SIMPLE_NAMES
 
-    def agent(journalled: VLM) -> Agent:
+    def agent(journalled: VLM, _: Env) -> Agent:
         return make_agent(cell.agent, vlm=None if simple else journalled, prompt_type=config.prompt_type)
 
     player.play(cell.specs, agent)

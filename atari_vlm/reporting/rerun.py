@@ -12,6 +12,7 @@ from atari_vlm._lazy import load
 
 _CONFIGS = {
     "evaluate": "atari_vlm.reporting.evaluation_config:EvaluateConfig",
+    "plan": "atari_vlm.plan:PlanConfig",
     "train": "atari_vlm.train:TrainConfig",
 }
 

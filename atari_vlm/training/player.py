@@ -69,7 +69,10 @@ class PlayerOptions:
 
 
 class Player:
-    """Plays episodes of one run. ``make_agent`` builds a fresh agent over the VLM that journals its episode's calls."""
+    """Plays episodes of one run.
+
+    ``make_agent`` builds a fresh agent over the VLM that journals its episode's calls, for the episode's environment.
+    """
 
     def __init__(
         self, journal: Journal, vlm: VLM, make_env: Callable[[], Env], options: PlayerOptions = PlayerOptions()
@@ -77,7 +80,7 @@ class Player:
         self.journal, self.vlm, self.make_env, self.options = journal, vlm, make_env, options
 
     def play(
-        self, specs: Sequence[EpisodeSpec], make_agent: Callable[[VLM], Agent], *, learn: bool = False
+        self, specs: Sequence[EpisodeSpec], make_agent: Callable[[VLM, Env], Agent], *, learn: bool = False
     ) -> list[PlayedEpisode]:
         """Play the episodes side by side; the results are in their order and do not depend on how many run at once.
 
@@ -89,7 +92,7 @@ class Player:
         )
 
     def _episode(
-        self, spec: EpisodeSpec, make_agent: Callable[[VLM], Agent], learn: bool, failed: threading.Event
+        self, spec: EpisodeSpec, make_agent: Callable[[VLM, Env], Agent], learn: bool, failed: threading.Event
     ) -> PlayedEpisode:
         row = self.journal.begin_episode(spec.episode, spec.phase, spec.seed)
         if row.status == "done" and not learn:
@@ -111,7 +114,7 @@ class Player:
         self,
         env: Env,
         spec: EpisodeSpec,
-        make_agent: Callable[[VLM], Agent],
+        make_agent: Callable[[VLM, Env], Agent],
         recorder: DemonstrationRecorder | None,
         failed: threading.Event,
     ) -> Trajectory:
@@ -127,7 +130,7 @@ class Player:
             self._check(failed)
 
         self._check(failed)
-        return play_episode(env, make_agent(vlm), seed=spec.seed, max_steps=self.options.max_steps, on_step=on_step)
+        return play_episode(env, make_agent(vlm, env), seed=spec.seed, max_steps=self.options.max_steps, on_step=on_step)
 
     def _read_again(
         self, env: Env, row: EpisodeRow, recorder: DemonstrationRecorder | None, failed: threading.Event

@@ -168,12 +168,12 @@ class VLMTrainer:
     def _strategy(self) -> Strategy:
         return self.options.in_context.strategy if self.use_icl else "none"
 
-    def _agent_maker(self, shown: Sequence[Demonstration], options: InContextOptions) -> Callable[[VLM], Agent]:
+    def _agent_maker(self, shown: Sequence[Demonstration], options: InContextOptions) -> Callable[[VLM, Env], Agent]:
         """How the agents of a group are made."""
         examples = example_messages(select(shown, options))
         index = ExampleIndex(shown, options) if options.strategy == "most-similar-frame" else None
 
-        def make_agent(vlm: VLM) -> Agent:
+        def make_agent(vlm: VLM, _: Env) -> Agent:
             asked = vlm if index is None else SimilarExamplesVLM(vlm, index)
             agent = VLMAgent(asked, prompt_type=self.prompt_type, examples=examples, options=self.options.agent)
             if isinstance(asked, SimilarExamplesVLM):

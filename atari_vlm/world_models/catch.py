@@ -8,6 +8,7 @@ A ball falls one row a step; a paddle on the bottom row moves left or right. Cat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -49,8 +50,8 @@ class CatchWorldModel:
             raise ConfigError(f"Catch needs at least 3 rows and 2 columns, got {rows} x {columns}")
         self.rows, self.columns, self.cell_px, self.num_balls = rows, columns, cell_px, num_balls
         shape = (rows * cell_px, columns * cell_px, 3)
-        self.observation_space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
-        self.action_space = gymnasium.spaces.Discrete(len(ACTION_NAMES))
+        self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(0, 255, shape, np.uint8)
+        self.action_space: gymnasium.Space[Any] = gymnasium.spaces.Discrete(len(ACTION_NAMES))
 
     @property
     def start(self) -> StartFrames:

@@ -112,7 +112,7 @@ def map_leaves(function: Callable[..., Any], *trees: Any) -> Any:
 
 def take_rows(state: Any, rows: Sequence[int] | np.ndarray) -> Any:
     """The rows of a state in the given order (int64 indices); repeated indices repeat rows."""
-    index = np.asarray(rows, dtype=np.int64)
+    index = np.ascontiguousarray(rows, dtype=np.int64)
     return map_leaves(lambda leaf: leaf[index], state)
 
 
@@ -131,7 +131,7 @@ def concat_rows(states: Sequence[Any]) -> Any:
 
 def put_rows(state: Any, rows: Sequence[int] | np.ndarray, values: Any) -> Any:
     """A copy of ``state`` whose given rows are those of ``values``."""
-    index = np.asarray(rows, dtype=np.int64)
+    index = np.ascontiguousarray(rows, dtype=np.int64)
 
     def put(leaf: Any, value: Any) -> Any:
         copied = leaf.copy() if isinstance(leaf, np.ndarray) else leaf.clone()

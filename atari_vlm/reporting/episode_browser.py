@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +31,15 @@ class Episode:
     rewards: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
+    action_names: tuple[str, ...] = ()
 
 
 def read_episodes(path: str | Path) -> list[Episode]:
     """Every episode of an npz file, or of all npz files below a folder, in the order of their names.
 
-    A file holds ``observations``, ``actions`` and ``rewards``, and where it has them ``terminated``, ``truncated`` (or ``ends``)
-    and ``starts``, as :class:`~atari_vlm.reporting.recording.Recording` writes them. Raises ``ConfigError`` for other files.
+    A file holds ``observations`` (or ``frames``), ``actions`` and ``rewards``, and where it has them ``terminated``,
+    ``truncated``, ``starts`` and ``action_names``: what :class:`~atari_vlm.reporting.recording.Recording` and the data sets of
+    :mod:`atari_vlm.training.rem_dataset` hold. Raises ``ConfigError`` for other files.
     """
     path = Path(path)
     files = sorted(path.rglob("*.npz")) if path.is_dir() else [path]
@@ -50,36 +53,38 @@ def _read(path: Path, one_of_many: bool) -> list[Episode]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        pictures, actions = arrays["observations"], arrays["actions"]
-        steps = len(actions)
-        starts = arrays.get("starts", np.zeros(1, np.int64)).astype(np.int64).tolist()
-        none = np.zeros(steps, np.bool_)
+        pictures = arrays["observations"] if "observations" in arrays else arrays["frames"]
+        steps, none = len(arrays["actions"]), np.zeros(len(arrays["actions"]), np.bool_)
         columns = [
-            actions,
+            arrays["actions"],
             arrays["rewards"],
-            arrays.get("terminated", arrays.get("ends", none)),
-            arrays.get("truncated", none),
+            *(arrays.get(name, none) for name in ("terminated", "truncated")),
         ]
+        names = tuple(map(str, arrays.get("action_names", ())))
+        starts = arrays["starts"].tolist() if "starts" in arrays else [0]
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{path} is no file of episodes: {error}") from error
     fits = pictures.dtype == np.uint8 and pictures.ndim in (3, 4) and {len(column) for column in columns} == {steps}
     if not fits or len(pictures) not in (steps, steps + len(starts)) or starts != sorted({0, *starts}):
         raise ConfigError(f"{path} is no file of episodes: its arrays do not fit together")
+    if "starts" not in arrays and len(pictures) == steps:
+        starts = [0, *(np.flatnonzero((columns[2] | columns[3])[:-1]) + 1).tolist()]
     if pictures.ndim == 3:
         pictures = pictures[..., None].repeat(3, axis=-1)
     kind = next((part for part in reversed(path.parts[:-1]) if part in KINDS), "") if one_of_many else ""
-    return _cut(path.stem, kind, pictures, columns, starts)
+    episodes = _cut(path.stem, pictures, columns, starts)
+    return [dataclasses.replace(episode, kind=kind, action_names=names) for episode in episodes]
 
 
-def _cut(name: str, kind: str, pictures: np.ndarray, columns: list[np.ndarray], starts: list[int]) -> list[Episode]:
+def _cut(name: str, pictures: np.ndarray, columns: list[np.ndarray], starts: list[int]) -> list[Episode]:
     """The episodes of one file: episode n has one picture more than it has steps, where last pictures were kept."""
     extra = int(len(pictures) > len(columns[0]))
     episodes = []
     for n, (begin, end) in enumerate(zip(starts, [*starts[1:], len(pictures)], strict=True)):
         first = begin - n * extra
-        rows = [column[first : first + end - begin - extra] for column in columns]
+        actions, rewards, terminated, truncated = (column[first : first + end - begin - extra] for column in columns)
         title = f"{name} {n + 1}/{len(starts)}" if len(starts) > 1 else name
-        episodes.append(Episode(title, kind, pictures[begin:end], *rows))
+        episodes.append(Episode(title, "", pictures[begin:end], actions, rewards, terminated, truncated))
     return episodes
 
 
@@ -122,7 +127,7 @@ class EpisodeBrowser:
         """One line: episode, step, action, reward, return."""
         episode, n = self.episode, min(self.step, len(self.episode.actions))
         where = f"{episode.kind + ' ' if episode.kind else ''}{episode.name} ({self.at + 1} of {len(self.shown)})"
-        action, reward = (episode.actions[n - 1], episode.rewards[n - 1]) if n else ("none", 0.0)
+        action, reward = (self._name(int(episode.actions[n - 1])), episode.rewards[n - 1]) if n else ("none", 0.0)
         total = float(episode.rewards[:n].sum())
         over = n > 0 and (episode.terminated[n - 1] or episode.truncated[n - 1])
         line = f"{where}   step {self.step}   action {action}   reward {reward:g}   return {total:g}"
@@ -140,6 +145,10 @@ class EpisodeBrowser:
         episode, n = self.episode, self.step - 1
         ends = bool(episode.terminated[n]), bool(episode.truncated[n])
         return int(episode.actions[n]), float(episode.rewards[n]), *ends
+
+    def _name(self, action: int) -> str:
+        names = self.episode.action_names
+        return names[action] if 0 <= action < len(names) else str(action)
 
     def record(self, recording: Recording, steps: int | None = None) -> Path:
         """Write all shown episodes, or their first ``steps`` pictures, to ``recording``; returns the video's path."""

@@ -105,7 +105,7 @@ class RemLearner:
         self.settings, self.replay, self.device = settings, replay, device or Device()
         self.networks = make_networks(settings, seed)
         for network in self.networks.named().values():
-            network.to(self.device.name)
+            network.to(self.device.name).eval()  # only the world model has dropout, on during its updates
         updates = (settings.tokenizer.updates, settings.world_model.updates, settings.actor_critic.updates)
         self.optimizers = {
             name: optimizer_for(network, update)
@@ -142,15 +142,20 @@ class RemLearner:
 
     @torch.no_grad()
     def _restart_codes(self, batch: Tensor, patience: int) -> float:
-        """Put codes that no frame used for ``patience`` updates where the present batch's vectors are."""
+        """Put codes that no frame used for ``patience`` updates at vectors of the batch, the likelier the further they are from
+        their code (k-means++, Arthur & Vassilvitskii 2007): rare things get codes of their own.
+        """
         tokenizer = self.networks.tokenizer
-        z = tokenizer.encoder(tokenizer.to_float(batch)).permute(0, 2, 3, 1).flatten(0, 2)  # (N * K, code_dim)
+        pictures = tokenizer.encoder(tokenizer.to_float(batch))
+        tokens = tokenizer.nearest(pictures).flatten()
+        z = pictures.permute(0, 2, 3, 1).flatten(0, 2)  # (N * K, code_dim)
         used = torch.zeros_like(self.unused).bool()
-        used[tokenizer.encode(batch).flatten()] = True
+        used[tokens] = True
         self.unused = torch.where(used, 0, self.unused + 1)
         dead = (self.unused >= patience).nonzero().squeeze(1)
         if len(dead):
-            drawn = torch.randint(len(z), (len(dead),), generator=self.generator, device=z.device)
+            distance = (z - tokenizer.codes.weight[tokens]).pow(2).sum(1) + 1e-12
+            drawn = torch.multinomial(distance, len(dead), generator=self.generator)
             tokenizer.codes.weight[dead] = z[drawn]
             self.unused[dead] = 0
         return float(len(dead))

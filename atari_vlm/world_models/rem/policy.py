@@ -44,6 +44,12 @@ class RemPolicy:
         self.tokenizer, self.actor, self.device = tokenizer, actor, device
         self.reset(1)
 
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """(height, width, 3) of one frame."""
+        px = self.tokenizer.config.frame_px
+        return px, px, 3
+
     def reset(self, rows: int = 1) -> None:
         """Begin episodes."""
         self.memory = self.actor.empty_memory(rows)

@@ -42,13 +42,14 @@ NEAR = MCTSConfig(
     num_simulations=12, depth=60, rollout_steps=40, rollout_hold=(1, 16), batch_size=4, discount=0.995,
     backup="max", keep_rollouts=True,
 )  # fmt: skip
-FAR = dataclasses.replace(NEAR, num_simulations=8, depth=120, rollout_steps=0, keep_rollouts=False)
+FAR = dataclasses.replace(NEAR, num_simulations=5, depth=120, rollout_steps=0, keep_rollouts=False)
 SEARCH = {"Freeway": FAR}
-CONTINUED = {"Freeway": ("UP", 75)}
+CONTINUED = {"Freeway": ("UP", 100)}
 """Where a reward is farther away than random play reaches: a state is worth what holding an action for so many steps earns."""
 LIFE = {"Breakout": 1.0, "MsPacman": 100.0}  # points that a life is taken to be worth at the end of what is looked at
 PLANS, FOLLOW = 6, 5
 HORIZON = {"Freeway": 5}
+STEPS = {"Freeway": 300}  # in 200 steps nobody can cross more than three times, which the scripted player does already
 AGENTS = ("random", "scripted", "mcts", "plans", "plans judged")
 COMPARED = (("mcts", "random"), ("mcts", "scripted"), ("plans judged", "plans"))
 
@@ -134,10 +135,11 @@ def collect(config: ProofConfig, say: Callable[[str], None]) -> dict[tuple[str, 
     for seed in config.seeds:
         for game in config.games:
             for agent in AGENTS:
-                file = config.folder / f"{game}-{seed}-{agent.replace(' ', '-')}-{config.steps}.json"
+                steps = STEPS.get(game, config.steps)
+                file = config.folder / f"{game}-{seed}-{agent.replace(' ', '-')}-{steps}.json"
                 kept = json.loads(file.read_text()) if file.exists() else {}
                 if kept.get("settings") != settings_of(agent, game):
-                    kept = {"settings": settings_of(agent, game), **play(game, agent, seed, config.steps)}
+                    kept = {"settings": settings_of(agent, game), **play(game, agent, seed, steps)}
                     atomic_write(file, json.dumps(kept) + "\n")
                     say(f"{game} seed {seed} {agent}: {kept['return']:g} in {kept['seconds']} s")
                 found.setdefault((game, agent), []).append(kept)
@@ -167,7 +169,7 @@ def to_markdown(config: ProofConfig, found: dict[tuple[str, str], list[dict[str,
         "",
         "`python -m atari_vlm.bench.planning_proof`: games without sticky actions, `EmulatorWorldModel` as the (exact) world model.",
         f"{len(config.seeds)} seeds ({', '.join(map(str, config.seeds))}), each with its own random start (10 to 40 actions, not counted); {config.steps} "
-        "agent steps of 4 frames per episode, so the scores are not those of whole games.",
+        f"agent steps of 4 frames per episode (Freeway {STEPS['Freeway']}), so the scores are not those of whole games.",
         f"{info['cpu']}, Python {info['python']}, ale-py {info['versions'].get('ale-py')}.",
         "",
         f"- mcts: `{NEAR}`",

@@ -169,13 +169,17 @@ class PlanRun:
         cache = None if execution.cache is None else str(execution.cache)
         return RunRequest(
             save_dir=execution.save_dir,
-            label=f"plan-{self.settings.environment()['game_name']}-{identity.get('vlm_type', 'vlm')}{'-ablation' * self.settings.ablation}",
+            label="-".join(self._label(identity)),
             settings=json.loads(json.dumps({**self.settings.as_dict(), **identity})),
             execution={**limits, "cache": cache},
             run_name=execution.run_name,
             resume=execution.resume,
             command=execution.command,
         )
+
+    def _label(self, identity: Mapping[str, Any]) -> list[str]:
+        game, vlm = self.settings.environment()["game_name"], str(identity.get("vlm_type", "vlm"))
+        return ["plan", game, vlm, *["ablation"] * self.settings.ablation]
 
     def _restore_budget(self) -> None:
         """Count what earlier parts of the run spent."""

@@ -20,6 +20,7 @@ _ENTRY_POINTS = {
     "GeminiAgent": "atari_vlm.agents.vendors",
     "Idefics2Agent": "atari_vlm.agents.vendors",
     "LlavaAgent": "atari_vlm.agents.vendors",
+    "PolicyAgent": "atari_vlm.agents.policy_agent",
     "QwenVLAgent": "atari_vlm.agents.vendors",
     "RandomAgent": "atari_vlm.agents.simple",
     "ScriptedAgent": "atari_vlm.agents.simple",

@@ -16,6 +16,7 @@ imagination.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import tyro
 from atari_vlm._lazy import load
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
+from atari_vlm.agents.policy_agent import PolicyAgent
 from atari_vlm.errors import AtariVLMError, ConfigError, UnknownNameError, check_positive
 from atari_vlm.reporting.dream_view import ModelView, RealView
 from atari_vlm.reporting.episode_browser import EpisodeBrowser, read_episodes
@@ -34,9 +36,10 @@ from atari_vlm.reporting.recording import Recording
 from atari_vlm.training.keyless import known_keys, without_keys
 from atari_vlm.training.rollout import Env
 from atari_vlm.world_models.checkpoint import load_world_model
+from atari_vlm.wrappers.dreamed_game import DreamedGame
 from atari_vlm.wrappers.world_model_env import WorldModelEnv
 
-DREAM = "dream"
+DREAM, POLICY = "dream", "policy"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class PlayConfig:
     episodes: Path | None = None
     """npz file or folder of saved episodes to look at, instead of playing"""
     agent: str | None = None
-    """who plays: random, noop, scripted or any name that train's --vlm takes (default: you)"""
+    """who plays: random, noop, scripted, any name that train's --vlm takes, or policy: the checkpoint's own (default: you)"""
     record: Path | None = None
     """an mp4 to write, and an npz beside it; together with --agent no window opens"""
     steps: int | None = None
@@ -83,6 +86,8 @@ def check(config: PlayConfig) -> None:
         raise ConfigError("--episodes shows what was played; it goes with neither --agent nor --checkpoint")
     if config.reanchor_every is not None and not is_dream(config.id):
         raise ConfigError(f"--reanchor-every is for a dreamed game such as AtariVLM/Pong-REM-v5, not for {config.id}")
+    if config.agent == POLICY and config.checkpoint is None:
+        raise ConfigError("--agent policy plays with the policy of a --checkpoint")
     if config.id == DREAM and config.checkpoint is None:
         raise ConfigError("--id dream needs --checkpoint, the folder of a world model")
 
@@ -133,10 +138,18 @@ def make_player(config: PlayConfig, env: Env) -> Agent | None:
     """The agent that plays; ``None`` when a person does."""
     if config.agent is None:
         return None
+    if config.agent == POLICY:
+        return PolicyAgent(str(config.checkpoint), frame_source=frame_source(env))
     if config.agent in SIMPLE_NAMES:
         return make_agent(config.agent, action_space=env.action_space)
     options = {name: value for name in ("model", "base_url") if (value := getattr(config, name)) is not None}
     return make_agent(config.agent, prompt_type=config.prompt_type, **options)
+
+
+def frame_source(env: Env) -> Callable[[], Any]:
+    """The sharpest picture to be had: a dream's own frame, else the screen."""
+    dream = env.unwrapped
+    return (lambda: dream.frame) if isinstance(dream, DreamedGame) else env.render
 
 
 def record(session: GameSession, steps: int) -> Path:

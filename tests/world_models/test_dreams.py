@@ -13,10 +13,17 @@ from gymnasium.utils.env_checker import check_env
 
 import atari_vlm  # noqa: F401 (registers the ids)
 from atari_vlm import emulator
-from atari_vlm.agents import RandomAgent
+from atari_vlm.agents import PolicyAgent, RandomAgent
 from atari_vlm.checker import check_world_model
 from atari_vlm.description import Facts
-from atari_vlm.errors import AtariVLMError, CheckpointError, ConfigError, MismatchError, UnknownNameError
+from atari_vlm.errors import (
+    AtariVLMError,
+    CheckpointError,
+    ConfigError,
+    MismatchError,
+    NotSupportedError,
+    UnknownNameError,
+)
 from atari_vlm.games import game_names
 from atari_vlm.training.rollout import play_episode
 from atari_vlm.world_models import CatchWorldModel, load_world_model, save_checkpoint
@@ -180,6 +187,20 @@ def test_agents_wrappers_and_vectors_run_in_it(pong):
     observation, *_ = vector.step(np.array([0, 3]))
     assert observation["image"].shape == (2, 224, 224, 3) and "Last action: LEFT" in observation["text"][1]
     vector.close()
+
+
+def test_the_checkpoint_s_policy_plays_in_both_worlds(pong, catch):
+    dream = gymnasium.make(ID, checkpoint=pong)
+    agent = PolicyAgent(pong, frame_source=lambda: dream.unwrapped.frame)
+    actions = [play_episode(dream, agent, seed=1, max_steps=6).actions for _ in range(2)]
+    assert actions[0] == actions[1] and len(actions[0]) == 6
+    real = gymnasium.make(REAL, resize_shape=None)
+    assert play_episode(real, PolicyAgent(pong), seed=0, max_steps=5).length == 5
+    real.close()
+    with pytest.raises(MismatchError, match=r"policy of .* acts with NOOP, FIRE, RIGHT, .*; the game with NOOP, FIRE$"):
+        agent.act({**dream.reset(seed=0)[0], "action_space": "0: NOOP\n1: FIRE"})
+    with pytest.raises(NotSupportedError, match="'catch'; policies come with: rem"):
+        PolicyAgent(catch)
 
 
 def test_rows_of_tensors_begin_anew_by_themselves(pong):

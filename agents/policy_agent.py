@@ -1,0 +1,72 @@
+"""The policy that was trained in a world model, as an agent: it plays in its dream and in the real game alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atari_vlm._lazy import load, require
+from atari_vlm.agents.world_view import FrameSource, fit
+from atari_vlm.description import read_actions
+from atari_vlm.errors import MismatchError, NotSupportedError, check_positive
+from atari_vlm.types import Decision, Source, Transition
+from atari_vlm.world_models.checkpoint import read_checkpoint
+
+POLICIES = {"rem": "atari_vlm.world_models.rem.model:load_policy"}
+
+
+class PolicyAgent:
+    """Plays with the policy of a ``checkpoint`` folder.
+
+    A frame is what ``frame_source`` returns (an environment's ``render``: the screen at its own size, as in training), else the
+    observation's ``image``, else the observation itself. Actions are drawn at ``temperature`` > 0 (REM evaluates at 0.5). The
+    policy is told what was really played, whoever chose it. Raises ``NotSupportedError`` for a kind of checkpoint without policy
+    and, at the first observation, ``MismatchError`` where its actions are not the game's.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        *,
+        frame_source: FrameSource | None = None,
+        temperature: float = 0.5,
+        device: str = "cpu",
+    ):
+        check_positive(temperature=temperature)
+        read = read_checkpoint(checkpoint)
+        if read.kind not in POLICIES:
+            raise NotSupportedError(
+                f"{checkpoint} is of the kind {read.kind!r}; policies come with: {', '.join(POLICIES)}"
+            )
+        self._torch = require("torch", "train")
+        self._policy = load(POLICIES[read.kind])(read, device)
+        self._shape = self._policy.frame_shape
+        self._names, self._checkpoint = tuple(read.config["action_names"]), str(checkpoint)
+        self._source, self._temperature = frame_source, temperature
+        self._generator = self._torch.Generator(device).manual_seed(0)
+
+    def reset(self, *, seed: int | None = None) -> None:
+        """Begin an episode; without a seed the random numbers go on where they were."""
+        if seed is not None:
+            self._generator.manual_seed(seed)
+        self._policy.reset(1)
+
+    def act(self, observation: Any) -> Decision:
+        """Look at the newest frame and draw an action."""
+        action_list = observation.get("action_space") if isinstance(observation, Mapping) else None
+        if isinstance(action_list, str) and read_actions(action_list) != self._names:
+            theirs = ", ".join(read_actions(action_list))
+            raise MismatchError(
+                f"the policy of {self._checkpoint} acts with {', '.join(self._names)}; the game with {theirs}"
+            )
+        shown = observation["image"] if isinstance(observation, Mapping) else observation
+        frame = fit(np.asarray(shown if self._source is None else self._source()), self._shape)
+        action = self._policy.act(frame[None], self._generator, self._temperature)
+        return Decision(int(action[0]), Source.POLICY)
+
+    def observe(self, transition: Transition) -> None:
+        """Remember what was played."""
+        self._policy.told(np.array([transition.decision.action], np.int64))

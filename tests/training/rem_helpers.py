@@ -30,7 +30,7 @@ NETWORKS = RemConfig(
 
 def toy_settings(**changes) -> RemSettings:
     """A few updates of everything in each of six epochs."""
-    quick = {"batch": 6, "micro_batch": 4, "steps": 2}
+    quick = {"learning_rate": 2e-3, "batch": 6, "micro_batch": 4, "steps": 2}
     settings = RemSettings(
         NETWORKS,
         tokenizer=TokenizerTraining(Updates(**quick, last_epoch=4), restart_unused=2),

@@ -98,6 +98,22 @@ class Retention(nn.Module):
         following = self.advance(state, k, v) if keep_state else None
         return self.finish(retained, gate), following
 
+    def closing(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`chunk` for the last token's output ``(..., 1, width)`` only: queries and gates of the others are left out."""
+        width, n, last = x.shape[-1], x.shape[-2], x[..., -1:, :]
+        weight, bias = self.qkvg.weight, self.qkvg.bias
+        keys_values = functional.linear(x, weight[width : 3 * width], bias[width : 3 * width])
+        q = functional.linear(last, weight[:width], bias[:width])
+        gate = functional.linear(last, weight[3 * width :], bias[3 * width :])
+        k, v, q = (
+            y.unflatten(-1, (self.num_heads, self.head_dim)).transpose(-3, -2) for y in (*keys_values.chunk(2, -1), q)
+        )
+        k = rotate(k * self.head_dim**-0.5, self.table_cos[:n], self.table_sin[:n])  # type: ignore[index]
+        q = rotate(q, self.table_cos[n - 1 : n], self.table_sin[n - 1 : n])  # type: ignore[index]
+        retained = (q @ k.transpose(-1, -2) * self.table_mask[:, n - 1 : n, :n]) @ v  # type: ignore[index]
+        retained = retained + (q @ state) * self.table_power[:, n - 1 : n, None]  # type: ignore[index]
+        return self.finish(retained, gate), self.advance(state, k, v)
+
     def within(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """What tokens of one chunk retain of one another: masked ``(q k^T) v``."""
         n = q.shape[-2]

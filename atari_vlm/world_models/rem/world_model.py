@@ -44,6 +44,11 @@ class Layer(nn.Module):
         out, following = self.retention.chunk(self.retention_norm(x), state, keep_state=keep_state)
         return self.feed(x + self.dropout(out)), following
 
+    def closing(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`chunk` where only the last token's output is used: it alone is computed, ``(..., 1, W)``."""
+        out, following = self.retention.closing(self.retention_norm(x), state)
+        return self.feed(x[..., -1:, :] + self.dropout(out)), following
+
     def blocks(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Blocks ``(B, T, N, W)`` after ``state``; states at the boundaries ``(B, T + 1, H, D, D)``."""
         out, states = self.retention.blocks(self.retention_norm(x), state)
@@ -112,10 +117,9 @@ class TokenWorldModel(nn.Module):
 
         ``known`` ``(B, T, K)`` as in :meth:`predict`; the memory of the real sequence never sees it.
         """
-        b, t, k = tokens.shape
-        state = self.empty_state(b) if state is None else state
+        state = self.empty_state(len(tokens)) if state is None else state
         real = self.embed(tokens, actions)  # (B, T, K + 1, W)
-        ahead = self.prediction_tokens.expand(b, t, k, -1)  # (B, T, K, W)
+        ahead = self.prediction_tokens[None, None]  # (1, 1, K, W): the same for all until they meet a state
         if known is not None:
             ahead = ahead + self.revealed(known)
         for i, module in enumerate(self.layers):
@@ -129,7 +133,8 @@ class TokenWorldModel(nn.Module):
         """Take in one block: the state after it, and reward and end logits ``(B, .)``."""
         x, following = self.embed(tokens, actions), []
         for i, module in enumerate(self.layers):
-            x, after = cast(Layer, module).chunk(x, state[:, i], keep_state=True)
+            layer, last = cast(Layer, module), i == len(self.layers) - 1
+            x, after = layer.closing(x, state[:, i]) if last else layer.chunk(x, state[:, i], keep_state=True)
             following.append(after)
         acted = x[:, -1]
         return torch.stack(cast(list[Tensor], following), 1), self.reward_head(acted), self.end_head(acted)
@@ -139,7 +144,7 @@ class TokenWorldModel(nn.Module):
 
         ``known`` int64 ``(B, K)`` reveals tokens that are fixed already (-1 where open): joint refinement.
         """
-        x = self.prediction_tokens.expand(len(state), -1, -1)
+        x = self.prediction_tokens[None]  # (1, K, W): the same for all rows until they meet their states
         if known is not None:
             x = x + self.revealed(known)
         for i, module in enumerate(self.layers):

@@ -25,6 +25,7 @@ ResizeShape = tuple[int, int] | str | None
 
 INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 _CV2_METHODS = {"area": cv2.INTER_AREA, "cubic": cv2.INTER_CUBIC}
+PAL_LINES = 250
 _SCALE = re.compile(r"x([1-9]\d?)")
 
 
@@ -62,8 +63,12 @@ def palettes() -> tuple[Palette, ...]:
 
 
 def palette_for(indices: np.ndarray, rgb: np.ndarray) -> Palette:
-    """The palette with which ``indices`` ``(H, W)`` look like ``rgb`` ``(H, W, 3)``; ``MismatchError`` if there is none."""
-    for palette in palettes():
+    """The palette with which ``indices`` ``(H, W)`` look like ``rgb`` ``(H, W, 3)``; ``MismatchError`` if there is none.
+
+    A screen of few colours can look alike in both; then its height decides: ALE shows 250 lines of a PAL console.
+    """
+    ntsc, pal = palettes()
+    for palette in (pal, ntsc) if len(indices) == PAL_LINES else (ntsc, pal):
         if np.array_equal(palette.rgb[indices], rgb):
             return palette
     raise MismatchError(

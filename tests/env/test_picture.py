@@ -39,7 +39,7 @@ def played(game, steps=40, seed=0):
         yield emulator
 
 
-@pytest.mark.parametrize(("game", "palette"), [("Pong", NTSC), ("AirRaid", PAL), ("Enduro", NTSC)])
+@pytest.mark.parametrize(("game", "palette"), [("Pong", NTSC), ("AirRaid", PAL), ("SirLancelot", PAL)])
 def test_palette_is_the_emulators(game, palette):
     for emulator in played(game):
         ale = emulator.ale
@@ -52,6 +52,11 @@ def test_palette_is_the_emulators(game, palette):
 def test_palette_for_refuses_foreign_colours():
     with pytest.raises(MismatchError, match="neither"):
         palette_for(np.zeros((2, 2), np.uint8), np.full((2, 2, 3), 7, np.uint8))
+
+
+def test_a_screen_that_both_palettes_could_draw_goes_by_its_height():
+    for height, palette in ((210, NTSC), (250, PAL)):
+        assert palette_for(np.zeros((height, 160), np.uint8), np.zeros((height, 160, 3), np.uint8)) is palette
 
 
 def test_rank_orders_by_brightness_without_ties():

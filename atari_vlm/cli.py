@@ -10,6 +10,7 @@ PROGRAMS = {
     "train": "play episodes with a VLM, with or without in-context learning",
     "evaluate": "games x agents x seeds: scores with intervals",
     "plan": "a VLM proposes plans, a world model judges them, a buffer remembers them",
+    "dream": "train world models and the players that learn inside them",
     "play": "a person or an agent plays any id",
     "report": "write a run's self-contained HTML report",
     "bench": "measure speed as a ratio to a named peer",

@@ -18,6 +18,7 @@ SUBJECTS = {
     "env": "atari_vlm.bench.env:cases",
     "image": "atari_vlm.bench.image:cases",
     "vlm": "atari_vlm.bench.vlm:cases",
+    "world-model": "atari_vlm.bench.world_model:cases",
 }
 
 
@@ -26,7 +27,7 @@ class BenchConfig:
     """What to measure."""
 
     subject: Annotated[str, tyro.conf.Positional]
-    """env, image or vlm"""
+    """env, image, vlm or world-model"""
     rounds: int = 5
     """rounds of ours and peer in turn"""
     only: str = ""

@@ -187,10 +187,10 @@ class RemLearner:
         found["grad_norm"] = self._apply("world_model", updates)
         return found
 
-    def improve_actor_critic(self) -> Metrics:
-        """One update on imagined rollouts."""
+    def improve_actor_critic(self, rollouts: int | None = None) -> Metrics:
+        """One update on imagined rollouts, so many as the settings say unless told otherwise."""
         chosen, actor = self.settings.actor_critic, self.networks.actor
-        moments = self.moments(chosen.updates.batch)
+        moments = self.moments(rollouts or chosen.updates.batch)
         constants = PolicyGradient(chosen.discount, chosen.lam, chosen.entropy, chosen.normalise)
         with self.device.autocast():
             imagined = imagine(self.networks, moments, chosen.horizon - 1, self.generator)

@@ -9,6 +9,7 @@ from atari_vlm.games import game_names
 NAMESPACE = "AtariVLM"
 MAX_EPISODE_STEPS = 10_000
 _DREAM = "atari_vlm.wrappers.dreamed_game:for_gymnasium"
+_DREAMS_AT_ONCE = "atari_vlm.wrappers.dreamed_vector:DreamedVectorEnv"
 _DREAMS = {"-REM": "rem", "-Dreamer": "dreamer", "-Code": "code"}
 _PROMPT_SUFFIXES = {"-basic": "basic", "-cot": "cot", "-expert": "expert"}
 
@@ -16,7 +17,7 @@ _PROMPT_SUFFIXES = {"-basic": "basic", "-cot": "cot", "-expert": "expert"}
 def register_all() -> None:
     """Register ``AtariVLM/<Game>-v5``, its prompt styles and its dreams for every game; a second call changes nothing.
 
-    The plain ids have a vectorised fast path (:mod:`atari_vlm.vector_env`). The prompt styles have none, because its
+    The plain ids and the dreams have a vectorised fast path (:mod:`atari_vlm.vector_env`). The prompt styles have none: its
     observations hold no text: ``make_vec`` makes a synchronous vector of them. The dreams (``-REM``, ``-Dreamer``, ``-Code``)
     need ``checkpoint=PATH``.
     """
@@ -25,7 +26,7 @@ def register_all() -> None:
         for suffix, prompt_type in _PROMPT_SUFFIXES.items():
             _register(f"{name}{suffix}-v5", {"game_name": f"{name}-v5", "prompt_type": prompt_type}, None)
         for suffix, kind in _DREAMS.items():
-            _register(f"{name}{suffix}-v5", {"game_name": f"{name}-v5", "kind": kind}, None, _DREAM)
+            _register(f"{name}{suffix}-v5", {"game_name": f"{name}-v5", "kind": kind}, _DREAMS_AT_ONCE, _DREAM)
 
 
 def _register(

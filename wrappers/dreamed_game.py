@@ -73,8 +73,8 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
             raise UnknownNameError("render_mode", render_mode, RENDER_MODES)
         self.render_mode, self._look = render_mode, Look(resize_shape, grayscale, interpolation, keep_aspect)
         played = game(game_name)
-        names, self._screen_shape = _facts_of(played.name, full_action_space)
-        model = _model_for(played.name, checkpoint, kind, model_options or {})
+        _, names, self._screen_shape = facts_of(game_name, full_action_space)
+        model = model_for(played.name, checkpoint, kind, model_options or {})
         skip = model.frame_skip if frame_skip is None else frame_skip
         check_fit(model, names, skip, f"{played.name} here")
         real = _real_game(played.name, skip, full_action_space) if _is_real(start) else None
@@ -152,12 +152,10 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
 
     def _screen(self) -> np.ndarray:
         assert self._frame is not None
-        return resize(self._frame, self._screen_shape)
+        return on_screen(self._frame, self._screen_shape)
 
     def _observe(self) -> dict[str, Any]:
-        look, shape = self._look, target_shape(self._look.resize_shape, self._screen_shape)
-        screen = np.rint(self._screen() @ _LUMINANCE).astype(np.uint8) if look.grayscale else self._screen()
-        return self._observer.observe(resize(screen, shape, look.interpolation, keep_aspect=look.keep_aspect))
+        return self._observer.observe(shown(self._screen(), self._look))
 
     def _info(self, info: dict[str, Any]) -> dict[str, Any]:
         facts = self._observer.facts
@@ -173,10 +171,22 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
 
 
 @functools.cache
-def _facts_of(name: str, full_action_space: bool) -> tuple[tuple[str, ...], tuple[int, int]]:
-    """Action names and (height, width) of the screen: asked of an emulator that is loaded and never stepped."""
-    emulator = Emulator(EmulatorConfig(name, full_action_space=full_action_space))
-    return emulator.action_names, emulator.screen_shape
+def facts_of(game_name: str, full_action_space: bool) -> tuple[str, tuple[str, ...], tuple[int, int]]:
+    """The game's plain name, its action names, (height, width) of its screen: from an emulator that is never stepped."""
+    emulator = Emulator(EmulatorConfig(game_name, full_action_space=full_action_space))
+    return emulator.game.name, emulator.action_names, emulator.screen_shape
+
+
+def on_screen(frame: np.ndarray, screen_shape: tuple[int, int]) -> np.ndarray:
+    """A model's frame stretched to the size of the game's screen; a fresh array."""
+    return np.array(resize(frame, screen_shape))
+
+
+def shown(screen: np.ndarray, look: Look) -> np.ndarray:
+    """The picture of a screen uint8 ``(H, W, 3)`` that an observation of this look shows."""
+    picture = np.rint(screen @ _LUMINANCE).astype(np.uint8) if look.grayscale else screen
+    shape = target_shape(look.resize_shape, (screen.shape[0], screen.shape[1]))
+    return resize(picture, shape, look.interpolation, keep_aspect=look.keep_aspect)
 
 
 def _is_real(start: str | None) -> bool:
@@ -200,7 +210,7 @@ def _real_game(name: str, frame_skip: int, full_action_space: bool) -> gymnasium
     )
 
 
-def _model_for(name: str, path: str | None, kind: str | None, options: dict[str, Any]) -> WorldModel[Any]:
+def model_for(name: str, path: str | None, kind: str | None, options: dict[str, Any]) -> WorldModel[Any]:
     """The world model of a checkpoint, which must be of the game ``name`` and of the given kind, and show pictures."""
     if path is None:
         raise ConfigError(f"a dreamed {name} needs checkpoint=PATH, the folder of a world model")

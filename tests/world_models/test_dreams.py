@@ -29,6 +29,7 @@ from atari_vlm.training.rollout import play_episode
 from atari_vlm.world_models import CatchWorldModel, load_world_model, save_checkpoint
 from atari_vlm.world_models.base import StartFrames
 from atari_vlm.wrappers import StackFrames, VLMPrompt, WorldModelVectorEnv
+from atari_vlm.wrappers.dreamed_vector import DreamedVectorEnv
 
 ID, REAL = "AtariVLM/Pong-REM-v5", "AtariVLM/Pong-v5"
 NAMES = ["NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE"]
@@ -182,11 +183,43 @@ def test_agents_wrappers_and_vectors_run_in_it(pong):
     env = gymnasium.make(ID, checkpoint=pong)
     trajectory = play_episode(VLMPrompt(StackFrames(env, 3), "basic"), RandomAgent(seed=0), seed=0, max_steps=6)
     assert 1 <= trajectory.length <= 6
-    vector = gymnasium.make_vec(ID, 2, checkpoint=pong)
+    vector = gymnasium.make_vec(ID, 2, vectorization_mode="sync", checkpoint=pong)
     vector.reset(seed=0)
     observation, *_ = vector.step(np.array([0, 3]))
     assert observation["image"].shape == (2, 224, 224, 3) and "Last action: LEFT" in observation["text"][1]
     vector.close()
+
+
+@pytest.mark.parametrize(
+    "look", [{}, {"grayscale": False, "resize_shape": None}, {"frame_stack": 1, "keep_aspect": True}]
+)
+def test_vectors_have_the_real_game_s_spaces(pong, look):
+    dreams, real = (gymnasium.make_vec(i, 3, **look, **path) for i, path in ((ID, {"checkpoint": pong}), (REAL, {})))
+    assert isinstance(dreams.unwrapped, DreamedVectorEnv) and dreams.observation_space == real.observation_space
+    assert dreams.action_space == real.action_space
+    assert dreams.reset(seed=0)[0].shape == real.reset(seed=0)[0].shape
+    real.close()
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
+def test_vectors_stack_frames_over_the_ends_of_dreams(pong, mode):
+    look = {"resize_shape": (64, 64), "grayscale": False, "frame_stack": 3, "interpolation": "nearest"}
+    env = DreamedVectorEnv(2, "Pong", pong, max_episode_steps=2, autoreset_mode=mode, **look)
+    first, _ = env.reset(seed=0)
+    assert (first == first[:, :1]).all()
+    second, *_ = env.step(np.zeros(2, int))
+    assert (second[:, :2] == first[:, 1:]).all()
+    third, _, _, truncated, info = env.step(np.zeros(2, int))
+    assert truncated.all()
+    ended = np.stack(info["final_obs"]) if mode == "SameStep" else third
+    np.testing.assert_array_equal(ended[:, :2], second[:, 1:])
+    if mode == "NextStep":
+        third, *_ = env.step(np.zeros(2, int))
+    elif mode == "Disabled":
+        third, _ = env.reset(options={"reset_mask": np.ones(2, bool)})
+    assert (third == third[:, :1]).all() and not np.array_equal(third, ended)
+    again, _ = DreamedVectorEnv(2, "Pong", pong, **look).reset(seed=0)
+    np.testing.assert_array_equal(again, first)
 
 
 def test_the_checkpoint_s_policy_plays_in_both_worlds(pong, catch):

@@ -91,7 +91,9 @@ class RemTrainer:
         """Run the remaining epochs; the last epoch's metrics. Raises ``StoppedError`` when asked to stop."""
         found: Metrics = {}
         while self.epoch < self.settings.epochs:
+            began = time.process_time()
             found = self._one_epoch(self.epoch + 1)
+            found["epoch/cpu_seconds"] = time.process_time() - began
             self.epoch += 1
             self.log.add(self.epoch, found)
             if self.run.report is not None:

@@ -19,7 +19,7 @@ from atari_vlm.training.rem_trainer import RemRun, RemTrainer
 from atari_vlm.training.rollout import StoppedError
 from atari_vlm.world_models.checkpoint import load_world_model, read_checkpoint
 
-SECONDS = ("seconds",)
+SECONDS = ("seconds", "cpu_seconds")
 
 
 def metrics_of(folder):

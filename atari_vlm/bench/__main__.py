@@ -17,6 +17,7 @@ from atari_vlm.errors import AtariVLMError, ConfigError, UnknownNameError
 SUBJECTS = {
     "env": "atari_vlm.bench.env:cases",
     "image": "atari_vlm.bench.image:cases",
+    "plan": "atari_vlm.bench.plan:cases",
     "vlm": "atari_vlm.bench.vlm:cases",
     "world-model": "atari_vlm.bench.world_model:cases",
 }
@@ -27,7 +28,7 @@ class BenchConfig:
     """What to measure."""
 
     subject: Annotated[str, tyro.conf.Positional]
-    """env, image, vlm or world-model"""
+    """env, image, plan, vlm or world-model"""
     rounds: int = 5
     """rounds of ours and peer in turn"""
     only: str = ""

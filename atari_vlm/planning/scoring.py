@@ -67,21 +67,21 @@ def roll(
 ) -> Rollout:
     """Follow ``plans`` ``(B, H)`` (or ``(B, H, A)`` where actions are continuous) from the B rows of ``state``."""
     n, horizon = plans.shape[:2]
+    actions = np.ascontiguousarray(plans.swapaxes(0, 1))  # (H, B) or (H, B, A)
     alive = np.ones(n, bool)
-    rewards = np.zeros((n, horizon))
-    lengths = np.zeros(n, np.int64)
+    rewards, lengths = np.zeros((horizon, n)), np.zeros(n, np.int64)
     for t in range(horizon):
-        step = world_model.step(state, plans[:, t], rng=rng)
-        rewards[:, t] = np.where(alive, step.reward, 0.0)
+        step = world_model.step(state, actions[t], rng=rng)
+        np.copyto(rewards[t], step.reward, where=alive)
         lengths += alive
-        alive &= ~step.terminated
+        alive = alive & ~step.terminated
         state = step.state
-        if not alive.any():
+        if not np.count_nonzero(alive):
             break
-    returns = rewards @ discount ** np.arange(horizon)
+    returns = discount ** np.arange(horizon) @ rewards
     if value is not None and alive.any():
         returns = returns + discount**horizon * np.where(alive, value(state), 0.0)
-    return Rollout(returns, rewards, lengths, state)
+    return Rollout(returns, rewards.T, lengths, state)
 
 
 def check_plans(action_space: gymnasium.Space[Any], plans: Any) -> np.ndarray:

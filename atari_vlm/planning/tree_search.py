@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from operator import add
 from typing import Any, Literal
 
 import gymnasium
@@ -53,7 +54,9 @@ class MCTSConfig:
             raise ConfigError("rollout_steps and exploration must not be negative")
         low, high = self.rollout_hold
         if not 1 <= low <= high:
-            raise ConfigError(f"rollout_hold is (shortest, longest) with 1 <= shortest <= longest, got {self.rollout_hold}")
+            raise ConfigError(
+                f"rollout_hold is (shortest, longest) with 1 <= shortest <= longest, got {self.rollout_hold}"
+            )
         if self.rule not in ("uct", "puct"):
             raise UnknownNameError("selection rule", self.rule, ("uct", "puct"))
         if self.backup not in ("mean", "max"):
@@ -74,7 +77,7 @@ class Node:
         self.values = [-math.inf] * num_actions  # mean or best return per edge, from this node on
 
     def favourite(self, backup: str = "mean") -> int:
-        """The most visited action, or with ``backup`` max the best one; ties go to the other of the two, then to the lower index."""
+        """The most visited action (with ``backup`` max: the best); ties go to the other, then to the lower index."""
         actions, visits, values = range(len(self.visits)), self.visits, self.values
         if backup == "max":
             return max(actions, key=lambda a: (values[a], visits[a], -a))
@@ -166,6 +169,7 @@ class _Search:
 
     def __init__(self, world_model: Any, config: MCTSConfig, num_actions: int, rng: Any, value: ValueFunction | None):
         self.model, self.config, self.num_actions, self.rng, self.value = world_model, config, num_actions, rng, value
+        self.shares = value is None and config.rollout_steps > 0 and not config.keep_rollouts
 
     def prepare(self, state: Any, tree: Tree | None) -> Tree:
         """A tree with room for this search's new rows, whose root row is ``state``."""
@@ -182,20 +186,20 @@ class _Search:
 
     def simulate(self, tree: Tree, count: int) -> int:
         """Run up to ``count`` simulations in one batch; returns how many there were."""
-        leaves, finished = [], []
+        leaves, finished = [], 0
         for _ in range(count):
             node, action = self.select(tree)
             if action < 0:  # an end, or the depth limit: nothing to expand
-                finished.append(node)
+                finished += 1
                 self.back_up(tree, node, 0.0)
                 continue
-            if node.pending[action] > 1:  # this very leaf is under way already
+            if node.pending[action] > 1 and not self.shares:  # this very leaf is under way already
                 self.undo(node, action)
                 break
             leaves.append((node, action))
         if leaves:
             self.expand(tree, leaves)
-        return len(leaves) + len(finished)
+        return len(leaves) + finished
 
     def select(self, tree: Tree) -> tuple[Node, int]:
         """Walk down from the root, marking edges as under way; an untried edge ends it, and so does an end (action -1)."""
@@ -211,45 +215,51 @@ class _Search:
 
     def choose(self, tree: Tree, node: Node) -> int:
         """The edge with the best upper bound."""
-        config, low = self.config, tree.low
+        config, low, exploration = self.config, tree.low, self.config.exploration
         scale = 1.0 / (tree.high - low) if tree.high > low else 1.0
-        counts = [v + p for v, p in zip(node.visits, node.pending, strict=True)]
-        total = sum(counts)
-        puct = config.rule == "puct"
-        prior = tree.prior if puct and node is tree.root else None
-        root_total = math.sqrt(total + 1) if puct else math.log(total + 1)
         best, best_score = 0, -math.inf
-        for action, count in enumerate(counts):
-            visits = node.visits[action]
-            quality = (node.values[action] - low) * scale if visits else 0.0
-            if puct:
-                probability = 1.0 / self.num_actions if prior is None else prior[action]
-                score = quality + config.exploration * probability * root_total / (1 + count)
-            elif count == 0:
-                return action
-            else:
-                score = quality + config.exploration * math.sqrt(2 * root_total / count)
+        total = sum(node.visits) + sum(node.pending) + 1
+        if config.rule == "uct":
+            width = 2 * exploration * exploration * math.log(total)
+            for action, count in enumerate(map(add, node.visits, node.pending)):
+                if count == 0:
+                    return action
+                quality = (node.values[action] - low) * scale if node.visits[action] else 0.0
+                score = quality + math.sqrt(width / count)
+                if score > best_score:
+                    best, best_score = action, score
+            return best
+        prior = tree.prior if node is tree.root else None
+        width = exploration * math.sqrt(total)
+        for action, count in enumerate(map(add, node.visits, node.pending)):
+            probability = 1.0 / self.num_actions if prior is None else prior[action]
+            quality = (node.values[action] - low) * scale if node.visits[action] else 0.0
+            score = quality + width * probability / (1 + count)
             if score > best_score:
                 best, best_score = action, score
         return best
 
     def expand(self, tree: Tree, leaves: list[tuple[Node, int]]) -> None:
-        """Step all leaves at once, store their states, estimate them, and back up."""
-        parents = take_rows(tree.states, [node.row for node, _ in leaves])
-        step = self.model.step(parents, np.array([action for _, action in leaves]), rng=self.rng)
-        first, count = tree.size, len(leaves)
+        """Step all leaves at once, store their states, estimate them, and back up.
+
+        Simulations that met in one leaf share its state and roll out from it each on its own.
+        """
+        numbers = {leaf: i for i, leaf in enumerate(dict.fromkeys(leaves))}
+        parents = take_rows(tree.states, [node.row for node, _ in numbers])
+        step = self.model.step(parents, np.array([action for _, action in numbers]), rng=self.rng)
+        first, count = tree.size, len(numbers)
         _write(tree.states, slice(first, first + count), step.state)
         tree.size += count
-        children = [
-            self.add(node, action, first + i, float(step.reward[i]), bool(step.terminated[i]))
-            for i, (node, action) in enumerate(leaves)
-        ]
+        rewards, ends = step.reward.tolist(), step.terminated.tolist()
+        children = [self.add(*leaf, first + i, rewards[i], ends[i]) for leaf, i in numbers.items()]
         if self.config.keep_rollouts:
             self.roll_out(tree, children, step.state)
             return
-        estimates = np.where(step.terminated, 0.0, self.estimate(step.state, count)).tolist()
-        for child, estimate in zip(children, estimates, strict=True):
-            self.back_up(tree, child, estimate)
+        rows = [numbers[leaf] for leaf in leaves]
+        state = step.state if len(rows) == count else take_rows(step.state, rows)
+        estimates = self.estimate(state, len(rows)).tolist()
+        for i, estimate in zip(rows, estimates, strict=True):
+            self.back_up(tree, children[i], 0.0 if children[i].over else estimate)
 
     def add(self, parent: Node, action: int, row: int, reward: float, over: bool) -> Node:
         """A new node behind an edge."""

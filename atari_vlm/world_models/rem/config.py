@@ -43,7 +43,8 @@ class WorldModelConfig:
     ``1 - exp(linspace(log 1/32, log 1/512))`` per token (REM's); with ``"block"`` the same kind of range is stretched over
     ``decay_blocks`` frames (per-block decay, as in Simulus). ``reward`` is ``"sign"`` (three classes) or ``"two-hot"``
     (regression over symlog-spaced bins). ``refinement_passes`` > 0 re-predicts the least certain tokens of a frame given the
-    others, so that tokens are drawn jointly.
+    others, so that tokens are drawn jointly. ``place_embedding`` adds a learned vector per place to the observation tokens (not in
+    the paper, where the rotation of retention alone tells places apart; few channels per head resolve that badly).
     """
 
     width: int = 256
@@ -56,6 +57,7 @@ class WorldModelConfig:
     reward: str = "sign"
     reward_bins: int = 65
     refinement_passes: int = 0
+    place_embedding: bool = False
 
     def __post_init__(self) -> None:
         if self.width % self.num_heads or (self.width // self.num_heads) % 2:

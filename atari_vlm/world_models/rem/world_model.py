@@ -85,6 +85,7 @@ class TokenWorldModel(nn.Module):
         self.code_in = nn.Identity() if t.code_dim == c.width else nn.Linear(t.code_dim, c.width)
         self.action_embedding = nn.Embedding(config.num_actions + 1, c.width)  # the last row: no action known
         self.prediction_tokens = nn.Parameter(torch.randn(t.num_tokens, c.width) * 0.02)
+        self.places = nn.Parameter(torch.randn(t.num_tokens, c.width) * 0.3) if c.place_embedding else None
         self.layers = nn.ModuleList(Layer(c, decays, block) for _ in range(c.num_layers))
         self.reward = scalar_head(c.reward, c.reward_bins)
         self.token_head = mlp(c.width, t.num_codes)
@@ -103,6 +104,8 @@ class TokenWorldModel(nn.Module):
     def embed(self, tokens: Tensor, actions: Tensor) -> Tensor:
         """Blocks ``(..., K + 1, W)`` from tokens ``(..., K)`` and actions ``(...)``."""
         observed = self.code_in(functional.embedding(tokens, self.codes))
+        if self.places is not None:
+            observed = observed + self.places
         return torch.cat([observed, self.action_embedding(actions)[..., None, :]], dim=-2)
 
     def revealed(self, known: Tensor) -> Tensor:

@@ -101,12 +101,14 @@ def test_episode_statistics(make):
 
 @pytest.mark.skipif(importlib.util.find_spec("moviepy") is None, reason="gymnasium's RecordVideo needs moviepy")
 def test_record_video(make, tmp_path):
-    env = wrappers.RecordVideo(make(max_episode_steps=5), str(tmp_path), episode_trigger=lambda episode: True)
+    env = wrappers.RecordVideo(
+        make(max_episode_steps=5), str(tmp_path / "videos"), episode_trigger=lambda episode: True
+    )
     env.reset(seed=0)
     for _ in range(5):
         env.step(0)
     env.close()
-    assert [path.suffix for path in tmp_path.glob("*.mp4")] == [".mp4"]
+    assert [path.suffix for path in tmp_path.glob("videos/*.mp4")] == [".mp4"]
 
 
 def test_frames_that_a_video_recorder_takes(make):

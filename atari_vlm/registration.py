@@ -17,8 +17,8 @@ _PROMPT_SUFFIXES = {"-basic": "basic", "-cot": "cot", "-expert": "expert"}
 def register_all() -> None:
     """Register ``AtariVLM/<Game>-v5``, its prompt styles and its dreams for every game; a second call changes nothing.
 
-    The plain ids and the dreams have a vectorised fast path (:mod:`atari_vlm.vector_env`). The prompt styles have none: its
-    observations hold no text: ``make_vec`` makes a synchronous vector of them. The dreams (``-REM``, ``-Dreamer``, ``-Code``)
+    The plain ids and the dreams have a vectorised fast path (:mod:`atari_vlm.vector_env`). The prompt styles have none, as it
+    shows no text: ``make_vec`` makes a synchronous vector of them. The dreams (``-REM``, ``-Dreamer``, ``-Code``)
     need ``checkpoint=PATH``.
     """
     for name in game_names():

@@ -114,10 +114,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises ``CheckpointError`` for anything that is damaged, unsafe (pickles, Python objects, links) or of another format.
     """
-    folder = Path(path)
-    if not folder.exists() and _set_aside(folder).is_dir():
-        folder = _set_aside(folder)
-    contents = read_files(folder)
+    folder, contents = _read_while_others_save(Path(path))
     config = from_json(contents[CONFIG], str(folder / CONFIG))
     kind = config.pop("kind", None)
     try:
@@ -164,6 +161,26 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _read_while_others_save(path: Path) -> tuple[Path, dict[str, bytes]]:
+    """The files of a checkpoint, and where they were found; read again when another process swapped the folder meanwhile."""
+    for _ in range(20):
+        folder = path if path.exists() or not _set_aside(path).is_dir() else _set_aside(path)
+        before = _inode(folder)
+        try:
+            return folder, read_files(folder)
+        except (CheckpointError, FileNotFoundError):
+            if _inode(path) == before:
+                raise
+    raise CheckpointError(f"{path} is replaced faster than it can be read")
+
+
+def _inode(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _set_aside(folder: Path) -> Path:

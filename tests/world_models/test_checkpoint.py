@@ -9,8 +9,10 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -128,6 +130,27 @@ def test_a_kill_never_loses_or_halves_a_checkpoint(tmp_path, kills):
         read = read_checkpoint(folder)
         assert told[-1] <= read.config["num_balls"] <= told[-1] + 1
         assert (read.tensors["w"] == read.config["num_balls"]).all()
+
+
+def test_reading_while_another_thread_saves(tmp_path):
+    folder = save(tmp_path / "catch")
+    stop = threading.Event()
+
+    def keep_saving():
+        number = 0
+        while not stop.is_set():
+            number += 1
+            save(folder, config={**CONFIG, "num_balls": number}, tensors={"w": np.full(50_000, number)})
+
+    with ThreadPoolExecutor(1) as pool:
+        saving = pool.submit(keep_saving)
+        try:
+            for _ in range(100):
+                read = read_checkpoint(folder)
+                assert "w" not in read.tensors or (read.tensors["w"] == read.config["num_balls"]).all()
+        finally:
+            stop.set()
+        saving.result()
 
 
 class Bomb:

@@ -17,7 +17,7 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,30 +123,31 @@ class Journal:
 
     def meta(self) -> dict[str, Any]:
         """What :meth:`set_meta` stored: plain JSON data under names."""
-        return {key: json.loads(value) for key, value in self._rows("SELECT key, value FROM meta ORDER BY key")}
+        return dict(
+            self._rows("SELECT key, value FROM meta ORDER BY key", make=lambda row: (row[0], json.loads(row[1])))
+        )
 
     def episodes(self) -> list[EpisodeRow]:
         """All episodes in order of their number."""
-        return [EpisodeRow(*row) for row in self._rows("SELECT * FROM episodes ORDER BY episode")]
+        return self._rows("SELECT * FROM episodes ORDER BY episode", make=lambda row: EpisodeRow(*row))
 
     def steps(self, episode: int) -> list[StepRow]:
         """The steps of an episode in order."""
-        rows = self._rows("SELECT * FROM steps WHERE episode = ? ORDER BY step", episode)
-        return [_step_row(row) for row in rows]
+        return self._rows("SELECT * FROM steps WHERE episode = ? ORDER BY step", episode, make=_step_row)
 
     def calls(self, episode: int) -> list[CallRow]:
         """The calls of an episode in order, unanswered ones included."""
-        return [_call_row(row) for row in self._rows("SELECT * FROM calls WHERE episode = ? ORDER BY call", episode)]
+        return self._rows("SELECT * FROM calls WHERE episode = ? ORDER BY call", episode, make=_call_row)
 
     def call(self, episode: int, call: int) -> CallRow | None:
         """One call, or ``None`` if it was never begun."""
-        rows = self._rows("SELECT * FROM calls WHERE episode = ? AND call = ?", episode, call)
-        return _call_row(rows[0]) if rows else None
+        rows = self._rows("SELECT * FROM calls WHERE episode = ? AND call = ?", episode, call, make=_call_row)
+        return rows[0] if rows else None
 
     def replies(self) -> Iterator[dict[str, Any]]:
         """Every recorded answer, in order of episode and call."""
-        for (reply,) in self._rows("SELECT reply FROM calls WHERE reply IS NOT NULL ORDER BY episode, call"):
-            yield json.loads(reply)
+        query = "SELECT reply FROM calls WHERE reply IS NOT NULL ORDER BY episode, call"
+        yield from self._rows(query, make=lambda row: json.loads(row[0]))
 
     def blob(self, sha: str) -> bytes:
         """The bytes stored under ``sha``; raise :class:`RunError` if they are missing or damaged."""
@@ -214,28 +215,59 @@ class Journal:
                 f"(action, source, reward, terminated, truncated, info) {found[2:8]}, now {values[2:8]}"
             )
 
-    def _rows(self, query: str, *values: Any) -> list[Any]:
-        with self._lock:
-            return self._db.execute(query, values).fetchall()
+    def _rows(self, query: str, *values: Any, make: Callable[[Any], Any] = tuple) -> list[Any]:
+        """What a query finds, each row turned into what is wanted; :class:`RunError` where the file is damaged."""
+        try:
+            with self._lock:
+                rows = self._db.execute(query, values).fetchall()
+            return [make(row) for row in rows]
+        except sqlite3.ProgrammingError:  # closed: the caller's mistake, not the file's
+            raise
+        except (sqlite3.Error, ValueError) as error:
+            raise RunError(f"{self.path} cannot be read; it is damaged: {str(error)[:160]}") from error
 
     @contextmanager
     def _transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """Write; with ``durable`` it, and all that was written before, is on the disk when the block ends."""
-        with self._lock:
-            if durable != self._durable:
-                self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-                self._durable = durable
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+        """Write; with ``durable`` it, and all that was written before, is on the disk when the block ends.
+
+        :class:`RunError` where that is impossible (a full disk, a damaged file); then nothing of the block is there.
+        """
+        try:
+            with self._lock:
+                yield from self._written(durable)
+        except sqlite3.ProgrammingError:
+            raise
+        except sqlite3.Error as error:
+            raise RunError(
+                f"{self.path} cannot be written: {error}. Nothing recorded before is lost; the same command continues"
+            ) from error
+
+    def _written(self, durable: bool) -> Iterator[sqlite3.Connection]:
+        if durable != self._durable:
+            self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
             self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # a full disk may have ended it already
+                self._db.execute("ROLLBACK")
+            raise
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30.0)
+        try:
+            db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30.0)
+        except sqlite3.Error as error:
+            raise RunError(f"{self.path} cannot be opened: {error}") from error
+        try:
+            return self._begin(db)
+        except sqlite3.Error as error:
+            db.close()
+            raise RunError(f"{self.path} cannot be written: {error}") from error
+
+    def _begin(self, db: sqlite3.Connection) -> sqlite3.Connection:
         version = self._version(db)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")

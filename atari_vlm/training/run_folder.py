@@ -86,6 +86,7 @@ class RunFolder:
         try:
             if resumed:
                 _check_settings(path, request)
+                _check_journal(path)
             _write_config(path, request)
             return cls(path, lock, resumed=resumed)
         except BaseException:
@@ -129,11 +130,14 @@ def identity_of(settings: Mapping[str, Any]) -> str:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A run folder's ``config.yaml``; ``ConfigError`` if there is none."""
+    """A run folder's ``config.yaml``; ``ConfigError`` if there is none that can be read."""
     file = path / "config.yaml"
     if not file.is_file():
         raise ConfigError(f"{path} is not a run folder: it has no config.yaml")
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not {"identity", "settings"} <= content.keys():
         raise ConfigError(f"{file} is not the config.yaml of a run")
     return content
@@ -179,7 +183,7 @@ def _runs(save_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     for file in sorted(save_dir.glob("*/config.yaml")):
         try:
             yield file.parent, read_config(file.parent)
-        except (ConfigError, yaml.YAMLError):
+        except ConfigError:
             continue  # somebody else's folder
 
 
@@ -239,6 +243,17 @@ def _check_settings(path: Path, request: RunRequest) -> None:
     raise RunError(
         f"the run {path} was made with other settings ({changed}); leave them as they were, or start a new run"
     )
+
+
+def _check_journal(path: Path) -> None:
+    """A run whose results are there has a journal; without it everything would be played, and paid, again."""
+    journal = path / "journal.sqlite"
+    made = [name for name in ("metrics.jsonl", "results.json") if (path / name).is_file()]  # never before the journal
+    if made and not (journal.is_file() and journal.stat().st_size > 0):
+        raise RunError(
+            f"{journal} is {'empty' if journal.is_file() else 'missing'}, although {made[0]} was made from it: "
+            "put it back to continue, or start a new run under another name"
+        )
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,5 @@
 import dataclasses
+import resource
 import sqlite3
 import threading
 
@@ -208,5 +209,54 @@ def test_a_run_can_be_read_while_it_is_written(tmp_path):
         writer.record_step(STEP)
         with Journal(tmp_path / "j", read_only=True) as reader:
             assert reader.steps(0) == [STEP]
-            with pytest.raises(sqlite3.OperationalError):
+            with pytest.raises(RunError, match="readonly"):
                 reader.set_meta(a=1)
+
+
+def recorded(path):
+    with Journal(path) as journal:
+        journal.begin_episode(0, "train", 7)
+        request, blobs = encode_request([Message.of("user", PICTURE, "hi")])
+        journal.record_request(CallRow(0, 0, 0, "complete", "key", request, None, 5.0), blobs)
+        journal.record_reply(0, 0, {"text": "a reply that cost money"})
+        journal.record_step(STEP)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "read"),
+    [
+        ((b"a reply that", b"a re\xff\xfe that"), lambda journal: journal.calls(0)),
+        ((b'cost money"}', b"cost money  "), lambda journal: list(journal.replies())),
+        ((b'"lives": 3', b'"lives"  3'), lambda journal: journal.steps(0)),
+    ],
+)
+def test_damage_is_a_run_error(tmp_path, change, read):
+    path = recorded(tmp_path / "journal.sqlite")
+    content = path.read_bytes()
+    assert content.count(change[0]) == 1
+    path.write_bytes(content.replace(*change))
+    with Journal(path, read_only=True) as journal, pytest.raises(RunError, match="damaged"):
+        read(journal)
+
+
+def test_a_full_disk_is_a_run_error_and_loses_nothing(tmp_path):
+    path = recorded(tmp_path / "journal.sqlite")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Journal(path) as journal:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, before[1]))
+        try:
+            with pytest.raises(RunError, match="cannot be written"):
+                journal.set_meta(big="x" * 500_000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        journal.set_meta(small=1)
+    with Journal(path, read_only=True) as journal:
+        assert journal.meta() == {"small": 1}
+        assert journal.steps(0) == [STEP]
+        assert journal.calls(0)[0].reply == {"text": "a reply that cost money"}
+
+
+def test_a_journal_that_is_a_folder(tmp_path):
+    with pytest.raises(RunError, match="cannot be opened"):
+        Journal(tmp_path)

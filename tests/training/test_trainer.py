@@ -203,6 +203,25 @@ def test_other_settings_are_another_run(tmp_path):
         trainer(tmp_path, seed=5, in_context=InContextOptions(max_examples=3))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "is missing"), (b"", "is empty"), (b"x" * 5000, "not a journal")]
+)
+def test_a_run_that_lost_its_journal_is_not_paid_again(tmp_path, content, message):
+    with trainer(tmp_path, max_steps=2) as small:
+        small.train(1)
+    journal = tmp_path / "run" / "journal.sqlite"
+    journal.unlink() if content is None else journal.write_bytes(content)
+    with pytest.raises(RunError, match=message):
+        trainer(tmp_path, max_steps=2)
+
+
+def test_a_damaged_config_is_said(tmp_path):
+    trainer(tmp_path).close()
+    (tmp_path / "run" / "config.yaml").write_text("a: [")
+    with pytest.raises(ConfigError, match=r"config.yaml cannot be read"):
+        trainer(tmp_path)
+
+
 def test_a_finished_run_that_is_named_is_read_again(tmp_path):
     with trainer(tmp_path) as small:
         trained = small.train(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import atari_vlm
 from atari_vlm._lazy import load
 
 PROGRAMS = {
@@ -25,6 +26,9 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(f"  {name:10} {summary}" for name, summary in PROGRAMS.items()))
         print("\natari-vlm PROGRAM --help lists a program's options")
         return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"atari_vlm {atari_vlm.__version__}")
+        return 0
     if arguments[0] not in PROGRAMS:
         print(f"atari-vlm: no program {arguments[0]!r}; there are {', '.join(PROGRAMS)}", file=sys.stderr)
         return 2

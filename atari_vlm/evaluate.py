@@ -17,12 +17,12 @@ import tyro
 from rich.console import Console
 
 from atari_vlm.bench.measure import machine
+from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError
 from atari_vlm.reporting.evaluation import Watching, evaluate
 from atari_vlm.reporting.evaluation_config import EvaluateConfig
 from atari_vlm.reporting.results import to_markdown
 from atari_vlm.training.display import ProgressDisplay
-from atari_vlm.training.keyless import known_keys, without_keys
 from atari_vlm.training.option_files import with_files
 from atari_vlm.training.rollout import StoppedError
 from atari_vlm.training.stopping import stop_on_signals
@@ -63,9 +63,8 @@ def main(argv: list[str] | None = None) -> int:
             description=__doc__,
         )
         return run(config)
-    except AtariVLMError as error:
-        print(f"error: {without_keys(str(error), known_keys())}", file=sys.stderr)
-        return error.exit_code
+    except (AtariVLMError, OSError) as error:
+        return end_with(error)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,8 @@ def child_folder(root: str | Path, name: str) -> Path:
     """
     if not _SAFE_NAME.fullmatch(name) or name.split(".")[0].lower() in _RESERVED or name.endswith("."):
         raise ConfigError(
-            f"{name!r} cannot name a run: use 1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit"
+            f"{name!r} cannot name a run: use 1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit; "
+            "not ending in '.', and not a device of Windows such as CON or NUL"
         )
     path = Path(root) / name
     if path.is_symlink():

@@ -16,6 +16,7 @@ from typing import Annotated
 
 import tyro
 
+from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError
 from atari_vlm.reporting.run_report import write_report
 
@@ -40,9 +41,8 @@ def main(argv: list[str] | None = None) -> int:
         config = tyro.cli(ReportConfig, args=argv, prog="python -m atari_vlm.report", description=__doc__)
         print(write_report(config.run, config.out, config.max_mb))
         return 0
-    except AtariVLMError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    except (AtariVLMError, OSError) as error:
+        return end_with(error)
 
 
 if __name__ == "__main__":

@@ -24,12 +24,12 @@ from rich.table import Table
 
 from atari_vlm._lazy import load
 from atari_vlm.agents.vlm_agent import AnswerMode, VLMAgentOptions
+from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError, ConfigError, check_positive
 from atari_vlm.reporting.statistics import aggregate
 from atari_vlm.training.ablation import ablation_table, run_ablation
 from atari_vlm.training.display import ProgressDisplay
 from atari_vlm.training.in_context import InContextOptions, Strategy
-from atari_vlm.training.keyless import known_keys, without_keys
 from atari_vlm.training.option_files import with_files
 from atari_vlm.training.rollout import StoppedError
 from atari_vlm.training.stopping import Stop, stop_on_signals
@@ -267,9 +267,8 @@ def main(argv: list[str] | None = None) -> int:
                 description=__doc__,
             )
         )
-    except AtariVLMError as error:
-        print(f"error: {without_keys(str(error), known_keys())}", file=sys.stderr)
-        return error.exit_code
+    except (AtariVLMError, OSError) as error:
+        return end_with(error)
 
 
 if __name__ == "__main__":

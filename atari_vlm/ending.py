@@ -1,0 +1,24 @@
+"""How a program ends when it cannot go on: one line on stderr, and an exit code that says what the caller can do."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from atari_vlm.errors import AtariVLMError
+from atari_vlm.training.keyless import known_keys, without_keys
+
+_READER_GONE = 141  # as a shell reports SIGPIPE
+_NO_FILE = 74  # EX_IOERR of sysexits.h
+
+
+def end_with(error: AtariVLMError | OSError) -> int:
+    """Say what was wrong, without any key, and return the exit code: the error's own, 74 for a file or a full disk.
+
+    Nothing is said when whoever read the output has gone (``... --help | head``).
+    """
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+        return _READER_GONE
+    print(f"error: {without_keys(str(error), known_keys())}", file=sys.stderr)
+    return error.exit_code if isinstance(error, AtariVLMError) else _NO_FILE

@@ -105,7 +105,6 @@ class VLMWorldModelAgent:
         self._judge.look(observation)
         decision = self._from_buffer(names)
         if decision is not None:
-            self._calls_saved += 1
             return decision
         proposed = self._requests.ask(observation, names)
         self._calls += 1
@@ -156,6 +155,7 @@ class VLMWorldModelAgent:
             action = self.buffer.get_action()
             self._followed += 1
             if action is not None and action < len(names):
+                self._calls_saved += 1
                 return Decision(action, Source.BUFFER, details=self._details({}))
             self.buffer.clear()
         self.buffer.stop_following()
@@ -190,6 +190,7 @@ class VLMWorldModelAgent:
             problem = "the world model predicted no number for any plan"
             return self._fall_back(names, proposed, (*proposed.problems, problem), judged)
         self._expected, self._followed = self._judge.expect(scores, best, self._rng), 1
+        self._calls_saved += source is Source.BUFFER
         if self.buffer is None or not self._keep(scores):
             self._expected = self._expected[:1]
         last = proposed.replies[-1] if proposed.replies else None

@@ -20,10 +20,12 @@ import numpy as np
 
 from atari_vlm.emulator import Emulator, EmulatorConfig
 from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.games import game
 from atari_vlm.picture import brighter_of
 from atari_vlm.world_models.base import ModelStep
 
-DRAWS_RANDOM_NUMBERS = frozenset({"Qbert", "Tetris", "TicTacToe3D"})
+DRAWS_RANDOM_NUMBERS = frozenset({"Qbert", "Tetris"})
+INEXACT = frozenset({"TicTacToe3D"})  # while it thinks it draws no whole frames, and a snapshot in between is not exact
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class EmulatorWorldModel:
     emulator's state). Observations are uint8 ``(H, W, 3)`` at the screen's own size (the colour maximum of the last two
     emulator frames). ``end_on_life_loss`` makes a lost life terminal. A row that is over stays over with reward 0.
 
-    Raises ``ConfigError`` for an environment with sticky actions or without an emulator.
+    Raises ``ConfigError`` for an environment with sticky actions or without an emulator, and for the games of :data:`INEXACT`.
     """
 
     reward_transform = "none"
@@ -63,9 +65,14 @@ class EmulatorWorldModel:
                 f"repeat_action_probability is {sticky:g}; snapshots are exact only at 0: "
                 "gym.make(..., repeat_action_probability=0.0)"
             )
+        config = _config_of(base)
+        if game(config.game_name).name in INEXACT:
+            raise ConfigError(
+                f"ALE's snapshots of {', '.join(INEXACT)} are not exact, so its emulator is no model of it"
+            )
         self._real = ale
         self._end_on_life_loss = end_on_life_loss
-        self._twin = Emulator(_config_of(base))
+        self._twin = Emulator(config)
         self._twin.reset(seed=0)
         self._with_rng = self._twin.game.name in DRAWS_RANDOM_NUMBERS
         self._at: Any = None  # the snapshot at which the second emulator stands
@@ -74,7 +81,9 @@ class EmulatorWorldModel:
         self.action_space: gymnasium.Space[Any] = gymnasium.spaces.Discrete(len(self.action_names))
         if self.action_space != env.action_space:
             raise MismatchError(f"the emulator has {self.action_space}, the environment {env.action_space}")
-        self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(0, 255, (*self._twin.screen_shape, 3), np.uint8)
+        self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(
+            0, 255, (*self._twin.screen_shape, 3), np.uint8
+        )
 
     def init(self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator) -> EmulatorState:
         """The present state of the environment, once per row of ``observations``."""

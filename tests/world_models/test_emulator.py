@@ -1,0 +1,124 @@
+import gymnasium
+import numpy as np
+import pytest
+
+from atari_vlm.env import AtariVLMEnvironment
+from atari_vlm.errors import ConfigError
+from atari_vlm.games import game_names
+from atari_vlm.world_models import EmulatorWorldModel
+from atari_vlm.world_models.base import concat_rows, take_rows
+from atari_vlm.world_models.emulator import INEXACT
+
+RNG = np.random.default_rng(0)
+
+
+def make(game, **options):
+    env = AtariVLMEnvironment(f"{game}-v5", repeat_action_probability=0.0, resize_shape=None, **options)
+    env.reset(seed=3)
+    return env
+
+
+def state_of(model, rows=1):
+    return model.init(np.zeros((rows, 1)), np.zeros((rows, 0)), rng=RNG)
+
+
+def real_digest(ale):
+    return ale.getRAM().tobytes(), ale.getScreen().tobytes()
+
+
+def model_digest(model, state):
+    """RAM and last emulator frame of the one row."""
+    model.digest(state)  # the second emulator stands there now
+    return real_digest(model._twin.ale)
+
+
+def check_exact(game, *, blocks=2, steps=12):
+    """The model steps as the game does, whatever branches are tried in between."""
+    env = make(game)
+    model, rng = EmulatorWorldModel(env), np.random.default_rng(0)
+    n = env.action_space.n
+    for _ in range(blocks):
+        for action in rng.integers(n, size=20):
+            if env.step(int(action))[2]:
+                env.reset(seed=4)
+        state = state_of(model)
+        for action in rng.integers(n, size=steps):
+            others = model.step(concat_rows([state, state]), rng.integers(n, size=2), rng=RNG)
+            step = model.step(state, np.array([action]), rng=RNG)
+            _, reward, terminated, _, info = env.step(int(action))
+            assert step.reward[0] == reward and step.terminated[0] == terminated, game
+            assert step.state.lives[0] == info["lives"], game
+            assert model_digest(model, step.state) == real_digest(env.unwrapped.ale), game
+            assert len(others.reward) == 2
+            if terminated:
+                break
+            state = step.state
+
+
+@pytest.mark.parametrize("game", ["Pong", "Breakout", "MsPacman", "Qbert", "Tetris"])
+def test_the_model_is_exact(game):
+    check_exact(game)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("game", sorted(set(game_names()) - INEXACT))
+def test_the_model_is_exact_in_every_game(game):
+    """``python -m pytest -m slow tests/world_models/test_emulator.py``"""
+    check_exact(game, blocks=6, steps=60)
+
+
+def test_steps_are_pure_and_rows_independent():
+    env = make("Breakout")
+    model = EmulatorWorldModel(env)
+    before = real_digest(env.unwrapped.ale)
+    state = state_of(model, 3)
+    first = model.step(state, np.array([1, 2, 3]), rng=RNG)
+    again = model.step(state, np.array([1, 2, 3]), rng=RNG)
+    assert model.digest(first.state) == model.digest(again.state)
+    alone = model.step(take_rows(state, [1]), np.array([2]), rng=RNG)
+    assert model.digest(alone.state) == [model.digest(first.state)[1]]
+    assert real_digest(env.unwrapped.ale) == before
+
+
+def test_the_decoded_picture_is_the_environments():
+    env = make("Pong", image_format="numpy")
+    model = EmulatorWorldModel(env)
+    state = state_of(model)
+    for action in (2, 3, 2, 0, 3):
+        state = model.step(state, np.array([action]), rng=RNG).state
+        observation, *_ = env.step(action)
+        assert (model.decode(state)[0] == observation["image"]).all()
+        assert model.observation_space.contains(model.decode(state)[0])
+
+
+def test_a_lost_life_can_be_the_end():
+    env = make("Breakout")
+    model = EmulatorWorldModel(env, end_on_life_loss=True)
+    state = state_of(model)
+    for _ in range(60):
+        step = model.step(state, np.array([1]), rng=RNG)
+        state = step.state
+        if step.terminated[0]:
+            break
+    assert step.terminated[0] and state.lives[0] == 4
+    after = model.step(state, np.array([1]), rng=RNG)
+    assert after.terminated[0] and after.reward[0] == 0 and model.digest(after.state) == model.digest(state)
+
+
+def test_ales_own_environment_will_do():
+    env = gymnasium.make("ALE/Boxing-v5", repeat_action_probability=0.0)
+    env.reset(seed=0)
+    model = EmulatorWorldModel(env)
+    step = model.step(state_of(model), np.array([5]), rng=RNG)
+    _, reward, *_ = env.step(5)
+    assert step.reward[0] == reward and model_digest(model, step.state) == real_digest(env.unwrapped.ale)
+
+
+def test_what_cannot_be_exact_is_refused():
+    with pytest.raises(ConfigError, match="repeat_action_probability"):
+        EmulatorWorldModel(AtariVLMEnvironment("Pong-v5"))
+    with pytest.raises(ConfigError, match="TicTacToe3D"):
+        EmulatorWorldModel(make("TicTacToe3D"))
+    with pytest.raises(ConfigError, match="no ALE emulator"):
+        EmulatorWorldModel(gymnasium.make("CartPole-v1"))

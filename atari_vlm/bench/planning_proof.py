@@ -179,24 +179,24 @@ def to_markdown(config: ProofConfig, found: Found) -> str:
 
 
 def _conditions(config: ProofConfig) -> list[str]:
-    info = machine()
+    info, seeds = machine(), ", ".join(map(str, config.seeds))
     return [
         "# Planning in the emulator",
         "",
-        "`python -m atari_vlm.bench.planning_proof`: games without sticky actions, `EmulatorWorldModel` as the (exact) world model.",
-        f"Up to {len(config.seeds)} seeds ({', '.join(map(str, config.seeds))}), each with its own random start (10 to 40 actions, not",
-        f"counted); {config.steps} agent steps of 4 frames per episode (Freeway {STEPS['Freeway']}), so these are not scores of whole games.",
+        "`python -m atari_vlm.bench.planning_proof`: games without sticky actions, `EmulatorWorldModel` as the exact world model.",
+        f"Up to {len(config.seeds)} seeds ({seeds}), each with its own random start (10 to 40 actions, not counted);",
+        f"{config.steps} agent steps of 4 frames per episode (Freeway {STEPS['Freeway']}), so these are not scores of whole games.",
         f"{info['cpu']}, Python {info['python']}, ale-py {info['versions'].get('ale-py')}.",
         "",
         f"- mcts: `{NEAR}`",
         f"- mcts in Freeway: `{FAR}`",
-        f"- plans: the scripted VLM's first plan of {PLANS} x 40 actions (Freeway: {HORIZON['Freeway']}), {FOLLOW} actions of it, then a",
-        "  new request; plans judged: the same request, the model picks the plan.",
+        f"- plans: the scripted VLM's first plan of {PLANS} x 40 actions (Freeway: {HORIZON['Freeway']}), {FOLLOW} actions of it,",
+        "  then a new request; plans judged: the same request, the model picks the plan.",
         f"- what is looked at ends with a lost life; a life that is left at its end counts {LIFE} points.",
-        f"- at the end of what is looked at the model goes on with {CONTINUED}: a road takes longer to cross than random play lasts.",
-        "- these settings were chosen on seeds 0 to 2 of short trials; nothing was tuned per seed.",
+        f"- at the end of what is looked at the model goes on with {CONTINUED}: a crossing takes longer than random play lasts.",
+        "- these settings were chosen in short trials on seeds 0 to 2; nothing was tuned per seed.",
         "",
-        "Mean return over the seeds with its 95 % bootstrap interval; number of seeds and processor seconds per episode in brackets.",
+        "Mean return over the seeds with its 95 % bootstrap interval; seeds and processor seconds per episode in brackets.",
         "",
     ]
 

@@ -158,23 +158,23 @@ def preset(name: str, num_actions: int) -> RemSettings:
 
 
 def _tiny(networks: RemConfig) -> RemSettings:
-    quick = {"learning_rate": 1e-3, "max_norm": 10.0, "micro_batch": 64}
+    quick = {"max_norm": 10.0, "micro_batch": 64, "batch": 16}
     return RemSettings(
         networks,
         tokenizer=TokenizerTraining(
-            Updates(**quick, batch=16, steps=30, last_epoch=6),  # type: ignore[arg-type]
+            Updates(**quick, learning_rate=1e-3, steps=30, last_epoch=6),  # type: ignore[arg-type]
             restart_unused=10,
         ),
         world_model=WorldModelTraining(
-            Updates(**quick, batch=24, steps=18, first_epoch=6, last_epoch=24),  # type: ignore[arg-type]
+            Updates(**quick, learning_rate=2e-3, steps=70, first_epoch=6, last_epoch=28),  # type: ignore[arg-type]
             length=7,
         ),
         actor_critic=ActorCriticTraining(
-            Updates(learning_rate=1e-3, batch=64, max_norm=3.0, steps=45, first_epoch=14),
+            Updates(learning_rate=1e-3, batch=64, max_norm=3.0, steps=60, first_epoch=20),
             horizon=8, burn_in=5, discount=0.97, entropy=0.02, normalise=True,
         ),
         play=Play(steps=150, last_epoch=24, epsilon=0.05, max_noops=1, eval_episodes=50, final_episodes=200, eval_every=4),
-        epochs=28, capacity=10_000, checkpoint_every=5,
+        epochs=34, capacity=10_000, checkpoint_every=2,
     )  # fmt: skip
 
 

@@ -1,6 +1,8 @@
 """REM's updates: what is remembered, what imagination begins from, what the caches do."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -230,3 +232,25 @@ def test_lpips_from_a_local_file(tmp_path):
     save_file(weights, tmp_path / "short.safetensors")
     with pytest.raises(ConfigError, match="lin3"):
         Lpips(tmp_path / "short.safetensors")
+
+
+MEASURED = """
+import resource, numpy as np, torch
+from atari_vlm.training.rem_learner import RemLearner
+from atari_vlm.training.rem_settings import preset
+from atari_vlm.training.replay_buffer import ReplayBuffer, ReplayConfig
+torch.set_num_threads(1)
+replay = ReplayBuffer(ReplayConfig(400, 64))
+for n in range(300):
+    replay.add(np.zeros((64, 64, 3), np.uint8), n % 4, 0.0, n % 100 == 99, False)
+settings = preset("rem", 4)
+assert settings.world_model.updates.batch == 64
+RemLearner(settings, replay, 0).improve_world_model()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+"""
+
+
+@pytest.mark.slow
+def test_memory_of_a_world_model_update_at_batch_64():
+    done = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 8.0  # GB, everything included

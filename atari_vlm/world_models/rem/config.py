@@ -133,7 +133,7 @@ def preset(name: str, num_actions: int) -> RemConfig:
         ),
         "tiny": RemConfig(
             tokenizer=TokenizerConfig(frame_px=64, channels=(8, 16, 32, 48), code_dim=32, num_codes=32),
-            world_model=WorldModelConfig(width=64, num_layers=2, num_heads=4, ffn_width=128, dropout=0.0),
+            world_model=WorldModelConfig(width=64, num_layers=2, num_heads=2, ffn_width=128, dropout=0.0),
             actor_critic=ActorCriticConfig(conv_channels=(32, 16), width=64, scale_returns=True),
         ),
     }

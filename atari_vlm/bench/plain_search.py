@@ -35,7 +35,8 @@ class PlainSearch:
         return max(range(self._num_actions), key=lambda action: root.visits[action])
 
     def _simulate(self, root: _Node) -> None:
-        node, path = root, []
+        node = root
+        path: list[tuple[_Node, int]] = []
         while not node.over and len(path) < self._depth:
             action = self._select(node)
             path.append((node, action))

@@ -43,8 +43,8 @@ class WorldModelConfig:
     ``1 - exp(linspace(log 1/32, log 1/512))`` per token (REM's); with ``"block"`` the same kind of range is stretched over
     ``decay_blocks`` frames (per-block decay, as in Simulus). ``reward`` is ``"sign"`` (three classes) or ``"two-hot"``
     (regression over symlog-spaced bins). ``refinement_passes`` > 0 re-predicts the least certain tokens of a frame given the
-    others, so that tokens are drawn jointly. ``place_embedding`` adds a learned vector per place to the observation tokens (not in
-    the paper, where the rotation of retention alone tells places apart; few channels per head resolve that badly).
+    others, so that tokens are drawn jointly. ``place_embedding`` adds a learned vector per place to the observation tokens (not
+    in the paper, where the rotation of retention alone tells places apart).
     """
 
     width: int = 256

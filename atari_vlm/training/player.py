@@ -130,7 +130,9 @@ class Player:
             self._check(failed)
 
         self._check(failed)
-        return play_episode(env, make_agent(vlm, env), seed=spec.seed, max_steps=self.options.max_steps, on_step=on_step)
+        return play_episode(
+            env, make_agent(vlm, env), seed=spec.seed, max_steps=self.options.max_steps, on_step=on_step
+        )
 
     def _read_again(
         self, env: Env, row: EpisodeRow, recorder: DemonstrationRecorder | None, failed: threading.Event

@@ -35,7 +35,9 @@ def test_continuous_actions_reach_the_goal(beta):
     config = CEMConfig(horizon=4, population=64, elites=8, iterations=6, keep_elites=0.3, noise_beta=beta)
     found = cem(Point(), np.zeros(1), config, rng=np.random.default_rng(0))
     assert found.plans.dtype == np.float32 and np.abs(found.plans).max() <= 1
-    assert found.scores[found.best] > -1.5  # the best is -1 (two full pushes, then rest), resting from the start gives -8
+    assert (
+        found.scores[found.best] > -1.5
+    )  # the best is -1 (two full pushes, then rest), resting from the start gives -8
     followed = mppi(Point(), np.zeros(1), MPPIConfig(horizon=4, iterations=8), rng=np.random.default_rng(0))
     assert followed.scores[followed.best] > -1.4
 

@@ -84,7 +84,9 @@ def test_in_a_vector(base, name):
 @pytest.mark.parametrize("base", ["ALE/Pong-v5", "AtariVLM/Pong-v5"])
 def test_processes_play_what_one_process_plays(base, shared_memory):
     def make():
-        gymnasium.register_envs(ale_py)  # imports it in the process too, however processes are started (torchrl spawns them)
+        gymnasium.register_envs(
+            ale_py
+        )  # imports it in the process too, however processes are started (torchrl spawns them)
         env = StackFrames(ResizeImage(gymnasium.make(base), (30, 40)), 2)
         return VLMPrompt(TextDescription(LatencyAware(env, 0.2)))
 

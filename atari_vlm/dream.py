@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import tyro
 
 from atari_vlm._lazy import require
+from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError, UnknownNameError
 
 
@@ -99,9 +100,8 @@ def main(argv: list[str] | None = None) -> int:
         if command == "rem" and line.config is not None:
             line = _with_file(line, rest)
         return run(command, line)
-    except AtariVLMError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    except (AtariVLMError, OSError) as error:
+        return end_with(error)
 
 
 def _with_file(line: RemConfigLine, arguments: list[str]) -> RemConfigLine:

@@ -103,7 +103,7 @@ class Emulator:
         """A :meth:`step` that leaves ``plane`` as it was; :meth:`last_frames` has what the picture can be made of later."""
         if not self._ready:
             raise gymnasium.error.ResetNeeded("call reset() before the first step()")
-        if not 0 <= action < len(self._actions):
+        if not isinstance(action, (int, np.integer)) or not 0 <= action < len(self._actions):
             raise ConfigError(f"action must be a number from 0 to {len(self._actions) - 1}, got {action!r}")
         ale, joystick, frames = self.ale, self._actions[action], self._frames
         reward = 0.0

@@ -12,8 +12,11 @@ import numpy as np
 from atari_vlm import prompts
 from atari_vlm.description import Facts, list_actions
 from atari_vlm.emulator import check_count
+from atari_vlm.errors import ConfigError
 from atari_vlm.games import Game
 from atari_vlm.spaces import observation_space, to_pil
+
+MAX_FRAMES = 256  # a mistyped number must not take the machine's memory
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class View:
 
     def __post_init__(self) -> None:
         check_count(frame_stack=self.frame_stack)
+        if self.frame_stack > MAX_FRAMES:
+            raise ConfigError(f"frame_stack must be at most {MAX_FRAMES}, got {self.frame_stack}")
         if self.prompt_type is not None:
             prompts.check_style(self.prompt_type)
 

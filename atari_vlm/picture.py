@@ -23,6 +23,7 @@ from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
 Interpolation = Literal["nearest", "area", "cubic"]
 ResizeShape = tuple[int, int] | str | None
 
+MAX_EDGE_PX = 4096  # more than any model reads; a mistyped size must not take the machine's memory
 INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 _CV2_METHODS = {"area": cv2.INTER_AREA, "cubic": cv2.INTER_CUBIC}
 PAL_LINES = 250
@@ -132,14 +133,15 @@ def target_shape(resize_shape: ResizeShape, screen_shape: tuple[int, int]) -> tu
         return screen_shape
     if isinstance(resize_shape, str):
         scale = _SCALE.fullmatch(resize_shape)
-        if scale is not None:
+        if scale is not None and int(scale[1]) * max(screen_shape) <= MAX_EDGE_PX:
             return screen_shape[0] * int(scale[1]), screen_shape[1] * int(scale[1])
     elif isinstance(resize_shape, (tuple, list)) and len(resize_shape) == 2:
         height, width = resize_shape
-        if all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in (height, width)):
+        whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in (height, width))
+        if whole and 0 < height <= MAX_EDGE_PX and 0 < width <= MAX_EDGE_PX:
             return int(height), int(width)
     raise ConfigError(
-        "resize_shape must be (height, width) with both greater than 0, an integer scale 'x1' to 'x99', "
+        f"resize_shape must be (height, width) with both from 1 to {MAX_EDGE_PX}, an integer scale such as 'x3' within that, "
         f"or None for the screen's own size; got {resize_shape!r}"
     )
 

@@ -21,9 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from atari_vlm.agents.plan_judge import PlanOptions
+from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError
 from atari_vlm.training.display import ProgressDisplay
-from atari_vlm.training.keyless import KeylessVLM, known_keys, without_keys
+from atari_vlm.training.keyless import KeylessVLM, known_keys
 from atari_vlm.training.option_files import with_files
 from atari_vlm.training.plan_run import COLUMNS, PlanExecution, PlanRun, VariantResult, cells
 from atari_vlm.training.plan_settings import PlanSettings
@@ -197,9 +198,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         options = with_files(arguments, PlanConfig)
         return run(tyro.cli(PlanConfig, args=options, prog="python -m atari_vlm.plan", description=__doc__))
-    except AtariVLMError as error:
-        print(f"error: {without_keys(str(error), known_keys())}", file=sys.stderr)
-        return error.exit_code
+    except (AtariVLMError, OSError) as error:
+        return end_with(error)
 
 
 if __name__ == "__main__":

@@ -28,12 +28,12 @@ from atari_vlm._lazy import load
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
 from atari_vlm.agents.policy_agent import PolicyAgent
+from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError, ConfigError, UnknownNameError, check_positive
 from atari_vlm.reporting.dream_view import ModelView, RealView
 from atari_vlm.reporting.episode_browser import EpisodeBrowser, read_episodes
 from atari_vlm.reporting.game_session import GameSession
 from atari_vlm.reporting.recording import Recording
-from atari_vlm.training.keyless import known_keys, without_keys
 from atari_vlm.training.rollout import Env
 from atari_vlm.world_models.checkpoint import load_world_model
 from atari_vlm.wrappers.dreamed_game import DreamedGame
@@ -201,9 +201,8 @@ def main(argv: list[str] | None = None) -> int:
         if path is not None:
             print(path)
         return 0
-    except AtariVLMError as error:
-        print(f"error: {without_keys(str(error), known_keys())}", file=sys.stderr)
-        return error.exit_code
+    except (AtariVLMError, OSError) as error:
+        return end_with(error)
 
 
 if __name__ == "__main__":

@@ -87,10 +87,12 @@ class RetryPolicy:
 
     ``deadline_s`` bounds one call, waits included. The breaker opens when ``breaker_failures`` attempts in a row failed,
     over all threads, for at least ``breaker_span_s``; 429 does not count. While it is open a call gets one attempt; a
-    success closes it.
+    success closes it. ``first_contact_attempts`` is enough for a server that never sent anything: its address is wrong, or it
+    is not there.
     """
 
     max_attempts: int = 10
+    first_contact_attempts: int = 5
     first_wait_s: float = 0.5
     max_wait_s: float = 60.0
     max_retry_after_s: float = 120.0
@@ -101,7 +103,7 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         check_positive(max_attempts=self.max_attempts, first_wait_s=self.first_wait_s, max_wait_s=self.max_wait_s)
         check_positive(max_retry_after_s=self.max_retry_after_s, deadline_s=self.deadline_s)
-        check_positive(breaker_failures=self.breaker_failures)
+        check_positive(breaker_failures=self.breaker_failures, first_contact_attempts=self.first_contact_attempts)
         if not self.breaker_span_s >= 0:
             raise ConfigError(f"breaker_span_s must be 0 or more, got {self.breaker_span_s!r}")
 
@@ -148,6 +150,7 @@ class Retrier:
         self._policy, self._clock = policy, clock
         self._rng = rng or random.Random()
         self._breaker = Breaker(policy)
+        self._heard_of = False  # whether the server ever sent anything, an error included
 
     def call(self, attempt: Callable[[float], T | Failure]) -> tuple[T, int]:
         """Return the first result that is no :class:`Failure`, and the number of attempts.
@@ -160,6 +163,7 @@ class Retrier:
         while True:
             number += 1
             outcome = attempt(start + self._policy.deadline_s - self._clock.monotonic())
+            self._heard_of |= not isinstance(outcome, Failure) or outcome.status is not None
             if not isinstance(outcome, Failure):
                 self._breaker.succeeded()
                 return outcome, number
@@ -174,6 +178,8 @@ class Retrier:
         reason = None
         if not failure.throttled and self._breaker.failed(now):
             reason = f"{self._policy.breaker_failures} or more requests in a row failed"
+        elif not self._heard_of and number >= self._policy.first_contact_attempts:
+            reason = f"the server never answered in {number} attempts; is its address right, and is it running?"
         elif number >= self._policy.max_attempts:
             reason = f"{number} attempts failed"
         elif now + wait - start > self._policy.deadline_s:

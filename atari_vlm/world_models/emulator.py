@@ -3,9 +3,9 @@
 The upper bound for planners, and a check of theirs. Exact only without sticky actions: the repeated action is not part of
 ALE's snapshot, so an environment with them is refused.
 
-A snapshot with the emulator's random state takes twice as long to make and to restore as one without. Without sticky actions
-only the games of :data:`DRAWS_RANDOM_NUMBERS` read that state (ale-py 0.12.1; a slow test plays all games to hold this true),
-so only they carry it from step to step; ``init`` takes it along for every game.
+Three games are refused (ale-py 0.12.1). Qbert and Tetris read the emulator's random state, and what they play after a restore
+depends on what the emulator did before, also when the snapshot carries that state. TicTacToe3D draws no whole frames while it
+thinks, and a snapshot in between is not exact. A slow test plays all other games.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from atari_vlm.games import game
 from atari_vlm.picture import brighter_of
 from atari_vlm.world_models.base import ModelStep
 
-DRAWS_RANDOM_NUMBERS = frozenset({"Qbert", "Tetris"})
-INEXACT = frozenset({"TicTacToe3D"})  # while it thinks it draws no whole frames, and a snapshot in between is not exact
+INEXACT = ("Qbert", "Tetris", "TicTacToe3D")
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,12 @@ class EmulatorWorldModel:
         config = _config_of(base)
         if game(config.game_name).name in INEXACT:
             raise ConfigError(
-                f"ALE's snapshots of {', '.join(INEXACT)} are not exact, so its emulator is no model of it"
+                f"ALE's snapshots of {', '.join(INEXACT)} are not exact, so the emulator is no model of them"
             )
         self._real = ale
         self._end_on_life_loss = end_on_life_loss
         self._twin = Emulator(config)
         self._twin.reset(seed=0)
-        self._with_rng = self._twin.game.name in DRAWS_RANDOM_NUMBERS
         self._at: Any = None  # the snapshot at which the second emulator stands
         self.frame_skip = self._twin.config.frame_skip
         self.action_names = self._twin.action_names
@@ -89,7 +87,7 @@ class EmulatorWorldModel:
         """The present state of the environment, once per row of ``observations``."""
         n = len(observations)
         snapshots, frames = np.empty((2, n), object)
-        snapshots[:] = self._real.cloneState(include_rng=True)
+        snapshots[:] = self._real.cloneState()
         screen = self._real.getScreen()
         for i in range(n):
             frames[i] = np.stack((screen, screen))
@@ -109,7 +107,7 @@ class EmulatorWorldModel:
             if not state.over[i]:
                 self._stand_at(state.snapshot[i])
                 reward[i] = twin.play(chosen)
-                self._at = following.snapshot[i] = twin.ale.cloneState(include_rng=self._with_rng)
+                self._at = following.snapshot[i] = twin.ale.cloneState()
                 following.frames[i] = twin.last_frames()
                 following.lives[i] = lives = twin.lives
                 following.over[i] = twin.terminated or (self._end_on_life_loss and lives < state.lives[i])

@@ -114,7 +114,18 @@ def test_the_breaker_opens_after_a_row_of_failures_and_a_success_closes_it():
 
 def test_a_short_outage_of_many_threads_does_not_open_the_breaker():
     retry, _ = retrier(breaker_failures=5, breaker_span_s=3600.0, max_attempts=10)
-    assert retry.call(failing([Failure("down")] * 9)) == ("answer", 10)
+    assert retry.call(failing([Failure("down", 503)] * 9)) == ("answer", 10)
+
+
+def test_a_server_that_never_sent_anything_is_given_up_early():
+    retry, _ = retrier(max_attempts=10, first_contact_attempts=3)
+    with pytest.raises(UnavailableError, match="never answered in 3 attempts; is its address right"):
+        retry.call(failing([Failure("connection refused")] * 3))
+
+
+def test_a_server_that_was_heard_of_is_given_all_attempts():
+    retry, _ = retrier(max_attempts=10, first_contact_attempts=3)
+    assert retry.call(failing([Failure("busy", 503), *[Failure("connection refused")] * 8])) == ("answer", 10)
 
 
 def test_429_does_not_open_the_breaker():

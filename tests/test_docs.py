@@ -18,6 +18,7 @@ def code_of(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", [page for page in PAGES if code_of(page)], ids=lambda page: page.stem)
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))  # not the home folder
     namespace: dict = {"__name__": "page"}
     for number, block in enumerate(code_of(page), start=1):
         exec(compile(block, f"{page.name}, block {number}", "exec"), namespace)

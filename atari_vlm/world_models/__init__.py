@@ -7,6 +7,7 @@ _ENTRY_POINTS = {
     "CatchWorldModel": "atari_vlm.world_models.catch",
     "EmulatorWorldModel": "atari_vlm.world_models.emulator",
     "ModelStep": "atari_vlm.world_models.base",
+    "SoloPongWorldModel": "atari_vlm.world_models.toy_pong",
     "WorldModel": "atari_vlm.world_models.base",
     "load_world_model": "atari_vlm.world_models.checkpoint",
     "read_checkpoint": "atari_vlm.world_models.checkpoint",

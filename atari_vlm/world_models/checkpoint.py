@@ -47,6 +47,7 @@ from atari_vlm.world_models.checkpoint_files import (
 
 LOADERS = {
     "catch": "atari_vlm.world_models.catch:load",
+    "solo-pong": "atari_vlm.world_models.toy_pong:load",
     "rem": "atari_vlm.world_models.rem.model:load",
     "dreamer": "atari_vlm.world_models.dreamer.model:load",
     "code": "atari_vlm.world_models.code.model:load",

@@ -18,7 +18,7 @@ import os
 import platform
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from atari_vlm._lazy import load
-from atari_vlm.errors import CheckpointError, ConfigError, MismatchError, UnknownNameError
+from atari_vlm.errors import CheckpointError, ConfigError, MismatchError, NotSupportedError, UnknownNameError
 from atari_vlm.files import sync_folder
 from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit
 from atari_vlm.world_models.checkpoint_files import (
@@ -139,8 +139,11 @@ def load_world_model(path: str | Path, **options: Any) -> WorldModel[Any]:
 
 
 def build_model(checkpoint: Checkpoint, where: str, **options: Any) -> WorldModel[Any]:
-    """:func:`load_world_model` for a checkpoint that is read already; ``where`` names it in errors."""
-    model: WorldModel[Any] = load(LOADERS[checkpoint.kind])(checkpoint, **options)
+    """:func:`load_world_model` for a checkpoint that is read already; ``where`` names it in errors.
+
+    Raises ``NotSupportedError`` for a kind whose code is not part of this installation.
+    """
+    model: WorldModel[Any] = _loader(checkpoint.kind)(checkpoint, **options)
     config = checkpoint.config
     check_fit(model, config["action_names"], config["frame_skip"], f"the config of {where}")
     if model.reward_transform != config["reward_transform"]:
@@ -151,6 +154,20 @@ def build_model(checkpoint: Checkpoint, where: str, **options: Any) -> WorldMode
         shown = f"{start.observations.dtype} {start.observations.shape[2:]}"
         raise MismatchError(f"the model sees {space}, the start frames of {where} are {shown}")
     return model
+
+
+def _loader(kind: str) -> Callable[..., WorldModel[Any]]:
+    """What makes a model of a kind; ``NotSupportedError`` where its module, and no other, is absent."""
+    module = LOADERS[kind].split(":")[0]
+    try:
+        found: Callable[..., WorldModel[Any]] = load(LOADERS[kind])
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise NotSupportedError(
+            f"world models of the kind {kind!r} cannot be run: this version of atari_vlm has no {error.name}"
+        ) from error
+    return found
 
 
 def _versions() -> dict[str, str]:

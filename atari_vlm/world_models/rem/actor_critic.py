@@ -10,6 +10,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from atari_vlm.world_models.rem.config import RemConfig
 from atari_vlm.world_models.rem.heads import TwoHotScalar
@@ -31,6 +32,27 @@ class ScalarValue:
         return outputs.squeeze(-1)
 
 
+class Standardise(nn.Module):
+    """Bring features ``(B, W)`` of each row to mean 0 and variance 1; no parameters.
+
+    Code vectors may be short (their length is the tokenizer's affair) and differ in a few of 64 places: without this and
+    :func:`_variance_preserving` what differs between two frames is lost in the biases and the eye goes blind.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        return functional.layer_norm(x, x.shape[-1:])
+
+
+def _variance_preserving(eye: nn.Sequential) -> nn.Sequential:
+    """Draw the weights as He et al. (2015, arXiv 1502.01852) do, biases zero."""
+    for layer in eye:
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return eye
+
+
 def _latent_eye(config: RemConfig) -> nn.Sequential:
     a, t = config.actor_critic, config.tokenizer
     first, second = a.conv_channels
@@ -42,6 +64,7 @@ def _latent_eye(config: RemConfig) -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(second * t.num_tokens, a.width),
         nn.SiLU(),
+        Standardise(),
     )
 
 
@@ -50,7 +73,7 @@ def _pixel_eye(config: RemConfig) -> nn.Sequential:
     for wide_in, wide_out in ((3, 32), (32, 32), (32, 64), (64, 64)):
         layers += [nn.Conv2d(wide_in, wide_out, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
     pixels = 64 * (config.tokenizer.frame_px // 16) ** 2
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(pixels, config.actor_critic.width), nn.ReLU())
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(pixels, config.actor_critic.width), nn.ReLU(), Standardise())
 
 
 class ActorCritic(nn.Module):
@@ -60,7 +83,7 @@ class ActorCritic(nn.Module):
         super().__init__()
         a = config.actor_critic
         self.config = a
-        self.eye = _latent_eye(config) if a.view == "latent" else _pixel_eye(config)
+        self.eye = _variance_preserving(_latent_eye(config) if a.view == "latent" else _pixel_eye(config))
         self.memory = nn.LSTMCell(a.width, a.width)
         self.action_embedding = nn.Embedding(config.num_actions, a.width)
         self.value = ScalarValue() if a.value == "scalar" else TwoHotScalar(a.value_bins)

@@ -52,6 +52,8 @@ class RemConfigLine:
     """f32 or bf16"""
     threads: int | None = None
     """CPU threads of torch"""
+    log: tuple[str, ...] = ()
+    """where metrics go besides metrics.jsonl and, where it is installed, TensorBoard: wandb, trackio, tensorboard"""
     save_dir: Path = Path("runs")
     run_name: str | None = None
 

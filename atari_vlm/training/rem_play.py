@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from atari_vlm.training.rem_games import RemGame
+from atari_vlm.training.rem_games import Moved, RemGame
 from atari_vlm.training.replay_buffer import ReplayBuffer
 from atari_vlm.training.trainer_options import train_seed
 from atari_vlm.world_models.rem.policy import RemPolicy
@@ -45,6 +45,7 @@ class Collector:
         replay: ReplayBuffer,
         exploring: Exploring,
         random: tuple[np.random.Generator, torch.Generator],
+        on_step: Callable[[], None] = lambda: None,
     ) -> Returns:
         """Play so many steps; games and lives go on over calls. ``random`` decides exploration and the policy's draws."""
         rng, generator = random
@@ -67,6 +68,7 @@ class Collector:
                 done.returns.append(self._return)
                 done.lengths.append(len(self._actions))
                 self._next_game()
+            on_step()
         return done
 
     def _next_game(self) -> None:
@@ -95,21 +97,42 @@ class Collector:
         self.policy.memory = (memory[0], memory[1])
 
 
-def play_games(
-    make_game: Callable[[], RemGame],
-    policy: RemPolicy,
-    seeds: Sequence[int],
-    generator: torch.Generator,
-    temperature: float,
-    lanes: int = 8,
-) -> Returns:
-    """Play one game per seed to its end, ``lanes`` side by side; nothing is remembered beyond the game."""
+@dataclass(frozen=True)
+class Seen:
+    """One step of game ``row``: ``action`` on the picture ``frame``, and the picture ``after`` it, both uint8 ``(H, W, 3)``."""
+
+    row: int
+    frame: np.ndarray
+    action: int
+    moved: Moved
+    after: np.ndarray
+
+    @property
+    def over(self) -> bool:
+        """Whether this was the game's last step."""
+        return self.moved.terminated or self.moved.truncated
+
+
+@dataclass(frozen=True)
+class Playing:
+    """How games are played: actions drawn with ``generator`` at ``temperature``, ``lanes`` games side by side; ``watch`` is told
+    every step.
+    """
+
+    generator: torch.Generator
+    temperature: float
+    lanes: int = 8
+    watch: Callable[[Seen], None] = lambda seen: None
+
+
+def play_games(make_game: Callable[[], RemGame], policy: RemPolicy, seeds: Sequence[int], playing: Playing) -> Returns:
+    """Play one game per seed to its end, row ``i`` with the ``i``-th seed; nothing is remembered beyond the game."""
     found = Returns([], [])
-    games = [make_game() for _ in range(min(lanes, len(seeds)))]
+    games = [make_game() for _ in range(min(playing.lanes, len(seeds)))]
     try:
         for begin in range(0, len(seeds), len(games)):
-            some = seeds[begin : begin + len(games)]
-            _play_side_by_side(games[: len(some)], policy, some, (generator, temperature), found)
+            some = list(enumerate(seeds))[begin : begin + len(games)]
+            _play_side_by_side(games[: len(some)], policy, some, playing, found)
     finally:
         for game in games:
             game.close()
@@ -117,22 +140,20 @@ def play_games(
 
 
 def _play_side_by_side(
-    games: Sequence[RemGame],
-    policy: RemPolicy,
-    seeds: Sequence[int],
-    drawing: tuple[torch.Generator, float],
-    found: Returns,
+    games: Sequence[RemGame], policy: RemPolicy, rows: Sequence[tuple[int, int]], playing: Playing, found: Returns
 ) -> None:
-    for game, seed in zip(games, seeds, strict=True):
+    for game, (_, seed) in zip(games, rows, strict=True):
         game.reset(seed)
     policy.reset(len(games))
     totals, over = np.zeros(len(games)), np.zeros(len(games), bool)
     while not over.all():
-        actions = policy.act(np.stack([game.frame for game in games]), *drawing)
+        frames = np.stack([game.frame for game in games])
+        actions = policy.act(frames, playing.generator, playing.temperature)
         for i in np.flatnonzero(~over).tolist():
             moved = games[i].step(int(actions[i]))
             totals[i] += moved.reward
             over[i] = moved.terminated or moved.truncated
+            playing.watch(Seen(rows[i][0], frames[i], int(actions[i]), moved, games[i].frame))
         policy.told(actions)
     found.returns.extend(totals.tolist())
     found.lengths.extend(game.steps for game in games)

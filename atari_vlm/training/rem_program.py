@@ -14,8 +14,10 @@ from atari_vlm.errors import CheckpointError, ConfigError, check_positive
 from atari_vlm.training.rem_dataset import fill_replay, load_steps
 from atari_vlm.training.rem_games import GameConfig, RemGame
 from atari_vlm.training.rem_learner import Device, Metrics
-from atari_vlm.training.rem_play import play_games
+from atari_vlm.training.rem_play import Playing, play_games
+from atari_vlm.training.rem_progress import Bars
 from atari_vlm.training.rem_settings import Play, RemSettings, preset, with_changes
+from atari_vlm.training.rem_trackers import LogConfig, check_installed
 from atari_vlm.training.rem_trainer import RemRun, RemTrainer
 from atari_vlm.training.rollout import StoppedError
 from atari_vlm.training.run_folder import RunFolder, RunRequest, existing_run, read_config
@@ -57,13 +59,16 @@ def train(line: Any) -> int:
 
 def _train_in(folder: RunFolder, run: RemRun, steps: Any, watching: tuple[Console, Stop]) -> int:
     console, stop = watching
-    trainer = RemTrainer(dataclasses.replace(run, report=lambda epoch, found: _show(console, run, epoch, found)))
+    bars = Bars(console)
+    run = dataclasses.replace(run, progress=bars, report=lambda epoch, found: _show(console, run, epoch, found))
+    trainer = RemTrainer(run)
     if steps is not None and trainer.epoch == 0:
         fill_replay(trainer.replay, steps)
     try:
         if trainer.epoch:
             console.print(f"continuing {folder.path} after epoch {trainer.epoch}")
-        trainer.train()
+        with bars:
+            trainer.train()
     except StoppedError as stopped:
         console.print(str(stopped))
         return stop.exit_code
@@ -76,6 +81,7 @@ def _train_in(folder: RunFolder, run: RemRun, steps: Any, watching: tuple[Consol
 
 def _prepare(line: Any) -> tuple[RemRun, Any]:
     """The run's settings, and the steps of a dataset if it learns from one."""
+    check_installed(LogConfig(tuple(line.log)).trackers)
     changes = read_yaml(line.config).get("settings", {}) if line.config is not None else {}
     device = Device(line.device, line.precision)
     steps = load_steps(line.dataset) if line.dataset else None
@@ -91,8 +97,9 @@ def _prepare(line: Any) -> tuple[RemRun, Any]:
     if steps is not None:
         settings = dataclasses.replace(settings, capacity=max(len(steps.actions) + 1, 2))
     warm = line.warm_start
+    shown = {"game": line.game or line.dataset, "preset": line.preset, "seed": line.seed, **settings.as_dict()}
     run = RemRun(Path(), line.game or None, settings, line.seed, device, warm, tuple(line.warm_parts), names)
-    return run, steps
+    return dataclasses.replace(run, log=LogConfig(tuple(line.log), shown)), steps
 
 
 def _command(line: Any) -> dict[str, Any]:
@@ -107,10 +114,10 @@ def _recorded(line: Any) -> Any:
     recorded = read_config(existing_run(line.save_dir, line.resume)).get("command") or {}
     known = {item.name for item in dataclasses.fields(line)}
     values = {name: value for name, value in recorded.items() if name in known}
-    for name, kind in (("config", Path), ("warm_parts", tuple)):
+    for name, kind in (("config", Path), ("warm_parts", tuple), ("log", tuple)):
         if name in values:
             values[name] = kind(values[name])
-    chosen = {name: getattr(line, name) for name in ("device", "precision", "threads")}
+    chosen = {name: getattr(line, name) for name in ("device", "precision", "threads", "log")}
     defaults = type(line)()
     moved = {name: value for name, value in chosen.items() if value != getattr(defaults, name)}
     return dataclasses.replace(line, **{**values, **moved})
@@ -138,7 +145,7 @@ def evaluate(line: Any) -> int:
         raise ConfigError(f"{game} has {probe.num_actions} actions, the model {policy.actor.policy_head.out_features}")
     generator = torch.Generator(line.device).manual_seed(line.seed)
     seeds = [eval_seed(line.seed, index) for index in range(line.episodes)]
-    found = play_games(lambda: RemGame(config), policy, seeds, generator, line.temperature)
+    found = play_games(lambda: RemGame(config), policy, seeds, Playing(generator, line.temperature))
     returns = torch.tensor(found.returns, dtype=torch.float64)
     error = float(returns.std(correction=1) / len(returns) ** 0.5) if len(returns) > 1 else float("nan")
     half = 1.96 * error

@@ -5,16 +5,15 @@
     <run>/checkpoints/epoch-000120/   weights, optimizers, random numbers, replay and game: one verified checkpoint folder
     <run>/model/                      the same weights alone, for load_world_model and for others
     <run>/replay/frames.u8            frames of the replay, memory-mapped
-    <run>/metrics.jsonl               one line per epoch        <run>/tensorboard/  the same, where it is installed
+    <run>/metrics.jsonl               one line per epoch        <run>/tensorboard/, wandb/  the same
     <run>/reconstructions/*.png       originals above what the tokenizer makes of them
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,8 @@ import numpy as np
 from atari_vlm.errors import CheckpointError
 from atari_vlm.files import atomic_write
 from atari_vlm.picture import encode_png
+from atari_vlm.training.rem_progress import warn
+from atari_vlm.training.rem_trackers import LogConfig, open_trackers
 from atari_vlm.world_models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 
 KEPT = 2
@@ -58,17 +59,15 @@ class Checkpoints:
 
 
 class MetricsLog:
-    """``metrics.jsonl`` and TensorBoard. Lines of epochs after ``epoch`` are dropped: the run goes on from there."""
+    """``metrics.jsonl`` and trackers. Lines of epochs after ``epoch`` are dropped: the run goes on from there."""
 
-    def __init__(self, folder: Path, epoch: int):
+    def __init__(self, folder: Path, epoch: int, config: LogConfig | None = None, say: Callable[[str], None] = warn):
         self.path = folder / "metrics.jsonl"
         self.lines: list[dict[str, Any]] = []
         if self.path.is_file():
             self.lines = [line for line in map(_line, self.path.read_text().splitlines()) if line["epoch"] <= epoch]
         atomic_write(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
-        self._writer = _tensorboard(folder / "tensorboard")
-        for line in self.lines:
-            self._show(line)
+        self._trackers = open_trackers(folder, config or LogConfig(), self.lines, say)
 
     def add(self, epoch: int, values: Mapping[str, float]) -> None:
         """Write one epoch."""
@@ -76,18 +75,13 @@ class MetricsLog:
         self.lines.append(line)
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        self._show(line)
-
-    def _show(self, line: Mapping[str, Any]) -> None:
-        if self._writer is not None:
-            for name, value in line.items():
-                if isinstance(value, (int, float)) and name != "epoch":
-                    self._writer.add_scalar(name, float(value), line["epoch"])
+        for tracker in self._trackers:
+            tracker.add(line)
 
     def close(self) -> None:
-        """Finish the event file."""
-        if self._writer is not None:
-            self._writer.close()
+        """Finish the trackers."""
+        while self._trackers:
+            self._trackers.pop().close()
 
 
 def _line(text: str) -> dict[str, Any]:
@@ -99,15 +93,6 @@ def _line(text: str) -> dict[str, Any]:
     if not isinstance(found, dict) or "epoch" not in found:
         raise CheckpointError(f"metrics.jsonl holds a line that is no epoch: {text[:80]}")
     return found
-
-
-def _tensorboard(folder: Path) -> Any:
-    if importlib.util.find_spec("tensorboard") is None:
-        return None
-    from tensorboard.summary import Writer
-
-    shutil.rmtree(folder, ignore_errors=True)
-    return Writer(str(folder))
 
 
 def write_reconstructions(path: Path, originals: np.ndarray, decoded: np.ndarray, scale: int = 2) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ import torch
 from atari_vlm.errors import MismatchError
 from atari_vlm.training.rem_games import GameConfig, RemGame
 from atari_vlm.training.rem_learner import Device, Metrics, RemLearner, load_weights, under
-from atari_vlm.training.rem_play import Collector, Exploring, Returns, play_games
+from atari_vlm.training.rem_play import Collector, Exploring, Playing, Returns, Seen, play_games
+from atari_vlm.training.rem_progress import Hook, Quiet, stage
 from atari_vlm.training.rem_run import Checkpoints, MetricsLog, write_reconstructions
 from atari_vlm.training.rem_settings import RemSettings, Updates
+from atari_vlm.training.rem_trackers import LogConfig
 from atari_vlm.training.replay_buffer import ReplayBuffer, ReplayConfig
 from atari_vlm.training.rollout import StoppedError
 from atari_vlm.training.trainer_options import eval_seed
@@ -33,7 +36,7 @@ class RemRun:
     """What is trained where. ``game`` ``None``: offline, from the steps that the replay already holds.
 
     ``warm_start`` is a checkpoint folder whose ``warm_parts`` (tokenizer, world_model, actor_critic) are the beginning.
-    ``report`` is called after each epoch with its metrics.
+    ``report`` is called after each epoch with its metrics; ``progress`` is told about everything on the way there.
     """
 
     folder: Path
@@ -47,6 +50,8 @@ class RemRun:
     frame_skip: int = 1
     stop: threading.Event | None = None
     report: Callable[[int, Metrics], None] | None = None
+    progress: Hook = field(default_factory=Quiet)
+    log: LogConfig = field(default_factory=LogConfig)
 
 
 class RemTrainer:
@@ -66,7 +71,7 @@ class RemTrainer:
         self.epoch = 0
         torch.manual_seed(run.seed)
         self._begin()
-        self.log = MetricsLog(run.folder, self.epoch)
+        self.log = MetricsLog(run.folder, self.epoch, run.log, run.progress.say)
 
     def _begin(self) -> None:
         """Continue, or warm-start, or begin."""
@@ -90,17 +95,23 @@ class RemTrainer:
     def train(self) -> Metrics:
         """Run the remaining epochs; the last epoch's metrics. Raises ``StoppedError`` when asked to stop."""
         found: Metrics = {}
-        while self.epoch < self.settings.epochs:
-            began = time.process_time()
-            found = self._one_epoch(self.epoch + 1)
-            found["epoch/cpu_seconds"] = time.process_time() - began
-            self.epoch += 1
-            self.log.add(self.epoch, found)
-            if self.run.report is not None:
-                self.run.report(self.epoch, found)
-            if self.epoch % self.settings.checkpoint_every == 0 or self.epoch == self.settings.epochs:
-                self.save()
-        self.log.close()
+        try:
+            while self.epoch < self.settings.epochs:
+                found = self._next_epoch()
+        finally:
+            self.log.close()
+        return found
+
+    def _next_epoch(self) -> Metrics:
+        began = time.process_time()
+        found = self._one_epoch(self.epoch + 1)
+        found["epoch/cpu_seconds"] = time.process_time() - began
+        self.epoch += 1
+        self.log.add(self.epoch, found)
+        if self.run.report is not None:
+            self.run.report(self.epoch, found)
+        if self.epoch % self.settings.checkpoint_every == 0 or self.epoch == self.settings.epochs:
+            self.save()
         return found
 
     def _one_epoch(self, epoch: int) -> Metrics:
@@ -125,16 +136,20 @@ class RemTrainer:
         if not updates.active(epoch):
             return {}
         began, rows = time.monotonic(), []
-        for _ in range(updates.steps):
-            self._check_stop()
-            rows.append(improve())
+        with self._stage(name.replace("_", " "), updates.steps, "updates"):
+            for _ in range(updates.steps):
+                self._check_stop()
+                rows.append(improve())
+                self.run.progress.advanced()
         means = {f"{name}/{key}": float(np.mean([row[key] for row in rows])) for key in rows[0]}
         return {**means, f"{name}/seconds": time.monotonic() - began}
 
     def _collect(self, collector: Collector) -> Metrics:
         play = self.settings.play
         random = (self.learner.rng, self.learner.generator)
-        games = collector.collect(play.steps, self.replay, Exploring(play.epsilon, play.temperature), random)
+        exploring = Exploring(play.epsilon, play.temperature)
+        with self._stage("collection", play.steps, "steps"):
+            games = collector.collect(play.steps, self.replay, exploring, random, self.run.progress.advanced)
         return {"collection/steps": float(self.replay.written), **summary("collection", games)}
 
     def evaluate(self, episodes: int, temperature: float | None = None) -> Returns:
@@ -144,7 +159,17 @@ class RemTrainer:
         generator = torch.Generator(self.run.device.name).manual_seed(self.run.seed + 1_000_003 * self.epoch)
         seeds = [eval_seed(self.run.seed, index) for index in range(episodes)]
         chosen = play.eval_temperature if temperature is None else temperature
-        return play_games(lambda: self._game(training=False), policy, seeds, generator, chosen)
+        playing = Playing(generator, chosen, watch=self._count)
+        with self._stage("evaluation", episodes, "games"):
+            return play_games(lambda: self._game(training=False), policy, seeds, playing)
+
+    def _count(self, seen: Seen) -> None:
+        if seen.over:
+            self.run.progress.advanced()
+
+    def _stage(self, name: str, total: int, unit: str) -> AbstractContextManager[None]:
+        epoch = min(self.epoch + 1, self.settings.epochs)
+        return stage(self.run.progress, name, total, unit, (epoch, self.settings.epochs))
 
     def _game(self, training: bool = True) -> RemGame:
         play = self.settings.play

@@ -14,7 +14,7 @@ from atari_vlm.training.rem_games import GameConfig, RemGame
 from atari_vlm.training.rem_imagination import Moments, imagine
 from atari_vlm.training.rem_learner import Device, RemLearner, pack_rng, unpack_rng
 from atari_vlm.training.rem_losses import Lpips, revealed_tokens
-from atari_vlm.training.rem_play import Collector, Exploring, play_games
+from atari_vlm.training.rem_play import Collector, Exploring, Playing, play_games
 from atari_vlm.training.rem_settings import preset, with_changes
 from atari_vlm.training.replay_buffer import ReplayBuffer, ReplayConfig
 from atari_vlm.world_models.rem.policy import RemPolicy, remember
@@ -185,7 +185,10 @@ def test_same_seed_same_games():
     policy = RemPolicy(learner.networks.tokenizer, learner.networks.actor)
     runs = [
         play_games(
-            lambda: RemGame(GameConfig(GAME, 16)), policy, [1, 3, 5], torch.Generator().manual_seed(0), 1.0, lanes
+            lambda: RemGame(GameConfig(GAME, 16)),
+            policy,
+            [1, 3, 5],
+            Playing(torch.Generator().manual_seed(0), 1.0, lanes),
         )
         for lanes in (2, 2)
     ]

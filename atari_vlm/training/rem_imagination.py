@@ -11,6 +11,7 @@ from atari_vlm.training.rem_losses import Imagined
 from atari_vlm.world_models.rem.actor_critic import ActorCritic
 from atari_vlm.world_models.rem.heads import categorical
 from atari_vlm.world_models.rem.policy import picture, remember
+from atari_vlm.world_models.rem.stepper import Stepper
 from atari_vlm.world_models.rem.tokenizer import Tokenizer
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
@@ -54,7 +55,7 @@ def imagine(networks: Networks, moments: Moments, decisions: int, generator: tor
         state = world.empty_state(len(tokens))
         for t in range(-CONTEXT, -1):
             state, _, _ = world.read(state, tokens[:, t], actions[:, t])
-    frame, kept = tokens[:, -1], _Kept()
+    stepper, frame, kept = Stepper(world, _product_dtype(tokens.device.type)), tokens[:, -1], _Kept()
     for step in range(decisions):
         logits, output, memory = actor.look(picture(actor, networks.tokenizer, frame), memory)
         kept.outputs.append(output)
@@ -63,13 +64,19 @@ def imagine(networks: Networks, moments: Moments, decisions: int, generator: tor
         action = categorical(logits.detach(), generator)
         memory = actor.told(action, memory)
         with torch.no_grad():
-            state, reward_logits, end_logits = world.read(state, frame, action)
-            kept.rewards.append(world.reward.sample(reward_logits, generator).float())
-            kept.ends.append(categorical(end_logits, generator).bool())
-            frame = world.draw_frame(state, generator)
+            imagined = stepper.step(state, frame, action)
+            state = imagined.memory
+            kept.rewards.append(world.reward.sample(imagined.reward, generator).float())
+            kept.ends.append(categorical(imagined.end, generator).bool())
+            frame = world.settle(imagined.tokens, state, generator)
         kept.logits.append(logits)
         kept.actions.append(action)
     return kept.stacked()
+
+
+def _product_dtype(device: str) -> torch.dtype:
+    """Of autocast where that is on."""
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
 
 
 class _Kept:

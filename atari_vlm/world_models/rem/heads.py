@@ -86,5 +86,6 @@ def categorical(logits: Tensor, generator: torch.Generator | None, temperature: 
     """Sample classes ``(...)`` from ``logits`` ``(..., n)`` by the Gumbel maximum; the most likely at temperature 0."""
     if temperature == 0:
         return cast(Tensor, logits.argmax(-1))
-    uniform = torch.rand(logits.shape, generator=generator, device=logits.device).clamp_(min=1e-20)
-    return cast(Tensor, (logits.float() / temperature - torch.log(-torch.log(uniform))).argmax(-1))
+    noise = torch.rand(logits.shape, generator=generator, device=logits.device)
+    noise.clamp_(min=1e-20).log_().neg_().log_()
+    return cast(Tensor, (logits.float() / temperature - noise).argmax(-1))

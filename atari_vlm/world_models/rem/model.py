@@ -20,6 +20,7 @@ from atari_vlm.world_models.rem.actor_critic import ActorCritic
 from atari_vlm.world_models.rem.config import RemConfig
 from atari_vlm.world_models.rem.heads import categorical
 from atari_vlm.world_models.rem.policy import RemPolicy
+from atari_vlm.world_models.rem.stepper import Stepper
 from atari_vlm.world_models.rem.tokenizer import Tokenizer
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
@@ -62,7 +63,8 @@ class RemSetting:
 class RemWorldModel:
     """A trained tokenizer and token world model. Implements :class:`~atari_vlm.world_models.base.WorldModel`.
 
-    Observations are uint8 ``(frame_px, frame_px, 3)``. A dream begins from ``context_length`` frames.
+    Observations are uint8 ``(frame_px, frame_px, 3)``. A dream begins from ``context_length`` frames. Steps are made with the
+    weights that the network has when this is made.
     """
 
     context_length = 2
@@ -78,6 +80,7 @@ class RemWorldModel:
         self.config, self.setting, self.options = config, setting, options or RemOptions()
         device = torch.device(self.options.device)
         self.tokenizer, self.network = tokenizer.to(device).eval(), network.to(device).eval()
+        self.stepper = Stepper(self.network, torch.bfloat16 if self.options.precision == "bf16" else torch.float32)
         self.frame_skip, self.reward_transform = setting.frame_skip, setting.reward_transform
         self.action_names, self.start = setting.action_names, setting.start
         px = config.tokenizer.frame_px
@@ -107,11 +110,11 @@ class RemWorldModel:
     def imagine(self, state: RemState, action: Tensor, generator: torch.Generator) -> tuple[RemState, Tensor, Tensor]:
         """:meth:`step` on tensors: next state, reward float ``(B,)``, end bool ``(B,)``."""
         temperature = self.options.temperature
-        memory, reward_logits, end_logits = self.network.read(state.memory, state.tokens, action)
-        reward = self.network.reward.sample(reward_logits, generator)
-        ended = categorical(end_logits, generator, temperature).bool()
-        tokens = self.network.draw_frame(memory, generator, temperature)
-        return RemState(memory, tokens), reward, ended
+        imagined = self.stepper.step(state.memory, state.tokens, action)
+        reward = self.network.reward.sample(imagined.reward, generator)
+        ended = categorical(imagined.end, generator, temperature).bool()
+        tokens = self.network.settle(imagined.tokens, imagined.memory, generator, temperature)
+        return RemState(imagined.memory, tokens), reward, ended
 
     def decode(self, state: RemState) -> np.ndarray:
         """Frames uint8 ``(B, H, W, 3)``."""

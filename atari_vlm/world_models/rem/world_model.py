@@ -155,10 +155,15 @@ class TokenWorldModel(nn.Module):
         return cast(Tensor, self.token_head(x))
 
     def draw_frame(self, state: Tensor, generator: torch.Generator | None, temperature: float = 1.0) -> Tensor:
-        """Sample the next frame's tokens ``(B, K)``: all independently, then ``refinement_passes`` times the less certain half
-        anew given the rest (after Chang et al. 2022, arXiv 2202.04200), so that tokens can agree.
+        """Sample the next frame's tokens ``(B, K)`` from the state after the last block."""
+        return self.settle(self.predict(state), state, generator, temperature)
+
+    def settle(
+        self, logits: Tensor, state: Tensor, generator: torch.Generator | None, temperature: float = 1.0
+    ) -> Tensor:
+        """:meth:`draw_frame` from the logits that :meth:`predict` gave: all tokens independently, then ``refinement_passes``
+        times the less certain half anew given the rest (after Chang et al. 2022, arXiv 2202.04200), so that tokens can agree.
         """
-        logits = self.predict(state)
         tokens = categorical(logits, generator, temperature)
         for _ in range(self.config.refinement_passes):
             sure = logits.float().log_softmax(-1).gather(-1, tokens[..., None]).squeeze(-1)  # (B, K)

@@ -23,13 +23,15 @@ from atari_vlm.training.rem_losses import (
     world_model_loss,
 )
 from atari_vlm.training.rem_settings import RemSettings, Updates
+from atari_vlm.training.rem_streams import pack_streams, restore_streams
+from atari_vlm.training.rem_team import Team
+from atari_vlm.training.rem_token_cache import TokenCache
 from atari_vlm.training.replay_buffer import ReplayBuffer, Segments
 from atari_vlm.world_models.rem.actor_critic import ActorCritic
 from atari_vlm.world_models.rem.tokenizer import MultiScaleLoss, Tokenizer
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
 Metrics = dict[str, float]
-ENCODE_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -77,32 +79,22 @@ def optimizer_for(network: nn.Module, updates: Updates) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=updates.learning_rate)
 
 
-class TokenCache:
-    """Tokens of replay slots: every frame is encoded once per tokenizer version, when first asked for."""
-
-    def __init__(self, replay: ReplayBuffer, num_tokens: int):
-        self._replay = replay
-        self.tokens = np.zeros((len(replay.serial), num_tokens), np.int16)
-        self.made_for = np.full((len(replay.serial), 2), -1, np.int64)  # (serial of the step, tokenizer version)
-
-    def read(self, slots: np.ndarray, tokenizer: Tokenizer, version: int, device: str) -> np.ndarray:
-        """Tokens int64 ``(*slots.shape, K)``."""
-        wanted = np.unique(slots)
-        fresh = (self.made_for[wanted, 0] == self._replay.serial[wanted]) & (self.made_for[wanted, 1] == version)
-        stale = wanted[~fresh]
-        for begin in range(0, len(stale), ENCODE_BATCH):
-            some = stale[begin : begin + ENCODE_BATCH]
-            frames = torch.from_numpy(self._replay.frames(some)).to(device)
-            self.tokens[some] = tokenizer.encode(frames).cpu().numpy()
-        self.made_for[stale, 0], self.made_for[stale, 1] = self._replay.serial[stale], version
-        return self.tokens[slots].astype(np.int64)
-
-
 class RemLearner:
-    """The networks and what is needed to improve them. Everything random comes from ``rng`` and ``generator``."""
+    """The networks and what is needed to improve them. Everything random comes from ``rng`` and ``generator``.
 
-    def __init__(self, settings: RemSettings, replay: ReplayBuffer, seed: int, device: Device | None = None):
+    With a ``team`` each rank draws its part of every batch; all have the same replay and keep the same weights.
+    """
+
+    def __init__(
+        self,
+        settings: RemSettings,
+        replay: ReplayBuffer,
+        seed: int,
+        device: Device | None = None,
+        team: Team | None = None,
+    ):
         self.settings, self.replay, self.device = settings, replay, device or Device()
+        self.team = team or Team()
         self.networks = make_networks(settings, seed)
         for network in self.networks.named().values():
             network.to(self.device.name).eval()  # only the world model has dropout, on during its updates
@@ -114,8 +106,9 @@ class RemLearner:
         self.perceptual = _perceptual(settings)
         if self.perceptual is not None:
             self.perceptual.to(self.device.name)
-        self.rng = np.random.default_rng(np.random.SeedSequence([seed, 0x52454D]))
-        self.generator = torch.Generator(self.device.name).manual_seed(seed)
+        rank = self.team.rank
+        self.rng = np.random.default_rng(np.random.SeedSequence([seed, 0x52454D, *([rank] if rank else [])]))
+        self.generator = torch.Generator(self.device.name).manual_seed(seed + 1_000_033 * rank)
         self.scale = ReturnScale() if settings.networks.actor_critic.scale_returns else None
         self.cache = TokenCache(replay, settings.networks.tokenizer.num_tokens)
         self.version = 0  # of the tokenizer: counts its updates
@@ -124,16 +117,17 @@ class RemLearner:
     def improve_tokenizer(self) -> Metrics:
         """One update on uniformly drawn frames."""
         chosen, tokenizer = self.settings.tokenizer, self.networks.tokenizer
-        frames = self.replay.frames(self.replay.any_slots(chosen.updates.batch, self.rng))
+        frames = self.replay.frames(self.replay.any_slots(self.team.share(chosen.updates.batch), self.rng))
         batch = torch.from_numpy(frames).to(self.device.name)
         found: Metrics = {}
         for part in batch.split(chosen.updates.micro_batch):
             with self.device.autocast():
                 loss = tokenizer.loss(part, self.perceptual)
-            share = len(part) / len(batch)
+            share = len(part) / chosen.updates.batch
             (loss.total * share).backward()
             for name in ("total", "reconstruction", "commitment", "perceptual"):
                 found[name] = found.get(name, 0.0) + float(getattr(loss, name).detach()) * share
+        found = self.team.sum_values(found)
         found["grad_norm"] = self._apply("tokenizer", chosen.updates)
         self.version += 1
         if chosen.restart_unused:
@@ -151,28 +145,29 @@ class RemLearner:
         z = pictures.permute(0, 2, 3, 1).flatten(0, 2)  # (N * K, code_dim)
         used = torch.zeros_like(self.unused).bool()
         used[tokens] = True
+        used = self.team.sum(used.int()) > 0
         self.unused = torch.where(used, 0, self.unused + 1)
         dead = (self.unused >= patience).nonzero().squeeze(1)
         if len(dead):
             distance = (z - tokenizer.codes.weight[tokens]).pow(2).sum(1) + 1e-12
             drawn = torch.multinomial(distance, len(dead), generator=self.generator)
-            tokenizer.codes.weight[dead] = z[drawn]
+            tokenizer.codes.weight[dead] = self.team.from_first(z[drawn])
             self.unused[dead] = 0
         return float(len(dead))
 
     def improve_world_model(self) -> Metrics:
         """One update on segments of the replay, gradients summed over micro-batches."""
         chosen, network = self.settings.world_model, self.networks.world_model
-        updates = chosen.updates
+        updates, batch = chosen.updates, self.team.share(chosen.updates.batch)
         segments = self.replay.segments(
-            updates.batch, chosen.length, self.rng, least=chosen.context + 1, prioritised=chosen.prioritised
+            batch, chosen.length, self.rng, least=chosen.context + 1, prioritised=chosen.prioritised
         )
         blocks = self.blocks(segments)
-        counts = tuple(where.sum() for where in blocks.scored(chosen.context))
+        counts = tuple(self.team.sum(where.sum()) for where in blocks.scored(chosen.context))
         network.train()
         found: Metrics = {}
         rows = []
-        for begin in range(0, updates.batch, updates.micro_batch):
+        for begin in range(0, batch, updates.micro_batch):
             part = blocks.rows(begin, begin + updates.micro_batch)
             known = revealed_tokens(part.tokens, self.generator) if network.config.refinement_passes else None
             with self.device.autocast():
@@ -183,21 +178,28 @@ class RemLearner:
                 found[name] = found.get(name, 0.0) + float(getattr(loss, name).detach())
         network.eval()
         if chosen.prioritised:
-            self.replay.set_priority(segments, torch.cat(rows).float().cpu().numpy())
+            self._set_priority(segments, torch.cat(rows))
+        found = self.team.sum_values(found)
         found["grad_norm"] = self._apply("world_model", updates)
         return found
+
+    def _set_priority(self, segments: Segments, rows: Tensor) -> None:
+        """Priorities of all ranks' segments, so that replays stay equal."""
+        slots, mask = (self.team.gather(torch.from_numpy(part)).numpy() for part in (segments.slots, segments.mask))
+        self.replay.set_priority(Segments(slots, mask), self.team.gather(rows.float().cpu()).numpy())
 
     def improve_actor_critic(self, rollouts: int | None = None) -> Metrics:
         """One update on imagined rollouts, so many as the settings say unless told otherwise."""
         chosen, actor = self.settings.actor_critic, self.networks.actor
-        moments = self.moments(rollouts or chosen.updates.batch)
+        moments = self.moments(self.team.share(rollouts or chosen.updates.batch))
         constants = PolicyGradient(chosen.discount, chosen.lam, chosen.entropy, chosen.normalise)
         with self.device.autocast():
             imagined = imagine(self.networks, moments, chosen.horizon - 1, self.generator)
-            loss = actor_critic_loss(actor, imagined, constants, self.scale)
+            loss = actor_critic_loss(actor, imagined, constants, self.scale, self.team.gather)
         loss.total.backward()
         names = ("total", "policy", "value", "entropy", "imagined_return", "alive")
-        found = {name: float(getattr(loss, name).detach()) for name in names}
+        found = self.team.sum_values({name: float(getattr(loss, name).detach()) for name in names})
+        found |= {name: found[name] / self.team.size for name in ("imagined_return", "alive")}  # means over rows
         found["grad_norm"] = self._apply("actor_critic", chosen.updates)
         return found
 
@@ -226,6 +228,7 @@ class RemLearner:
     def _apply(self, name: str, updates: Updates) -> float:
         """Clip, step, and forget the gradients; the gradient's norm before clipping."""
         parameters = [p for group in self.optimizers[name].param_groups for p in group["params"]]
+        self.team.sum_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, updates.max_norm)
         self.optimizers[name].step()
         self.optimizers[name].zero_grad(set_to_none=True)
@@ -239,15 +242,21 @@ class RemLearner:
             for key, value in network.state_dict().items()
         }
 
+    def streams(self) -> dict[str, np.ndarray]:
+        """The states of this rank's random streams."""
+        return pack_streams(self.rng, self.generator)
+
+    def set_streams(self, states: Mapping[str, np.ndarray]) -> None:
+        """The inverse of :meth:`streams`."""
+        self.rng = restore_streams(states, self.generator)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Weights, optimizers, random numbers and caches: everything that goes on from here."""
         kept = self.weights()
         for name, optimizer in self.optimizers.items():
             for index, state in optimizer.state_dict()["state"].items():
                 kept |= {f"optimizer.{name}.{index}.{key}": _array(value) for key, value in state.items()}
-        kept["learner.generator"] = self.generator.get_state().cpu().numpy()
-        kept["learner.torch"] = torch.get_rng_state().numpy()
-        kept["learner.numpy"] = pack_rng(self.rng)
+        kept |= {f"learner.{name}": state for name, state in self.streams().items()}
         kept["learner.version"] = np.array([self.version])
         kept["learner.unused"] = self.unused.cpu().numpy()
         kept["learner.return_range"] = np.array([float(self.scale.range) if self.scale else 0.0], np.float32)
@@ -262,9 +271,7 @@ class RemLearner:
                 index, part = key.split(".")
                 states.setdefault(int(index), {})[part] = torch.from_numpy(value)
             optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-        self.generator.set_state(torch.from_numpy(arrays["learner.generator"]))
-        torch.set_rng_state(torch.from_numpy(arrays["learner.torch"]))
-        self.rng = unpack_rng(arrays["learner.numpy"])
+        self.set_streams(under(arrays, "learner"))
         self.version = int(arrays["learner.version"][0])
         self.unused = torch.from_numpy(arrays["learner.unused"]).to(self.device.name)
         if self.scale is not None:
@@ -286,22 +293,6 @@ def load_weights(networks: Networks, arrays: Mapping[str, np.ndarray], only: tup
 def under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     """The entries named ``prefix.*``, without the prefix."""
     return {key[len(prefix) + 1 :]: value for key, value in arrays.items() if key.startswith(prefix + ".")}
-
-
-def pack_rng(rng: np.random.Generator) -> np.ndarray:
-    """The state of a PCG64 generator, uint64 ``(6,)``."""
-    state: Any = rng.bit_generator.state
-    words = [state["state"][name] >> shift & (2**64 - 1) for name in ("state", "inc") for shift in (64, 0)]
-    return np.array([*words, state["has_uint32"], state["uinteger"]], np.uint64)
-
-
-def unpack_rng(words: np.ndarray) -> np.random.Generator:
-    """The inverse of :func:`pack_rng`."""
-    rng = np.random.default_rng(0)
-    w = [int(word) for word in words]
-    inner = {"state": w[0] << 64 | w[1], "inc": w[2] << 64 | w[3]}
-    rng.bit_generator.state = {"bit_generator": "PCG64", "state": inner, "has_uint32": w[4], "uinteger": w[5]}
-    return rng
 
 
 def _array(value: Any) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -149,18 +150,25 @@ class PolicyGradient:
 
 
 def actor_critic_loss(
-    network: ActorCritic, imagined: Imagined, constants: PolicyGradient, scale: ReturnScale | None = None
+    network: ActorCritic,
+    imagined: Imagined,
+    constants: PolicyGradient,
+    scale: ReturnScale | None = None,
+    everyone: Callable[[Tensor], Tensor] = lambda rows: rows,
 ) -> ActorCriticLoss:
-    """REINFORCE with the value as baseline on lambda-returns, value regression, entropy bonus; all masked after the end."""
+    """REINFORCE with the value as baseline on lambda-returns, value regression, entropy bonus; all masked after the end.
+
+    ``everyone`` returns the rows of the whole batch where these rollouts are a part of it; the losses of the parts add up.
+    """
     alive = imagined.alive
-    count = alive.sum().clamp(min=1)
+    count = everyone(alive.sum()[None]).sum().clamp(min=1)
     values = network.value.mean(imagined.outputs).float()  # (B, N + 1)
     returns = lambda_returns(imagined.rewards, imagined.ends, values.detach(), constants.discount, constants.lam)
     advantage = returns - values[:, :-1].detach()
     if scale is not None:
-        advantage = advantage / scale.update(returns[alive > 0])
+        advantage = advantage / scale.update(everyone(returns[alive > 0]))
     if constants.normalise:
-        chosen = advantage[alive > 0]
+        chosen = everyone(advantage[alive > 0])
         advantage = (advantage - chosen.mean()) / (chosen.std() + 1e-3)
     log_p = imagined.logits.float().log_softmax(-1)
     taken = log_p.gather(-1, imagined.actions[..., None]).squeeze(-1)

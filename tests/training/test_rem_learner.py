@@ -12,10 +12,11 @@ from rem_helpers import GAME, NETWORKS, toy_settings
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
 from atari_vlm.training.rem_games import GameConfig, RemGame
 from atari_vlm.training.rem_imagination import Moments, imagine
-from atari_vlm.training.rem_learner import Device, RemLearner, pack_rng, unpack_rng
+from atari_vlm.training.rem_learner import Device, RemLearner
 from atari_vlm.training.rem_losses import Lpips, revealed_tokens
 from atari_vlm.training.rem_play import Collector, Exploring, Playing, play_games
 from atari_vlm.training.rem_settings import preset, with_changes
+from atari_vlm.training.rem_streams import pack_rng, unpack_rng
 from atari_vlm.training.replay_buffer import ReplayBuffer, ReplayConfig
 from atari_vlm.world_models.rem.policy import RemPolicy, remember
 

@@ -13,7 +13,7 @@ PROGRAMS = {
     "plan": "a VLM proposes plans, a world model judges them, a buffer remembers them",
     "dream": "train world models and the players that learn inside them",
     "play": "a person or an agent plays any id",
-    "report": "write a run's self-contained HTML report",
+    "report": "write a run's self-contained HTML report; `report results`: published Atari 100k scores and own runs",
     "bench": "measure speed as a ratio to a named peer",
 }
 

@@ -2,9 +2,11 @@
 
     python -m atari_vlm.report atari_vlm_results/Pong-scripted-cot-001
     python -m atari_vlm.report RUN --out pong.html --max-mb 60
+    python -m atari_vlm.report results            # instead: published Atari 100k scores and own runs side by side
+    python -m atari_vlm.report results --help
 
 Pictures come from playing the recorded actions again, so they take time and no disk. What does not fit into ``--max-mb`` is
-left out, and the page says so.
+left out, and the page says so. A run folder that is itself named ``results`` is given as ``./results``.
 """
 
 from __future__ import annotations
@@ -18,9 +20,21 @@ import tyro
 
 from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError
+from atari_vlm.reporting.atari100k import ResultsConfig
+from atari_vlm.reporting.atari100k_files import write_comparison
 from atari_vlm.reporting.run_report import write_report
 
-__all__ = ["ReportConfig", "main", "write_report"]
+__all__ = ["ReportConfig", "ResultsConfig", "main", "write_comparison", "write_report"]
+
+_RESULTS = """Compare methods on Atari 100k: tables with intervals, performance profiles, probability of improvement, plots.
+
+    python -m atari_vlm.report results
+    python -m atari_vlm.report results runs/Pong-rem-001 runs/Pong-rem-002 --out results/atari100k
+    python -m atari_vlm.report results tuned=runs/Pong-rem-003 --baselines REM IRIS DIAMOND --games Pong Boxing
+
+Without runs, published methods only. The page is ``OUT.md``; CSVs, JSON and plots (PNG and SVG, extra ``plots``) lie in the
+folder ``OUT``. Equal input gives equal files.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,13 +50,23 @@ class ReportConfig:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse the command line, write the report, print its path."""
+    """Parse the command line, write the report or the comparison, print its path."""
+    arguments = sys.argv[1:] if argv is None else argv
     try:
-        config = tyro.cli(ReportConfig, args=argv, prog="python -m atari_vlm.report", description=__doc__)
-        print(write_report(config.run, config.out, config.max_mb))
+        print(_results(arguments[1:]) if arguments[:1] == ["results"] else _report(arguments))
         return 0
     except (AtariVLMError, OSError) as error:
         return end_with(error)
+
+
+def _report(arguments: list[str]) -> Path:
+    config = tyro.cli(ReportConfig, args=arguments, prog="python -m atari_vlm.report", description=__doc__)
+    return write_report(config.run, config.out, config.max_mb)
+
+
+def _results(arguments: list[str]) -> Path:
+    config = tyro.cli(ResultsConfig, args=arguments, prog="python -m atari_vlm.report results", description=_RESULTS)
+    return write_comparison(config)
 
 
 if __name__ == "__main__":

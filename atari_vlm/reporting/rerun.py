@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,20 @@ from atari_vlm._lazy import load
 _CONFIGS = {
     "evaluate": "atari_vlm.reporting.evaluation_config:EvaluateConfig",
     "plan": "atari_vlm.plan:PlanConfig",
+    "report results": "atari_vlm.reporting.atari100k:ResultsConfig",
     "train": "atari_vlm.train:TrainConfig",
 }
 
 
-def command_line(program: str, options: Mapping[str, Any]) -> str:
-    """``python -m atari_vlm.PROGRAM`` with the options that differ from the program's defaults; empty without options."""
+def command_line(program: str, options: Mapping[str, Any], positional: Sequence[str] = ()) -> str:
+    """``python -m atari_vlm.PROGRAM`` with its positional words and the options that differ from the program's defaults; empty
+    without options.
+    """
     if not options:
         return ""
     defaults = {field.name: _default(field) for field in dataclasses.fields(load(_CONFIGS[program]))}
     words = [word for name, value in options.items() if value != defaults.get(name) for word in _words(name, value)]
-    return " ".join(["python -m", f"atari_vlm.{program}", shlex.join(words)]).strip()
+    return " ".join(["python -m", f"atari_vlm.{program}", shlex.join([*positional, *words])]).strip()
 
 
 def _default(field: Any) -> Any:

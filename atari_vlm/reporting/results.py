@@ -143,7 +143,7 @@ def all_notes(results: Results) -> list[str]:
 def to_markdown(results: Results) -> str:
     """Both tables, the conditions and the notes."""
     lines = ["# Evaluation", "", "## Scores per game", ""]
-    lines += _table(
+    lines += table_lines(
         ("Game", "Agent", "Score [95% interval]", "Human-normalised", "Fallback", "Runs", "Episodes", "Cost"),
         [_game_line(score) for score in game_scores(results)],
     )
@@ -151,7 +151,7 @@ def to_markdown(results: Results) -> str:
     if over_games:
         count = len(over_games[0].games)
         lines += ["", f"## Over {count} game{'s' * (count > 1)}, human-normalised (random 0, human 1)", ""]
-        lines += _table(
+        lines += table_lines(
             ("Agent", *METRICS.values(), "Fallback", "Cost"),
             [
                 (s.agent, *(_number(s.aggregates[m]) for m in METRICS), f"{s.fallback_rate:.1%}", _usd(s.cost_usd))
@@ -251,6 +251,7 @@ def _usd(cost: float | None) -> str:
     return "unknown" if cost is None else "$0" if cost == 0 else f"${cost:.4g}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+def table_lines(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """A Markdown table; pipes in cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]

@@ -41,19 +41,23 @@ class TokenizerTraining:
     """``perceptual``: ``"lpips"`` (needs ``lpips_weights``, a local safetensors file), ``"multi-scale"`` or ``"none"``.
 
     ``restart_unused`` > 0 replaces codes that went unused for so many updates by vectors of the present batch (not in the
-    paper; without it small codebooks can collapse).
+    paper; without it small codebooks can collapse). ``moving`` > 0 weighs what is not the background in the multi-scale loss:
+    objects of a pixel or two, like Pong's ball, are lost without it.
     """
 
     updates: Updates = field(default_factory=lambda: Updates(first_epoch=6))
     perceptual: str = "multi-scale"
     lpips_weights: str | None = None
     restart_unused: int = 0
+    moving: float = 0.0
 
     def __post_init__(self) -> None:
         if self.perceptual not in ("lpips", "multi-scale", "none"):
             raise UnknownNameError("perceptual loss", self.perceptual, ("lpips", "multi-scale", "none"))
         if (self.perceptual == "lpips") != (self.lpips_weights is not None):
             raise ConfigError("perceptual='lpips' and lpips_weights=FILE go together")
+        if self.moving < 0 or (self.moving and self.perceptual != "multi-scale"):
+            raise ConfigError(f"moving is >= 0 and belongs to perceptual='multi-scale', got {self.moving!r}")
 
 
 @dataclass(frozen=True)

@@ -304,4 +304,4 @@ def _perceptual(settings: RemSettings) -> nn.Module | None:
     if chosen.perceptual == "lpips":
         assert chosen.lpips_weights is not None
         return Lpips(chosen.lpips_weights)
-    return MultiScaleLoss() if chosen.perceptual == "multi-scale" else None
+    return MultiScaleLoss(chosen.moving) if chosen.perceptual == "multi-scale" else None

@@ -17,6 +17,7 @@ from atari_vlm.training.rem_learner import Device, Metrics
 from atari_vlm.training.rem_play import Playing, play_games
 from atari_vlm.training.rem_progress import Bars
 from atari_vlm.training.rem_settings import Play, RemSettings, preset, with_changes
+from atari_vlm.training.rem_team import device_of_rank, joined, text_from_first
 from atari_vlm.training.rem_trackers import LogConfig, check_installed
 from atari_vlm.training.rem_trainer import RemRun, RemTrainer
 from atari_vlm.training.rollout import StoppedError
@@ -38,26 +39,35 @@ def train(line: Any) -> int:
     if line.threads is not None:
         check_positive(threads=line.threads)
         torch.set_num_threads(line.threads)
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
     run, steps = _prepare(line)
-    request = RunRequest(
+    with joined() as team, stop_on_signals() as stop:
+        console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=team.rank > 0)
+        folder = RunFolder.open(_request(line, run, team.size)) if team.rank == 0 else None
+        path = Path(text_from_first(team, str(folder.path) if folder is not None else ""))
+        try:
+            run = dataclasses.replace(run, folder=path, stop=stop, team=team)
+            code = _train(run, steps, (console, stop))
+            if folder is not None and code == 0:
+                folder.journal.set_meta(finished=True)
+        finally:
+            if folder is not None:
+                folder.close()
+    return code
+
+
+def _request(line: Any, run: RemRun, processes: int) -> RunRequest:
+    return RunRequest(
         save_dir=line.save_dir,
         label=f"{(line.game or Path(line.dataset).stem).rsplit(':')[-1].rsplit('/')[-1].removesuffix('-v5')}-rem",
         settings={"rem": run.settings.as_dict(), "source": line.game or line.dataset, "seed": line.seed},
-        execution={"device": line.device, "precision": line.precision},
+        execution={"device": line.device, "precision": line.precision, "processes": processes},
         run_name=line.run_name,
         resume=line.resume,
         command=_command(line),
     )
-    folder = RunFolder.open(request)
-    try:
-        with stop_on_signals() as stop:
-            return _train_in(folder, dataclasses.replace(run, folder=folder.path, stop=stop), steps, (console, stop))
-    finally:
-        folder.close()
 
 
-def _train_in(folder: RunFolder, run: RemRun, steps: Any, watching: tuple[Console, Stop]) -> int:
+def _train(run: RemRun, steps: Any, watching: tuple[Console, Stop]) -> int:
     console, stop = watching
     bars = Bars(console)
     run = dataclasses.replace(run, progress=bars, report=lambda epoch, found: _show(console, run, epoch, found))
@@ -66,7 +76,7 @@ def _train_in(folder: RunFolder, run: RemRun, steps: Any, watching: tuple[Consol
         fill_replay(trainer.replay, steps)
     try:
         if trainer.epoch:
-            console.print(f"continuing {folder.path} after epoch {trainer.epoch}")
+            console.print(f"continuing {run.folder} after epoch {trainer.epoch}")
         with bars:
             trainer.train()
     except StoppedError as stopped:
@@ -74,8 +84,7 @@ def _train_in(folder: RunFolder, run: RemRun, steps: Any, watching: tuple[Consol
         return stop.exit_code
     finally:
         trainer.close()
-    folder.journal.set_meta(finished=True)
-    console.print(f"model: {folder.path / 'model'}; python -m atari_vlm.dream eval {folder.path / 'model'}")
+    console.print(f"model: {run.folder / 'model'}; python -m atari_vlm.dream eval {run.folder / 'model'}")
     return 0
 
 
@@ -83,7 +92,7 @@ def _prepare(line: Any) -> tuple[RemRun, Any]:
     """The run's settings, and the steps of a dataset if it learns from one."""
     check_installed(LogConfig(tuple(line.log)).trackers)
     changes = read_yaml(line.config).get("settings", {}) if line.config is not None else {}
-    device = Device(line.device, line.precision)
+    device = Device(device_of_rank(line.device), line.precision)
     steps = load_steps(line.dataset) if line.dataset else None
     if steps is not None:
         num_actions, names = steps.num_actions, steps.action_names

@@ -20,6 +20,8 @@ from atari_vlm.training.rem_play import Collector, Exploring, Playing, Returns, 
 from atari_vlm.training.rem_progress import Hook, Quiet, stage
 from atari_vlm.training.rem_run import Checkpoints, MetricsLog, write_reconstructions
 from atari_vlm.training.rem_settings import RemSettings, Updates
+from atari_vlm.training.rem_team import Team
+from atari_vlm.training.rem_team_play import send_frames, send_steps, streams_of_others, streams_of_rank
 from atari_vlm.training.rem_trackers import LogConfig
 from atari_vlm.training.replay_buffer import ReplayBuffer, ReplayConfig
 from atari_vlm.training.rollout import StoppedError
@@ -36,7 +38,8 @@ class RemRun:
     """What is trained where. ``game`` ``None``: offline, from the steps that the replay already holds.
 
     ``warm_start`` is a checkpoint folder whose ``warm_parts`` (tokenizer, world_model, actor_critic) are the beginning.
-    ``report`` is called after each epoch with its metrics; ``progress`` is told about everything on the way there.
+    ``report`` is called after each epoch with its metrics; ``progress`` is told about everything on the way. Every process of
+    a ``team`` makes a trainer of the same run; only rank 0 plays and writes.
     """
 
     folder: Path
@@ -52,6 +55,7 @@ class RemRun:
     report: Callable[[int, Metrics], None] | None = None
     progress: Hook = field(default_factory=Quiet)
     log: LogConfig = field(default_factory=LogConfig)
+    team: Team = field(default_factory=Team)
 
 
 class RemTrainer:
@@ -61,25 +65,32 @@ class RemTrainer:
         self.run, self.settings = run, run.settings
         play, px = run.settings.play, run.settings.networks.tokenizer.frame_px
         reserve = play.steps * run.settings.checkpoint_every if run.game is not None else 0
-        self.replay = ReplayBuffer(ReplayConfig(run.settings.capacity, px, reserve), run.folder / "replay")
-        self.learner = RemLearner(run.settings, self.replay, run.seed, run.device)
+        self.team, self.leads = run.team, run.team.rank == 0
+        where = run.folder / "replay" if self.leads else None
+        self.replay = ReplayBuffer(ReplayConfig(run.settings.capacity, px, reserve), where)
+        self.learner = RemLearner(run.settings, self.replay, run.seed, run.device, run.team)
         networks = self.learner.networks
         self.policy = RemPolicy(networks.tokenizer, networks.actor, run.device.name)
-        self.collector = Collector(self._game(), self.policy, run.seed) if run.game is not None else None
+        plays = run.game is not None and self.leads
+        self.collector = Collector(self._game(), self.policy, run.seed) if plays else None
         self._check_actions()
         self.checkpoints = Checkpoints(run.folder / "checkpoints")
         self.epoch = 0
-        torch.manual_seed(run.seed)
+        torch.manual_seed(run.seed + 1_000_033 * run.team.rank)
         self._begin()
-        self.log = MetricsLog(run.folder, self.epoch, run.log, run.progress.say)
+        self.log = MetricsLog(run.folder, self.epoch, run.log, run.progress.say) if self.leads else None
 
     def _begin(self) -> None:
         """Continue, or warm-start, or begin."""
         newest = self.checkpoints.newest()
         if newest is not None:
             self.epoch, tensors = newest[0], newest[1].tensors
+            own = streams_of_rank(self.team, tensors) or self.learner.streams()
             self.learner.restore(tensors)
+            if not self.leads:
+                self.learner.set_streams(own)
             self.replay.restore(under(tensors, "replay"))
+            send_frames(self.team, self.replay)
             if self.collector is not None:
                 self.collector.restore(tensors)
         elif self.run.warm_start is not None:
@@ -99,7 +110,8 @@ class RemTrainer:
             while self.epoch < self.settings.epochs:
                 found = self._next_epoch()
         finally:
-            self.log.close()
+            if self.log is not None:
+                self.log.close()
         return found
 
     def _next_epoch(self) -> Metrics:
@@ -107,9 +119,11 @@ class RemTrainer:
         found = self._one_epoch(self.epoch + 1)
         found["epoch/cpu_seconds"] = time.process_time() - began
         self.epoch += 1
-        self.log.add(self.epoch, found)
-        if self.run.report is not None:
-            self.run.report(self.epoch, found)
+        self.team.check_equal(self.learner.weights())
+        if self.log is not None:
+            self.log.add(self.epoch, found)
+            if self.run.report is not None:
+                self.run.report(self.epoch, found)
         if self.epoch % self.settings.checkpoint_every == 0 or self.epoch == self.settings.epochs:
             self.save()
         return found
@@ -117,15 +131,17 @@ class RemTrainer:
     def _one_epoch(self, epoch: int) -> Metrics:
         s, learner = self.settings, self.learner
         found: Metrics = {}
-        if self.collector is not None and epoch <= s.play.last_epoch:
-            began = time.monotonic()
-            found |= self._collect(self.collector)
+        if self.run.game is not None and epoch <= s.play.last_epoch:
+            began, before = time.monotonic(), self.replay.written
+            if self.collector is not None:
+                found |= self._collect(self.collector)
+            send_steps(self.team, self.replay, before)
             found["collection/seconds"] = time.monotonic() - began
         found |= self._improve("tokenizer", s.tokenizer.updates, epoch, learner.improve_tokenizer)
         found |= self._improve("world_model", s.world_model.updates, epoch, learner.improve_world_model)
         found |= self._improve("actor_critic", s.actor_critic.updates, epoch, learner.improve_actor_critic)
         last = epoch == s.epochs
-        if self.run.game is not None and (last or epoch % s.play.eval_every == 0):
+        if self.run.game is not None and self.leads and (last or epoch % s.play.eval_every == 0):
             games = self.evaluate(s.play.final_episodes if last else s.play.eval_episodes)
             found |= summary("evaluation", games)
             self._picture(epoch)
@@ -188,9 +204,14 @@ class RemTrainer:
         write_reconstructions(path, frames, tokenizer.decode(tokens).cpu().numpy())
 
     def save(self) -> None:
-        """Write a checkpoint of everything, and the model by itself."""
+        """Write a checkpoint of everything, and the model by itself. Every rank calls it."""
         self.replay.saved()
-        tensors = self.learner.arrays() | {f"replay.{key}": value for key, value in self.replay.arrays().items()}
+        streams = streams_of_others(self.team, self.learner.streams())
+        if not self.leads:
+            return
+        tensors = (
+            self.learner.arrays() | {f"replay.{key}": value for key, value in self.replay.arrays().items()} | streams
+        )
         if self.collector is not None:
             tensors |= self.collector.arrays()
         config, provenance = self.model_config(), {"seed": self.run.seed, "steps": self.replay.written}
@@ -225,7 +246,7 @@ class RemTrainer:
         return StartFrames(self.replay.frames(history.slots), self.replay.column("action", history.slots)[:, :1])
 
     def _check_stop(self) -> None:
-        if self.run.stop is not None and self.run.stop.is_set():
+        if self.team.any(self.run.stop is not None and self.run.stop.is_set()):
             raise StoppedError(f"stopped in epoch {self.epoch + 1}; the run continues from its last checkpoint")
 
     def close(self) -> None:

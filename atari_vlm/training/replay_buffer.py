@@ -106,6 +106,10 @@ class ReplayBuffer:
         """Frames uint8 ``(*slots.shape, H, W, 3)``."""
         return np.asarray(self._frames[slots])
 
+    def put_frames(self, slots: np.ndarray, frames: np.ndarray) -> None:
+        """Replace the frames of steps that are there already: after :meth:`restore`, where the frames lie elsewhere."""
+        self._frames[slots] = frames
+
     def column(self, name: str, slots: np.ndarray) -> np.ndarray:
         """``action`` int64, ``reward`` float32, ``terminated`` or ``truncated`` bool of some slots."""
         return self._columns[name][slots]

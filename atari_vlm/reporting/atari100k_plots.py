@@ -29,6 +29,7 @@ _STYLE = {
     "svg.hashsalt": "atari100k",
     "font.family": "DejaVu Sans",
     "font.size": 9,
+    "text.parse_math": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 10,
@@ -235,6 +236,7 @@ def _own_games(found: Comparison) -> Any:
                 _bar(axes, y, found.scores[game, method.name].raw, colour)
         axes.set_title(game)
         axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+        axes.locator_params(axis="x", nbins=4)
         axes.set_xlabel("mean return")
     for axes in panels.flat[len(games) :]:
         axes.set_visible(False)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
+from atari_vlm.errors import AtariVLMError, ConfigError, MismatchError, UnknownNameError
 from atari_vlm.games import game as known_game
 from atari_vlm.reporting.methods import Method
 from atari_vlm.reporting.run_report import flat
@@ -89,10 +89,21 @@ def _counts(scores: Mapping[str, Sequence[float]]) -> str:
     return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
 
 
-def _read(word: str) -> Iterator[OwnRun]:
+def _read(word: str) -> list[OwnRun]:
     name, _, path = ("", "", word) if Path(word).exists() else word.rpartition("=")
+    if name and not name[0].isalnum():
+        raise ConfigError(f"the name of a method begins with a letter or a digit, got {name!r}")
     folder = Path(path)
     config = read_config(folder)
+    try:
+        return list(_runs(folder, config, name))
+    except AtariVLMError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{folder} is not as this version writes its runs: {type(error).__name__} {error}") from error
+
+
+def _runs(folder: Path, config: Mapping[str, Any], name: str) -> Iterator[OwnRun]:
     settings, title = config["settings"], folder.resolve().name
     if "rem" in settings:
         yield _rem_run(folder, title, config, name)
@@ -140,7 +151,7 @@ def _rem_state(lines: Sequence[Mapping[str, Any]], last: Mapping[str, Any] | Non
 def _metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl; a last line that a kill cut short counts as none."""
     file = folder / "metrics.jsonl"
-    texts = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    texts = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
     found = []
     for number, text in enumerate(texts, start=1):
         try:

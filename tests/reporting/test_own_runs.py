@@ -12,7 +12,7 @@ import pytest
 import yaml
 from own_run_folders import rem_run, vlm_run
 
-from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.errors import ConfigError, MismatchError, RunError
 from atari_vlm.reporting.evaluation import evaluate
 from atari_vlm.reporting.evaluation_config import EvaluateConfig
 from atari_vlm.reporting.own_runs import own_methods, read_runs
@@ -147,11 +147,28 @@ def test_folders_that_are_no_runs_are_refused(tmp_path):
         read_runs([str(folder)])
 
 
+def test_folders_of_another_make_are_refused_in_a_sentence(tmp_path):
+    folder = rem_run(tmp_path / "rem", {34: 1.0})
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    del config["settings"]["rem"]["play"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ConfigError, match="not as this version writes its runs: KeyError 'play'"):
+        read_runs([str(folder)])
+    folder = vlm_run(tmp_path / "vlm", [])
+    (folder / "journal.sqlite").write_bytes(b"no database")
+    with pytest.raises(RunError, match="journal"):
+        read_runs([str(folder)])
+    with pytest.raises(ConfigError, match="begins with a letter"):
+        read_runs([f"_hidden={folder}"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ('{"epoch": 1}\nnonsense\n{"epoch": 2}\n', "line 2, cannot be read"),
         ('{"epoch": 1}\n[3]\n{"epoch": 2}\n', "line 2, holds no named values"),
+        ('{"epoch": 1}\n\ufffd\n{"epoch": 2}\n', "line 2, cannot be read"),
+        ('{"evaluation/return": 1, "evaluation/episodes": 2}\n', "KeyError 'epoch'"),
         ('{"epoch": 1, "evaluation/return": NaN, "evaluation/episodes": 2}\n', "no finite number"),
         ('{"epoch": 1, "evaluation/return": "many", "evaluation/episodes": 2}\n', "no finite number"),
     ],

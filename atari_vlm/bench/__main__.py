@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,13 +53,20 @@ def run(config: BenchConfig) -> int:
         if config.only in case.name:
             results.append(measure(case, config.rounds))
             print(f"{case.name}: {results[-1].ratio:.2f}", file=sys.stderr)
-    table = to_markdown(config.subject, results)
+    options = shown_options(config)
+    table = to_markdown(config.subject, results, options)
     print(table)
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)
         (config.out / f"bench_{config.subject}.md").write_text(table)
-        (config.out / f"bench_{config.subject}.json").write_text(to_json(config.subject, results))
+        (config.out / f"bench_{config.subject}.json").write_text(to_json(config.subject, results, options))
     return 0 if all(result.reached for result in results) else 3
+
+
+def shown_options(config: BenchConfig) -> str:
+    """The options that decide what was measured, for the page: peers as ``NAME=PATH``, since paths differ between machines."""
+    only = f" --only {shlex.quote(config.only)}" if config.only else ""
+    return only + "".join(f" --peer {peer.split('=', 1)[0]}=PATH" for peer in config.peer)
 
 
 def main(argv: list[str] | None = None) -> int:

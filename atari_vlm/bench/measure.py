@@ -24,16 +24,16 @@ Unit = Callable[[], object]
 class Case:
     """One comparison.
 
-    ``ours`` and ``peer`` do ``count`` units of work per call. ``goal`` bounds ``ratio``: with ``better="lower"`` the ratio is
-    ours / peer time per unit and must be at most the goal; with ``"higher"`` it is peer / ours time per unit (a speed-up)
-    and must be at least it.
+    ``ours`` and ``peer`` do ``count`` units of work per call. ``goal`` bounds ``ratio`` (``None``: for information only): with
+    ``better="lower"`` the ratio is ours / peer time per unit and must be at most the goal; with ``"higher"`` it is peer / ours
+    time per unit (a speed-up) and must be at least it.
     """
 
     name: str
     peer_name: str
     ours: Unit
     peer: Unit
-    goal: float
+    goal: float | None
     better: Literal["lower", "higher"] = "higher"
     count: int = 1
     peer_count: int | None = None
@@ -52,7 +52,7 @@ class Result:
     ratio: float
     ratio_low: float
     ratio_high: float
-    goal: float
+    goal: float | None
     better: str
     clock: str
     rounds: int
@@ -60,7 +60,9 @@ class Result:
 
     @property
     def reached(self) -> bool:
-        """Whether the ratio meets the goal."""
+        """Whether the ratio meets the goal, if there is one."""
+        if self.goal is None:
+            return True
         return self.ratio <= self.goal if self.better == "lower" else self.ratio >= self.goal
 
 
@@ -136,32 +138,36 @@ def machine() -> dict[str, Any]:
     return {"cpu": cpu, "python": platform.python_version(), "system": platform.system(), "versions": versions}
 
 
-def to_markdown(subject: str, results: list[Result]) -> str:
-    """The table that is printed and kept in docs/results."""
+def to_markdown(subject: str, results: list[Result], options: str = "") -> str:
+    """The table that is printed and kept in docs/results; ``options`` are shown behind the command."""
     info = machine()
     versions = ", ".join(f"{name} {version}" for name, version in info["versions"].items())
     lines = [
         f"# Benchmark: {subject}",
         "",
-        f"`python -m atari_vlm.bench {subject}`: one pinned core, median of {results[0].rounds} rounds, ours and peer in turn.",
+        f"`python -m atari_vlm.bench {subject}{options}`: "
+        f"one pinned core, median of {results[0].rounds} rounds, ours and peer in turn.",
         f"{info['cpu']}, Python {info['python']}; {versions}.",
         "",
         "| case | peer | ours | peer | ratio (range) | goal | reached |",
         "|---|---|---|---|---|---|---|",
     ]
     for r in results:
-        sign = "<=" if r.better == "lower" else ">="
+        goal = "-" if r.goal is None else f"{'<=' if r.better == 'lower' else '>='} {r.goal:g}"
+        reached = "-" if r.goal is None else "yes" if r.reached else "**no**"
         kind = "x the peer's time" if r.better == "lower" else "x faster"
         lines.append(
             f"| {r.name} | {r.peer_name} | {r.ours_us:,.1f} us | {r.peer_us:,.1f} us | "
-            f"{r.ratio:.2f}{kind} ({r.ratio_low:.2f}-{r.ratio_high:.2f}) | {sign} {r.goal:g} | "
-            f"{'yes' if r.reached else '**no**'} |"
+            f"{r.ratio:.2f}{kind} ({r.ratio_low:.2f}-{r.ratio_high:.2f}) | {goal} | {reached} |"
         )
     notes = [f"- {r.name}: {r.note}" for r in results if r.note]
     return "\n".join([*lines, *(["", *notes] if notes else []), ""])
 
 
-def to_json(subject: str, results: list[Result]) -> str:
+def to_json(subject: str, results: list[Result], options: str = "") -> str:
     """The same as JSON."""
     rows = [{**dataclasses.asdict(r), "reached": r.reached} for r in results]
-    return json.dumps({"subject": subject, "machine": machine(), "results": rows}, indent=1) + "\n"
+    return (
+        json.dumps({"subject": subject, "options": options.strip(), "machine": machine(), "results": rows}, indent=1)
+        + "\n"
+    )

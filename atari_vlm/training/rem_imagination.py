@@ -43,8 +43,11 @@ class Moments:
     mask: Tensor
 
 
-def imagine(networks: Networks, moments: Moments, decisions: int, generator: torch.Generator) -> Imagined:
-    """Roll out ``decisions - 1`` steps; the last decision only values what was reached.
+def imagine(
+    networks: Networks, moments: Moments, decisions: int, generator: torch.Generator, stepper: Stepper | None = None
+) -> Imagined:
+    """Roll out ``decisions - 1`` steps; the last decision only values what was reached. ``stepper`` steps the world model (made
+    for its present weights unless given).
 
     The actor's memory is burned in on all steps before the moment, each with its executed action, as in real play.
     """
@@ -55,7 +58,8 @@ def imagine(networks: Networks, moments: Moments, decisions: int, generator: tor
         state = world.empty_state(len(tokens))
         for t in range(-CONTEXT, -1):
             state, _, _ = world.read(state, tokens[:, t], actions[:, t])
-    stepper, frame, kept = Stepper(world, _product_dtype(tokens.device.type)), tokens[:, -1], _Kept()
+    stepper = stepper or Stepper(world, _product_dtype(tokens.device.type))
+    frame, kept = tokens[:, -1], _Kept()
     for step in range(decisions):
         logits, output, memory = actor.look(picture(actor, networks.tokenizer, frame), memory)
         kept.outputs.append(output)

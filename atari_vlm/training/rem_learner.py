@@ -28,6 +28,7 @@ from atari_vlm.training.rem_team import Team
 from atari_vlm.training.rem_token_cache import TokenCache
 from atari_vlm.training.replay_buffer import ReplayBuffer, Segments
 from atari_vlm.world_models.rem.actor_critic import ActorCritic
+from atari_vlm.world_models.rem.stepper import Stepper
 from atari_vlm.world_models.rem.tokenizer import MultiScaleLoss, Tokenizer
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
@@ -188,13 +189,13 @@ class RemLearner:
         slots, mask = (self.team.gather(torch.from_numpy(part)).numpy() for part in (segments.slots, segments.mask))
         self.replay.set_priority(Segments(slots, mask), self.team.gather(rows.float().cpu()).numpy())
 
-    def improve_actor_critic(self, rollouts: int | None = None) -> Metrics:
-        """One update on imagined rollouts, so many as the settings say unless told otherwise."""
+    def improve_actor_critic(self, rollouts: int | None = None, stepper: Stepper | None = None) -> Metrics:
+        """One update on imagined rollouts, so many as the settings say unless told otherwise; ``stepper`` as in ``imagine``."""
         chosen, actor = self.settings.actor_critic, self.networks.actor
         moments = self.moments(self.team.share(rollouts or chosen.updates.batch))
         constants = PolicyGradient(chosen.discount, chosen.lam, chosen.entropy, chosen.normalise)
         with self.device.autocast():
-            imagined = imagine(self.networks, moments, chosen.horizon - 1, self.generator)
+            imagined = imagine(self.networks, moments, chosen.horizon - 1, self.generator, stepper)
             loss = actor_critic_loss(actor, imagined, constants, self.scale, self.team.gather)
         loss.total.backward()
         names = ("total", "policy", "value", "entropy", "imagined_return", "alive")

@@ -18,6 +18,7 @@ from atari_vlm.world_models.base import ModelStep, StartFrames
 from atari_vlm.world_models.checkpoint import Checkpoint
 from atari_vlm.world_models.rem.actor_critic import ActorCritic
 from atari_vlm.world_models.rem.config import RemConfig
+from atari_vlm.world_models.rem.decoding import FrameDecoder
 from atari_vlm.world_models.rem.heads import categorical
 from atari_vlm.world_models.rem.policy import RemPolicy
 from atari_vlm.world_models.rem.stepper import Stepper
@@ -63,8 +64,8 @@ class RemSetting:
 class RemWorldModel:
     """A trained tokenizer and token world model. Implements :class:`~atari_vlm.world_models.base.WorldModel`.
 
-    Observations are uint8 ``(frame_px, frame_px, 3)``. A dream begins from ``context_length`` frames. Steps are made with the
-    weights that the network has when this is made.
+    Observations are uint8 ``(frame_px, frame_px, 3)``. A dream begins from ``context_length`` frames. Steps and
+    frames are made with the weights that the networks have when this is made.
     """
 
     context_length = 2
@@ -80,7 +81,8 @@ class RemWorldModel:
         self.config, self.setting, self.options = config, setting, options or RemOptions()
         device = torch.device(self.options.device)
         self.tokenizer, self.network = tokenizer.to(device).eval(), network.to(device).eval()
-        self.stepper = Stepper(self.network, torch.bfloat16 if self.options.precision == "bf16" else torch.float32)
+        dtype = torch.bfloat16 if self.options.precision == "bf16" else torch.float32
+        self.stepper, self.decoder = Stepper(self.network, dtype), FrameDecoder(self.tokenizer, dtype)
         self.frame_skip, self.reward_transform = setting.frame_skip, setting.reward_transform
         self.action_names, self.start = setting.action_names, setting.start
         px = config.tokenizer.frame_px
@@ -101,7 +103,12 @@ class RemWorldModel:
         return RemState(memory, tokens[:, -1])
 
     def step(self, state: RemState, action: np.ndarray, *, rng: np.random.Generator) -> ModelStep[RemState]:
-        """Imagine one step: reward and end of the present block, then all tokens of the next frame at once."""
+        """Imagine one step: reward and end of the present block, then all tokens of the next frame at once.
+
+        ``ConfigError`` for actions that the model does not have.
+        """
+        if ((action < 0) | (action >= self.action_space.n)).any():
+            raise ConfigError(f"actions are 0 to {self.action_space.n - 1}, got {action}")
         generator = torch.Generator(self.options.device).manual_seed(int(rng.integers(2**62)))
         with self._running():
             following, reward, ended = self.imagine(state, self._tensor(action), generator)
@@ -119,7 +126,7 @@ class RemWorldModel:
     def decode(self, state: RemState) -> np.ndarray:
         """Frames uint8 ``(B, H, W, 3)``."""
         with self._running():
-            frames: np.ndarray = self.tokenizer.decode(state.tokens).cpu().numpy()
+            frames: np.ndarray = self.decoder.decode(state.tokens).cpu().numpy()
         return frames
 
     def _tensor(self, values: Any) -> Tensor:

@@ -19,11 +19,13 @@ from torch.nn import functional
 
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
-PART_BYTES = 4_500_000  # of a layer's widest values, float32: 8 rows of preset rem, the fastest on a core with 2 MiB of cache
+PART_BYTES = (
+    4_500_000  # of a layer's widest values, float32: 8 rows of preset rem, the fastest on a core with 2 MiB of cache
+)
 
 
 @dataclass(frozen=True)
-class Imagined:
+class Step:
     """What :meth:`Stepper.step` gives: ``memory`` float32 ``(B, L, H, D, D)`` after the block, and logits: ``reward`` ``(B, .)``,
     ``end`` ``(B, 2)``, ``tokens`` ``(B, K, V)`` of the next frame.
     """
@@ -49,9 +51,12 @@ class Stepper:
     and the sum that runs through the layers in float32. Gives no gradients.
     """
 
-    @torch.no_grad()
     def __init__(self, network: TokenWorldModel, dtype: torch.dtype = torch.float32):
-        self.network, self.dtype = network, dtype
+        self.dtype = dtype
+        with torch.no_grad(), torch.autocast(network.codes.device.type, enabled=False):
+            self._take(network)
+
+    def _take(self, network: TokenWorldModel) -> None:
         self.block, self.num_codes = network.num_tokens + 1, len(network.codes)
         modules: list[Any] = list(network.layers)
         self.layers = [self._packed(module) for module in modules]
@@ -66,26 +71,27 @@ class Stepper:
         self.ahead = ahead + self.num_codes + len(network.action_embedding.weight)
         width = max(linear[0].shape[0] for layer in self.layers for linear in (layer.qkvg, layer.wide))
         self.part_rows = max(1, PART_BYTES // (4 * width * (2 * self.block - 1)))
+        self.places = None if network.places is None else network.places.detach().clone()
         # a vector per place would make the table one of tokens times places
         self.table = self._projected(self.vectors, self.layers[0]) if network.places is None else None
 
     @torch.no_grad()
-    def step(self, memory: Tensor, tokens: Tensor, actions: Tensor) -> Imagined:
-        """Take in the blocks of ``tokens`` ``(B, K)`` and ``actions`` ``(B,)`` after ``memory``, and predict the frames that follow."""
+    def step(self, memory: Tensor, tokens: Tensor, actions: Tensor) -> Step:
+        """Take in blocks of ``tokens`` ``(B, K)`` and ``actions`` ``(B,)`` after ``memory``; predict the frames that follow."""
         rows = self.part_rows if memory.device.type == "cpu" else len(tokens)
         with torch.autocast(memory.device.type, enabled=False):
             split = zip(memory.split(rows), tokens.split(rows), actions.split(rows), strict=True)
             parts = [self._rows(*part) for part in split]
         if len(parts) == 1:
-            return Imagined(*parts[0])
-        return Imagined(*(torch.cat(leaf) for leaf in zip(*parts, strict=True)))
+            return Step(*parts[0])
+        return Step(*(torch.cat(leaf) for leaf in zip(*parts, strict=True)))
 
     def _rows(self, memory: Tensor, tokens: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         rows, last = len(tokens), len(self.layers) - 1
         index = torch.cat([tokens, actions[:, None] + self.num_codes, self.ahead.expand(rows, -1)], 1)  # (B, N)
         x = self.vectors[index]  # (B, N, W): K tokens, the action, K prediction tokens
-        if self.network.places is not None:
-            x[:, : self.block - 1] += self.network.places
+        if self.places is not None:
+            x[:, : self.block - 1] += self.places
         following = torch.empty_like(memory)
         for i, layer in enumerate(self.layers):
             unread = self.block - 1 if i == last else 0
@@ -101,25 +107,24 @@ class Stepper:
 
     def _projected(self, x: Tensor, layer: _Layer) -> Tensor:
         """Queries, keys, values and gates ``(..., 4, H, D)``."""
-        heads = self.turns.shape[1]
-        return functional.linear(self._normed(x), *layer.qkvg).unflatten(-1, (4, heads, -1))
+        _, heads, _, half = self.turns.shape
+        return functional.linear(self._normed(x), *layer.qkvg).unflatten(-1, (4, heads, 2 * half))
 
     def _retained(self, qkvg: Tensor, state: Tensor, following: Tensor, unread: int) -> Tensor:
         """Normalised outputs of retention ``(B, N - unread, H, D)``; the state after the block goes into ``following``."""
-        rows, heads = state.shape[:2]
-        qk = torch.empty(2, rows, heads, qkvg.shape[1], qkvg.shape[-1], device=qkvg.device)
+        rows, heads, _, dim = state.shape
+        qk = torch.empty(2, rows, heads, qkvg.shape[1], dim, device=qkvg.device)
         qk.copy_(qkvg[:, :, :2].permute(2, 0, 3, 1, 4))
-        torch.view_as_complex(qk.unflatten(-1, (-1, 2))).mul_(self.turns[:, None])
+        torch.view_as_complex(qk.unflatten(-1, (dim // 2, 2))).mul_(self.turns[:, None])
         q, k = qk.to(self.dtype).flatten(1, 2)  # (B * H, N, D)
         v = qkvg[:, :, 2].transpose(1, 2).flatten(0, 1)
         n, before = self.block, state.flatten(0, 1)
         added = torch.bmm(k[:, :n].transpose(1, 2), v[:, :n]) + before
-        pairs = added.view(rows, heads, -1, 2, added.shape[-1])
-        after = following.unflatten(2, (-1, 2))
+        pairs, after = added.view(rows, heads, dim // 2, 2, dim), following.unflatten(2, (dim // 2, 2))
         torch.addcmul(pairs * self.back[0], pairs.flip(3), self.back[1], out=after)
         read = _attended(q[:, unread:n], k[:, :n], v[:, :n], before.to(self.dtype))
         ahead = _attended(q[:, n:], k[:, n:], v[:, n:], following.flatten(0, 1).to(self.dtype))
-        normed = functional.layer_norm(torch.cat([read, ahead], 1), v.shape[-1:], eps=1e-6)
+        normed = functional.layer_norm(torch.cat([read, ahead], 1), (dim,), eps=1e-6)
         return normed.unflatten(0, (rows, heads)).transpose(1, 2).contiguous()
 
     def _normed(self, x: Tensor) -> Tensor:
@@ -140,7 +145,7 @@ class Stepper:
         if norm is not None:
             bias = bias + weight @ norm.bias
             weight = weight * norm.weight
-        return weight.to(self.dtype), bias.to(self.dtype)
+        return weight.to(self.dtype, copy=True), bias.to(self.dtype, copy=True)
 
 
 def _attended(q: Tensor, k: Tensor, v: Tensor, state: Tensor) -> Tensor:

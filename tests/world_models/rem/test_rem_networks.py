@@ -211,16 +211,3 @@ def test_rows_do_not_see_one_another():
     with torch.no_grad():
         together, alone = network(tokens, actions), network(tokens[1:2], actions[1:2])
     assert (together.tokens[1:2] - alone.tokens).abs().max() < 1e-5
-
-
-def test_the_benchmark_s_plain_reference_computes_the_same():
-    from atari_vlm.bench.world_model import Plain
-
-    network = small_world_model()
-    tokens, actions = some_blocks(rows=2, blocks=2)
-    with torch.no_grad():
-        before, _, _ = network.read(network.empty_state(2), tokens[:, 0], actions[:, 0])
-        after, reward, end = network.read(before, tokens[:, 1], actions[:, 1])
-    state, plain_reward, plain_end, _ = Plain(network).step(before, tokens[:, 1], actions[:, 1])
-    for ours, plain in ((after, state), (reward, plain_reward), (end, plain_end)):
-        assert (ours - plain).abs().max() < 1e-5

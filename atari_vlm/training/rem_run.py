@@ -6,7 +6,7 @@
     <run>/model/                      the same weights alone, for load_world_model and for others
     <run>/replay/frames.u8            frames of the replay, memory-mapped
     <run>/metrics.jsonl               one line per epoch        <run>/tensorboard/, wandb/  the same
-    <run>/reconstructions/*.png       originals above what the tokenizer makes of them
+    <run>/reconstructions/*.png, <run>/media/   see :mod:`atari_vlm.training.rem_media`
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ import numpy as np
 import torch
 
 from atari_vlm.errors import MismatchError
+from atari_vlm.training.rem_episodes import EpisodeKeeper
+from atari_vlm.training.rem_evaluation import GAMES, STEPS, Gallery, measure
 from atari_vlm.training.rem_games import GameConfig, RemGame
 from atari_vlm.training.rem_learner import Device, Metrics, RemLearner, load_weights, under
+from atari_vlm.training.rem_media import MediaConfig
 from atari_vlm.training.rem_play import Collector, Exploring, Playing, Returns, Seen, play_games
 from atari_vlm.training.rem_progress import Hook, Quiet, stage
-from atari_vlm.training.rem_run import Checkpoints, MetricsLog, write_reconstructions
+from atari_vlm.training.rem_run import Checkpoints, MetricsLog
 from atari_vlm.training.rem_settings import RemSettings, Updates
 from atari_vlm.training.rem_team import Team
 from atari_vlm.training.rem_team_play import send_frames, send_steps, streams_of_others, streams_of_rank
@@ -56,6 +59,7 @@ class RemRun:
     progress: Hook = field(default_factory=Quiet)
     log: LogConfig = field(default_factory=LogConfig)
     team: Team = field(default_factory=Team)
+    media: MediaConfig = field(default_factory=MediaConfig)
 
 
 class RemTrainer:
@@ -78,7 +82,7 @@ class RemTrainer:
         self.epoch = 0
         torch.manual_seed(run.seed + 1_000_033 * run.team.rank)
         self._begin()
-        self.log = MetricsLog(run.folder, self.epoch, run.log, run.progress.say) if self.leads else None
+        self._log = MetricsLog(run.folder, self.epoch, run.log, run.progress.say) if self.leads else None
 
     def _begin(self) -> None:
         """Continue, or warm-start, or begin."""
@@ -110,9 +114,15 @@ class RemTrainer:
             while self.epoch < self.settings.epochs:
                 found = self._next_epoch()
         finally:
-            if self.log is not None:
-                self.log.close()
+            if self._log is not None:
+                self._log.close()
         return found
+
+    @property
+    def log(self) -> MetricsLog:
+        """The run's metrics; rank 0 alone has them."""
+        assert self._log is not None
+        return self._log
 
     def _next_epoch(self) -> Metrics:
         began = time.process_time()
@@ -120,8 +130,8 @@ class RemTrainer:
         found["epoch/cpu_seconds"] = time.process_time() - began
         self.epoch += 1
         self.team.check_equal(self.learner.weights())
-        if self.log is not None:
-            self.log.add(self.epoch, found)
+        if self._log is not None:
+            self._log.add(self.epoch, found)
             if self.run.report is not None:
                 self.run.report(self.epoch, found)
         if self.epoch % self.settings.checkpoint_every == 0 or self.epoch == self.settings.epochs:
@@ -140,11 +150,21 @@ class RemTrainer:
         found |= self._improve("tokenizer", s.tokenizer.updates, epoch, learner.improve_tokenizer)
         found |= self._improve("world_model", s.world_model.updates, epoch, learner.improve_world_model)
         found |= self._improve("actor_critic", s.actor_critic.updates, epoch, learner.improve_actor_critic)
-        last = epoch == s.epochs
-        if self.run.game is not None and self.leads and (last or epoch % s.play.eval_every == 0):
-            games = self.evaluate(s.play.final_episodes if last else s.play.eval_episodes)
-            found |= summary("evaluation", games)
-            self._picture(epoch)
+        if self.leads and (epoch == s.epochs or epoch % s.play.eval_every == 0):
+            found |= self._evaluation(epoch)
+        return found
+
+    def _evaluation(self, epoch: int) -> Metrics:
+        """Real games, what can be measured on them, and media."""
+        play, keeper = self.settings.play, EpisodeKeeper(GAMES, STEPS)
+        found: Metrics = {}
+        if self.run.game is not None:
+            episodes = play.final_episodes if epoch == self.settings.epochs else play.eval_episodes
+            found = summary("evaluation", self.evaluate(episodes, watch=keeper.see))
+            found |= measure(self.learner, keeper.episodes(), play.eval_temperature, epoch)
+        names = self.model_config()["action_names"]
+        gallery = Gallery(self.run.folder, epoch, names, play.eval_temperature, self.run.media)
+        gallery.save(self.learner, keeper.episodes())
         return found
 
     def _improve(self, name: str, updates: Updates, epoch: int, improve: Callable[[], Metrics]) -> Metrics:
@@ -168,20 +188,26 @@ class RemTrainer:
             games = collector.collect(play.steps, self.replay, exploring, random, self.run.progress.advanced)
         return {"collection/steps": float(self.replay.written), **summary("collection", games)}
 
-    def evaluate(self, episodes: int, temperature: float | None = None) -> Returns:
-        """Real games on seeds that are never trained on; neither the replay nor the run's random numbers notice."""
+    def evaluate(
+        self, episodes: int, temperature: float | None = None, watch: Callable[[Seen], None] = lambda seen: None
+    ) -> Returns:
+        """Real games on seeds that are never trained on; neither the replay nor the run's random numbers notice.
+
+        ``watch`` is told every step.
+        """
         play = self.settings.play
         policy = RemPolicy(self.learner.networks.tokenizer, self.learner.networks.actor, self.run.device.name)
         generator = torch.Generator(self.run.device.name).manual_seed(self.run.seed + 1_000_003 * self.epoch)
         seeds = [eval_seed(self.run.seed, index) for index in range(episodes)]
         chosen = play.eval_temperature if temperature is None else temperature
-        playing = Playing(generator, chosen, watch=self._count)
-        with self._stage("evaluation", episodes, "games"):
-            return play_games(lambda: self._game(training=False), policy, seeds, playing)
 
-    def _count(self, seen: Seen) -> None:
-        if seen.over:
-            self.run.progress.advanced()
+        def see(seen: Seen) -> None:
+            watch(seen)
+            if seen.over:
+                self.run.progress.advanced()
+
+        with self._stage("evaluation", episodes, "games"):
+            return play_games(lambda: self._game(training=False), policy, seeds, Playing(generator, chosen, watch=see))
 
     def _stage(self, name: str, total: int, unit: str) -> AbstractContextManager[None]:
         epoch = min(self.epoch + 1, self.settings.epochs)
@@ -190,18 +216,11 @@ class RemTrainer:
     def _game(self, training: bool = True) -> RemGame:
         play = self.settings.play
         assert self.run.game is not None
-        config = GameConfig(self.run.game, self.settings.networks.tokenizer.frame_px, max_noops=play.max_noops)
+        px, ends = self.settings.networks.tokenizer.frame_px, play.life_loss_ends
         if training:
-            return RemGame(replace(config, life_loss_ends=play.life_loss_ends, max_steps=play.max_steps))
-        return RemGame(replace(config, max_noops=1, life_loss_ends=False, max_steps=play.eval_max_steps))
-
-    def _picture(self, epoch: int) -> None:
-        """Reconstructions beside originals; frames by an own random stream."""
-        slots = self.replay.any_slots(8, np.random.default_rng(epoch))
-        frames, tokenizer = self.replay.frames(slots), self.learner.networks.tokenizer
-        tokens = tokenizer.encode(torch.from_numpy(frames).to(self.run.device.name))
-        path = self.run.folder / "reconstructions" / f"epoch-{epoch:06d}.png"
-        write_reconstructions(path, frames, tokenizer.decode(tokens).cpu().numpy())
+            return RemGame(GameConfig(self.run.game, px, 4, play.max_noops, ends, play.max_steps))
+        # lost lives are told, as labels of held-out losses; play_games goes on
+        return RemGame(GameConfig(self.run.game, px, 4, 1, ends, play.eval_max_steps))
 
     def save(self) -> None:
         """Write a checkpoint of everything, and the model by itself. Every rank calls it."""

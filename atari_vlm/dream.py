@@ -5,6 +5,8 @@
     python -m atari_vlm.dream rem --game my_package:MyGame-v0 --preset tiny
     python -m atari_vlm.dream rem --dataset steps.npz --preset tiny  # offline: no game is played
     python -m atari_vlm.dream eval runs/Breakout-rem-001/model --episodes 100 --temperature 0.5
+    python -m atari_vlm.dream export Breakout-rem-001 --out steps.npz   # or: --minari breakout/rem-v0
+    torchrun --nproc-per-node=4 -m atari_vlm.dream rem --game Breakout-v5 --device cuda
 
 ``--game`` is an Atari game or any gymnasium id that shows RGB pictures. ``--config FILE.yaml`` holds options of this program;
 its group ``settings`` changes single constants of the preset. The same command continues a run that was stopped.
@@ -74,7 +76,20 @@ class EvalLine:
     device: str = "cpu"
 
 
-Lines = {"rem": RemConfigLine, "eval": EvalLine}
+@dataclass(frozen=True)
+class ExportLine:
+    """Write what a run has played as a data set."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """name in --save-dir, or path, of a run of `dream rem`"""
+    out: Path | None = None
+    """npz file to write"""
+    minari: str | None = None
+    """id of a local Minari dataset to write"""
+    save_dir: Path = Path("runs")
+
+
+Lines = {"rem": RemConfigLine, "eval": EvalLine, "export": ExportLine}
 
 
 def run(command: str, line: Any) -> int:
@@ -82,8 +97,8 @@ def run(command: str, line: Any) -> int:
     require("torch", "train")
     from atari_vlm.training import rem_program
 
-    found: int = rem_program.train(line) if command == "rem" else rem_program.evaluate(line)
-    return found
+    programs = {"rem": rem_program.train, "eval": rem_program.evaluate, "export": rem_program.export}
+    return programs[command](line)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -53,9 +53,13 @@ def load_steps(source: str) -> Steps:
 
 
 def save_steps(path: Path, steps: Steps) -> None:
-    """Write steps as a compressed npz file."""
+    """Write steps as a compressed npz file, which appears under its name when it is complete."""
     arrays = {name: getattr(steps, name) for name in _ARRAYS}
-    np.savez_compressed(path, action_names=np.array(steps.action_names), **arrays)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}")
+    with open(unfinished, "wb") as file:
+        np.savez_compressed(file, action_names=np.array(steps.action_names), **arrays)
+    unfinished.replace(path)
 
 
 def fill_replay(replay: ReplayBuffer, steps: Steps) -> None:
@@ -103,6 +107,7 @@ def _from_minari(name: str) -> Steps:
         values = (shown, episode.actions, episode.rewards, episode.terminations, episode.truncations)
         for column, value in zip(columns, values, strict=True):
             column.append(np.asarray(value))
-    names = tuple(str(action) for action in range(int(dataset.action_space.n)))
+    numbers = [str(action) for action in range(int(dataset.action_space.n))]
+    names = tuple(map(str, dataset.storage.metadata.get("action_names", numbers)))
     frames, actions, rewards, terminated, truncated = (np.concatenate(column) for column in columns)
     return Steps(frames, actions, rewards, terminated, truncated, names)

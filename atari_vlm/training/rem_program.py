@@ -12,6 +12,7 @@ from rich.console import Console
 
 from atari_vlm.errors import CheckpointError, ConfigError, check_positive
 from atari_vlm.training.rem_dataset import fill_replay, load_steps
+from atari_vlm.training.rem_export import export_minari, export_npz
 from atari_vlm.training.rem_games import GameConfig, RemGame
 from atari_vlm.training.rem_learner import Device, Metrics
 from atari_vlm.training.rem_play import Playing, play_games
@@ -163,6 +164,16 @@ def evaluate(line: Any) -> int:
         f"{float(returns.mean()) + half:.4g}] (95 %, {len(returns)} episodes, temperature {line.temperature:g}, "
         f"seed {line.seed}, max {Play().eval_max_steps if line.max_steps is None else line.max_steps} steps)"
     )
+    return 0
+
+
+def export(line: Any) -> int:
+    """``dream export``: a run's replay as a data set."""
+    if (line.out is None) == (line.minari is None):
+        raise ConfigError("either --out FILE.npz or --minari ID says where the steps go")
+    run = existing_run(line.save_dir, line.run)
+    count = export_npz(run, line.out) if line.out is not None else export_minari(run, line.minari)
+    Console(highlight=False, soft_wrap=True).print(f"{count} steps of {run} are in {line.out or line.minari}")
     return 0
 
 

@@ -70,7 +70,11 @@ class EvalLine:
     """default: the game it was trained on"""
     episodes: int = 100
     temperature: float = 0.5
-    """0 takes the likeliest action"""
+    """of the player; 0 takes the likeliest action"""
+    imagine_temperature: float = 1.0
+    """of the world model's draws, for the imagined return; 0 takes the likeliest"""
+    imagine_steps: int = 100
+    """length of dreams, at most"""
     max_steps: int = 27_000
     seed: int = 0
     device: str = "cpu"

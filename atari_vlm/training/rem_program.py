@@ -6,18 +6,23 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from rich.console import Console
 
 from atari_vlm.errors import CheckpointError, ConfigError, check_positive
 from atari_vlm.training.rem_dataset import fill_replay, load_steps
+from atari_vlm.training.rem_dreams import DreamConfig
+from atari_vlm.training.rem_episodes import EpisodeKeeper, RemEpisode
+from atari_vlm.training.rem_evaluation import GAMES, STEPS, imagined_returns
 from atari_vlm.training.rem_export import export_minari, export_npz
 from atari_vlm.training.rem_games import GameConfig, RemGame
+from atari_vlm.training.rem_imagination import Networks
 from atari_vlm.training.rem_learner import Device, Metrics
-from atari_vlm.training.rem_play import Playing, play_games
-from atari_vlm.training.rem_progress import Bars
-from atari_vlm.training.rem_settings import Play, RemSettings, preset, with_changes
+from atari_vlm.training.rem_play import Playing, Returns, Seen, play_games
+from atari_vlm.training.rem_progress import Bars, stage
+from atari_vlm.training.rem_settings import RemSettings, preset, with_changes
 from atari_vlm.training.rem_team import device_of_rank, joined, text_from_first
 from atari_vlm.training.rem_trackers import LogConfig, check_installed
 from atari_vlm.training.rem_trainer import RemRun, RemTrainer
@@ -26,7 +31,8 @@ from atari_vlm.training.run_folder import RunFolder, RunRequest, existing_run, r
 from atari_vlm.training.stopping import Stop, stop_on_signals
 from atari_vlm.training.trainer_options import eval_seed
 from atari_vlm.world_models.checkpoint import read_checkpoint
-from atari_vlm.world_models.rem.model import load_policy
+from atari_vlm.world_models.rem.model import load, load_policy
+from atari_vlm.world_models.rem.policy import RemPolicy
 
 _SHOWN = ("return", "reconstruction", "tokens", "accuracy", "imagined_return", "seconds")
 
@@ -139,32 +145,60 @@ def _show(console: Console, run: RemRun, epoch: int, found: Metrics) -> None:
 
 
 def evaluate(line: Any) -> int:
-    """``dream eval``: real games with a trained REM."""
+    """``dream eval``: real games with a trained REM, and the same player in its dream of the same games."""
     check_positive(episodes=line.episodes, max_steps=line.max_steps)
-    if line.temperature < 0:
-        raise ConfigError(f"temperature must not be negative, got {line.temperature!r}")
+    dreaming = DreamConfig(line.imagine_steps, line.temperature, line.imagine_temperature)
     checkpoint = read_checkpoint(line.model)
     if checkpoint.kind != "rem":
         raise CheckpointError(f"{line.model} holds a {checkpoint.kind} model, not a REM")
     game, policy = line.game or str(checkpoint.config["game"]), load_policy(checkpoint, line.device)
-    px = policy.tokenizer.config.frame_px
-    config = GameConfig(game, px, checkpoint.config["frame_skip"], 1, False, line.max_steps)
+    config = GameConfig(game, policy.frame_shape[0], checkpoint.config["frame_skip"], 1, False, line.max_steps)
     probe = RemGame(config)
     probe.close()
     if probe.num_actions != policy.actor.policy_head.out_features:
         raise ConfigError(f"{game} has {probe.num_actions} actions, the model {policy.actor.policy_head.out_features}")
+    found, played = _play(line, config, policy)
+    world = load(checkpoint, device=line.device).network
+    networks = Networks(policy.tokenizer, world, policy.actor)
+    dreamed = imagined_returns(networks, played, dreaming, torch.Generator(line.device).manual_seed(line.seed))
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console.print(
+        f"{game}: mean return {_interval(found.returns)} (95 %, {len(found.returns)} episodes, temperature "
+        f"{line.temperature:g}, seed {line.seed}, max {line.max_steps} steps)"
+    )
+    if dreamed:
+        console.print(
+            f"in its dream of the first {len(played)} games, {line.imagine_steps} steps at most, temperature "
+            f"{line.imagine_temperature:g}: mean return {dreamed['imagined_return']:.4g} in "
+            f"{dreamed['imagined_length']:.4g} steps; really {dreamed['matched_return']:.4g} in "
+            f"{dreamed['matched_length']:.4g} steps{' (rewards by sign)' if world.config.reward == 'sign' else ''}"
+        )
+    return 0
+
+
+def _play(line: Any, config: GameConfig, policy: RemPolicy) -> tuple[Returns, list[RemEpisode]]:
+    """Real games, with a progress bar; the beginnings of the first ones are kept."""
+    bars = Bars(Console(stderr=True, soft_wrap=True, highlight=False))
+    keeper = EpisodeKeeper(GAMES, max(STEPS, line.imagine_steps + 1))
+
+    def see(seen: Seen) -> None:
+        keeper.see(seen)
+        if seen.over:
+            bars.advanced()
+
     generator = torch.Generator(line.device).manual_seed(line.seed)
     seeds = [eval_seed(line.seed, index) for index in range(line.episodes)]
-    found = play_games(lambda: RemGame(config), policy, seeds, Playing(generator, line.temperature))
-    returns = torch.tensor(found.returns, dtype=torch.float64)
-    error = float(returns.std(correction=1) / len(returns) ** 0.5) if len(returns) > 1 else float("nan")
-    half = 1.96 * error
-    Console(highlight=False, soft_wrap=True).print(
-        f"{game}: mean return {float(returns.mean()):.4g} [{float(returns.mean()) - half:.4g}, "
-        f"{float(returns.mean()) + half:.4g}] (95 %, {len(returns)} episodes, temperature {line.temperature:g}, "
-        f"seed {line.seed}, max {Play().eval_max_steps if line.max_steps is None else line.max_steps} steps)"
-    )
-    return 0
+    with bars, stage(bars, "evaluation", line.episodes, "games", (1, 1)):
+        playing = Playing(generator, line.temperature, watch=see)
+        found = play_games(lambda: RemGame(config), policy, seeds, playing)
+    return found, keeper.episodes()
+
+
+def _interval(returns: list[float]) -> str:
+    """``mean [low, high]`` with the normal 95 % interval of the mean; undefined (nan) for one episode."""
+    mean, deviation = float(np.mean(returns)), float(np.std(returns, ddof=1)) if len(returns) > 1 else float("nan")
+    half = 1.96 * deviation / len(returns) ** 0.5
+    return f"{mean:.4g} [{mean - half:.4g}, {mean + half:.4g}]"
 
 
 def export(line: Any) -> int:

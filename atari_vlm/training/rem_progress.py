@@ -91,11 +91,12 @@ class Bars:
     def began(self, stage: str, total: int, unit: str, epoch: tuple[int, int]) -> None:
         """Show a stage."""
         now, of = epoch
-        self._name, self._unit, self._total, self._done = f"epoch {now}/{of} {stage}", unit, total, 0
+        name = f"epoch {now}/{of} {stage}" if of > 1 else stage
+        self._name, self._unit, self._total, self._done = name, unit, total, 0
         self._began = self._said = time.monotonic()
         if self._bars is not None:
             if self._epochs is None:
-                self._epochs = self._bars.add_task("run", total=of, unit="epochs", completed=now - 1)
+                self._epochs = self._bars.add_task("run", total=of, unit="epochs", completed=now - 1, visible=of > 1)
             self._bars.update(self._epochs, completed=now - 1)
             self._stage = self._bars.add_task(stage, total=total, unit=unit)
 

@@ -1,6 +1,8 @@
 """A REM run: resumed to the bit, killed at any point, offline, and what it leaves behind."""
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -12,7 +14,7 @@ from rem_helpers import GAME, toy_settings
 
 from atari_vlm import dream
 from atari_vlm.checker import check_world_model
-from atari_vlm.errors import MismatchError
+from atari_vlm.errors import ConfigError, MismatchError
 from atari_vlm.training.rem_dataset import load_steps, save_steps, steps_of
 from atari_vlm.training.rem_program import evaluate
 from atari_vlm.training.rem_trainer import RemRun, RemTrainer
@@ -75,8 +77,17 @@ def test_the_model_is_a_world_model_like_any_other(uninterrupted):
 
 
 def test_dream_eval_plays_the_model(uninterrupted, capsys):
-    line = dream.EvalLine(str(uninterrupted / "model"), episodes=4)
-    assert evaluate(line) == 0 and "TestCatch-v0: mean return" in capsys.readouterr().out
+    line = dream.EvalLine(str(uninterrupted / "model"), episodes=4, imagine_temperature=0.0)
+    assert evaluate(line) == 0
+    real, dreamed = capsys.readouterr().out.splitlines()
+    assert re.match(r"TestCatch-v0: mean return \S+ \[\S+, \S+\] \(95 %, 4 episodes, temperature 0.5, seed 0", real)
+    assert re.match(
+        r"in its dream of the first 4 games, 100 steps at most, temperature 0: mean return \S+ in ", dreamed
+    )
+    assert "in 7 steps (rewards by sign)" in dreamed
+    assert evaluate(line) == 0 and capsys.readouterr().out.splitlines() == [real, dreamed]
+    with pytest.raises(ConfigError, match="must not be negative"):
+        evaluate(dataclasses.replace(line, imagine_temperature=-1.0))
 
 
 def test_evaluation_teaches_nothing(tmp_path):

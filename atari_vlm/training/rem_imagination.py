@@ -44,10 +44,16 @@ class Moments:
 
 
 def imagine(
-    networks: Networks, moments: Moments, decisions: int, generator: torch.Generator, stepper: Stepper | None = None
+    networks: Networks,
+    moments: Moments,
+    decisions: int,
+    generator: torch.Generator,
+    stepper: Stepper | None = None,
+    *,
+    temperature: float = 1.0,
 ) -> Imagined:
     """Roll out ``decisions - 1`` steps; the last decision only values what was reached. ``stepper`` steps the world model (made
-    for its present weights unless given).
+    for its present weights unless given); ``temperature`` is that of its frames and ends, 0 takes the likeliest.
 
     The actor's memory is burned in on all steps before the moment, each with its executed action, as in real play.
     """
@@ -71,8 +77,8 @@ def imagine(
             imagined = stepper.step(state, frame, action)
             state = imagined.memory
             kept.rewards.append(world.reward.sample(imagined.reward, generator).float())
-            kept.ends.append(categorical(imagined.end, generator).bool())
-            frame = world.settle(imagined.tokens, state, generator)
+            kept.ends.append(categorical(imagined.end, generator, temperature).bool())
+            frame = world.settle(imagined.tokens, state, generator, temperature)
         kept.logits.append(logits)
         kept.actions.append(action)
     return kept.stacked()

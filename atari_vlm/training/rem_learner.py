@@ -195,7 +195,8 @@ class RemLearner:
         moments = self.moments(self.team.share(rollouts or chosen.updates.batch))
         constants = PolicyGradient(chosen.discount, chosen.lam, chosen.entropy, chosen.normalise)
         with self.device.autocast():
-            imagined = imagine(self.networks, moments, chosen.horizon - 1, self.generator, stepper)
+            heat, decisions = chosen.imagine_temperature, chosen.horizon - 1
+            imagined = imagine(self.networks, moments, decisions, self.generator, stepper, temperature=heat)
             loss = actor_critic_loss(actor, imagined, constants, self.scale, self.team.gather)
         loss.total.backward()
         names = ("total", "policy", "value", "entropy", "imagined_return", "alive")

@@ -84,7 +84,7 @@ class WorldModelTraining:
 class ActorCriticTraining:
     """Imagination: ``burn_in`` real steps, then ``horizon`` blocks of which two are real, so ``horizon - 1`` decisions, the
     last of which only bootstraps. ``normalise`` subtracts the mean of the advantages and divides them by their spread (not in
-    the paper).
+    the paper). ``imagine_temperature`` is that of the world model's frames and ends; 0 takes the likeliest (the paper's is 1).
     """
 
     updates: Updates = field(default_factory=lambda: Updates(max_norm=3.0, steps=100, first_epoch=51))
@@ -94,8 +94,11 @@ class ActorCriticTraining:
     lam: float = 0.95
     entropy: float = 0.001
     normalise: bool = False
+    imagine_temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.imagine_temperature < 0:
+            raise ConfigError(f"imagine_temperature must not be negative, got {self.imagine_temperature!r}")
         if self.horizon < 3 or self.burn_in < 1 or not 0 < self.discount <= 1 or not 0 <= self.lam <= 1:
             raise ConfigError(
                 f"horizon >= 3, burn_in >= 1, discount in (0, 1] and lam in [0, 1] are needed, got {self}"

@@ -76,6 +76,24 @@ def test_a_horizon_of_ten_has_nine_decisions_of_which_eight_are_scored():
     assert imagined.logits.shape == (4, 8, 3) and imagined.outputs.shape == (4, 9, 1)
 
 
+def test_the_world_is_drawn_at_the_temperature_that_was_set():
+    learner, _ = learner_with_play(
+        actor_critic=dataclasses.replace(toy_settings().actor_critic, imagine_temperature=0.0)
+    )
+    drawn = []
+    settle = learner.networks.world_model.settle
+    learner.networks.world_model.settle = lambda logits, *rest: (
+        drawn.append((logits, settle(logits, *rest))),
+        drawn[-1][1],
+    )[1]
+    learner.improve_actor_critic()
+    assert drawn and all(torch.equal(tokens, logits.argmax(-1)) for logits, tokens in drawn)
+    ends = imagine(learner.networks, learner.moments(20), 5, torch.Generator().manual_seed(1), temperature=50.0).ends
+    assert ends.float().mean() == pytest.approx(0.5, abs=0.2)
+    with pytest.raises(ConfigError, match="imagine_temperature"):
+        dataclasses.replace(toy_settings().actor_critic, imagine_temperature=-1.0)
+
+
 def test_imagination_does_not_see_padding():
     learner, _ = learner_with_play()
     moments = learner.moments(40)

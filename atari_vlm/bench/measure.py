@@ -24,16 +24,16 @@ Unit = Callable[[], object]
 class Case:
     """One comparison.
 
-    ``ours`` and ``peer`` do ``count`` units of work per call. ``goal`` bounds ``ratio`` (``None``: for information only): with
-    ``better="lower"`` the ratio is ours / peer time per unit and must be at most the goal; with ``"higher"`` it is peer / ours
-    time per unit (a speed-up) and must be at least it.
+    ``ours`` and ``peer`` do ``count`` units of work per call. ``goal`` bounds ``ratio``: with ``better="lower"`` the ratio is
+    ours / peer time per unit and must be at most the goal; with ``"higher"`` it is peer / ours time per unit (a speed-up)
+    and must be at least it.
     """
 
     name: str
     peer_name: str
     ours: Unit
     peer: Unit
-    goal: float | None
+    goal: float
     better: Literal["lower", "higher"] = "higher"
     count: int = 1
     peer_count: int | None = None
@@ -52,7 +52,7 @@ class Result:
     ratio: float
     ratio_low: float
     ratio_high: float
-    goal: float | None
+    goal: float
     better: str
     clock: str
     rounds: int
@@ -60,9 +60,7 @@ class Result:
 
     @property
     def reached(self) -> bool:
-        """Whether the ratio meets the goal, if there is one."""
-        if self.goal is None:
-            return True
+        """Whether the ratio meets the goal."""
         return self.ratio <= self.goal if self.better == "lower" else self.ratio >= self.goal
 
 
@@ -153,14 +151,17 @@ def to_markdown(subject: str, results: list[Result], options: str = "") -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for r in results:
-        goal = "-" if r.goal is None else f"{'<=' if r.better == 'lower' else '>='} {r.goal:g}"
-        reached = "-" if r.goal is None else "yes" if r.reached else "**no**"
+        sign = "<=" if r.better == "lower" else ">="
         kind = "x the peer's time" if r.better == "lower" else "x faster"
         lines.append(
             f"| {r.name} | {r.peer_name} | {r.ours_us:,.1f} us | {r.peer_us:,.1f} us | "
-            f"{r.ratio:.2f}{kind} ({r.ratio_low:.2f}-{r.ratio_high:.2f}) | {goal} | {reached} |"
+            f"{r.ratio:.2f}{kind} ({r.ratio_low:.2f}-{r.ratio_high:.2f}) | {sign} {r.goal:g} | "
+            f"{'yes' if r.reached else '**no**'} |"
         )
-    notes = [f"- {r.name}: {r.note}" for r in results if r.note]
+    named: dict[str, list[str]] = {}
+    for r in results:
+        named.setdefault(r.note, []).append(r.name)
+    notes = [f"- {'; '.join(dict.fromkeys(names))}: {note}" for note, names in named.items() if note]
     return "\n".join([*lines, *(["", *notes] if notes else []), ""])
 
 

@@ -188,8 +188,9 @@ def _imports(root: Path) -> Iterator[Callable[[str], Any]]:
     finally:
         sys.path.remove(str(source))
         for name in set(sys.modules) - set(before):
-            file = getattr(sys.modules[name], "__file__", None) or ""
-            if isinstance(sys.modules[name], _StandIn) or file.startswith(str(source)):
+            module = sys.modules[name]
+            places = [getattr(module, "__file__", None) or "", *(getattr(module, "__path__", None) or [])]
+            if name in absent or any(place.startswith(str(source)) for place in places):
                 del sys.modules[name]
 
 

@@ -1,6 +1,6 @@
-"""Speed of REM on a CPU core: against REM's own code (``--peer rem=PATH``), else against a plain eager implementation.
+"""Speed of REM on a CPU core: against REM's own code (``--peer rem=PATH``) and against a plain eager implementation.
 
-Both do the same work at the sizes of preset ``rem`` with 4 actions; with the peer that is checked first, with equal weights
+All do the same work at the sizes of preset ``rem`` with 4 actions; with the peer that is checked first, with equal weights
 (:meth:`~atari_vlm.bench.rem_peer.RemPeer.difference`). ``sampling token by token`` predicts a frame's tokens one after the other
 with the same network, which parallel observation prediction replaces.
 """
@@ -34,7 +34,7 @@ LARGEST_DIFFERENCE = 1e-4
 
 @dataclass(frozen=True)
 class _Other:
-    """The other side of the comparison: its name, what it is known to do alike, and its units of work."""
+    """The other side of the comparison: its name, why its work is the same, and REM's networks if it is REM."""
 
     name: str
     alike: str
@@ -56,24 +56,25 @@ def cases(peers: dict[str, str]) -> list[Case]:
         precision: RemWorldModel(config, tokenizer, network, setting, RemOptions(precision=precision))
         for precision in ("f32", "bf16")
     }
-    other = _other(peers, network)
-    found = [_imagination(models[precision], rows, other) for precision in GOALS for rows in (1, 8, 64)]
-    found += [_decoding(models["f32"], 1.5, other), _decoding(models["bf16"], 3.0, other)]
-    return [*found, _parallel_prediction(network), *_updates(other)]
+    others = [_rem(path, network) for path in peers.values()] + [
+        _Other("plain eager", "the same equations and weights")
+    ]
+    learner = _learner()
+    found: list[Case] = []
+    for other in others:
+        found += [_imagination(models[precision], rows, other) for precision in GOALS for rows in (1, 8, 64)]
+        found += [_decoding(models["f32"], 1.5, other), _decoding(models["bf16"], 3.0, other), _update(learner, other)]
+    return [*found, _encoded_once(learner), _parallel_prediction(network)]
 
 
-def _other(peers: dict[str, str], network: TokenWorldModel) -> _Other:
-    if "rem" not in peers:
-        return _Other("plain eager f32", "the same equations and weights")
-    peer = RemPeer(peers["rem"], preset("rem", 4).networks)
+def _rem(path: str, network: TokenWorldModel) -> _Other:
+    peer = RemPeer(path, preset("rem", 4).networks)
     difference = peer.difference(network)
     if difference > LARGEST_DIFFERENCE:
         raise ConfigError(
-            f"the code at {peers['rem']} is another model: with equal weights it differs by {difference:.2g}"
+            f"the code at {path} is another model: with equal weights its logits differ by {difference:.2g}"
         )
-    return _Other(
-        "REM's own code f32", f"checked: with equal weights all logits agree within {LARGEST_DIFFERENCE:g}", peer
-    )
+    return _Other("REM's own code", f"checked: with equal weights all logits agree within {LARGEST_DIFFERENCE:g}", peer)
 
 
 def _imagination(model: RemWorldModel, rows: int, other: _Other) -> Case:
@@ -82,13 +83,14 @@ def _imagination(model: RemWorldModel, rows: int, other: _Other) -> Case:
     rng = np.random.default_rng(0)
     return Case(
         f"imagination step, {precision}, batch {rows}",
-        other.name,
+        f"{other.name}, f32",
         lambda: model.step(state, action, rng=rng),
         other.peer.imagination(rows)
         if other.peer is not None
         else lambda: plain.draw(state.memory, state.tokens, torch.from_numpy(action)),
         GOALS[precision][rows],
-        note=f"read 65 tokens, reward, end, and the next frame's 64 tokens drawn; {other.alike}",
+        note=f"against {other.name}: read 65 tokens, reward, end, and the next frame's 64 tokens drawn; {other.alike}; "
+        "on one CPU core only, no GPU was at hand",
     )
 
 
@@ -102,12 +104,8 @@ def _decoding(model: RemWorldModel, goal: float, other: _Other) -> Case:
 
     name = f"decode, {model.options.precision}, batch 64"
     theirs = other.peer.decoding(64) if other.peer is not None else plain
-    note = (
-        "64 tokens to a frame 64 x 64; ours uint8, REM's float"
-        if other.peer is not None
-        else "tokens to frames 64 x 64"
-    )
-    return Case(name, other.name, lambda: model.decode(state), theirs, goal, note=note)
+    note = "64 tokens to a frame of 64 x 64; ours and the plain one's (torch's default memory layout) uint8, REM's left as floats"
+    return Case(name, f"{other.name}, f32", lambda: model.decode(state), theirs, goal, note=note)
 
 
 def _parallel_prediction(network: TokenWorldModel) -> Case:
@@ -135,47 +133,43 @@ def _parallel_prediction(network: TokenWorldModel) -> Case:
     return Case("parallel prediction of a frame", "sampling token by token", parallel, token_by_token, 4.6, note=note)
 
 
-def _updates(other: _Other) -> list[Case]:
-    """The actor-critic's update (preset rem, 16 rollouts) where the replay's frames are known already."""
-    settings = preset("rem", 4)
+def _learner() -> RemLearner:
+    """A learner of preset ``rem`` whose replay's 300 frames are all encoded already."""
     replay = ReplayBuffer(ReplayConfig(400, 64))
     rng = np.random.default_rng(0)
     for n in range(300):
         replay.add(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8), n % 4, 0.0, n % 100 == 99, False)
-    learner = RemLearner(settings, replay, 0)
+    learner = RemLearner(preset("rem", 4), replay, 0)
     learner.cache.read(replay.any_slots(3000, rng), learner.networks.tokenizer, 0, "cpu")
+    return learner
 
-    def ours() -> None:
-        learner.improve_actor_critic(ROLLOUTS)
 
-    def encoding() -> None:
-        _encode(learner)
-        learner.improve_actor_critic(ROLLOUTS)
-
-    work = f"{ROLLOUTS} rollouts of 9 decisions after 20 steps of burn-in, gradients, AdamW"
-    if other.peer is None:
-        name, theirs, note = "plain eager, every frame encoded", _plain_update(learner), f"{work}; the same replay"
+def _update(learner: RemLearner, other: _Other) -> Case:
+    note = f"{ROLLOUTS} rollouts of 9 decisions after 20 steps of burn-in, gradients, AdamW; our frames are encoded already"
+    if other.peer is not None:
+        theirs: Unit = other.peer.actor_critic_update(*_segments(learner))
+        note += (
+            "; REM's batch is drawn beforehand, ours in each update; only ours tells the LSTM its actions in burn-in"
+        )
     else:
-        name, theirs = "REM's own code", other.peer.actor_critic_update(*_segments(learner))
-        note = f"{work}; REM's batch is drawn beforehand, ours in every update, and ours tells the LSTM its actions in burn-in"
-    return [
-        Case("actor-critic update", name, ours, theirs, 1.8, note=note),
-        Case("actor-critic update, of that by encoding once", "ours, every frame encoded", ours, encoding, None,
-             note="the same update with the same fast imagination; no goal of its own"),
-    ]  # fmt: skip
+        theirs = _encoding(learner, cast(Stepper, PlainStepper(learner.networks.world_model)))
+    name, peer_name = "actor-critic update, f32", f"{other.name}, f32"
+    return Case(name, peer_name, lambda: learner.improve_actor_critic(ROLLOUTS), theirs, 1.8, note=note)
 
 
-def _encode(learner: RemLearner) -> None:
-    """What a learner without a cache does first: encode all frames of its batch."""
-    history = learner.replay.histories(ROLLOUTS, learner.settings.actor_critic.burn_in + 1, learner.rng)
-    learner.networks.tokenizer.encode(torch.from_numpy(learner.replay.frames(history.slots)))
+def _encoded_once(learner: RemLearner) -> Case:
+    """What encoding once gives alone."""
+    note = "the same update, with the same fast imagination on both sides"
+    name, theirs = "actor-critic update, frames encoded once", "frames encoded at every use"
+    return Case(name, theirs, lambda: learner.improve_actor_critic(ROLLOUTS), _encoding(learner), 1.8, note=note)
 
 
-def _plain_update(learner: RemLearner) -> Unit:
-    stepper = cast(Stepper, PlainStepper(learner.networks.world_model))
+def _encoding(learner: RemLearner, stepper: Stepper | None = None) -> Unit:
+    """An update as a learner without a cache does it: encode all frames of a batch first."""
 
     def work() -> None:
-        _encode(learner)
+        history = learner.replay.histories(ROLLOUTS, learner.settings.actor_critic.burn_in + 1, learner.rng)
+        learner.networks.tokenizer.encode(torch.from_numpy(learner.replay.frames(history.slots)))
         learner.improve_actor_critic(ROLLOUTS, stepper)
 
     return work

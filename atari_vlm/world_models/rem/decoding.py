@@ -35,6 +35,9 @@ class FrameDecoder:
             if not isinstance(module, nn.Upsample)
         ]
         network = copy.deepcopy(nn.Sequential(*layers))
+        for module in network:
+            if isinstance(module, nn.SiLU):
+                module.inplace = True  # on what the norm before it has just made
         self.network = network.to(dtype=dtype, memory_format=torch.channels_last).requires_grad_(False)
 
     @torch.no_grad()

@@ -118,8 +118,9 @@ class MultiScaleLoss(nn.Module):
     """What stands in for LPIPS without downloaded weights: mean absolute difference of pictures and of their edges at four
     scales. Small moving objects weigh more in it than in a mean square.
 
-    ``moving`` > 0 adds so many times the mean absolute difference over those pixels alone that are not those of the batch's
-    median picture (by more than 4 of 255): in a game with a still background, what moves, however small.
+    ``moving`` > 0 adds so many times the mean absolute difference where a picture is not the batch's median (by more than 4 of
+    255), every place having the same weight however often it is so: in a game with a still background, what moves. A ball of one
+    pixel that is here and there then counts for as much as a score that is nearly always in one place.
     """
 
     def __init__(self, moving: float = 0.0):
@@ -130,9 +131,11 @@ class MultiScaleLoss(nn.Module):
         """A scalar distance of pictures ``(N, 3, H, W)``."""
         total = decoded.new_zeros(())
         if self.moving:
-            apart = (target - target.median(0).values).abs().amax(1, keepdim=True) > 4 / 127.5  # (N, 1, H, W)
-            gaps = (decoded - target).abs() * apart
-            total = 4 * self.moving * gaps.sum() / (target.shape[1] * apart.sum().clamp(min=1))
+            gap = (target - target.median(0).values).abs().amax(1, keepdim=True)  # (N, 1, H, W)
+            apart = (gap > 4 / 127.5).to(target)
+            weight = apart / apart.sum(0, keepdim=True).clamp(min=1)
+            gaps = (decoded - target).abs() * weight
+            total = 4 * self.moving * gaps.sum() / (target.shape[1] * weight.sum().clamp(min=1))
         for _ in range(4):
             total = total + (decoded - target).abs().mean()
             for dim in (2, 3):

@@ -66,10 +66,12 @@ def newest_episodes(replay: ReplayBuffer, count: int, steps: int) -> list[RemEpi
     firsts = replay.written - np.cumsum(lengths[::-1])[::-1]
     found: list[RemEpisode] = []
     for first, length in zip(firsts[::-1].tolist(), lengths[::-1].tolist(), strict=True):
+        if len(found) == count:
+            break
         slots = np.arange(first, first + length) % len(replay.serial)
         names = ("action", "reward", "terminated", "truncated")
         action, reward, terminated, truncated = (replay.column(name, slots) for name in names)
-        if len(found) < count and (terminated[-1] or truncated[-1]):
+        if terminated[-1] or truncated[-1]:
             columns = (action, reward, terminated, truncated, np.zeros(length, np.bool_))
             found.append(first_steps(RemEpisode(replay.frames(slots), *columns), steps))
     return found[::-1]

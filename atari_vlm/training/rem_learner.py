@@ -100,6 +100,8 @@ class RemLearner:
         for network in self.networks.named().values():
             network.to(self.device.name).eval()  # only the world model has dropout, on during its updates
         updates = (settings.tokenizer.updates, settings.world_model.updates, settings.actor_critic.updates)
+        for update in updates:
+            self.team.share(update.batch)  # refuses what cannot be shared
         self.optimizers = {
             name: optimizer_for(network, update)
             for (name, network), update in zip(self.networks.named().items(), updates, strict=True)

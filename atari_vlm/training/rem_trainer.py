@@ -164,7 +164,10 @@ class RemTrainer:
             found |= measure(self.learner, keeper.episodes(), play.eval_temperature, epoch)
         names = self.model_config()["action_names"]
         gallery = Gallery(self.run.folder, epoch, names, play.eval_temperature, self.run.media)
-        gallery.save(self.learner, keeper.episodes())
+        try:
+            gallery.save(self.learner, keeper.episodes())
+        except OSError as error:  # films and pictures are not worth a run; checkpoints are, and fail for themselves
+            self.run.progress.say(f"the media of epoch {epoch} could not be written: {error}")
         return found
 
     def _improve(self, name: str, updates: Updates, epoch: int, improve: Callable[[], Metrics]) -> Metrics:

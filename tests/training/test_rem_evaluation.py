@@ -87,6 +87,14 @@ def test_media_change_nothing_of_the_training(trained, tmp_path):
     assert not (tmp_path / "media").exists()
 
 
+def test_media_that_cannot_be_written_do_not_end_a_run(tmp_path):
+    (tmp_path / "media").write_text("a file where the folder should be")
+    settings = dataclasses.replace(toy_settings(), epochs=1)
+    with pytest.warns(RuntimeWarning, match="media of epoch 1 could not be written"):
+        RemTrainer(RemRun(tmp_path, GAME, settings)).train()
+    assert (tmp_path / "model" / "manifest.json").is_file()
+
+
 def test_held_out_losses_are_the_losses_of_training_and_disturb_nothing(trained):
     _, trainer = trained
     learner, before = trainer.learner, {k: v.copy() for k, v in trainer.learner.arrays().items()}

@@ -72,6 +72,8 @@ def test_minari_comes_back_as_it_went_and_teaches(run, tmp_path):
     assert dream.main(line) == 2  # the id is taken
     assert train(tmp_path, "--dataset", "toy/catch-v0", "--run-name", "taught") == 0
     assert load_world_model(tmp_path / "runs" / "taught" / "model").action_names == ("NOOP", "RIGHT", "LEFT")
+    kinds = {path.parent.name for path in (tmp_path / "runs" / "taught" / "media").rglob("*.npz")}
+    assert kinds == {"train", "imagination"}  # nothing is played
 
 
 def test_what_cannot_be_exported_says_why(run, tmp_path, capsys):

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from atari_vlm.bench.measure import Case, Unit
 from atari_vlm.bench.plain_rem import PlainStepper
-from atari_vlm.bench.rem_peer import RemPeer
+from atari_vlm.bench.rem_peer import NEEDED, RemPeer
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.training.rem_learner import RemLearner
 from atari_vlm.training.rem_settings import preset
@@ -74,24 +74,36 @@ def _rem(path: str, network: TokenWorldModel) -> _Other:
         raise ConfigError(
             f"the code at {path} is another model: with equal weights its logits differ by {difference:.2g}"
         )
-    return _Other("REM's own code", f"checked: with equal weights all logits agree within {LARGEST_DIFFERENCE:g}", peer)
+    alike = f"checked: with equal weights all logits agree within {LARGEST_DIFFERENCE:g} (needs {', '.join(NEEDED.values())})"
+    return _Other("REM's own code", alike, peer)
 
 
 def _imagination(model: RemWorldModel, rows: int, other: _Other) -> Case:
-    state, precision = _state(model.network, rows), model.options.precision
+    state, precision, count = _state(model.network, rows), model.options.precision, max(1, 10 // rows)
     action, plain = np.zeros(rows, np.int64), PlainStepper(model.network)
     rng = np.random.default_rng(0)
+
+    def plainly() -> object:
+        return plain.draw(state.memory, state.tokens, torch.from_numpy(action))
+
     return Case(
         f"imagination step, {precision}, batch {rows}",
         f"{other.name}, f32",
-        lambda: model.step(state, action, rng=rng),
-        other.peer.imagination(rows)
-        if other.peer is not None
-        else lambda: plain.draw(state.memory, state.tokens, torch.from_numpy(action)),
+        _times(count, lambda: model.step(state, action, rng=rng)),
+        _times(count, other.peer.imagination(rows) if other.peer is not None else plainly),
         GOALS[precision][rows],
+        count=count,
         note=f"against {other.name}: read 65 tokens, reward, end, and the next frame's 64 tokens drawn; {other.alike}; "
         "on one CPU core only, no GPU was at hand",
     )
+
+
+def _times(count: int, work: Unit) -> Unit:
+    def many() -> None:
+        for _ in range(count):
+            work()
+
+    return many
 
 
 def _decoding(model: RemWorldModel, goal: float, other: _Other) -> Case:

@@ -1,4 +1,4 @@
-"""REM on two processes (gloo, CPU): the same gradients, equal weights, resumable; also through the program."""
+"""REM on two processes (gloo, CPU): the same gradients, equal weights, resumable; also through the program (slow)."""
 
 import dataclasses
 import json
@@ -42,6 +42,7 @@ def test_a_run_of_two_goes_on_alone(checked):
     assert found["collection/steps"] == steps + 15 and "ranks.numpy" not in trainer.checkpoints.newest()[1].tensors
 
 
+@pytest.mark.slow
 def test_the_program_under_torchrun(tmp_path):
     quick = {"batch": 4, "steps": 2, "first_epoch": 1}
     settings = {name: {"updates": quick} for name in ("tokenizer", "world_model", "actor_critic")}

@@ -9,6 +9,7 @@ import torch
 from atari_vlm.bench.plain_rem import PlainStepper
 from atari_vlm.errors import ConfigError
 from atari_vlm.training.rem_imagination import Moments, Networks, imagine
+from atari_vlm.world_models.rem import stepper as stepper_module
 from atari_vlm.world_models.rem.actor_critic import ActorCritic
 from atari_vlm.world_models.rem.config import ActorCriticConfig, RemConfig, TokenizerConfig, WorldModelConfig
 from atari_vlm.world_models.rem.decoding import FrameDecoder
@@ -75,6 +76,17 @@ def test_rows_are_independent_and_the_plain_reference_agrees():
     for a, b, c in zip(*(dataclasses.astuple(step) for step in (whole, some, plain)), strict=True):
         torch.testing.assert_close(a[2:3], b, rtol=1e-5, atol=2e-5)
         torch.testing.assert_close(a, c, rtol=1e-5, atol=2e-5)
+
+
+def test_without_onednn_the_step_is_the_same(monkeypatch):
+    _, _, network = networks(SIZES["rem's kind"])
+    tokens, actions = some_blocks(2, 1)
+    steps = []
+    for there in (True, False):
+        monkeypatch.setattr(stepper_module, "ONEDNN", there and torch.backends.mkldnn.is_available())
+        steps.append(Stepper(network).step(network.empty_state(2), tokens[:, 0], actions[:, 0]))
+    for a, b in zip(*(dataclasses.astuple(step) for step in steps), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=2e-5)
 
 
 def test_bfloat16_is_as_near_as_autocast():

@@ -56,7 +56,7 @@ def gradients(team, monkey):
     learner.replay.segments = lambda count, *_, **__: Segments(segments.slots[part], segments.mask[part])
     learner.moments = lambda count: moments
 
-    def imagined_part(networks, whole, decisions, *_):
+    def imagined_part(networks, whole, decisions, *_, **__):
         every = monkey(networks, whole, decisions, torch.Generator().manual_seed(5))
         return Imagined(*(leaf[part] for leaf in vars(every).values()))
 

@@ -165,23 +165,23 @@ def preset(name: str, num_actions: int) -> RemSettings:
 
 
 def _tiny(networks: RemConfig) -> RemSettings:
-    quick = {"max_norm": 10.0, "micro_batch": 64, "batch": 16}
+    quick = {"max_norm": 10.0, "micro_batch": 64}
     return RemSettings(
         networks,
         tokenizer=TokenizerTraining(
-            Updates(**quick, learning_rate=1e-3, steps=30, last_epoch=6),  # type: ignore[arg-type]
+            Updates(**quick, learning_rate=1e-3, batch=16, steps=30, last_epoch=6),  # type: ignore[arg-type]
             restart_unused=10,
         ),
         world_model=WorldModelTraining(
-            Updates(**quick, learning_rate=2e-3, steps=70, first_epoch=6, last_epoch=28),  # type: ignore[arg-type]
+            Updates(**quick, learning_rate=2e-3, batch=8, steps=80, first_epoch=6),  # type: ignore[arg-type]
             length=7,
         ),
         actor_critic=ActorCriticTraining(
-            Updates(learning_rate=1e-3, batch=64, max_norm=3.0, steps=60, first_epoch=20),
+            Updates(learning_rate=1e-3, batch=64, max_norm=3.0, steps=40, first_epoch=14),
             horizon=8, burn_in=5, discount=0.97, entropy=0.02, normalise=True,
         ),
-        play=Play(steps=150, last_epoch=24, epsilon=0.05, max_noops=1, eval_episodes=50, final_episodes=200, eval_every=4),
-        epochs=34, capacity=10_000, checkpoint_every=2,
+        play=Play(steps=150, epsilon=0.05, max_noops=1, eval_episodes=50, final_episodes=200, eval_every=4),
+        epochs=36, capacity=10_000, checkpoint_every=2,
     )  # fmt: skip
 
 

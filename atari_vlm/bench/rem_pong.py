@@ -27,7 +27,13 @@ from atari_vlm.files import atomic_write
 from atari_vlm.training.rem_dataset import Steps, fill_replay, load_steps, save_steps
 from atari_vlm.training.rem_games import GameConfig, RemGame
 from atari_vlm.training.rem_learner import Metrics
-from atari_vlm.training.rem_settings import RemSettings, TokenizerTraining, Updates, WorldModelTraining
+from atari_vlm.training.rem_settings import (
+    ActorCriticTraining,
+    RemSettings,
+    TokenizerTraining,
+    Updates,
+    WorldModelTraining,
+)
 from atari_vlm.training.rem_trainer import RemRun, RemTrainer
 from atari_vlm.training.replay_buffer import ReplayBuffer, ReplayConfig
 from atari_vlm.types import Decision, Source, Transition
@@ -74,6 +80,7 @@ def pong_settings(num_actions: int) -> RemSettings:
         world_model=WorldModelTraining(
             Updates(learning_rate=1e-3, batch=8, steps=50, first_epoch=25, max_norm=10.0, micro_batch=8), length=8
         ),
+        actor_critic=ActorCriticTraining(Updates(first_epoch=53)),
         epochs=52,
         checkpoint_every=4,
     )  # fmt: skip

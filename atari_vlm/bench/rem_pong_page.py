@@ -48,6 +48,20 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def _verdict(row: dict[str, Any]) -> str:
+    """What the intervals say, in a sentence or two."""
+    ahead = [str(k) for k in _SHOWN if row[f"sampled_to_copy/{k}"]["high"] < 1]
+    nearer = [str(k) for k in _SHOWN if row[f"changed/sampled/{k}"]["high"] < row[f"changed/median/{k}"]["low"]]
+    squared = row["reward_squared_error"]["value"] < row["mean_reward_squared_error"]["value"]
+    certain = "" if row["reward_f1"]["low"] > 0 else " (an interval that reaches 0)"
+    return (
+        f"On changed pixels the sampled model beats the copy at {', '.join(ahead) or 'none'} of {', '.join(map(str, _SHOWN))} "
+        f"steps ahead,\nand the training frames' median at {', '.join(nearer) or 'none'}. On all pixels the tokenizer's blur\n"
+        f"decides. Its F1 of rewards is {row['reward_f1']['value']:.2f}{certain} against 0, and its squared error\nis "
+        f"{'below' if squared else 'not below'} that of the mean reward.\n\n"
+    )
+
+
 def _section(row: dict[str, Any]) -> str:
     counts, (gained, lost) = row["counts"], row["training_rewards"]
     seconds = sum(line.get("epoch/cpu_seconds", 0.0) for line in row["lines"])
@@ -55,9 +69,10 @@ def _section(row: dict[str, Any]) -> str:
         f"## Seed {row['seed']}\n\n"
         f"Training data: {row['training_steps']:,} steps with {gained} rewards of +1 and {lost} of -1; "
         f"{seconds:.0f} CPU seconds. Held out: {counts['steps']:,} steps, {counts['segments']}\nsegments, "
-        f"{counts['positive_rewards']} rewards of +1 and {counts['negative_rewards']} of -1; "
+        f"{counts['positive_rewards']} of reward +1 and {counts['negative_rewards']} of -1; "
         f"{row['known_frames']:.1%} of its frames also occur in the training data.\n\n"
-        "| one step ahead | the model | baseline |\n|---|---|---|\n"
+        + _verdict(row)
+        + "| one step ahead | the model | baseline |\n|---|---|---|\n"
         f"| reward F1 (a reward foretold, with its sign) | {_cell(row['reward_f1'])} | 0 (the mean reward, rounded) |\n"
         f"| squared error of the reward | {_cell(row['reward_squared_error'], 4)} | "
         f"{_cell(row['mean_reward_squared_error'], 4)} (always the mean reward) |\n"

@@ -2,8 +2,9 @@
 
 Each seed trains preset ``tiny`` from nothing on one CPU thread: a tokenizer, a world model, and a policy that learns **only in
 imagination**. Then, on seeds that were never trained on: the mean return of 200 real games, and on 100 further games how well
-tokenizer and world model predict them (see ``rem_held_out``). ``--game`` is pixel Catch (``catch``) or one-paddle Pong
-(``solo-pong``), in which it takes two pictures to see where the ball flies.
+tokenizer and world model predict them (see ``rem_held_out``). ``--game`` is pixel Catch (``catch``), a Catch of
+5 x 5 cells that takes a minute (``small-catch``), or one-paddle Pong (``solo-pong``), in which it takes two pictures to see
+where the ball flies.
 Runs are kept under ``--save-dir``, continue after any stop, and are not trained again.
 """
 
@@ -29,7 +30,7 @@ from atari_vlm.files import atomic_write
 from atari_vlm.training.rem_games import GameConfig, RemGame
 from atari_vlm.training.rem_learner import Metrics
 from atari_vlm.training.rem_media import MediaConfig
-from atari_vlm.training.rem_settings import RemSettings, preset
+from atari_vlm.training.rem_settings import RemSettings, preset, with_changes
 from atari_vlm.training.rem_trainer import RemRun, RemTrainer
 from atari_vlm.training.replay_buffer import ReplayBuffer, ReplayConfig
 from atari_vlm.world_models.catch import CatchWorldModel
@@ -42,26 +43,49 @@ HELD_OUT_SEED, HELD_OUT_GAMES, GAMES = 900_001, 100, 200
 
 @dataclass(frozen=True)
 class Toy:
-    """An exact tiny game: its gymnasium id, its best return, and how far ahead its frames are predicted."""
+    """An exact tiny game: its gymnasium id, its best return, how far ahead its frames are predicted, and what is changed of
+    preset ``tiny`` to learn it.
+    """
 
     title: str
+    size: str
     id: str
     make: Callable[[], Any]
     optimum: float
     ahead: tuple[int, ...]
+    changes: dict[str, Any]
 
 
 TOYS = {
-    "catch": Toy("pixel Catch", "AtariVLMProof/Catch-v0", CatchWorldModel, 1.0, (1, 5)),
-    "solo-pong": Toy("one-paddle Pong", "AtariVLMProof/SoloPong-v0", SoloPongWorldModel, 3.0, (1, 5)),
-}
+    "catch": Toy(
+        "pixel Catch", "8 x 8 cells, 64 x 64 pixels", "AtariVLMProof/Catch-v0", CatchWorldModel, 1.0, (1, 5), {}
+    ),
+    "small-catch": Toy(
+        "small pixel Catch", "5 x 5 cells, 20 x 20 pixels", "AtariVLMProof/SmallCatch-v0",
+        lambda: CatchWorldModel(5, 5, cell_px=4), 1.0, (1, 2),
+        {
+            "networks": {"tokenizer": {"frame_px": 20, "channels": [8, 16, 24], "code_dim": 16, "num_codes": 16}},
+            "tokenizer": {"updates": {"steps": 50, "last_epoch": 4}},
+            "world_model": {"length": 5, "updates": {"batch": 16, "steps": 40, "first_epoch": 5}},
+            "actor_critic": {"horizon": 6, "burn_in": 3, "updates": {"first_epoch": 8, "steps": 35}},
+            "play": {"steps": 100}, "epochs": 20, "checkpoint_every": 10,
+        },
+    ),
+    "solo-pong": Toy(
+        "one-paddle Pong", "8 x 8 cells, 64 x 64 pixels", "AtariVLMProof/SoloPong-v0", SoloPongWorldModel, 3.0, (1, 5),
+        {
+            "networks": {"tokenizer": {"norm": "place"}},
+            "epochs": 46, "world_model": {"updates": {"steps": 80}},
+        },
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ProofConfig:
     """What to train and where to write."""
 
-    game: Literal["catch", "solo-pong"] = "catch"
+    game: Literal["catch", "small-catch", "solo-pong"] = "catch"
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
     save_dir: Path = Path("runs/rem_proof")
     """each run is in <save-dir>/<game>/seed-<seed>"""
@@ -74,6 +98,12 @@ def registered(game: str) -> Toy:
     if toy.id not in gymnasium.registry:
         gymnasium.register(toy.id, lambda **options: WorldModelEnv(toy.make(), **options))
     return toy
+
+
+def settings_for(game: str) -> RemSettings:
+    """Preset ``tiny`` with a game's changes."""
+    settings: RemSettings = with_changes(preset("tiny", 3), TOYS[game].changes)
+    return settings
 
 
 def train_one(folder: Path, toy: Toy, settings: RemSettings, seed: int) -> dict[str, Any]:
@@ -115,8 +145,9 @@ def play_held_out(trainer: RemTrainer, toy: Toy) -> ReplayBuffer:
     actions are random.
     """
     networks, generator = trainer.learner.networks, torch.Generator().manual_seed(HELD_OUT_SEED)
-    game, policy = RemGame(GameConfig(toy.id)), RemPolicy(networks.tokenizer, networks.actor)
-    replay = ReplayBuffer(ReplayConfig(100 * HELD_OUT_GAMES, 64))
+    px = networks.tokenizer.config.frame_px
+    game, policy = RemGame(GameConfig(toy.id, px)), RemPolicy(networks.tokenizer, networks.actor)
+    replay = ReplayBuffer(ReplayConfig(100 * HELD_OUT_GAMES, px))
     for index in range(HELD_OUT_GAMES):
         rng = np.random.default_rng(HELD_OUT_SEED + index)
         epsilon, ended = (1.0, 0.3)[index % 2], False
@@ -138,7 +169,7 @@ def run(config: ProofConfig) -> int:
     """Train every seed and write the page; 0 when all reach the goal, else 3."""
     torch.set_num_threads(1)
     toy = registered(config.game)
-    settings = preset("tiny", 3)
+    settings = settings_for(config.game)
     folder = config.save_dir / config.game
     rows = [train_one(folder / f"seed-{seed}", toy, settings, seed) for seed in config.seeds]
     page, passed = to_markdown(config.game, toy, rows)

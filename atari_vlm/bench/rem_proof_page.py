@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,8 @@ def to_markdown(game: str, toy: Any, rows: list[dict[str, Any]]) -> tuple[str, b
     info = machine()
     page = (
         f"# REM learns {toy.title} in imagination\n\n"
-        f"{toy.title[0].upper() + toy.title[1:]} (8 x 8 cells, 64 x 64 pixels; optimum {toy.optimum:g}), preset `tiny`, one "
-        "CPU thread, made by\n"
+        f"{toy.title[0].upper() + toy.title[1:]} ({toy.size}; optimum {toy.optimum:g}), preset `tiny`"
+        f"{_changed(toy.changes)}, one CPU thread, made by\n"
         f"`python -m atari_vlm.bench.rem_proof --game {game} --seeds {seeds}`.\n\n"
         f"Mean return over {len(rows)} seed(s): **{returns.mean():.3f}**{_interval(returns)}. A seed's return is the mean of "
         "200 real games on\nseeds that were never trained on, at temperature 0.5. The policy learned from imagined games "
@@ -56,6 +57,10 @@ def to_markdown(game: str, toy: Any, rows: list[dict[str, Any]]) -> tuple[str, b
         + ".\n"
     )  # fmt: skip
     return page, all(reached)
+
+
+def _changed(changes: dict[str, Any]) -> str:
+    return f" with {json.dumps(changes)}" if changes else ""
 
 
 def plot(toy: Any, rows: list[dict[str, Any]]) -> bytes:

@@ -115,7 +115,10 @@ class RemLearner:
         self.scale = ReturnScale() if settings.networks.actor_critic.scale_returns else None
         self.cache = TokenCache(replay, settings.networks.tokenizer.num_tokens)
         self.version = 0  # of the tokenizer: counts its updates
-        self.unused = torch.zeros(settings.networks.tokenizer.num_codes, dtype=torch.int64, device=self.device.name)
+        patience, codes = settings.tokenizer.restart_unused, settings.networks.tokenizer.num_codes
+        self.unused = torch.full(
+            (codes,), patience, dtype=torch.int64, device=self.device.name
+        )  # begin where vectors are
 
     def improve_tokenizer(self) -> Metrics:
         """One update on uniformly drawn frames."""

@@ -40,9 +40,9 @@ class Updates:
 class TokenizerTraining:
     """``perceptual``: ``"lpips"`` (needs ``lpips_weights``, a local safetensors file), ``"multi-scale"`` or ``"none"``.
 
-    ``restart_unused`` > 0 replaces codes that went unused for so many updates by vectors of the present batch (not in the
-    paper; without it small codebooks can collapse). ``moving`` > 0 weighs what is not the background in the multi-scale loss:
-    objects of a pixel or two, like Pong's ball, are lost without it.
+    ``restart_unused`` > 0 replaces codes that went unused for so many updates by vectors of the present batch, and at the first
+    update all that are unused (not in the paper; without it small codebooks can collapse). ``moving`` > 0 weighs what is not
+    the background in the multi-scale loss: objects of a pixel or two, like Pong's ball, are lost without it.
     """
 
     updates: Updates = field(default_factory=lambda: Updates(first_epoch=6))
@@ -169,11 +169,11 @@ def _tiny(networks: RemConfig) -> RemSettings:
     return RemSettings(
         networks,
         tokenizer=TokenizerTraining(
-            Updates(**quick, learning_rate=1e-3, batch=16, steps=30, last_epoch=6),  # type: ignore[arg-type]
-            restart_unused=10,
+            Updates(**quick, learning_rate=1e-3, batch=16, steps=45, last_epoch=6),  # type: ignore[arg-type]
+            restart_unused=20, moving=0.5,
         ),
         world_model=WorldModelTraining(
-            Updates(**quick, learning_rate=2e-3, batch=8, steps=80, first_epoch=6),  # type: ignore[arg-type]
+            Updates(**quick, learning_rate=2e-3, batch=8, steps=70, first_epoch=6),  # type: ignore[arg-type]
             length=7,
         ),
         actor_critic=ActorCriticTraining(
@@ -181,7 +181,7 @@ def _tiny(networks: RemConfig) -> RemSettings:
             horizon=8, burn_in=5, discount=0.97, entropy=0.02, normalise=True,
         ),
         play=Play(steps=150, epsilon=0.05, max_noops=1, eval_episodes=50, final_episodes=200, eval_every=4),
-        epochs=36, capacity=10_000, checkpoint_every=2,
+        epochs=40, capacity=10_000, checkpoint_every=2,
     )  # fmt: skip
 
 

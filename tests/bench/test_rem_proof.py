@@ -1,25 +1,17 @@
-"""REM learns in imagination: the small form of the proof, its pages, and what had once made the actor blind."""
+"""The proof that REM learns in imagination: its runs and pages in small, and what had once made the actor blind."""
 
 import dataclasses
 import json
 
-import gymnasium
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from atari_vlm.bench import rem_ablation, rem_proof  # noqa: E402
 from atari_vlm.bench.rem_proof_page import to_markdown  # noqa: E402
-from atari_vlm.training.rem_media import MediaConfig  # noqa: E402
 from atari_vlm.training.rem_settings import preset, with_changes  # noqa: E402
-from atari_vlm.training.rem_trainer import RemRun, RemTrainer  # noqa: E402
-from atari_vlm.world_models.catch import CatchWorldModel  # noqa: E402
 from atari_vlm.world_models.rem.actor_critic import ActorCritic  # noqa: E402
 from atari_vlm.world_models.rem.config import preset as network_preset  # noqa: E402
-from atari_vlm.wrappers import WorldModelEnv  # noqa: E402
-
-SMALL = "AtariVLMTest/SmallCatch-v0"
 
 
 @pytest.fixture(autouse=True)
@@ -30,64 +22,42 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def small_settings():
-    return with_changes(
-        preset("tiny", 3),
-        {
-            "epochs": 16,
-            "checkpoint_every": 100,
-            "networks": {"tokenizer": {"frame_px": 32}},
-            "tokenizer": {"updates": {"steps": 30, "last_epoch": 4}},
-            "world_model": {"updates": {"batch": 16, "steps": 40, "first_epoch": 5}, "length": 3},
-            "actor_critic": {"horizon": 4, "burn_in": 2, "updates": {"first_epoch": 9, "steps": 30}},
-            "play": {"steps": 100, "eval_every": 100, "final_episodes": 100},
-        },
-    )
-
-
-def test_a_policy_trained_only_in_imagination_learns_a_small_catch(tmp_path):
-    """4 x 4 cells, 32 x 32 pixels: a random player earns -0.5, the optimum is 1. The documented command has the real size."""
-    if SMALL not in gymnasium.registry:
-        gymnasium.register(SMALL, lambda **options: WorldModelEnv(CatchWorldModel(4, 4, cell_px=8), **options))
-    trainer = RemTrainer(RemRun(tmp_path, SMALL, small_settings(), media=MediaConfig(episodes=0)))
-    trainer.train()
-    assert np.mean(trainer.evaluate(100).returns) > 0.6
-
-
-@pytest.mark.parametrize("view", ["latent", "pixel"])
-@pytest.mark.parametrize("length", [0.01, 1.0])
+@pytest.mark.parametrize(("view", "length"), [("latent", 0.01), ("latent", 1.0), ("pixel", 1.0)])
 def test_the_actor_tells_frames_apart_however_short_code_vectors_are(view, length):
     config = network_preset("tiny", 3)
     config = dataclasses.replace(config, actor_critic=dataclasses.replace(config.actor_critic, view=view))
     torch.manual_seed(0)
-    actor, rows = ActorCritic(config), 64
+    actor, rows = ActorCritic(config), 16
     vectors = torch.randn(2, 32) * length
     column, cells = torch.arange(rows) % 8, torch.zeros(rows, 8, 8, dtype=torch.int64)
     cells[torch.arange(rows), torch.arange(rows) // 8, column] = 1
     codes = vectors[cells].permute(0, 3, 1, 2)
     frames = cells.repeat_interleave(8, 1).repeat_interleave(8, 2)[:, None].expand(-1, 3, -1, -1) * 2.0 - 1
     picture = codes if view == "latent" else frames
-    wanted = (column >= 4).long()
+    wanted = column * 3 // 8
     optimizer = torch.optim.AdamW(actor.parameters(), lr=1e-3)
-    for _ in range(60):
+    for _ in range(80):
         logits, _, _ = actor.look(picture, actor.empty_memory(rows))
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(logits, wanted).backward()
         optimizer.step()
-    assert (logits.argmax(-1) == wanted).float().mean() > 0.95
+    assert (logits.argmax(-1) == wanted).float().mean() > 0.9
 
 
-@pytest.mark.parametrize("game", ["catch", "solo-pong"])
-def test_a_seed_is_trained_measured_and_kept(game, tmp_path, capsys):
+@pytest.mark.parametrize("game", ["catch", "small-catch", "solo-pong"])
+def test_a_seed_is_trained_measured_and_kept(game, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(rem_proof, "HELD_OUT_GAMES", 6)
+    monkeypatch.setattr(rem_proof, "GAMES", 4)
     toy = rem_proof.registered(game)
     changes = {
         "epochs": 2,
+        "checkpoint_every": 1,
         "tokenizer": {"updates": {"steps": 2}},
         "world_model": {"updates": {"steps": 2, "first_epoch": 1}},
         "actor_critic": {"updates": {"steps": 2, "first_epoch": 2, "batch": 8}},
         "play": {"steps": 60, "eval_episodes": 2, "final_episodes": 2, "eval_every": 1},
     }
-    settings = with_changes(preset("tiny", 3), changes)
+    settings = with_changes(rem_proof.settings_for(game), changes)
     row = rem_proof.train_one(tmp_path / "seed-0", toy, settings, 0)
     kept = json.loads((tmp_path / "seed-0" / "proof.json").read_text())
     assert (

@@ -12,14 +12,22 @@ from atari_vlm.errors import ConfigError, UnknownNameError
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """VQ-VAE. The frame's edge is divided by 2 at each stage; ``channels[i]`` is the width after ``i`` stages."""
+    """VQ-VAE. The frame's edge is divided by 2 at each stage; ``channels[i]`` is the width after ``i`` stages.
+
+    ``norm`` says over what features are normalised: ``"frame"``, groups of channels over all places (the paper's), or
+    ``"place"``, all channels of each place (not in the paper): then a token depends on what is near it alone, where otherwise
+    any object that moves may change tokens all over the frame.
+    """
 
     frame_px: int = 64
     channels: tuple[int, ...] = (32, 64, 128, 256)
     code_dim: int = 256
     num_codes: int = 512
+    norm: str = "frame"
 
     def __post_init__(self) -> None:
+        if self.norm not in ("frame", "place"):
+            raise UnknownNameError("norm of the tokenizer", self.norm, ("frame", "place"))
         stages = len(self.channels) - 1
         if stages < 1 or self.frame_px % 2**stages or any(c % 8 for c in self.channels):
             raise ConfigError(f"frame_px must be divisible by 2**{stages} and every channel count by 8, got {self}")
@@ -132,7 +140,7 @@ def preset(name: str, num_actions: int) -> RemConfig:
             actor_critic=ActorCriticConfig(value="two-hot", scale_returns=True),
         ),
         "tiny": RemConfig(
-            tokenizer=TokenizerConfig(frame_px=64, channels=(8, 16, 32, 48), code_dim=32, num_codes=16),
+            tokenizer=TokenizerConfig(frame_px=64, channels=(8, 16, 32, 48), code_dim=32, num_codes=32),
             world_model=WorldModelConfig(
                 width=64, num_layers=2, num_heads=2, ffn_width=128, dropout=0.0, decay_unit="block",
                 decay_blocks=(1.0, 4.0), place_embedding=True,

@@ -13,8 +13,16 @@ from torch.nn import functional
 from atari_vlm.world_models.rem.config import TokenizerConfig
 
 
-def _norm_act(channels: int) -> list[nn.Module]:
-    return [nn.GroupNorm(8, channels), nn.SiLU()]
+class PlaceNorm(nn.LayerNorm):
+    """Layer normalisation of pictures ``(N, C, h, w)`` over the channels of each place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def _norm_act(c: TokenizerConfig, channels: int) -> list[nn.Module]:
+    return [nn.GroupNorm(8, channels) if c.norm == "frame" else PlaceNorm(channels), nn.SiLU()]
 
 
 class Downsample(nn.Conv2d):
@@ -31,18 +39,20 @@ class Downsample(nn.Conv2d):
 def _encoder(c: TokenizerConfig) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Conv2d(3, c.channels[0], 3, padding=1)]
     for wide_in, wide_out in itertools.pairwise(c.channels):
-        layers += [*_norm_act(wide_in), Downsample(wide_in, wide_out), nn.Conv2d(wide_out, wide_out, 3, padding=1)]
+        layers += [*_norm_act(c, wide_in), Downsample(wide_in, wide_out), nn.Conv2d(wide_out, wide_out, 3, padding=1)]
     last = c.channels[-1]
-    return nn.Sequential(*layers, *_norm_act(last), nn.Conv2d(last, last, 3, padding=1), nn.Conv2d(last, c.code_dim, 1))
+    return nn.Sequential(
+        *layers, *_norm_act(c, last), nn.Conv2d(last, last, 3, padding=1), nn.Conv2d(last, c.code_dim, 1)
+    )
 
 
 def _decoder(c: TokenizerConfig) -> nn.Sequential:
     widths = c.channels[::-1]
     layers: list[nn.Module] = [nn.Conv2d(c.code_dim, widths[0], 1), nn.Conv2d(widths[0], widths[0], 3, padding=1)]
     for wide_in, wide_out in itertools.pairwise(widths):
-        layers += [*_norm_act(wide_in), nn.Upsample(scale_factor=2, mode="nearest")]
+        layers += [*_norm_act(c, wide_in), nn.Upsample(scale_factor=2, mode="nearest")]
         layers += [nn.Conv2d(wide_in, wide_out, 3, padding=1), nn.Conv2d(wide_out, wide_out, 3, padding=1)]
-    return nn.Sequential(*layers, *_norm_act(widths[-1]), nn.Conv2d(widths[-1], 3, 3, padding=1))
+    return nn.Sequential(*layers, *_norm_act(c, widths[-1]), nn.Conv2d(widths[-1], 3, 3, padding=1))
 
 
 @dataclass(frozen=True)

@@ -120,10 +120,11 @@ def test_imagined_rollouts_use_the_present_weights():
     assert (rollout() == -1).all() and not (rollout(stale) == -1).all()
 
 
+@pytest.mark.parametrize("norm", ["frame", "place"])
 @pytest.mark.parametrize("channels", [(8, 16), (8, 16, 24)])
-def test_frames_are_the_tokenizers(channels):
+def test_frames_are_the_tokenizers(channels, norm):
     torch.manual_seed(1)
-    tokenizer = Tokenizer(TokenizerConfig(frame_px=16, channels=channels, code_dim=8, num_codes=12)).eval()
+    tokenizer = Tokenizer(TokenizerConfig(frame_px=16, channels=channels, code_dim=8, num_codes=12, norm=norm)).eval()
     with torch.no_grad():
         for parameter in tokenizer.decoder.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))

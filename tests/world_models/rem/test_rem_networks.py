@@ -1,8 +1,11 @@
 """REM's networks against their equations: retention's three forms, POP, leaks, returns, sizes."""
 
+import dataclasses
+
 import pytest
 import torch
 
+from atari_vlm.errors import UnknownNameError
 from atari_vlm.training.rem_losses import Blocks, Imagined, PolicyGradient, actor_critic_loss, world_model_loss
 from atari_vlm.world_models.rem.actor_critic import ActorCritic, lambda_returns
 from atari_vlm.world_models.rem.config import ActorCriticConfig, RemConfig, TokenizerConfig, WorldModelConfig, preset
@@ -211,3 +214,23 @@ def test_rows_do_not_see_one_another():
     with torch.no_grad():
         together, alone = network(tokens, actions), network(tokens[1:2], actions[1:2])
     assert (together.tokens[1:2] - alone.tokens).abs().max() < 1e-5
+
+
+def test_a_token_depends_on_its_neighbourhood_alone_with_norms_per_place():
+    """What changes in one corner of a frame leaves the opposite corner's features as they were; with the paper's norms it
+    does not.
+    """
+    frames = torch.randint(0, 256, (1, 3, 64, 64)).float() / 127.5 - 1
+    other = frames.clone()
+    other[:, :, :8, :8] = 1.0
+    for norm, far_is_equal in (("place", True), ("frame", False)):
+        torch.manual_seed(0)
+        tokenizer = Tokenizer(dataclasses.replace(preset("tiny", 3).tokenizer, norm=norm))
+        before, after = tokenizer.encoder(frames), tokenizer.encoder(other)
+        assert not torch.equal(before[..., :2, :2], after[..., :2, :2])
+        assert torch.equal(before[..., 6:, 6:], after[..., 6:, 6:]) == far_is_equal
+        counts = sum(parameter.numel() for parameter in tokenizer.parameters())
+        assert counts == sum(p.numel() for p in Tokenizer(preset("tiny", 3).tokenizer).parameters())
+        assert tokenizer.decode(torch.zeros(1, 64, dtype=torch.long)).shape == (1, 64, 64, 3)
+    with pytest.raises(UnknownNameError, match="frame, place"):
+        dataclasses.replace(preset("tiny", 3).tokenizer, norm="batch")

@@ -35,7 +35,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
     return (
         "# REM's world model on ALE Pong\n\n"
         f"Made by `python -m atari_vlm.bench.rem_pong --seeds {seeds}` on one CPU thread: a tokenizer and a world model are\n"
-        "trained from about 2,000 recorded steps alone (four frames a step, 64 x 64 pixels, 8 x 8 tokens of 64 codes), and\n"
+        "trained from about 2,000 recorded steps alone (four frames a step, 64 x 64 pixels, 8 x 8 tokens of 256 codes), and\n"
         "measured on held-out episodes. No policy is trained. Intervals are 95 %, by drawing the segments of the held-out\n"
         "episodes anew; they say nothing of how much another training seed or other data would change.\n\n"
         + "\n".join(_section(row) for row in rows)

@@ -115,10 +115,9 @@ class RemLearner:
         self.scale = ReturnScale() if settings.networks.actor_critic.scale_returns else None
         self.cache = TokenCache(replay, settings.networks.tokenizer.num_tokens)
         self.version = 0  # of the tokenizer: counts its updates
-        patience, codes = settings.tokenizer.restart_unused, settings.networks.tokenizer.num_codes
-        self.unused = torch.full(
-            (codes,), patience, dtype=torch.int64, device=self.device.name
-        )  # begin where vectors are
+        begun = settings.tokenizer.restart_unused if settings.tokenizer.codes_from_batch else 0
+        codes = settings.networks.tokenizer.num_codes
+        self.unused = torch.full((codes,), begun, dtype=torch.int64, device=self.device.name)
 
     def improve_tokenizer(self) -> Metrics:
         """One update on uniformly drawn frames."""

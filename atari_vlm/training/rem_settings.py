@@ -40,15 +40,17 @@ class Updates:
 class TokenizerTraining:
     """``perceptual``: ``"lpips"`` (needs ``lpips_weights``, a local safetensors file), ``"multi-scale"`` or ``"none"``.
 
-    ``restart_unused`` > 0 replaces codes that went unused for so many updates by vectors of the present batch, and at the first
-    update all that are unused (not in the paper; without it small codebooks can collapse). ``moving`` > 0 weighs what is not
-    the background in the multi-scale loss: objects of a pixel or two, like Pong's ball, are lost without it.
+    ``restart_unused`` > 0 replaces codes that went unused for so many updates by vectors of the present batch (not in the
+    paper; without it small codebooks can collapse); with ``codes_from_batch`` all that the first update leaves unused begin so.
+    ``moving`` > 0 weighs what is not the background in the multi-scale loss: objects of a pixel or two, like Pong's ball, are
+    lost without it.
     """
 
     updates: Updates = field(default_factory=lambda: Updates(first_epoch=6))
     perceptual: str = "multi-scale"
     lpips_weights: str | None = None
     restart_unused: int = 0
+    codes_from_batch: bool = False
     moving: float = 0.0
 
     def __post_init__(self) -> None:
@@ -58,6 +60,8 @@ class TokenizerTraining:
             raise ConfigError("perceptual='lpips' and lpips_weights=FILE go together")
         if self.moving < 0 or (self.moving and self.perceptual != "multi-scale"):
             raise ConfigError(f"moving is >= 0 and belongs to perceptual='multi-scale', got {self.moving!r}")
+        if self.codes_from_batch and not self.restart_unused:
+            raise ConfigError("codes_from_batch needs restart_unused > 0")
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ def _tiny(networks: RemConfig) -> RemSettings:
         networks,
         tokenizer=TokenizerTraining(
             Updates(**quick, learning_rate=1e-3, batch=16, steps=45, last_epoch=6),  # type: ignore[arg-type]
-            restart_unused=20, moving=0.5,
+            restart_unused=20, codes_from_batch=True, moving=0.5,
         ),
         world_model=WorldModelTraining(
             Updates(**quick, learning_rate=2e-3, batch=8, steps=70, first_epoch=6),  # type: ignore[arg-type]

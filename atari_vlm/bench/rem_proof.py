@@ -75,7 +75,7 @@ TOYS = {
         "one-paddle Pong", "8 x 8 cells, 64 x 64 pixels", "AtariVLMProof/SoloPong-v0", SoloPongWorldModel, 3.0, (1, 5),
         {
             "networks": {"tokenizer": {"norm": "place"}},
-            "epochs": 46, "world_model": {"updates": {"steps": 80}},
+            "epochs": 58, "world_model": {"updates": {"steps": 80}},
         },
     ),
 }  # fmt: skip

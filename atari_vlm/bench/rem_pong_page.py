@@ -6,16 +6,12 @@ import io
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from atari_vlm._lazy import require
 from atari_vlm.bench.measure import machine
-from atari_vlm.bench.rem_held_out import HeldOutConfig, dream, read, segments
+from atari_vlm.bench.rem_pictures import frame_strip
 from atari_vlm.files import atomic_write
-from atari_vlm.picture import encode_png
 from atari_vlm.training.rem_imagination import Networks
-from atari_vlm.training.replay_buffer import ReplayBuffer, Segments
+from atari_vlm.training.replay_buffer import ReplayBuffer
 
 _SHOWN = (1, 5, 10)
 _WHO = {
@@ -108,8 +104,7 @@ def _cell(found: dict[str, float], digits: int = 3) -> str:
 def write_pictures(folder: Path, row: dict[str, Any], networks: Networks, held_out: ReplayBuffer) -> None:
     """``curves.png`` and ``frames.png`` of one seed; ``MissingDependencyError`` without matplotlib."""
     atomic_write(folder / "curves.png", _curves(row))
-    config = HeldOutConfig(context=4, ahead=(max(_SHOWN),))
-    atomic_write(folder / "frames.png", _strip(networks, held_out, config))
+    atomic_write(folder / "frames.png", frame_strip(networks, held_out, 4, _SHOWN))
 
 
 def _curves(row: dict[str, Any]) -> bytes:
@@ -131,20 +126,3 @@ def _curves(row: dict[str, Any]) -> bytes:
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
     return data.getvalue()
-
-
-@torch.no_grad()
-def _strip(networks: Networks, held_out: ReplayBuffer, config: HeldOutConfig, rows: int = 6) -> bytes:
-    """Moments one below the other: the last real frame, then pairs of the real and the dreamed frame."""
-    cut = segments(held_out, config)
-    whole = np.flatnonzero(cut.mask[:, -1])
-    chosen = np.sort(np.random.default_rng(0).choice(whole, min(rows, len(whole)), replace=False))
-    frames, blocks = read(networks, held_out, Segments(cut.slots[chosen], cut.mask[chosen]))
-    tokens = dream(networks, blocks, config.context, max(_SHOWN), torch.Generator(frames.device).manual_seed(0))
-    last, white = config.context - 1, np.full((len(chosen), frames.shape[2], 4, 3), 255, np.uint8)
-    columns = [frames[:, last].cpu().numpy()]
-    for k in _SHOWN:
-        dreamed = networks.tokenizer.decode(tokens[:, k - 1])
-        columns += [white, frames[:, last + k].cpu().numpy(), dreamed.cpu().numpy()]
-    picture = np.concatenate(np.concatenate(columns, 2))
-    return encode_png(picture.repeat(2, 0).repeat(2, 1))

@@ -8,6 +8,7 @@ retention; POP against single steps; states at block boundaries; no leak; parame
 """
 
 import numpy as np
+import pytest
 
 from atari_vlm.bench.rem_proof import registered, settings_for
 from atari_vlm.training.rem_media import MediaConfig
@@ -15,6 +16,7 @@ from atari_vlm.training.rem_settings import with_changes
 from atari_vlm.training.rem_trainer import RemRun, RemTrainer
 
 
+@pytest.mark.timeout(900)
 def test_rem_learns_small_catch_in_imagination(tmp_path):
     """The small form of ``python -m atari_vlm.bench.rem_proof``, about a minute on one core."""
     settings = with_changes(settings_for("small-catch"), {"checkpoint_every": 100})

@@ -12,6 +12,7 @@ import tyro
 
 from atari_vlm._lazy import load
 from atari_vlm.bench.measure import measure, pin_to_one_core, to_json, to_markdown
+from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError, ConfigError, UnknownNameError
 
 # Each subject's module has `cases(peers: dict[str, str]) -> list[Case]`.
@@ -73,9 +74,8 @@ def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run."""
     try:
         return run(tyro.cli(BenchConfig, args=argv, prog="python -m atari_vlm.bench", description=__doc__))
-    except AtariVLMError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    except (AtariVLMError, OSError) as error:
+        return end_with(error)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from atari_vlm.agents.planners import MCTSAgent
 from atari_vlm.agents.simple import RandomAgent, ScriptedAgent
 from atari_vlm.agents.world_model_agent import VLMWorldModelAgent
 from atari_vlm.bench.measure import machine
+from atari_vlm.ending import end_with
 from atari_vlm.env import AtariVLMEnvironment
 from atari_vlm.errors import AtariVLMError
 from atari_vlm.files import atomic_write
@@ -225,9 +226,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = tyro.cli(ProofConfig, args=argv, prog="python -m atari_vlm.bench.planning_proof", description=__doc__)
         found = collect(config, lambda line: print(line, file=sys.stderr, flush=True))
-    except AtariVLMError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    except (AtariVLMError, OSError) as error:
+        return end_with(error)
     page = to_markdown(config, found)
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / "planning_ale.md").write_text(page)

@@ -21,6 +21,7 @@ import tyro
 from atari_vlm.bench.measure import machine
 from atari_vlm.bench.rem_pictures import curves
 from atari_vlm.bench.rem_proof import registered, settings_for, train_one
+from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError
 from atari_vlm.files import atomic_write
 from atari_vlm.training.rem_settings import RemSettings, with_changes
@@ -142,9 +143,8 @@ def main(argv: list[str] | None = None) -> int:
         return run(
             tyro.cli(AblationConfig, args=argv, prog="python -m atari_vlm.bench.rem_ablation", description=__doc__)
         )
-    except AtariVLMError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    except (AtariVLMError, OSError) as error:
+        return end_with(error)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import tyro
 from atari_vlm.agents.simple import ScriptedAgent
 from atari_vlm.bench.rem_held_out import HeldOutConfig, measure
 from atari_vlm.bench.rem_pong_page import to_markdown, write_pictures
+from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError
 from atari_vlm.files import atomic_write
 from atari_vlm.training.rem_dataset import Steps, fill_replay, load_steps, save_steps
@@ -218,9 +219,8 @@ def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run."""
     try:
         return run(tyro.cli(PongConfig, args=argv, prog="python -m atari_vlm.bench.rem_pong", description=__doc__))
-    except AtariVLMError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    except (AtariVLMError, OSError) as error:
+        return end_with(error)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import tyro
 from atari_vlm.bench.rem_held_out import HeldOutConfig, measure
 from atari_vlm.bench.rem_pictures import frame_strip
 from atari_vlm.bench.rem_proof_page import plot, to_markdown
+from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError
 from atari_vlm.files import atomic_write
 from atari_vlm.training.rem_games import GameConfig, RemGame
@@ -187,9 +188,8 @@ def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run."""
     try:
         return run(tyro.cli(ProofConfig, args=argv, prog="python -m atari_vlm.bench.rem_proof", description=__doc__))
-    except AtariVLMError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    except (AtariVLMError, OSError) as error:
+        return end_with(error)
 
 
 if __name__ == "__main__":

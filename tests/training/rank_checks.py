@@ -2,12 +2,11 @@
 
 import dataclasses
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import torch
-from rem_helpers import GAME, NETWORKS, toy_settings
+from rem_helpers import GAME, NETWORKS, StopAt, toy_settings
 
 from atari_vlm.errors import ConfigError, MismatchError
 from atari_vlm.training import rem_learner
@@ -108,16 +107,6 @@ def check_disagreement(team):
         assert "batch of 7" in str(error)
     else:
         raise AssertionError("a batch of 7 was shared by 2")
-
-
-class StopAt(threading.Event):
-    def __init__(self, updates):
-        super().__init__()
-        self.updates = updates
-
-    def is_set(self):
-        self.updates -= 1
-        return self.updates < 0
 
 
 def check_training(team, folder):

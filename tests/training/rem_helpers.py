@@ -1,6 +1,7 @@
 """A REM small enough for tests, and Catch as a gymnasium id."""
 
 import dataclasses
+import threading
 
 import gymnasium
 
@@ -42,3 +43,15 @@ def toy_settings(**changes) -> RemSettings:
         checkpoint_every=1,
     )
     return dataclasses.replace(settings, **changes)
+
+
+class StopAt(threading.Event):
+    """Asks for a stop before the n-th update."""
+
+    def __init__(self, updates):
+        super().__init__()
+        self.updates = updates
+
+    def is_set(self):
+        self.updates -= 1
+        return self.updates < 0

@@ -5,12 +5,11 @@ import json
 import re
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rem_helpers import GAME, toy_settings
+from rem_helpers import GAME, StopAt, toy_settings
 
 from atari_vlm import dream
 from atari_vlm.checker import check_world_model
@@ -35,18 +34,6 @@ def uninterrupted(tmp_path_factory):
     trainer = RemTrainer(RemRun(folder, GAME, toy_settings(), seed=4))
     trainer.train()
     return folder
-
-
-class StopAt(threading.Event):
-    """Asks for a stop before the n-th update."""
-
-    def __init__(self, updates):
-        super().__init__()
-        self.updates = updates
-
-    def is_set(self):
-        self.updates -= 1
-        return self.updates < 0
 
 
 def test_resumed_is_uninterrupted_bit_for_bit(uninterrupted, tmp_path):

@@ -63,7 +63,8 @@ class HeldOut:
     number of steps ahead ``changed/<who>/<steps>`` and ``all/<who>/<steps>``, mean absolute differences (0 to 255) from the real
     frame, where ``<who>`` is ``sampled``, ``likeliest`` (every token the most probable one), ``copy`` (of the last real frame),
     ``median`` (the training frames' median) or ``tokenizer`` (the real frame reconstructed, the model's bound); and
-    ``sampled_to_copy/<steps>``, ``likeliest_to_copy/<steps>``, below 1 where the model beats the copy on changed pixels.
+    ``sampled_to_copy/<steps>``, ``likeliest_to_copy/<steps>``, below 1 where the model beats the copy on changed pixels; likewise
+    ``reward_error_to_mean``, the two squared errors of rewards over the same steps.
     ``counts``: ``steps``, ``segments``, ``positive_rewards``, ``negative_rewards``, ``ends``.
     """
 
@@ -96,6 +97,7 @@ def measure(networks: Networks, held_out: ReplayBuffer, training: ReplayBuffer, 
         found = one_step_ratios(networks, blocks, mean_reward, config)
         parts.append(found | dreamed_ratios(networks, frames, blocks, torch.from_numpy(median), config, generator))
     joined = {name: _join([part[name] for part in parts]) for name in parts[0]}
+    joined["reward_error_to_mean"] = (joined["reward_squared_error"][0], joined["mean_reward_squared_error"][0])
     for who in ("sampled", "likeliest"):
         for k in config.ahead:
             joined[f"{who}_to_copy/{k}"] = (joined[f"changed/{who}/{k}"][0], joined[f"changed/copy/{k}"][0])

@@ -1,8 +1,9 @@
 """REM's world model on ALE Pong: ``python -m atari_vlm.bench.rem_pong --seeds 0 --save-dir runs/rem_pong --out docs/results``.
 
-Plays 2,000 steps (eight pieces of 250; a quarter by random actions, the rest by the scripted player with every second action
-random), trains a tokenizer and a world model from those steps alone on one CPU thread, and measures on eight other pieces: are
-rewards foretold, are frames 1, 5 and 10 steps ahead better than a copy of the last one? No policy is trained.
+Plays 2,000 steps (the first 500 of four games, every second by random actions, the others by the scripted player with half of
+its actions random), trains a tokenizer and a world model from those steps alone on one CPU thread, and measures on the first 500
+of eight other games: are rewards foretold, are frames 1, 5 and 10 steps ahead better than a copy of the last one? No policy is
+trained.
 A run continues after any stop, and is not trained again; see ``rem_held_out`` for what is measured.
 """
 
@@ -40,7 +41,7 @@ from atari_vlm.training.replay_buffer import ReplayBuffer, ReplayConfig
 from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.world_models.rem.config import RemConfig, TokenizerConfig, WorldModelConfig
 
-HELD_OUT_SEED = 900_001
+HELD_OUT_SEED = 950_001
 MEASURED = HeldOutConfig(context=4, ahead=tuple(range(1, 11)), draws=4)
 
 
@@ -48,9 +49,9 @@ MEASURED = HeldOutConfig(context=4, ahead=tuple(range(1, 11)), draws=4)
 class Pieces:
     """How much is played: ``training`` and ``held_out`` pieces of ``steps`` steps each (one ends sooner with its game)."""
 
-    training: int = 8
+    training: int = 4
     held_out: int = 8
-    steps: int = 250
+    steps: int = 500
 
 
 @dataclass(frozen=True)
@@ -69,20 +70,21 @@ def pong_settings(num_actions: int) -> RemSettings:
     return RemSettings(
         RemConfig(
             num_actions,
-            TokenizerConfig(channels=(16, 32, 64, 96), code_dim=64, num_codes=256),
+            TokenizerConfig(channels=(16, 32, 64, 96), code_dim=64, num_codes=128, norm="place"),
             WorldModelConfig(
                 width=128, num_layers=2, num_heads=4, ffn_width=256, decay_unit="block", decay_blocks=(2.0, 8.0),
                 place_embedding=True,
             ),
         ),
         tokenizer=TokenizerTraining(
-            Updates(learning_rate=2e-3, batch=16, steps=50, last_epoch=24), restart_unused=50, moving=2.0
+            Updates(learning_rate=3e-4, batch=8, steps=100, last_epoch=30),
+            restart_unused=50, codes_from_batch=True, warm_up=800, moving=2.0,
         ),
         world_model=WorldModelTraining(
-            Updates(learning_rate=1e-3, batch=8, steps=50, first_epoch=25, max_norm=10.0, micro_batch=8), length=8
+            Updates(learning_rate=1e-3, batch=8, steps=50, first_epoch=31, max_norm=10.0, micro_batch=8), length=8
         ),
-        actor_critic=ActorCriticTraining(Updates(first_epoch=53)),
-        epochs=52,
+        actor_critic=ActorCriticTraining(Updates(first_epoch=63)),
+        epochs=62,
         checkpoint_every=4,
     )  # fmt: skip
 
@@ -103,7 +105,7 @@ class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def collect(first_seed: int, pieces: int, steps: int) -> Steps:
-    """``pieces`` beginnings of games of ``steps`` steps, seeds from ``first_seed``: every fourth is random play, the others are
+    """``pieces`` beginnings of games of ``steps`` steps, seeds from ``first_seed``: every second is random play, the others are
     the scripted player with half of its actions replaced by random ones.
     """
     game = RemGame(GameConfig("Pong-v5"))
@@ -118,7 +120,7 @@ def collect(first_seed: int, pieces: int, steps: int) -> Steps:
         for step in range(1, steps + 1):
             frame, before, action = game.frame, env.seen, int(rng.integers(game.num_actions))
             chosen = agent.act(before).action
-            if index % 4 and rng.random() < 0.5:
+            if index % 2 and rng.random() < 0.5:
                 action = chosen
             moved = game.step(action)
             agent.observe(Transition(before, Decision(action, Source.POLICY), moved.reward, *_rest(env)))
@@ -209,10 +211,9 @@ def run(config: PongConfig) -> int:
 
 
 def beaten(row: dict[str, Any]) -> bool:
-    """Whether one seed beats the mean-reward baseline and, at 1, 5 and 10 steps, the copy."""
+    """Whether one seed beats the mean-reward baseline and, at 1, 5 and 10 steps, the copy, each with its whole interval."""
     better = all(row[f"sampled_to_copy/{k}"]["high"] < 1 for k in (1, 5, 10))
-    reward = row["reward_squared_error"]["value"] < row["mean_reward_squared_error"]["value"]
-    return better and reward and row["reward_f1"]["low"] > 0
+    return better and row["reward_error_to_mean"]["high"] < 1 and row["reward_f1"]["low"] > 0
 
 
 def main(argv: list[str] | None = None) -> int:

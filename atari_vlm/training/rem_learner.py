@@ -127,7 +127,7 @@ class RemLearner:
         found: Metrics = {}
         for part in batch.split(chosen.updates.micro_batch):
             with self.device.autocast():
-                loss = tokenizer.loss(part, self.perceptual)
+                loss = tokenizer.loss(part, self.perceptual, coded=self.version >= chosen.warm_up)
             share = len(part) / chosen.updates.batch
             (loss.total * share).backward()
             for name in ("total", "reconstruction", "commitment", "perceptual"):
@@ -135,7 +135,7 @@ class RemLearner:
         found = self.team.sum_values(found)
         found["grad_norm"] = self._apply("tokenizer", chosen.updates)
         self.version += 1
-        if chosen.restart_unused:
+        if chosen.restart_unused and self.version >= chosen.warm_up:
             found["restarted_codes"] = self._restart_codes(batch, chosen.restart_unused)
         return found
 

@@ -42,6 +42,7 @@ class TokenizerTraining:
 
     ``restart_unused`` > 0 replaces codes that went unused for so many updates by vectors of the present batch (not in the
     paper; without it small codebooks can collapse); with ``codes_from_batch`` all that the first update leaves unused begin so.
+    ``warm_up`` puts that off: so many first updates train encoder and decoder as an autoencoder without codes.
     ``moving`` > 0 weighs what is not the background in the multi-scale loss: objects of a pixel or two, like Pong's ball, are
     lost without it.
     """
@@ -51,6 +52,7 @@ class TokenizerTraining:
     lpips_weights: str | None = None
     restart_unused: int = 0
     codes_from_batch: bool = False
+    warm_up: int = 0
     moving: float = 0.0
 
     def __post_init__(self) -> None:
@@ -62,6 +64,8 @@ class TokenizerTraining:
             raise ConfigError(f"moving is >= 0 and belongs to perceptual='multi-scale', got {self.moving!r}")
         if self.codes_from_batch and not self.restart_unused:
             raise ConfigError("codes_from_batch needs restart_unused > 0")
+        if self.warm_up < 0 or (self.warm_up and not self.codes_from_batch):
+            raise ConfigError(f"warm_up is >= 0 and needs codes_from_batch, got {self.warm_up!r}")
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,8 @@ def test_a_model_that_copies_is_as_good_as_the_copy():
     assert found.estimates["reward_squared_error"].value == pytest.approx((scored**2).mean())
     mean = replay_of(30).column("reward", np.arange(30)).mean()
     assert found.estimates["mean_reward_squared_error"].value == pytest.approx(((scored - mean) ** 2).mean(), rel=1e-4)
+    share = (scored**2).mean() / ((scored - mean) ** 2).mean()
+    assert found.estimates["reward_error_to_mean"].value == pytest.approx(share, rel=1e-4)
 
 
 def test_rewards_of_the_wrong_sign_are_no_hits():

@@ -51,11 +51,7 @@ def test_a_seed_is_played_trained_measured_and_not_again(tmp_path, monkeypatch):
 
 def test_what_counts_as_beaten():
     row = {f"sampled_to_copy/{k}": {"high": 0.9} for k in (1, 5, 10)}
-    row |= {
-        "reward_squared_error": {"value": 0.01},
-        "mean_reward_squared_error": {"value": 0.02},
-        "reward_f1": {"low": 0.3},
-    }
+    row |= {"reward_error_to_mean": {"high": 0.9}, "reward_f1": {"low": 0.3}}
     assert beaten(row)
     assert not beaten(row | {"sampled_to_copy/5": {"high": 1.01}})
-    assert not beaten(row | {"reward_squared_error": {"value": 0.02}}) and not beaten(row | {"reward_f1": {"low": 0.0}})
+    assert not beaten(row | {"reward_error_to_mean": {"high": 1.0}}) and not beaten(row | {"reward_f1": {"low": 0.0}})

@@ -15,7 +15,7 @@ from atari_vlm.training.rem_imagination import Moments, imagine
 from atari_vlm.training.rem_learner import Device, RemLearner
 from atari_vlm.training.rem_losses import Lpips, revealed_tokens
 from atari_vlm.training.rem_play import Collector, Exploring, Playing, play_games
-from atari_vlm.training.rem_settings import preset, with_changes
+from atari_vlm.training.rem_settings import TokenizerTraining, Updates, preset, with_changes
 from atari_vlm.training.rem_streams import pack_rng, unpack_rng
 from atari_vlm.training.replay_buffer import ReplayBuffer, ReplayConfig
 from atari_vlm.world_models.rem.policy import RemPolicy, remember
@@ -117,6 +117,27 @@ def test_every_network_improves_on_what_it_is_given():
     losses = [learner.improve_world_model()["total"] for _ in range(60)]
     assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:5])
     assert np.isfinite(list(learner.improve_actor_critic().values())).all()
+
+
+def test_codes_begin_at_frames_after_the_warm_up():
+    updates = Updates(batch=6, micro_batch=4, steps=2)
+    learner, _ = learner_with_play(
+        tokenizer=TokenizerTraining(updates, restart_unused=9, codes_from_batch=True, warm_up=3)
+    )
+    tokenizer = learner.networks.tokenizer
+    first = tokenizer.codes.weight.detach().clone()
+    warm = [learner.improve_tokenizer() for _ in range(2)]
+    assert torch.equal(tokenizer.codes.weight, first) and not any("restarted_codes" in found for found in warm)
+    begun = learner.improve_tokenizer()
+    assert begun["commitment"] == 0 and begun["restarted_codes"] > 3
+    frames = torch.from_numpy(learner.replay.frames(np.arange(len(learner.replay))))
+    vectors = tokenizer.encoder(tokenizer.to_float(frames)).permute(0, 2, 3, 1).flatten(0, 2)
+    moved = (tokenizer.codes.weight != first).any(1)
+    assert moved.sum() == begun["restarted_codes"]
+    assert torch.cdist(tokenizer.codes.weight[moved], vectors).min(1).values.max() < 1e-3
+    assert learner.improve_tokenizer()["commitment"] > 0
+    with pytest.raises(ConfigError, match="warm_up"):
+        TokenizerTraining(updates, warm_up=3)
 
 
 @pytest.mark.parametrize(

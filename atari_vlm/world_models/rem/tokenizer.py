@@ -109,14 +109,15 @@ class Tokenizer(nn.Module):
         flat = tokens.flatten(0, -2)
         return self.to_frames(self.decoder(self.code_map(flat))).unflatten(0, tokens.shape[:-1])
 
-    def loss(self, frames: Tensor, perceptual: nn.Module | None = None) -> TokenizerLoss:
+    def loss(self, frames: Tensor, perceptual: nn.Module | None = None, *, coded: bool = True) -> TokenizerLoss:
         """VQ-VAE loss on uint8 frames ``(N, H, W, 3)``: codes to vectors, vectors to codes (both mean squared), pixels.
 
-        ``perceptual(a, b)`` adds a scalar distance between pictures (LPIPS, or :class:`MultiScaleLoss`).
+        ``perceptual(a, b)`` adds a scalar distance between pictures (LPIPS, or :class:`MultiScaleLoss`). Without ``coded`` the
+        decoder sees the encoder's own vectors and the commitment is 0: an autoencoder.
         """
         target = self.to_float(frames)
         z = self.encoder(target)
-        codes = self.code_map(self.nearest(z))
+        codes = self.code_map(self.nearest(z)) if coded else z
         commitment = functional.mse_loss(codes, z.detach()) + functional.mse_loss(z, codes.detach())
         decoded = self.decoder(z + (codes - z).detach())  # straight-through gradient
         reconstruction = functional.mse_loss(decoded, target)

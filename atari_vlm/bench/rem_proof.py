@@ -66,7 +66,7 @@ TOYS = {
         lambda: CatchWorldModel(5, 5, cell_px=4), 1.0, (1, 2),
         {
             "networks": {"tokenizer": {"frame_px": 20, "channels": [8, 16, 24], "code_dim": 16, "num_codes": 16}},
-            "tokenizer": {"updates": {"steps": 50, "last_epoch": 4}},
+            "tokenizer": {"updates": {"steps": 80, "last_epoch": 4}},
             "world_model": {"length": 5, "updates": {"batch": 16, "steps": 40, "first_epoch": 5}},
             "actor_critic": {"horizon": 6, "burn_in": 3, "updates": {"first_epoch": 8, "steps": 35}},
             "play": {"steps": 100}, "epochs": 20, "checkpoint_every": 10,
@@ -75,8 +75,8 @@ TOYS = {
     "solo-pong": Toy(
         "one-paddle Pong", "8 x 8 cells, 64 x 64 pixels", "AtariVLMProof/SoloPong-v0", SoloPongWorldModel, 3.0, (1, 5),
         {
-            "networks": {"tokenizer": {"norm": "place"}},
             "epochs": 58, "world_model": {"updates": {"steps": 80}},
+            "actor_critic": {"updates": {"first_epoch": 18, "steps": 45}},
         },
     ),
 }  # fmt: skip

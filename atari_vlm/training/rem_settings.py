@@ -177,8 +177,8 @@ def _tiny(networks: RemConfig) -> RemSettings:
     return RemSettings(
         networks,
         tokenizer=TokenizerTraining(
-            Updates(**quick, learning_rate=1e-3, batch=16, steps=45, last_epoch=6),  # type: ignore[arg-type]
-            restart_unused=20, codes_from_batch=True, moving=0.5,
+            Updates(**quick, learning_rate=5e-4, batch=16, steps=60, last_epoch=6),  # type: ignore[arg-type]
+            restart_unused=20, codes_from_batch=True, warm_up=120, moving=2.0,
         ),
         world_model=WorldModelTraining(
             Updates(**quick, learning_rate=2e-3, batch=8, steps=70, first_epoch=6),  # type: ignore[arg-type]

@@ -68,15 +68,15 @@ TOYS = {
             "networks": {"tokenizer": {"frame_px": 20, "channels": [8, 16, 24], "code_dim": 16, "num_codes": 16}},
             "tokenizer": {"updates": {"steps": 80, "last_epoch": 4}},
             "world_model": {"length": 5, "updates": {"batch": 16, "steps": 40, "first_epoch": 5}},
-            "actor_critic": {"horizon": 6, "burn_in": 3, "updates": {"first_epoch": 8, "steps": 35}},
+            "actor_critic": {"horizon": 6, "burn_in": 3, "updates": {"first_epoch": 10, "steps": 40}},
             "play": {"steps": 100}, "epochs": 20, "checkpoint_every": 10,
         },
     ),
     "solo-pong": Toy(
         "one-paddle Pong", "8 x 8 cells, 64 x 64 pixels", "AtariVLMProof/SoloPong-v0", SoloPongWorldModel, 3.0, (1, 5),
         {
-            "epochs": 58, "world_model": {"updates": {"steps": 80}},
-            "actor_critic": {"updates": {"first_epoch": 18, "steps": 45}},
+            "epochs": 46, "world_model": {"updates": {"steps": 80}},
+            "actor_critic": {"updates": {"first_epoch": 28, "steps": 60}},
         },
     ),
 }  # fmt: skip

@@ -185,7 +185,7 @@ def _tiny(networks: RemConfig) -> RemSettings:
             length=7,
         ),
         actor_critic=ActorCriticTraining(
-            Updates(learning_rate=1e-3, batch=64, max_norm=3.0, steps=40, first_epoch=14),
+            Updates(learning_rate=1e-3, batch=64, max_norm=3.0, steps=50, first_epoch=20),
             horizon=8, burn_in=5, discount=0.97, entropy=0.02, normalise=True,
         ),
         play=Play(steps=150, epsilon=0.05, max_noops=1, eval_episodes=50, final_episodes=200, eval_every=4),

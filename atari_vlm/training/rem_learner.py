@@ -197,7 +197,7 @@ class RemLearner:
         """One update on imagined rollouts, so many as the settings say unless told otherwise; ``stepper`` as in ``imagine``."""
         chosen, actor = self.settings.actor_critic, self.networks.actor
         moments = self.moments(self.team.share(rollouts or chosen.updates.batch))
-        constants = PolicyGradient(chosen.discount, chosen.lam, chosen.entropy, chosen.normalise)
+        constants = PolicyGradient(chosen.discount, chosen.lam, chosen.entropy, chosen.normalise, chosen.value_weight)
         with self.device.autocast():
             heat, decisions = chosen.imagine_temperature, chosen.horizon - 1
             imagined = imagine(self.networks, moments, decisions, self.generator, stepper, temperature=heat)

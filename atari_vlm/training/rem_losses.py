@@ -147,6 +147,7 @@ class PolicyGradient:
     lam: float
     entropy: float
     normalise: bool = False
+    value_weight: float = 1.0
 
 
 def actor_critic_loss(
@@ -175,7 +176,7 @@ def actor_critic_loss(
     policy = -(taken * advantage * alive).sum() / count
     value = (network.value.loss(imagined.outputs[:, :-1].float(), returns) * alive).sum() / count
     entropy = (-(log_p.exp() * log_p).sum(-1) * alive).sum() / count
-    total = policy + value - constants.entropy * entropy
+    total = policy + constants.value_weight * value - constants.entropy * entropy
     return ActorCriticLoss(total, policy, value, entropy, (imagined.rewards * alive).sum(1).mean(), alive.mean())
 
 

@@ -93,6 +93,8 @@ class ActorCriticTraining:
     """Imagination: ``burn_in`` real steps, then ``horizon`` blocks of which two are real, so ``horizon - 1`` decisions, the
     last of which only bootstraps. ``normalise`` subtracts the mean of the advantages and divides them by their spread (not in
     the paper). ``imagine_temperature`` is that of the world model's frames and ends; 0 takes the likeliest (the paper's is 1).
+    ``value_weight`` multiplies the value's loss: policy and value share a memory, and two-hot values at full weight keep the
+    policy from learning.
     """
 
     updates: Updates = field(default_factory=lambda: Updates(max_norm=3.0, steps=100, first_epoch=51))
@@ -103,10 +105,13 @@ class ActorCriticTraining:
     entropy: float = 0.001
     normalise: bool = False
     imagine_temperature: float = 1.0
+    value_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.imagine_temperature < 0:
             raise ConfigError(f"imagine_temperature must not be negative, got {self.imagine_temperature!r}")
+        if self.value_weight <= 0:
+            raise ConfigError(f"value_weight is positive, got {self.value_weight!r}")
         if self.horizon < 3 or self.burn_in < 1 or not 0 < self.discount <= 1 or not 0 <= self.lam <= 1:
             raise ConfigError(
                 f"horizon >= 3, burn_in >= 1, discount in (0, 1] and lam in [0, 1] are needed, got {self}"
@@ -166,7 +171,11 @@ def preset(name: str, num_actions: int) -> RemSettings:
     """
     networks = network_preset(name, num_actions)
     if name == "rem-plus":
-        return RemSettings(networks, world_model=WorldModelTraining(prioritised=0.3))
+        return RemSettings(
+            networks,
+            world_model=WorldModelTraining(prioritised=0.3),
+            actor_critic=ActorCriticTraining(value_weight=0.1),
+        )
     if name == "tiny":
         return _tiny(networks)
     return RemSettings(networks)
@@ -177,19 +186,19 @@ def _tiny(networks: RemConfig) -> RemSettings:
     return RemSettings(
         networks,
         tokenizer=TokenizerTraining(
-            Updates(**quick, learning_rate=5e-4, batch=16, steps=60, last_epoch=6),  # type: ignore[arg-type]
-            restart_unused=20, codes_from_batch=True, warm_up=120, moving=2.0,
+            Updates(**quick, learning_rate=1e-3, batch=16, steps=45, last_epoch=6),  # type: ignore[arg-type]
+            restart_unused=20, codes_from_batch=True, moving=0.5,
         ),
         world_model=WorldModelTraining(
             Updates(**quick, learning_rate=2e-3, batch=8, steps=70, first_epoch=6),  # type: ignore[arg-type]
             length=7,
         ),
         actor_critic=ActorCriticTraining(
-            Updates(learning_rate=1e-3, batch=64, max_norm=3.0, steps=50, first_epoch=20),
+            Updates(learning_rate=1e-3, batch=64, max_norm=3.0, steps=40, first_epoch=14),
             horizon=8, burn_in=5, discount=0.97, entropy=0.02, normalise=True,
         ),
         play=Play(steps=150, epsilon=0.05, max_noops=1, eval_episodes=50, final_episodes=200, eval_every=4),
-        epochs=36, capacity=10_000, checkpoint_every=2,
+        epochs=40, capacity=10_000, checkpoint_every=2,
     )  # fmt: skip
 
 

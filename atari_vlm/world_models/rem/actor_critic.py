@@ -92,6 +92,8 @@ class ActorCritic(nn.Module):
         for head in (self.policy_head, self.value_head):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
+        if isinstance(self.value, TwoHotScalar):
+            self.value.begin(self.value_head)
 
     def empty_memory(self, rows: int) -> Memory:
         """Zeros, two of ``(B, width)``."""

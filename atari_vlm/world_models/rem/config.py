@@ -140,7 +140,7 @@ def preset(name: str, num_actions: int) -> RemConfig:
             actor_critic=ActorCriticConfig(value="two-hot", scale_returns=True),
         ),
         "tiny": RemConfig(
-            tokenizer=TokenizerConfig(frame_px=64, channels=(8, 16, 32, 48), code_dim=32, num_codes=32, norm="place"),
+            tokenizer=TokenizerConfig(frame_px=64, channels=(8, 16, 32, 48), code_dim=32, num_codes=32),
             world_model=WorldModelConfig(
                 width=64, num_layers=2, num_heads=2, ffn_width=128, dropout=0.0, decay_unit="block",
                 decay_blocks=(1.0, 4.0), place_embedding=True,

@@ -187,6 +187,24 @@ def test_lambda_returns_against_a_table():
     assert torch.equal(found, torch.tensor([[1.0, 2.0, 5.0], [0.25, 3.0, 2.0]]))
 
 
+def test_two_hot_values_begin_at_zero_and_weigh_what_they_are_told():
+    torch.manual_seed(0)
+    config = dataclasses.replace(SMALL, actor_critic=dataclasses.replace(SMALL.actor_critic, value="two-hot"))
+    actor = ActorCritic(config)
+    picture = torch.randn(2, config.tokenizer.code_dim, config.tokenizer.grid, config.tokenizer.grid)
+    _, outputs, _ = actor.look(picture, actor.empty_memory(2))
+    assert actor.value.mean(outputs).abs().max() < 1e-5
+    assert outputs.softmax(-1)[:, actor.value.centres.abs() > 1].sum(-1).max() < 0.05
+    imagined = Imagined(
+        torch.randn(2, 3, 3), torch.zeros(2, 3, dtype=torch.long), outputs[:, None].expand(2, 4, -1), torch.ones(2, 3),
+        torch.zeros(2, 3, dtype=torch.bool),
+    )  # fmt: skip
+    full, part = (
+        actor_critic_loss(actor, imagined, PolicyGradient(0.9, 0.9, 0.01, value_weight=w)) for w in (1.0, 0.25)
+    )
+    assert torch.allclose(full.total - part.total, 0.75 * full.value) and full.value > 0
+
+
 def test_steps_after_an_imagined_end_teach_nothing():
     torch.manual_seed(0)
     actor = ActorCritic(SMALL)

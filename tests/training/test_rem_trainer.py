@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from rem_helpers import GAME, StopAt, toy_settings
 
 from atari_vlm import dream
@@ -26,6 +27,15 @@ SECONDS = ("seconds", "cpu_seconds")
 def metrics_of(folder):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if not k.endswith(SECONDS)} for line in lines]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As in the killed processes: two threads add floats in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -48,10 +48,10 @@ def curves(panels: Sequence[dict[str, Any]]) -> bytes:
     """
     figure = require("matplotlib.figure", "plots").Figure(figsize=(5 * len(panels), 4), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for (label, points), colour in zip(panel["lines"].items(), itertools.cycle(COLOURS), strict=False):
-            axes.plot(
-                [x for x, _ in points], [y for _, y in points], color=colour, label=label, marker="o", markersize=3
-            )
+        looks = itertools.product(("-", ":", "-."), COLOURS)
+        for (label, points), (dashes, colour) in zip(panel["lines"].items(), looks, strict=False):
+            look = {"linestyle": dashes, "color": colour, "marker": "o", "markersize": 3}
+            axes.plot([x for x, _ in points], [y for _, y in points], label=label, **look)
         if panel.get("goal") is not None:
             axes.axhline(panel["goal"], color="#555555", linestyle="--", linewidth=1, label=f"goal {panel['goal']:g}")
         if panel.get("log"):

@@ -120,7 +120,8 @@ def joined() -> Iterator[Team]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     distributed.init_process_group(backend, timeout=PATIENCE)
     yield Ranks()
-    distributed.destroy_process_group()  # not after an error: the others may never come to it
+    distributed.barrier()  # leave together; not after an error: the others may never come to it
+    distributed.destroy_process_group()
 
 
 def device_of_rank(name: str) -> str:

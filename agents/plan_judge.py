@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 
 from atari_vlm.agents.vlm_agent import VLMAgentOptions
-from atari_vlm.agents.world_view import FrameSource, WorldView
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
 from atari_vlm.planning.scoring import PlanScores, ValueFunction, score_plans
 from atari_vlm.types import Transition
 from atari_vlm.world_models.base import WorldModel
+from atari_vlm.world_models.view import FrameSource, WorldView
 
 Follow = Literal["first", "whole"] | int
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from atari_vlm.agents.world_view import FrameSource, WorldView
 from atari_vlm.errors import check_positive
 from atari_vlm.planning.cross_entropy import CEMConfig, cem
 from atari_vlm.planning.scoring import PlanScores, ValueFunction
 from atari_vlm.planning.tree_search import MCTSConfig, SearchResult, Tree, mcts
 from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.world_models.base import WorldModel
+from atari_vlm.world_models.view import FrameSource, WorldView
 
 
 class _PlanningAgent:

@@ -18,7 +18,6 @@ from PIL import Image as PILImage
 from atari_vlm.agents.action_buffer import ActionBuffer
 from atari_vlm.agents.plan_judge import Expected, Judge, PlanOptions
 from atari_vlm.agents.plan_request import PlanRequest, ProposedPlans
-from atari_vlm.agents.world_view import FrameSource
 from atari_vlm.description import Facts, list_actions, read_actions
 from atari_vlm.errors import ConfigError
 from atari_vlm.planning.scoring import PlanScores, ValueFunction
@@ -26,6 +25,7 @@ from atari_vlm.types import Decision, Message, Proposal, Source, Transition
 from atari_vlm.vlm.base import VLM
 from atari_vlm.vlm.load import load_vlm
 from atari_vlm.world_models.base import WorldModel
+from atari_vlm.world_models.view import FrameSource
 
 # What the VLM World Model system called its models.
 SOURCE_MODELS = {"gpt4": "gpt-4o", "gpt4o": "gpt-4o", "claude": "claude", "qwen": "qwen-vl", "rand": "scripted"}

@@ -9,8 +9,8 @@ from atari_vlm.registration import register_all
 __version__ = "0.1.0"
 
 _ENTRY_POINTS = {
-    "AtariVLMEnvironment": "atari_vlm.env",
-    "VLMTrainer": "atari_vlm.training.trainer",
+    "AtariVLMEnvironment": "atari_vlm.env.environment",
+    "VLMTrainer": "atari_vlm.training.in_context.trainer",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _ENTRY_POINTS)
 

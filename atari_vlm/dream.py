@@ -99,9 +99,9 @@ Lines = {"rem": RemConfigLine, "eval": EvalLine, "export": ExportLine}
 def run(command: str, line: Any) -> int:
     """Run one command."""
     require("torch", "train")
-    from atari_vlm.training import rem_program
+    from atari_vlm.training.imagination import program
 
-    programs = {"rem": rem_program.train, "eval": rem_program.evaluate, "export": rem_program.export}
+    programs = {"rem": program.train, "eval": program.evaluate, "export": program.export}
     return programs[command](line)
 
 
@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _with_file(line: RemConfigLine, arguments: list[str]) -> RemConfigLine:
     """Options of ``--config`` below those of the command line; the group ``settings`` is read when the run begins."""
-    from atari_vlm.training.rem_program import read_yaml
+    from atari_vlm.training.imagination.program import read_yaml
 
     assert line.config is not None
     options = {name: value for name, value in read_yaml(line.config).items() if name != "settings"}

@@ -6,7 +6,7 @@ import os
 import sys
 
 from atari_vlm.errors import AtariVLMError
-from atari_vlm.training.keyless import known_keys, without_keys
+from atari_vlm.vlm.layers.keyless import known_keys, without_keys
 
 _READER_GONE = 141  # as a shell reports SIGPIPE
 _NO_FILE = 74  # EX_IOERR of sysexits.h

@@ -19,13 +19,13 @@ from rich.console import Console
 from atari_vlm.bench.measure import machine
 from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError
-from atari_vlm.reporting.evaluation import Watching, evaluate
-from atari_vlm.reporting.evaluation_config import EvaluateConfig
-from atari_vlm.reporting.results import to_markdown
-from atari_vlm.training.display import ProgressDisplay
-from atari_vlm.training.option_files import with_files
-from atari_vlm.training.rollout import StoppedError
-from atari_vlm.training.stopping import stop_on_signals
+from atari_vlm.evaluation.cells import EvaluateConfig
+from atari_vlm.evaluation.evaluate import Watching, evaluate
+from atari_vlm.evaluation.results import to_markdown
+from atari_vlm.runs.display import ProgressDisplay
+from atari_vlm.runs.option_files import with_files
+from atari_vlm.runs.rollout import StoppedError
+from atari_vlm.runs.stopping import stop_on_signals
 
 
 def conditions() -> list[tuple[str, str]]:

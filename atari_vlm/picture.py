@@ -1,7 +1,7 @@
 """Pictures of the emulator's screen: its palettes, the two-frame maximum, resizing and PNG.
 
 The emulator draws *indices* into a palette of at most 256 colours. As long as a picture stays a plane of indices it is small,
-lossless and cheap to encode; colours are looked up last (:mod:`atari_vlm.camera`).
+lossless and cheap to encode; colours are looked up last (:mod:`atari_vlm.env.camera`).
 """
 
 from __future__ import annotations

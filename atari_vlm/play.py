@@ -30,11 +30,11 @@ from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
 from atari_vlm.agents.policy_agent import PolicyAgent
 from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError, ConfigError, UnknownNameError, check_positive
-from atari_vlm.reporting.dream_view import ModelView, RealView
-from atari_vlm.reporting.episode_browser import EpisodeBrowser, read_episodes
-from atari_vlm.reporting.game_session import GameSession
-from atari_vlm.reporting.recording import Recording
-from atari_vlm.training.rollout import Env
+from atari_vlm.runs.rollout import Env
+from atari_vlm.viewing.dream_view import ModelView, RealView
+from atari_vlm.viewing.episode_browser import EpisodeBrowser, read_episodes
+from atari_vlm.viewing.game_session import GameSession
+from atari_vlm.viewing.recording import Recording
 from atari_vlm.world_models.checkpoint import load_world_model
 from atari_vlm.wrappers.dreamed_game import DreamedGame
 from atari_vlm.wrappers.world_model_env import WorldModelEnv
@@ -170,7 +170,7 @@ def browse(config: PlayConfig, path: Path) -> Path | None:
     fps = config.fps or 15.0
     if config.record is not None:
         return browser.record(Recording(config.record, fps), config.steps)
-    made: Path | None = load("atari_vlm.reporting.browser_window:browse_in_window")(browser, fps, config.steps)
+    made: Path | None = load("atari_vlm.viewing.browser_window:browse_in_window")(browser, fps, config.steps)
     return made
 
 
@@ -188,7 +188,7 @@ def run(config: PlayConfig) -> Path | None:
             session.recording = Recording(config.record, fps)
         if config.agent is not None and config.record is not None:
             return record(session, config.steps or 1000)
-        path: Path | None = load("atari_vlm.reporting.game_window:play_in_window")(session, fps, config.steps)
+        path: Path | None = load("atari_vlm.viewing.game_window:play_in_window")(session, fps, config.steps)
         return path
     finally:
         env.close()

@@ -17,12 +17,12 @@ _PROMPT_SUFFIXES = {"-basic": "basic", "-cot": "cot", "-expert": "expert"}
 def register_all() -> None:
     """Register ``AtariVLM/<Game>-v5``, its prompt styles and its dreams for every game; a second call changes nothing.
 
-    The plain ids and the dreams have a vectorised fast path (:mod:`atari_vlm.vector_env`). The prompt styles have none, as it
+    The plain ids and the dreams have a vectorised fast path (:mod:`atari_vlm.env.vector`). The prompt styles have none, as it
     shows no text: ``make_vec`` makes a synchronous vector of them. The dreams (``-REM``, ``-Dreamer``, ``-Code``)
     need ``checkpoint=PATH``.
     """
     for name in game_names():
-        _register(f"{name}-v5", {"game_name": f"{name}-v5"}, "atari_vlm.vector_env:AtariVLMVectorEnv")
+        _register(f"{name}-v5", {"game_name": f"{name}-v5"}, "atari_vlm.env.vector:AtariVLMVectorEnv")
         for suffix, prompt_type in _PROMPT_SUFFIXES.items():
             _register(f"{name}{suffix}-v5", {"game_name": f"{name}-v5", "prompt_type": prompt_type}, None)
         for suffix, kind in _DREAMS.items():

@@ -20,9 +20,9 @@ import tyro
 
 from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError
-from atari_vlm.reporting.atari100k import ResultsConfig
-from atari_vlm.reporting.atari100k_files import write_comparison
-from atari_vlm.reporting.run_report import write_report
+from atari_vlm.reporting.atari100k.compare import ResultsConfig
+from atari_vlm.reporting.atari100k.files import write_comparison
+from atari_vlm.reporting.page.run_report import write_report
 
 __all__ = ["ReportConfig", "ResultsConfig", "main", "write_comparison", "write_report"]
 

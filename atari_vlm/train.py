@@ -26,15 +26,15 @@ from atari_vlm._lazy import load
 from atari_vlm.agents.vlm_agent import AnswerMode, VLMAgentOptions
 from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError, ConfigError, check_positive
-from atari_vlm.reporting.statistics import aggregate
-from atari_vlm.training.ablation import ablation_table, run_ablation
-from atari_vlm.training.display import ProgressDisplay
-from atari_vlm.training.in_context import InContextOptions, Strategy
-from atari_vlm.training.option_files import with_files
-from atari_vlm.training.rollout import StoppedError
-from atari_vlm.training.stopping import Stop, stop_on_signals
-from atari_vlm.training.trainer import VLMTrainer
-from atari_vlm.vlm.cache import CacheMode
+from atari_vlm.runs.display import ProgressDisplay
+from atari_vlm.runs.option_files import with_files
+from atari_vlm.runs.rollout import StoppedError
+from atari_vlm.runs.stopping import Stop, stop_on_signals
+from atari_vlm.scores.statistics import aggregate
+from atari_vlm.training.in_context.ablation import ablation_table, run_ablation
+from atari_vlm.training.in_context.examples import InContextOptions, Strategy
+from atari_vlm.training.in_context.trainer import VLMTrainer
+from atari_vlm.vlm.layers.cache import CacheMode
 
 _SAME_NAMES = (
     *("model", "base_url", "timeout_s", "seed", "max_steps", "round_size", "parallel", "budget_usd", "max_calls"),

@@ -4,7 +4,7 @@ import numpy as np
 
 from atari_vlm.agents import CEMAgent, MCTSAgent, RandomAgent
 from atari_vlm.planning import score_plans
-from atari_vlm.training.rollout import play_episode
+from atari_vlm.runs.rollout import play_episode
 from atari_vlm.world_models import CatchWorldModel
 from atari_vlm.wrappers import WorldModelEnv
 

@@ -26,7 +26,7 @@ from atari_vlm import AtariVLMEnvironment
 from atari_vlm.agents import RandomAgent, make_agent
 from atari_vlm.agents.base import Agent
 from atari_vlm.games import game
-from atari_vlm.training.rollout import play_episode
+from atari_vlm.runs.rollout import play_episode
 
 
 @dataclass(frozen=True)

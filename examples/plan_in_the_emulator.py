@@ -5,7 +5,7 @@ import gymnasium as gym
 import atari_vlm  # noqa: F401
 from atari_vlm.agents import MCTSAgent
 from atari_vlm.planning import MCTSConfig
-from atari_vlm.training.rollout import play_episode
+from atari_vlm.runs.rollout import play_episode
 from atari_vlm.world_models import EmulatorWorldModel
 
 env = gym.make("AtariVLM/Boxing-v5", repeat_action_probability=0.0, max_episode_steps=40)

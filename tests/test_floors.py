@@ -10,13 +10,13 @@ ROOT = Path(__file__).parent.parent
 WORDS = {
     "atari_vlm", "atari_vlm._lazy", "atari_vlm.types", "atari_vlm.errors", "atari_vlm.games", "atari_vlm.spaces",
     "atari_vlm.description", "atari_vlm.prompts", "atari_vlm.picture", "atari_vlm.files", "atari_vlm.registration",
-    "atari_vlm.emulator", "atari_vlm.camera", "atari_vlm.observing",
+    "atari_vlm.env.emulator", "atari_vlm.env.camera", "atari_vlm.env.observing",
     "atari_vlm.vlm", "atari_vlm.vlm.base", "atari_vlm.world_models", "atari_vlm.world_models.base",
     "atari_vlm.agents", "atari_vlm.agents.base", "atari_vlm.checker",
 }  # fmt: skip
 ROOMS = {  # prefix -> (floor, room); rooms on floor 1 do not see one another
-    "atari_vlm.env": (1, "env"),
-    "atari_vlm.vector_env": (1, "env"),
+    "atari_vlm.env.environment": (1, "env"),
+    "atari_vlm.env.vector": (1, "env"),
     "atari_vlm.wrappers": (1, "env"),
     "atari_vlm.vlm": (1, "vlm"),
     "atari_vlm.world_models": (1, "world_models"),

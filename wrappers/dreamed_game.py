@@ -9,11 +9,11 @@ import gymnasium
 import numpy as np
 
 from atari_vlm import _lazy
-from atari_vlm.camera import Look
-from atari_vlm.emulator import Emulator, EmulatorConfig
+from atari_vlm.env.camera import Look
+from atari_vlm.env.emulator import Emulator, EmulatorConfig
+from atari_vlm.env.observing import Observer, View
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
 from atari_vlm.games import game, game_names, game_or_generic
-from atari_vlm.observing import Observer, View
 from atari_vlm.picture import ResizeShape, resize, target_shape, to_ansi
 from atari_vlm.world_models.base import WorldModel, check_fit
 from atari_vlm.wrappers.world_model_env import WorldModelEnv, keys_to_action

@@ -9,8 +9,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from atari_vlm.camera import Look
-from atari_vlm.emulator import check_count
+from atari_vlm.env.camera import Look
+from atari_vlm.env.emulator import check_count
 from atari_vlm.picture import ResizeShape, target_shape
 from atari_vlm.registration import MAX_EPISODE_STEPS
 from atari_vlm.world_models.base import check_fit
@@ -22,7 +22,7 @@ class DreamedVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nda
     """``num_envs`` dreams of one game; observations are uint8 ``(N, frame_stack, H, W[, 3])``, oldest picture first.
 
     Arguments as :class:`~atari_vlm.wrappers.dreamed_game.DreamedGame`'s, with the defaults and the spaces of
-    :class:`~atari_vlm.vector_env.AtariVLMVectorEnv`. All dreams begin with start frames of the checkpoint, and one seed fixes the
+    :class:`~atari_vlm.env.vector.AtariVLMVectorEnv`. All dreams begin with start frames of the checkpoint, and one seed fixes the
     whole batch. ``info`` holds ``imagined_steps`` int64 ``(N,)``.
     """
 

@@ -15,7 +15,7 @@ from ale_py import roms
 
 from atari_vlm._lazy import require
 from atari_vlm.bench.measure import Case, Unit
-from atari_vlm.env import AtariVLMEnvironment
+from atari_vlm.env.environment import AtariVLMEnvironment
 
 STEPS = 400
 GAMES = ("Pong", "Breakout")

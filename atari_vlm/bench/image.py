@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image as PIL
 
 from atari_vlm.bench.measure import Case, Unit
-from atari_vlm.env import AtariVLMEnvironment
+from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.picture import encode_png, palette_for, resize
 from atari_vlm.spaces import to_image
 

@@ -19,10 +19,10 @@ from atari_vlm.bench.measure import Case, Unit
 from atari_vlm.bench.plain_rem import PlainStepper
 from atari_vlm.bench.rem_peer import NEEDED, RemPeer
 from atari_vlm.errors import ConfigError, UnknownNameError
-from atari_vlm.training.rem_learner import RemLearner
-from atari_vlm.training.rem_settings import preset
-from atari_vlm.training.replay_buffer import ReplayBuffer, ReplayConfig
+from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
+from atari_vlm.world_models.rem.learner import RemLearner
 from atari_vlm.world_models.rem.model import RemOptions, RemSetting, RemState, RemWorldModel
+from atari_vlm.world_models.rem.settings import preset
 from atari_vlm.world_models.rem.stepper import Stepper
 from atari_vlm.world_models.rem.tokenizer import Tokenizer
 from atari_vlm.world_models.rem.world_model import TokenWorldModel

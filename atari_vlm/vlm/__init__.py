@@ -3,14 +3,14 @@
 from atari_vlm._lazy import attach
 
 _ENTRY_POINTS = {
-    "BudgetVLM": "atari_vlm.vlm.budget",
-    "CachedVLM": "atari_vlm.vlm.cache",
+    "BudgetVLM": "atari_vlm.vlm.layers.budget",
+    "CachedVLM": "atari_vlm.vlm.layers.cache",
     "Image": "atari_vlm.types",
     "Message": "atari_vlm.types",
     "NearestExampleVLM": "atari_vlm.vlm.nearest_example",
-    "RecordingVLM": "atari_vlm.vlm.cassette",
+    "RecordingVLM": "atari_vlm.vlm.layers.cassette",
     "Reply": "atari_vlm.types",
-    "ReplayVLM": "atari_vlm.vlm.cassette",
+    "ReplayVLM": "atari_vlm.vlm.layers.cassette",
     "Sampling": "atari_vlm.vlm.base",
     "ScriptedVLM": "atari_vlm.vlm.scripted",
     "Text": "atari_vlm.types",

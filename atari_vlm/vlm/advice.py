@@ -6,8 +6,8 @@ import dataclasses
 import urllib.parse
 
 from atari_vlm.errors import AuthenticationError, RequestError, UnavailableError
-from atari_vlm.vlm.keys import NO_KEY, Endpoint, Vendor
-from atari_vlm.vlm.retry import Failure
+from atari_vlm.vlm.remote.keys import NO_KEY, Endpoint, Vendor
+from atari_vlm.vlm.remote.retry import Failure
 
 _SCHEMA_WORDS = (
     "response_format", "json_schema", "jsonschema", "response_schema", "responseschema", "output_config", "output_format",

@@ -12,9 +12,9 @@ from atari_vlm.vlm.base import VLM
 from atari_vlm.vlm.catalogue import OFFLINE_NAMES, Entry, entry
 
 _REMOTE = {
-    "openai": "atari_vlm.vlm.openai_vlm:OpenAIVLM",
-    "anthropic": "atari_vlm.vlm.anthropic_vlm:AnthropicVLM",
-    "google": "atari_vlm.vlm.google_vlm:GoogleVLM",
+    "openai": "atari_vlm.vlm.remote.openai:OpenAIVLM",
+    "anthropic": "atari_vlm.vlm.remote.anthropic:AnthropicVLM",
+    "google": "atari_vlm.vlm.remote.google:GoogleVLM",
 }
 
 
@@ -43,7 +43,7 @@ def load_vlm(
     if row.kind == "local" and base_url is None:
         return _local(row, chosen, options)
     backend = row.backend if row.kind == "api" else "openai"
-    remote_options = _options(name, "atari_vlm.vlm.remote:RemoteOptions", options)
+    remote_options = _options(name, "atari_vlm.vlm.remote.client:RemoteOptions", options)
     vlm: VLM = load(_REMOTE[backend])(
         chosen, api_key=api_key, base_url=base_url, timeout_s=timeout_s, options=remote_options
     )
@@ -56,7 +56,7 @@ def _offline(name: str, model: str | None, options: dict[str, Any]) -> VLM:
     if name == "replay":
         if model is None:
             raise ConfigError("--vlm replay needs --model PATH, the recording to replay")
-        vlm: VLM = load("atari_vlm.vlm.cassette:ReplayVLM")(model)
+        vlm: VLM = load("atari_vlm.vlm.layers.cassette:ReplayVLM")(model)
         return vlm
     entry_point = {
         "scripted": "atari_vlm.vlm.scripted:ScriptedVLM",

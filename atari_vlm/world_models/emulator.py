@@ -18,7 +18,7 @@ import ale_py
 import gymnasium
 import numpy as np
 
-from atari_vlm.emulator import Emulator, EmulatorConfig
+from atari_vlm.env.emulator import Emulator, EmulatorConfig
 from atari_vlm.errors import ConfigError, MismatchError
 from atari_vlm.games import game
 from atari_vlm.picture import brighter_of

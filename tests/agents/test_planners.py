@@ -7,7 +7,7 @@ from agent_fakes import SayingVLM
 from atari_vlm.agents import CEMAgent, MCTSAgent, VLMPlansCEMAgent, VLMPriorMCTSAgent
 from atari_vlm.errors import ConfigError, NotSupportedError
 from atari_vlm.planning import CEMConfig, MCTSConfig
-from atari_vlm.training.rollout import play_episode
+from atari_vlm.runs.rollout import play_episode
 from atari_vlm.types import Source
 from atari_vlm.world_models import CatchWorldModel
 from atari_vlm.wrappers import TextDescription, WorldModelEnv

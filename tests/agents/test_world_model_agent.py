@@ -8,7 +8,7 @@ from PIL import Image
 from atari_vlm.agents import ActionBuffer, VLMWorldModelAgent
 from atari_vlm.agents.plan_judge import PlanOptions
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
-from atari_vlm.training.rollout import play_episode
+from atari_vlm.runs.rollout import play_episode
 from atari_vlm.types import Decision, Reply, Source, Transition
 from atari_vlm.vlm.base import NoScores
 from atari_vlm.world_models import CatchWorldModel

@@ -11,9 +11,9 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
-from atari_vlm.env import AtariVLMEnvironment
+from atari_vlm.env.environment import AtariVLMEnvironment
+from atari_vlm.env.vector import AtariVLMVectorEnv
 from atari_vlm.games import game_names
-from atari_vlm.vector_env import AtariVLMVectorEnv
 
 FEW = ["Breakout", "Qbert", "Surround"]
 

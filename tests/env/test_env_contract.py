@@ -14,7 +14,7 @@ from gymnasium.utils.env_checker import check_env
 from PIL import Image as PIL
 
 from atari_vlm.description import Facts, read_actions
-from atari_vlm.env import AtariVLMEnvironment
+from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.prompts import PROMPT_STYLES, render_prompt
 

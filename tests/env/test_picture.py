@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PIL
 
-from atari_vlm.camera import Camera, Look
-from atari_vlm.emulator import Emulator, EmulatorConfig
+from atari_vlm.env.camera import Camera, Look
+from atari_vlm.env.emulator import Emulator, EmulatorConfig
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
 from atari_vlm.picture import (
     TwoFrames,

@@ -10,7 +10,7 @@ from gymnasium.wrappers.utils import create_zero_array
 from PIL import Image as PIL
 from PIL import ImageDraw
 
-from atari_vlm.env import AtariVLMEnvironment
+from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.errors import ConfigError
 from atari_vlm.spaces import PILImage, PrintableText, observation_space, to_image, to_pil
 

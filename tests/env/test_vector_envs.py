@@ -7,10 +7,10 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import FilterObservation, TransformObservation
 from gymnasium.wrappers.vector import ClipReward, RecordEpisodeStatistics
 
-from atari_vlm.env import AtariVLMEnvironment
+from atari_vlm.env.environment import AtariVLMEnvironment
+from atari_vlm.env.vector import AtariVLMVectorEnv
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.spaces import to_image
-from atari_vlm.vector_env import AtariVLMVectorEnv
 
 MODES = list(AutoresetMode)
 

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import websockets.sync.client
 
-from atari_vlm.reporting.run_data import Show, Shown
-from atari_vlm.training.journal import CallRow, EpisodeRow, Journal, StepRow
+from atari_vlm.reporting.page.run_data import Show, Shown
+from atari_vlm.runs.journal import CallRow, EpisodeRow, Journal, StepRow
 from atari_vlm.types import Image, Reply, Usage
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "vlm"))  # the vendors' fake server

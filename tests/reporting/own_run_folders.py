@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from atari_vlm.training.journal import Journal
-from atari_vlm.training.rem_settings import preset, with_changes
+from atari_vlm.runs.journal import Journal
+from atari_vlm.world_models.rem.settings import preset, with_changes
 
 
 def rem_run(folder: Path, returns: Mapping[int, float], **options: Any) -> Path:

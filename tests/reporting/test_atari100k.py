@@ -20,11 +20,11 @@ from PIL import Image
 from atari_vlm import report
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.reporting import BootstrapConfig, probability_of_improvement
-from atari_vlm.reporting.atari100k import Comparison, ResultsConfig, compare
-from atari_vlm.reporting.atari100k_files import write_comparison
-from atari_vlm.reporting.atari100k_numbers import aggregates_csv, profiles_csv, scores_csv, to_json
-from atari_vlm.reporting.atari100k_page import command_of, to_markdown
-from atari_vlm.reporting.methods import DEFAULT_NAMES, benchmark_games, published
+from atari_vlm.reporting.atari100k.compare import Comparison, ResultsConfig, compare
+from atari_vlm.reporting.atari100k.files import write_comparison
+from atari_vlm.reporting.atari100k.numbers import aggregates_csv, profiles_csv, scores_csv, to_json
+from atari_vlm.reporting.atari100k.page import command_of, to_markdown
+from atari_vlm.scores.published import DEFAULT_NAMES, benchmark_games, published
 
 ROOT = Path(__file__).parents[2]
 QUICK = {"baselines": ["REM", "IRIS", "STORM"], "games": ["Pong", "Breakout"], "repetitions": 100}

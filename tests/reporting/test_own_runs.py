@@ -13,10 +13,10 @@ import yaml
 from own_run_folders import rem_run, vlm_run
 
 from atari_vlm.errors import ConfigError, MismatchError, RunError
-from atari_vlm.reporting.evaluation import evaluate
-from atari_vlm.reporting.evaluation_config import EvaluateConfig
-from atari_vlm.reporting.own_runs import own_methods, read_runs
-from atari_vlm.training.trainer import VLMTrainer
+from atari_vlm.evaluation.cells import EvaluateConfig
+from atari_vlm.evaluation.evaluate import evaluate
+from atari_vlm.reporting.atari100k.own_runs import own_methods, read_runs
+from atari_vlm.training.in_context.trainer import VLMTrainer
 
 
 def test_a_finished_rem_run(tmp_path):
@@ -213,7 +213,7 @@ def test_a_real_rem_run(tmp_path, monkeypatch):
 def test_reading_loads_no_torch(tmp_path):
     folder = rem_run(tmp_path / "run", {34: 1.0})
     code = (
-        "import sys; from atari_vlm.reporting.own_runs import read_runs; "
+        "import sys; from atari_vlm.reporting.atari100k.own_runs import read_runs; "
         f"assert read_runs([{str(folder)!r}])[0].score == 1; assert not {{'torch', 'matplotlib'}} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

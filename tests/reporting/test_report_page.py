@@ -11,8 +11,8 @@ import pytest
 from conftest import NAMES, drawn, embedded, replay, write_episode
 
 from atari_vlm.errors import ConfigError
-from atari_vlm.reporting.html import RunFacts, render_page, report_page, script_json, without_clocks
-from atari_vlm.reporting.run_data import Shown
+from atari_vlm.reporting.page.html import RunFacts, render_page, report_page, script_json, without_clocks
+from atari_vlm.reporting.page.run_data import Shown
 
 FACTS = RunFacts(
     "pong-tiny", "Pong-v5, tiny-1", (("Seeds", "100 to 102"),), (), "python -m atari_vlm.train --game Pong-v5"
@@ -217,7 +217,7 @@ def test_policy_allows_nothing_from_outside(report):
 
 
 def test_equal_runs_give_equal_pages_but_for_clocks(tmp_path):
-    from atari_vlm.training.journal import Journal
+    from atari_vlm.runs.journal import Journal
 
     pages = []
     for name, slower in (("a", 0.0), ("b", 3.5)):

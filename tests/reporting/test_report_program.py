@@ -14,10 +14,10 @@ from conftest import embedded
 from PIL import Image
 
 from atari_vlm import report
-from atari_vlm.env import AtariVLMEnvironment
-from atari_vlm.reporting.evaluation import evaluate
-from atari_vlm.reporting.evaluation_config import EvaluateConfig
-from atari_vlm.training.trainer_options import eval_seed
+from atari_vlm.env.environment import AtariVLMEnvironment
+from atari_vlm.evaluation.cells import EvaluateConfig
+from atari_vlm.evaluation.evaluate import evaluate
+from atari_vlm.training.in_context.options import eval_seed
 
 
 @pytest.fixture(scope="module")

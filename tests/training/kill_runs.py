@@ -14,7 +14,6 @@ from pathlib import Path
 from training_helpers import CountingVLM, run_data
 
 from atari_vlm import VLMTrainer
-from atari_vlm.reporting import run_report  # noqa: F401 - imported here once instead of in every child
 
 PARALLEL = 2
 

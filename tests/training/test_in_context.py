@@ -6,10 +6,11 @@ import pytest
 
 from atari_vlm.agents import VLMAgent
 from atari_vlm.agents.simple import NoopAgent
-from atari_vlm.env import AtariVLMEnvironment
+from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.errors import ConfigError
+from atari_vlm.runs.rollout import play_episode
 from atari_vlm.spaces import to_image
-from atari_vlm.training.demonstrations import (
+from atari_vlm.training.in_context.demonstrations import (
     Demonstration,
     DemonstrationLibrary,
     DemonstrationRecorder,
@@ -17,7 +18,7 @@ from atari_vlm.training.demonstrations import (
     ExampleOptions,
     digest_of,
 )
-from atari_vlm.training.in_context import (
+from atari_vlm.training.in_context.examples import (
     STRATEGIES,
     ExampleIndex,
     InContextOptions,
@@ -26,7 +27,6 @@ from atari_vlm.training.in_context import (
     example_messages,
     select,
 )
-from atari_vlm.training.rollout import play_episode
 from atari_vlm.types import Image, Message, Reply
 from atari_vlm.vlm.base import Sampling
 

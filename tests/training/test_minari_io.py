@@ -6,7 +6,7 @@ import pytest
 
 from atari_vlm import VLMTrainer
 from atari_vlm.errors import ConfigError
-from atari_vlm.training.minari_io import export_demonstrations, import_demonstrations
+from atari_vlm.training.in_context.minari import export_demonstrations, import_demonstrations
 from atari_vlm.vlm import ScriptedVLM
 
 minari = pytest.importorskip("minari")

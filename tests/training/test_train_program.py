@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from atari_vlm import train
-from atari_vlm.training.stopping import stop_on_signals
+from atari_vlm.runs.stopping import stop_on_signals
 
 SMALL = ["--num-episodes", "2", "--num-eval-episodes", "2", "--max-steps", "8", "--videos", "0"]
 ONCE = ["--num-episodes", "1", "--num-eval-episodes", "1", "--max-steps", "8", "--videos", "0"]
@@ -152,7 +152,7 @@ def test_a_signal_stops_cleanly_and_the_same_command_goes_on(tmp_path, capsys, n
 
 def test_the_second_signal_ends_at_once():
     code = (
-        "import time; from atari_vlm.training.stopping import stop_on_signals\n"
+        "import time; from atari_vlm.runs.stopping import stop_on_signals\n"
         "with stop_on_signals():\n print('ready', flush=True)\n while True: time.sleep(0.01)\n"
     )
     running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

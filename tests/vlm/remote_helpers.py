@@ -10,11 +10,11 @@ import numpy as np
 from fake_server import FakeVendorServer
 
 from atari_vlm.types import Image, Message
-from atari_vlm.vlm.anthropic_vlm import AnthropicVLM
 from atari_vlm.vlm.base import Sampling
-from atari_vlm.vlm.google_vlm import GoogleVLM
-from atari_vlm.vlm.openai_vlm import OpenAIVLM
-from atari_vlm.vlm.remote import RemoteOptions, RemoteVLM
+from atari_vlm.vlm.remote.anthropic import AnthropicVLM
+from atari_vlm.vlm.remote.client import RemoteOptions, RemoteVLM
+from atari_vlm.vlm.remote.google import GoogleVLM
+from atari_vlm.vlm.remote.openai import OpenAIVLM
 
 BACKENDS = {"openai": OpenAIVLM, "anthropic": AnthropicVLM, "google": GoogleVLM}
 TEST_KEY = "test-key-0123456789"

@@ -11,7 +11,7 @@ from atari_vlm.errors import BudgetExhaustedError, ConfigError, ReplayMissError,
 from atari_vlm.types import Reply, Usage
 from atari_vlm.vlm import BudgetVLM, CachedVLM, RecordingVLM, ReplayVLM
 from atari_vlm.vlm.base import Sampling
-from atari_vlm.vlm.budget import Budget
+from atari_vlm.vlm.layers.budget import Budget
 
 
 class CountingVLM:

@@ -13,8 +13,8 @@ from fake_server import ALL_RETRIABLE_FAULTS, BLANK_FAULTS, PASSING_FAULTS, Fake
 from remote_helpers import BACKENDS, SAMPLING, TEST_KEY, VirtualClock, connect, question
 
 from atari_vlm.errors import AuthenticationError, UnavailableError
-from atari_vlm.vlm.remote import RemoteOptions
-from atari_vlm.vlm.retry import SYSTEM_CLOCK, RetryPolicy
+from atari_vlm.vlm.remote.client import RemoteOptions
+from atari_vlm.vlm.remote.retry import SYSTEM_CLOCK, RetryPolicy
 
 each_backend = pytest.mark.parametrize("dialect", BACKENDS)
 SLEEPS = {  # seconds that may be slept after a fault, where it is not the first backoff of 0 to 0.5

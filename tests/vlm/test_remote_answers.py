@@ -10,9 +10,11 @@ from remote_helpers import BACKENDS, SAMPLING, connect, question
 
 from atari_vlm.errors import AuthenticationError, UnavailableError, VLMError
 from atari_vlm.types import Reply
-from atari_vlm.vlm import anthropic_vlm, google_vlm, openai_vlm
-from atari_vlm.vlm.answers import count, dollars, read_answer, to_reply
-from atari_vlm.vlm.retry import Failure, RetryPolicy
+from atari_vlm.vlm.remote import anthropic as anthropic_vlm
+from atari_vlm.vlm.remote import google as google_vlm
+from atari_vlm.vlm.remote import openai as openai_vlm
+from atari_vlm.vlm.remote.answers import count, dollars, read_answer, to_reply
+from atari_vlm.vlm.remote.retry import Failure, RetryPolicy
 
 READERS = {"openai": openai_vlm.read, "anthropic": anthropic_vlm.read, "google": google_vlm.read}
 REQUEST = Request("", "/v1/models/m:generateContent", {}, {"model": "m"}, "", ())

@@ -7,7 +7,7 @@ import pytest
 from remote_helpers import VirtualClock
 
 from atari_vlm.errors import ConfigError, UnavailableError
-from atari_vlm.vlm.concurrency import AdaptiveLimit, ConcurrencyPolicy
+from atari_vlm.vlm.remote.concurrency import AdaptiveLimit, ConcurrencyPolicy
 
 
 def limit_of(**policy):

@@ -14,7 +14,7 @@ from atari_vlm.errors import ConfigError, NotSupportedError, RequestError, Unava
 from atari_vlm.types import Message, Usage
 from atari_vlm.vlm import VLM
 from atari_vlm.vlm.base import Sampling
-from atari_vlm.vlm.remote import RemoteOptions, merge_turns
+from atari_vlm.vlm.remote.client import RemoteOptions, merge_turns
 
 SCHEMA = {
     "type": "object",

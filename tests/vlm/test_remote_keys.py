@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from remote_helpers import BACKENDS, SAMPLING, VirtualClock, question
 
 from atari_vlm.errors import AuthenticationError, ConfigError, RequestError, UnavailableError, VLMError
-from atari_vlm.vlm import openai_vlm
-from atari_vlm.vlm.keys import NO_KEY, Secret, check_url, find_endpoint
-from atari_vlm.vlm.remote import RemoteOptions
-from atari_vlm.vlm.retry import RetryPolicy
+from atari_vlm.vlm.remote import openai as openai_vlm
+from atari_vlm.vlm.remote.client import RemoteOptions
+from atari_vlm.vlm.remote.keys import NO_KEY, Secret, check_url, find_endpoint
+from atari_vlm.vlm.remote.retry import RetryPolicy
 
 CANARY = "sk-CANARY/4f9a+77==b_2c-e1:Zq"
 VARIABLES = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from remote_helpers import VirtualClock
 
 from atari_vlm.errors import AuthenticationError, ConfigError, RequestError, UnavailableError
-from atari_vlm.vlm.retry import Failure, Retrier, RetryPolicy, retry_after_s
+from atari_vlm.vlm.remote.retry import Failure, Retrier, RetryPolicy, retry_after_s
 
 
 def failing(failures):

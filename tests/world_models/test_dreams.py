@@ -12,10 +12,10 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 import atari_vlm  # noqa: F401 (registers the ids)
-from atari_vlm import emulator
 from atari_vlm.agents import PolicyAgent, RandomAgent
 from atari_vlm.checker import check_world_model
 from atari_vlm.description import Facts
+from atari_vlm.env import emulator
 from atari_vlm.errors import (
     AtariVLMError,
     CheckpointError,
@@ -25,7 +25,7 @@ from atari_vlm.errors import (
     UnknownNameError,
 )
 from atari_vlm.games import game_names
-from atari_vlm.training.rollout import play_episode
+from atari_vlm.runs.rollout import play_episode
 from atari_vlm.world_models import CatchWorldModel, load_world_model, save_checkpoint
 from atari_vlm.world_models.base import StartFrames
 from atari_vlm.wrappers import StackFrames, VLMPrompt, WorldModelVectorEnv

@@ -2,7 +2,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from atari_vlm.env import AtariVLMEnvironment
+from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.errors import ConfigError
 from atari_vlm.games import game_names
 from atari_vlm.world_models import EmulatorWorldModel

@@ -6,7 +6,7 @@ import gymnasium
 import pytest
 
 import atari_vlm  # noqa: F401 (registers the ids)
-from atari_vlm.env import AtariVLMEnvironment
+from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.errors import NotSupportedError
 from atari_vlm.world_models import CatchWorldModel, checkpoint, load_world_model, save_checkpoint
 

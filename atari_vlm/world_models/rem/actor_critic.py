@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from atari_vlm.world_models.learned.heads import TwoHotScalar
 from atari_vlm.world_models.rem.config import RemConfig
-from atari_vlm.world_models.rem.heads import TwoHotScalar
 
 Memory = tuple[Tensor, Tensor]  # LSTM h and c, each (B, width)
 

@@ -16,10 +16,10 @@ from torch import Tensor
 from atari_vlm.errors import CheckpointError, ConfigError, UnknownNameError
 from atari_vlm.world_models.base import ModelStep, StartFrames
 from atari_vlm.world_models.checkpoint import Checkpoint
+from atari_vlm.world_models.learned.heads import categorical
 from atari_vlm.world_models.rem.actor_critic import ActorCritic
 from atari_vlm.world_models.rem.config import RemConfig
 from atari_vlm.world_models.rem.decoding import FrameDecoder
-from atari_vlm.world_models.rem.heads import categorical
 from atari_vlm.world_models.rem.policy import RemPolicy
 from atari_vlm.world_models.rem.stepper import Stepper
 from atari_vlm.world_models.rem.tokenizer import Tokenizer

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atari_vlm.world_models.learned.heads import categorical
 from atari_vlm.world_models.rem.actor_critic import ActorCritic, Memory
-from atari_vlm.world_models.rem.heads import categorical
 from atari_vlm.world_models.rem.tokenizer import Tokenizer
 
 

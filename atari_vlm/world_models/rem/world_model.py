@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from atari_vlm.world_models.learned.heads import categorical, mlp, scalar_head
 from atari_vlm.world_models.rem.config import RemConfig, WorldModelConfig
-from atari_vlm.world_models.rem.heads import categorical, mlp, scalar_head
 from atari_vlm.world_models.rem.retention import Retention, block_decays, token_decays
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from atari_vlm.errors import ConfigError
-from atari_vlm.training.rem_settings import TokenizerTraining
+from atari_vlm.world_models.rem.settings import TokenizerTraining
 from atari_vlm.world_models.rem.tokenizer import MultiScaleLoss
 
 

@@ -8,7 +8,7 @@ import torch
 
 from atari_vlm.bench.plain_rem import PlainStepper
 from atari_vlm.errors import ConfigError
-from atari_vlm.training.rem_imagination import Moments, Networks, imagine
+from atari_vlm.world_models.learned.imagination import Moments, Networks, imagine
 from atari_vlm.world_models.rem import stepper as stepper_module
 from atari_vlm.world_models.rem.actor_critic import ActorCritic
 from atari_vlm.world_models.rem.config import ActorCriticConfig, RemConfig, TokenizerConfig, WorldModelConfig

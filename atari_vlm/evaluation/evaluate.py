@@ -1,0 +1,167 @@
+"""Evaluation: games x agents x seeds, every episode journalled, every score beside random and scripted play.
+
+All agents get the same episode seeds. Nothing learns here, so episodes may be played in any number at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from atari_vlm.agents.base import Agent
+from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
+from atari_vlm.errors import NotSupportedError
+from atari_vlm.evaluation import results as tables
+from atari_vlm.evaluation.cells import (
+    ENVIRONMENT,
+    Cell,
+    EvaluateConfig,
+    cells,
+    check,
+    command_of,
+    conditions_of,
+    run_request,
+)
+from atari_vlm.files import atomic_write
+from atari_vlm.runs.command_line import command_line
+from atari_vlm.runs.environments import make_env
+from atari_vlm.runs.journal import EpisodeRow, Journal
+from atari_vlm.runs.player import Player, PlayerOptions, Progress, Silence
+from atari_vlm.runs.rollout import Env
+from atari_vlm.runs.run_folder import RunFolder
+from atari_vlm.types import Message, Reply
+from atari_vlm.vlm.base import VLM, Capability, NoScores, Sampling
+from atari_vlm.vlm.catalogue import OFFLINE_NAMES
+from atari_vlm.vlm.layers.budget import Budget, BudgetVLM
+from atari_vlm.vlm.layers.cache import CachedVLM
+from atari_vlm.vlm.layers.keyless import KeylessVLM, known_keys
+from atari_vlm.vlm.load import load_vlm
+
+
+@dataclass(frozen=True)
+class Watching:
+    """Who is told what goes on, what ends the run early, and conditions to note with the results."""
+
+    progress: Progress = field(default_factory=Silence)
+    stop: threading.Event | None = None
+    conditions: Sequence[tuple[str, str]] = ()
+    cell_began: Callable[[Cell], object] = lambda cell: None
+
+
+def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[Path, tables.Results]:
+    """Play everything that is not played yet and write the tables, also when it ends early; the run folder and the results.
+
+    Raises what the agents raise; the run can then be continued with the same configuration.
+    """
+    check(config)
+    watching = watching or Watching()
+    budget = Budget(config.budget_usd, config.max_calls, config.max_tokens)
+    vlms = {agent: _vlm(config, agent, budget) for agent in config.all_agents}
+    run = RunFolder.open(run_request(config))
+    try:
+        by_episode = {str(spec.episode): cell for cell in cells(config) for spec in cell.specs}
+        run.journal.set_meta(
+            games={number: cell.game for number, cell in by_episode.items()},
+            labels={number: f"{cell.game}, {cell.agent}" for number, cell in by_episode.items()},
+        )
+        _restore(budget, config, run.journal)
+        try:
+            for cell in cells(config):
+                watching.cell_began(cell)
+                _play(config, cell, run.journal, vlms[cell.agent], watching)
+            run.journal.set_meta(finished=True)
+        finally:
+            found = collect(config, run.journal, watching.conditions)
+            write_results(run.path, found)
+        return run.path, found
+    finally:
+        run.close()
+
+
+def collect(config: EvaluateConfig, journal: Journal, conditions: Sequence[tuple[str, str]] = ()) -> tables.Results:
+    """The finished runs of a journal with their conditions."""
+    rows = {row.episode: row for row in journal.episodes() if row.status == "done"}
+    runs = []
+    for cell in cells(config):
+        for i, seed in enumerate(config.seeds):
+            specs = cell.specs[i * config.episodes : (i + 1) * config.episodes]
+            if all(spec.episode in rows for spec in specs):
+                runs.append(_run(cell, seed, [rows[spec.episode] for spec in specs]))
+    missing = sum(len(cell.specs) for cell in cells(config)) - len(rows)
+    notes = []
+    if missing:
+        notes.append(f"Unfinished: {missing} episodes are still to be played; the same command continues.")
+    if config.max_steps is not None:
+        notes.append(f"Episodes are cut after {config.max_steps:,} steps; published scores are of whole episodes.")
+    command = command_line("evaluate", command_of(config))
+    return tables.Results(tuple(runs), (*conditions_of(config), *conditions), command, tuple(notes))
+
+
+def write_results(folder: Path, found: tables.Results) -> None:
+    """Write results.md, results.csv and results.json."""
+    atomic_write(folder / "results.md", tables.to_markdown(found))
+    atomic_write(folder / "results.csv", tables.to_csv(found))
+    atomic_write(folder / "results.json", tables.to_json(found))
+
+
+class NoVLM(NoScores):
+    """Stands where an agent that asks nobody would have its VLM; it has nothing to say."""
+
+    name = "none"
+    capabilities: frozenset[Capability] = frozenset()
+
+    def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
+        """Refuse."""
+        raise NotSupportedError("this agent asks no VLM")
+
+
+def _play(config: EvaluateConfig, cell: Cell, journal: Journal, vlm: VLM, watching: Watching) -> None:
+    options = PlayerOptions(
+        max_steps=config.max_steps, parallel=config.parallel, progress=watching.progress, stop=watching.stop
+    )
+    player = Player(journal, vlm, lambda: make_env({**ENVIRONMENT, "game_name": cell.game}), options)
+    simple = cell.agent in SIMPLE_NAMES
+
+    def agent(journalled: VLM, _: Env) -> Agent:
+        return make_agent(cell.agent, vlm=None if simple else journalled, prompt_type=config.prompt_type)
+
+    player.play(cell.specs, agent)
+
+
+def _vlm(config: EvaluateConfig, agent: str, budget: Budget) -> VLM:
+    if agent in SIMPLE_NAMES:
+        return NoVLM()
+    if agent in OFFLINE_NAMES:
+        return load_vlm(agent)
+    backend = load_vlm(
+        agent, model=config.model, api_key=config.api_key, base_url=config.base_url, timeout_s=config.timeout_s
+    )
+    vlm: VLM = BudgetVLM(KeylessVLM(backend, known_keys(config.api_key)), budget)
+    return vlm if config.cache is None else CachedVLM(vlm, config.cache)
+
+
+def _restore(budget: Budget, config: EvaluateConfig, journal: Journal) -> None:
+    """Count what earlier parts of the run spent."""
+    paid = [spec.episode for cell in cells(config) if cell.agent in config.paid_agents for spec in cell.specs]
+    replies = [call.reply for episode in paid for call in journal.calls(episode) if call.reply]
+    usage = [reply.get("usage", {}) for reply in replies]
+    budget.restore(
+        usd=sum(reply.get("cost_usd") or 0.0 for reply in replies),
+        calls=len(replies),
+        tokens=sum((used.get("input_tokens") or 0) + (used.get("output_tokens") or 0) for used in usage),
+    )
+
+
+def _run(cell: Cell, seed: int, rows: list[EpisodeRow]) -> tables.Run:
+    costs = [row.cost_usd for row in rows]
+    return tables.Run(
+        game=cell.game,
+        agent=cell.agent,
+        seed=seed,
+        returns=tuple(row.episode_return or 0.0 for row in rows),
+        steps=sum(row.length or 0 for row in rows),
+        fallbacks=sum((row.fallback_rate or 0.0) * (row.length or 0) for row in rows),
+        cost_usd=None if None in costs else float(sum(cost for cost in costs if cost is not None)),
+    )

@@ -1,0 +1,247 @@
+"""A run of episodes with plans: the same folder, journal, limits and report as training, and a comparison of variants."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atari_vlm._lazy import load
+from atari_vlm.evaluation.plan_settings import PlanSettings, PlanWorkshop, Variant
+from atari_vlm.files import atomic_write
+from atari_vlm.runs import outputs
+from atari_vlm.runs.journal import EpisodeRow, Journal
+from atari_vlm.runs.player import EpisodeSpec, Player, PlayerOptions, Progress, Silence
+from atari_vlm.runs.run_folder import RunFolder, RunRequest
+from atari_vlm.runs.stopping import Stop
+from atari_vlm.runs.videos import can_write_videos, worth_filming, write_video
+from atari_vlm.scores.statistics import Estimate, aggregate
+from atari_vlm.training.in_context.options import eval_seed
+from atari_vlm.training.in_context.trainer import WRITE_REPORT
+from atari_vlm.vlm.base import VLM
+from atari_vlm.vlm.layers.budget import Budget, BudgetVLM
+from atari_vlm.vlm.layers.cache import CachedVLM
+
+_LIMITS = ("budget_usd", "max_calls", "max_tokens")
+
+
+@dataclass(frozen=True)
+class PlanExecution:
+    """How a run is carried out, which its results do not depend on; the fields mean what ``TrainerOptions`` says."""
+
+    save_dir: Path = Path("atari_vlm_results")
+    run_name: str | None = None
+    resume: str | None = None
+    parallel: int = 1
+    budget_usd: float | None = None
+    max_calls: int | None = None
+    max_tokens: int | None = None
+    cache: Path | None = None
+    videos: int = 2
+    command: Mapping[str, Any] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Silence)
+    stop: Stop | None = None
+
+
+@dataclass(frozen=True)
+class VariantResult:
+    """One variant's episodes. Intervals are 95 % bootstraps over episodes.
+
+    ``against_replanning``: return minus that of the variant which asks at every step, seed by seed; ``None`` where this one does.
+    ``correlation``: Pearson's, of predicted with real rewards over the steps that had a prediction; ``None`` where it is
+    undefined (no predictions, or no two different values).
+    """
+
+    name: str
+    mean_return: Estimate
+    against_replanning: Estimate | None
+    steps: int
+    vlm_calls: int
+    cost_usd: float | None
+    seconds: float
+    fallback_rate: float
+    correlation: float | None
+
+
+class PlanRun:
+    """Plays the variants of ``settings`` with ``vlm``. Use it as a context manager: it holds the run's lock.
+
+    The same settings continue the latest unfinished run that was made with them; ``execution.resume`` names one.
+    """
+
+    def __init__(self, settings: PlanSettings, vlm: VLM, execution: PlanExecution, identity: Mapping[str, Any]):
+        self.settings, self._execution = settings, execution
+        self._workshop = PlanWorkshop(settings)
+        self._budget = Budget(*(getattr(execution, name) for name in _LIMITS))
+        limited = BudgetVLM(vlm, self._budget)
+        self._vlm: VLM = limited if execution.cache is None else CachedVLM(limited, execution.cache)
+        self.run = RunFolder.open(self._request(identity))
+        self._restore_budget()
+
+    def __enter__(self) -> PlanRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        outputs.write_tables(self.run.path, self.run.journal)
+        self.run.close()
+
+    def play(self) -> list[VariantResult]:
+        """Play every variant on the same seeds, write results and report, and mark the run as finished."""
+        variants = self.settings.variants
+        if len(variants) > 1:
+            labels = {str(spec.episode): variant.name for variant in variants for spec in self._specs(variant)}
+            self.run.journal.set_meta(labels=labels)
+        for variant in variants:
+            self._play(variant)
+        results = [self._result(variant) for variant in variants]
+        self._save(results)
+        self.run.journal.set_meta(finished=True)
+        return results
+
+    def _play(self, variant: Variant) -> None:
+        specs = self._specs(variant)
+        conditions = {"strategy": variant.name, "after": 0}
+        self.run.record_group("eval", [spec.episode for spec in specs], conditions)
+        began = time.monotonic()
+        options = PlayerOptions(
+            max_steps=self.settings.max_steps,
+            parallel=self._execution.parallel,
+            progress=self._execution.progress,
+            stop=self._execution.stop,
+        )
+        player = Player(self.run.journal, self._vlm, self._workshop.make_env, options)
+        try:
+            player.play(specs, lambda vlm, env: self._workshop.agent(variant, vlm, env))
+        finally:
+            seconds = dict(self.run.journal.meta().get("seconds", {}))
+            seconds[variant.name] = seconds.get(variant.name, 0.0) + time.monotonic() - began
+            self.run.journal.set_meta(seconds=seconds)
+
+    def _specs(self, variant: Variant) -> list[EpisodeSpec]:
+        count, index = self.settings.num_episodes, self.settings.variants.index(variant)
+        return [EpisodeSpec(index * count + i, "eval", eval_seed(self.settings.seed, i)) for i in range(count)]
+
+    def _rows(self, variant: Variant) -> list[EpisodeRow]:
+        rows = {row.episode: row for row in self.run.journal.episodes()}
+        return [rows[spec.episode] for spec in self._specs(variant)]
+
+    def _result(self, variant: Variant) -> VariantResult:
+        journal, rows = self.run.journal, self._rows(variant)
+        summary = outputs.summarise(rows)
+        replanned = [other for other in self.settings.variants if other.name == variant.replanning]
+        against = None
+        if replanned:
+            before = outputs.summarise(self._rows(replanned[0]))
+            against = _mean(np.subtract(summary["episode_rewards"], before["episode_rewards"]))
+        return VariantResult(
+            name=variant.name,
+            mean_return=_mean(summary["episode_rewards"]),
+            against_replanning=against,
+            steps=sum(row.length or 0 for row in rows),
+            vlm_calls=sum(len(journal.calls(row.episode)) for row in rows),
+            cost_usd=summary["cost_usd"],
+            seconds=journal.meta()["seconds"][variant.name],
+            fallback_rate=summary["fallback_rate"],
+            correlation=reward_correlation(journal, rows),
+        )
+
+    def _save(self, results: Sequence[VariantResult]) -> None:
+        path, journal = self.run.path, self.run.journal
+        outputs.write_tables(path, journal)
+        outputs.write_results(path, self.settings.environment(), journal)
+        if len(results) > 1:
+            atomic_write(path / "ablation.md", to_markdown(self.settings, results))
+        if can_write_videos() and self._workshop.make_env().render_mode == "rgb_array":
+            for row in worth_filming(journal.episodes(), self._execution.videos):
+                video = path / "videos" / f"{row.phase}-{row.episode:04d}.mp4"
+                if not video.exists():
+                    write_video(video, journal, row, self._workshop.make_env)
+        load(WRITE_REPORT)(path)
+
+    def _request(self, identity: Mapping[str, Any]) -> RunRequest:
+        execution = self._execution
+        limits = {name: getattr(execution, name) for name in (*_LIMITS, "parallel")}
+        cache = None if execution.cache is None else str(execution.cache)
+        return RunRequest(
+            save_dir=execution.save_dir,
+            label="-".join(self._label(identity)),
+            settings=json.loads(json.dumps({**self.settings.as_dict(), **identity})),
+            execution={**limits, "cache": cache},
+            run_name=execution.run_name,
+            resume=execution.resume,
+            command=execution.command,
+        )
+
+    def _label(self, identity: Mapping[str, Any]) -> list[str]:
+        game, vlm = self.settings.environment()["game_name"], str(identity.get("vlm_type", "vlm"))
+        return ["plan", game, vlm, *["ablation"] * self.settings.ablation]
+
+    def _restore_budget(self) -> None:
+        """Count what earlier parts of the run spent."""
+        replies = list(self.run.journal.replies())
+        usage = [reply.get("usage", {}) for reply in replies]
+        tokens = sum((used.get("input_tokens") or 0) + (used.get("output_tokens") or 0) for used in usage)
+        usd = sum(reply.get("cost_usd") or 0.0 for reply in replies)
+        self._budget.restore(usd=usd, calls=len(replies), tokens=tokens)
+
+
+def reward_correlation(journal: Journal, rows: Sequence[EpisodeRow]) -> float | None:
+    """Pearson's correlation of predicted and real reward over the steps of some episodes; ``None`` where undefined."""
+    pairs = [
+        (step.decision["details"]["predicted_reward"], step.reward)
+        for row in rows
+        for step in journal.steps(row.episode)
+        if step.decision["details"].get("predicted_reward") is not None
+    ]
+    if len(pairs) < 2:
+        return None
+    predicted, real = np.array(pairs, np.float64).T
+    if predicted.std() == 0 or real.std() == 0:
+        return None
+    return float(np.corrcoef(predicted, real)[0, 1])
+
+
+COLUMNS = (
+    *("variant", "mean return [95 %]", "against replanning", "VLM calls", "steps", "cost", "wall time"),
+    *("reward correlation", "fallback"),
+)
+
+
+def cells(result: VariantResult) -> tuple[str, ...]:
+    """A result as text, under :data:`COLUMNS`."""
+    return (
+        result.name,
+        str(result.mean_return),
+        "" if result.against_replanning is None else str(result.against_replanning),
+        str(result.vlm_calls),
+        str(result.steps),
+        "unknown" if result.cost_usd is None else f"${result.cost_usd:.4f}",
+        f"{result.seconds:.1f} s",
+        "undefined" if result.correlation is None else f"{result.correlation:.3f}",
+        f"{result.fallback_rate:.1%}",
+    )
+
+
+def to_markdown(settings: PlanSettings, results: Sequence[VariantResult]) -> str:
+    """The ablation as a table with its conditions."""
+    cut = "whole games" if settings.max_steps is None else f"cut after {settings.max_steps} steps"
+    lines = [
+        f"# Plans: {settings.game}",
+        "",
+        f"World model {settings.world_model}; {settings.num_plans} plans of {settings.plan_horizon} actions; follow "
+        f"{settings.options.follow}; {settings.num_episodes} episodes on the same seeds, {cut}.",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        "|---" * len(COLUMNS) + "|",
+        *(f"| {' | '.join(cells(result))} |" for result in results),
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _mean(values: Any) -> Estimate:
+    return aggregate(np.array(values, np.float64)[:, None], "mean")

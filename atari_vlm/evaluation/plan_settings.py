@@ -1,0 +1,169 @@
+"""What a planning run is made of: its settings, its variants, and how their environments, models and agents are built."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from atari_vlm import games, prompts
+from atari_vlm._lazy import load
+from atari_vlm.agents.action_buffer import ActionBuffer
+from atari_vlm.agents.base import Agent
+from atari_vlm.agents.plan_judge import PlanOptions
+from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
+from atari_vlm.agents.world_model_agent import VLMWorldModelAgent
+from atari_vlm.errors import ConfigError, check_positive
+from atari_vlm.runs.environments import CATCH, make_env
+from atari_vlm.runs.rollout import Env
+from atari_vlm.vlm.base import VLM
+from atari_vlm.world_models.base import WorldModel, check_fit
+from atari_vlm.world_models.catch import CatchWorldModel
+from atari_vlm.world_models.emulator import EmulatorWorldModel
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to play: does the VLM propose plans or single actions, are plans judged, are they remembered?
+
+    ``replanning`` names the variant that differs only in making a new request at every step.
+    """
+
+    name: str
+    plans: bool
+    model: bool = False
+    buffer: bool = False
+    replanning: str = ""
+
+
+ABLATION = (
+    Variant("no plan", plans=False),
+    Variant("plan", plans=True),
+    Variant("plan, model", plans=True, model=True),
+    Variant("plan, buffer", plans=True, buffer=True, replanning="plan"),
+    Variant("plan, model, buffer", plans=True, model=True, buffer=True, replanning="plan, model"),
+)
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """Everything that the results of a planning run depend on, but for the VLM.
+
+    ``game`` is an Atari game or ``Catch``. ``world_model`` is ``emulator``, ``catch`` or a checkpoint folder. ``dream`` is the
+    checkpoint folder of a world model to play in instead of the real game. ``sticky`` is the repeat-action probability, which the
+    emulator as a model needs to be 0. ``ablation`` plays every variant of :data:`ABLATION` on the same seeds.
+    """
+
+    game: str = "Breakout"
+    world_model: str = "emulator"
+    use_world_model: bool = True
+    dream: str | None = None
+    plan_horizon: int = 5
+    num_plans: int = 3
+    use_action_buffer: bool = False
+    action_buffer_size: int = 10
+    action_buffer_threshold: float = 0.0
+    end_on_life_loss: bool = True
+    sticky: float | None = None
+    prompt_type: str = "cot"
+    num_episodes: int = 3
+    max_steps: int | None = 200
+    seed: int = 0
+    ablation: bool = False
+    options: PlanOptions = field(default_factory=PlanOptions)
+
+    def __post_init__(self) -> None:
+        prompts.check_style(self.prompt_type)
+        check_positive(num_episodes=self.num_episodes, plan_horizon=self.plan_horizon, num_plans=self.num_plans)
+        if self.max_steps is not None:
+            check_positive(max_steps=self.max_steps)
+        if not 0 <= self.seed <= 100_000:
+            raise ConfigError(f"seed must be 0 to 100000, got {self.seed!r}")
+        if self.game == CATCH and (self.dream is not None or self.sticky):
+            raise ConfigError("Catch is played as it is: it has no dream and no sticky actions")
+        if self.world_model == "emulator" and (self.game == CATCH or self.dream is not None) and self.needs_model:
+            raise ConfigError("the emulator is a model of a real Atari game only; choose catch or a checkpoint")
+        ActionBuffer(self.action_buffer_size, self.action_buffer_threshold)
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether any variant judges plans."""
+        return any(variant.model for variant in self.variants)
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """What is played."""
+        if self.ablation:
+            return ABLATION
+        names = ["plan", *["model"] * self.use_world_model, *["buffer"] * self.use_action_buffer]
+        return (Variant(", ".join(names), True, self.use_world_model, self.use_action_buffer),)
+
+    def environment(self) -> dict[str, Any]:
+        """What :func:`~atari_vlm.runs.environments.make_env` needs; part of a run's config.yaml."""
+        name = self.game if self.game == CATCH else games.game(self.game).name
+        if self.game == CATCH or self.dream is not None:
+            return {"game_name": name, "env": {}, "latency": None, "dream": self.dream}
+        sticky = self.sticky
+        if sticky is None:
+            sticky = 0.0 if self.world_model == "emulator" else 0.25
+        return {"game_name": name, "env": {"repeat_action_probability": sticky}, "latency": None, "dream": None}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for a run's config.yaml."""
+        values = dataclasses.asdict(self)
+        return {
+            **self.environment(),
+            "program": "plan",
+            **{k: v for k, v in values.items() if k not in ("game", "sticky")},
+        }
+
+
+class PlanWorkshop:
+    """Builds what the episodes of a run need. A checkpoint is loaded once; other models are made per environment."""
+
+    def __init__(self, settings: PlanSettings):
+        self.settings = settings
+        named = settings.world_model in ("emulator", "catch") or not settings.needs_model
+        self._loaded: WorldModel[Any] | None = (
+            None if named else load("atari_vlm.world_models.checkpoint:load_world_model")(settings.world_model)
+        )
+        env = self.make_env()
+        try:
+            if settings.needs_model:
+                self.world_model(env)  # what does not fit shows here
+        finally:
+            env.close()
+
+    def make_env(self) -> Env:
+        """The real game, Catch, or a dream."""
+        return make_env(self.settings.environment())
+
+    def world_model(self, env: Env) -> WorldModel[Any]:
+        """The model that judges plans for ``env``; ``MismatchError`` if it is of other actions or another frame skip."""
+        if self.settings.world_model == "emulator":
+            return EmulatorWorldModel(env, end_on_life_loss=self.settings.end_on_life_loss)
+        model: WorldModel[Any] = self._loaded if self._loaded is not None else CatchWorldModel()
+        names = env.unwrapped.get_action_meanings()  # type: ignore[attr-defined]
+        check_fit(model, names, getattr(env.unwrapped, "frame_skip", 1), "the environment")
+        return model
+
+    def agent(self, variant: Variant, vlm: VLM, env: Env) -> Agent:
+        """A fresh agent for one episode."""
+        settings = self.settings
+        if not variant.plans:
+            names = [option.name for option in dataclasses.fields(VLMAgentOptions)]
+            single = VLMAgentOptions(**{name: getattr(settings.options, name) for name in names})
+            return VLMAgent(vlm, prompt_type=settings.prompt_type, options=single)
+        return VLMWorldModelAgent(
+            vlm,
+            world_model=self.world_model(env) if variant.model else None,
+            plan_horizon=settings.plan_horizon,
+            num_plans=settings.num_plans,
+            action_buffer=self._buffer() if variant.buffer else None,
+            prompt_type=settings.prompt_type,
+            options=settings.options,
+            frame_source=env.render if self._loaded is not None and env.render_mode == "rgb_array" else None,
+        )
+
+    def _buffer(self) -> ActionBuffer:
+        return ActionBuffer(self.settings.action_buffer_size, self.settings.action_buffer_threshold)

@@ -1,0 +1,257 @@
+"""Results tables: scores per game and over games, always with what they rest on. Markdown to read, CSV and JSON to work with.
+
+A *run* is one seed of one agent on one game; its score is the mean return of its episodes. Runs are what intervals are drawn
+over. The share of fallbacks (decisions that the model did not make) stands beside every score.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from atari_vlm.errors import ConfigError
+from atari_vlm.games import game as known_game
+from atari_vlm.scores.statistics import Estimate, aggregate, aggregates, few_runs_note, human_normalise
+
+METRICS = {"mean": "Mean", "median": "Median", "iqm": "IQM", "optimality_gap": "Optimality gap"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one agent reached on one game with one seed; ``cost_usd`` is ``None`` when it is unknown."""
+
+    game: str
+    agent: str
+    seed: int
+    returns: tuple[float, ...]
+    steps: int
+    fallbacks: float
+    cost_usd: float | None
+
+    def __post_init__(self) -> None:
+        if not self.returns:
+            raise ConfigError(f"the run of {self.agent} on {self.game} with seed {self.seed} holds no episode")
+
+    @property
+    def score(self) -> float:
+        """Mean return of the episodes."""
+        return float(np.mean(self.returns))
+
+    @property
+    def normalised(self) -> float | None:
+        """The human-normalised score; ``None`` outside the Atari-57 reference."""
+        return float(human_normalise(self.game, self.score)) if _has_reference(self.game) else None
+
+
+@dataclass(frozen=True)
+class Results:
+    """Runs with the conditions they were made under; ``command`` repeats them."""
+
+    runs: tuple[Run, ...]
+    conditions: tuple[tuple[str, str], ...] = ()
+    command: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def games(self) -> list[str]:
+        """The games in order of appearance."""
+        return list(dict.fromkeys(run.game for run in self.runs))
+
+    @property
+    def agents(self) -> list[str]:
+        """The agents in order of appearance."""
+        return list(dict.fromkeys(run.agent for run in self.runs))
+
+    def of(self, game: str, agent: str) -> list[Run]:
+        """The runs of one agent on one game."""
+        return [run for run in self.runs if (run.game, run.agent) == (game, agent)]
+
+
+@dataclass(frozen=True)
+class GameScore:
+    """One line of the table per game. ``normalised`` is ``None`` outside the Atari-57 reference."""
+
+    game: str
+    agent: str
+    score: Estimate
+    normalised: Estimate | None
+    runs: int
+    episodes: int
+    fallback_rate: float
+    cost_usd: float | None
+
+
+@dataclass(frozen=True)
+class AgentScore:
+    """One line of the table over games: human-normalised aggregates over ``games``."""
+
+    agent: str
+    games: tuple[str, ...]
+    aggregates: dict[str, Estimate]
+    fallback_rate: float
+    cost_usd: float | None
+
+
+def game_scores(results: Results) -> list[GameScore]:
+    """Every agent on every game it has runs of."""
+    return [
+        _game_score(game, agent, results.of(game, agent))
+        for game in results.games
+        for agent in results.agents
+        if results.of(game, agent)
+    ]
+
+
+def agent_scores(results: Results) -> list[AgentScore]:
+    """Every agent over the games that are in the reference and that all agents have runs of; empty if there are none."""
+    shared = [
+        game
+        for game in results.games
+        if _has_reference(game) and all(results.of(game, agent) for agent in results.agents)
+    ]
+    if not shared:
+        return []
+    lines = []
+    for agent in results.agents:
+        runs = [run for game in shared for run in results.of(game, agent)]
+        scores = {game: [run.normalised or 0.0 for run in results.of(game, agent)] for game in shared}
+        lines.append(AgentScore(agent, tuple(shared), aggregates(scores), _fallback_rate(runs), _cost(runs)))
+    return lines
+
+
+def all_notes(results: Results) -> list[str]:
+    """What a reader must know beside the numbers."""
+    notes = list(results.notes)
+    outside = [game for game in results.games if not _has_reference(game)]
+    if outside:
+        notes.append(f"Not in the Atari-57 human reference, so raw scores only: {', '.join(outside)}.")
+    incomplete = [g for g in results.games if any(not results.of(g, agent) for agent in results.agents)]
+    if incomplete:
+        notes.append(f"Not played by every agent yet, so left out over games: {', '.join(incomplete)}.")
+    if results.runs:
+        lines = {f"{s.game} {s.agent}": [r.score for r in results.of(s.game, s.agent)] for s in game_scores(results)}
+        notes.append(few_runs_note(lines))
+    return [note for note in notes if note]
+
+
+def to_markdown(results: Results) -> str:
+    """Both tables, the conditions and the notes."""
+    lines = ["# Evaluation", "", "## Scores per game", ""]
+    lines += table_lines(
+        ("Game", "Agent", "Score [95% interval]", "Human-normalised", "Fallback", "Runs", "Episodes", "Cost"),
+        [_game_line(score) for score in game_scores(results)],
+    )
+    over_games = agent_scores(results)
+    if over_games:
+        count = len(over_games[0].games)
+        lines += ["", f"## Over {count} game{'s' * (count > 1)}, human-normalised (random 0, human 1)", ""]
+        lines += table_lines(
+            ("Agent", *METRICS.values(), "Fallback", "Cost"),
+            [
+                (s.agent, *(_number(s.aggregates[m]) for m in METRICS), f"{s.fallback_rate:.1%}", _usd(s.cost_usd))
+                for s in over_games
+            ],
+        )
+    lines += ["", "## Conditions", "", *(f"- {name}: {value}" for name, value in results.conditions)]
+    lines += [
+        "- intervals: 95%, stratified bootstrap over runs, 2,000 resamples; a run is one seed of one agent on one game"
+    ]
+    lines += [*(f"- note: {note}" for note in all_notes(results))]
+    if results.command:
+        lines += ["", "Run it again:", "", f"    {results.command}"]
+    return "\n".join([*lines, ""])
+
+
+def to_csv(results: Results) -> str:
+    """One line per run."""
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(
+        ("game", "agent", "seed", "episodes", "score", "human_normalised", "steps", "fallback_rate", "cost_usd")
+    )
+    for run in results.runs:
+        normalised = "" if run.normalised is None else repr(run.normalised)
+        cost = "" if run.cost_usd is None else repr(run.cost_usd)
+        rate = repr(_fallback_rate([run]))
+        writer.writerow(
+            (run.game, run.agent, run.seed, len(run.returns), repr(run.score), normalised, run.steps, rate, cost)
+        )
+    return table.getvalue()
+
+
+def to_json(results: Results) -> str:
+    """Everything: runs with every episode's return, both tables, conditions, notes, command."""
+    content: dict[str, Any] = {
+        "runs": [
+            {**vars(run), "returns": list(run.returns), "score": run.score, "human_normalised": run.normalised}
+            for run in results.runs
+        ],
+        "games": [
+            {**vars(s), "score": s.score.as_dict(), "normalised": s.normalised.as_dict() if s.normalised else None}
+            for s in game_scores(results)
+        ],
+        "over_games": [
+            {**vars(s), "aggregates": {name: estimate.as_dict() for name, estimate in s.aggregates.items()}}
+            for s in agent_scores(results)
+        ],
+        "conditions": dict(results.conditions),
+        "notes": all_notes(results),
+        "command": results.command,
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def _game_score(game: str, agent: str, runs: list[Run]) -> GameScore:
+    scores = np.array([[run.score] for run in runs])  # (runs, 1)
+    return GameScore(
+        game=game,
+        agent=agent,
+        score=aggregate(scores, "mean"),
+        normalised=aggregate(human_normalise(game, scores), "mean") if _has_reference(game) else None,
+        runs=len(runs),
+        episodes=sum(len(run.returns) for run in runs),
+        fallback_rate=_fallback_rate(runs),
+        cost_usd=_cost(runs),
+    )
+
+
+def _game_line(s: GameScore) -> tuple[object, ...]:
+    values = (_number(s.score), _number(s.normalised), f"{s.fallback_rate:.1%}")
+    return s.game, s.agent, *values, s.runs, s.episodes, _usd(s.cost_usd)
+
+
+def _has_reference(game: str) -> bool:
+    return known_game(game).human_score is not None
+
+
+def _fallback_rate(runs: Sequence[Run]) -> float:
+    return sum(run.fallbacks for run in runs) / max(1, sum(run.steps for run in runs))
+
+
+def _cost(runs: Sequence[Run]) -> float | None:
+    costs = [run.cost_usd for run in runs]
+    return None if None in costs else float(sum(cost for cost in costs if cost is not None))
+
+
+def _number(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "n/a"
+    digits = 1 if abs(estimate.value) >= 100 else 3
+    value = f"{estimate.value:.{digits}f}"
+    return f"{value} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]" if estimate.has_interval else value
+
+
+def _usd(cost: float | None) -> str:
+    return "unknown" if cost is None else "$0" if cost == 0 else f"${cost:.4g}"
+
+
+def table_lines(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """A Markdown table; pipes in cells are escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]

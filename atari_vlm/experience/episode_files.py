@@ -1,0 +1,113 @@
+"""Recorded play for training without a game: an npz file, or a Minari dataset.
+
+The npz file has, for N steps one after the other: ``frames`` uint8 ``(N, H, W, 3)``, ``actions`` int ``(N,)``, ``rewards``
+float ``(N,)``, ``terminated`` and ``truncated`` bool ``(N,)``; ``action_names`` ``(A,)`` strings if they have names. An episode
+stops at an end of either kind.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from atari_vlm._lazy import require
+from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.experience.replay import ReplayBuffer
+from atari_vlm.world_models.view import fit
+
+_ARRAYS = ("frames", "actions", "rewards", "terminated", "truncated")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steps in order; see the module."""
+
+    frames: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    action_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        counts = {name: len(getattr(self, name)) for name in _ARRAYS}
+        if len(set(counts.values())) != 1 or not len(self.actions):
+            raise MismatchError(f"the arrays of a dataset have one entry per step, got {counts}")
+        if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[-1] != 3:
+            raise MismatchError(f"frames are uint8 (N, H, W, 3), got {self.frames.dtype} {self.frames.shape}")
+        if self.actions.dtype.kind not in "iu" or self.actions.min() < 0 or self.actions.max() >= self.num_actions:
+            raise MismatchError(f"actions are whole numbers from 0 to {self.num_actions - 1}")
+
+    @property
+    def num_actions(self) -> int:
+        """How many actions there are."""
+        return len(self.action_names)
+
+
+def load_steps(source: str) -> Steps:
+    """Steps from an npz file (a path that ends in ``.npz``) or a local Minari dataset id. Pickles are refused."""
+    return _from_npz(Path(source)) if source.endswith(".npz") else _from_minari(source)
+
+
+def save_steps(path: Path, steps: Steps) -> None:
+    """Write steps as a compressed npz file, which appears under its name when it is complete."""
+    arrays = {name: getattr(steps, name) for name in _ARRAYS}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}")
+    with open(unfinished, "wb") as file:
+        np.savez_compressed(file, action_names=np.array(steps.action_names), **arrays)
+    unfinished.replace(path)
+
+
+def fill_replay(replay: ReplayBuffer, steps: Steps) -> None:
+    """Add all steps, frames brought to the replay's size; an unfinished last episode is closed as truncated."""
+    shape = (replay.config.frame_px, replay.config.frame_px, 3)
+    for t in range(len(steps.actions)):
+        ends = bool(steps.terminated[t]), bool(steps.truncated[t])
+        replay.add(fit(steps.frames[t], shape), int(steps.actions[t]), float(steps.rewards[t]), *ends)
+    replay.stop_episode()
+
+
+def steps_of(replay: ReplayBuffer, action_names: tuple[str, ...]) -> Steps:
+    """Everything a replay keeps, oldest first."""
+    slots = np.arange(replay.written - len(replay), replay.written) % len(replay.serial)
+    action, reward, terminated, truncated = (
+        replay.column(name, slots) for name in ("action", "reward", "terminated", "truncated")
+    )
+    return Steps(replay.frames(slots), action, reward, terminated, truncated, action_names)
+
+
+def _from_npz(path: Path) -> Steps:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [name for name in _ARRAYS if name not in archive]
+            if missing:
+                raise ConfigError(f"{path} lacks {', '.join(missing)}; a dataset has {', '.join(_ARRAYS)}")
+            frames, actions, rewards, terminated, truncated = (archive[name] for name in _ARRAYS)
+            named = archive["action_names"].tolist() if "action_names" in archive else None
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"the dataset {path} cannot be read: {error}") from error
+    names = named or [str(action) for action in range(int(actions.max()) + 1 if len(actions) else 1)]
+    return Steps(frames, actions, rewards, terminated, truncated, tuple(names))
+
+
+def _from_minari(name: str) -> Steps:
+    minari = require("minari", "datasets")
+    if name not in minari.list_local_datasets():
+        raise ConfigError(f"{name!r} is neither an .npz file nor a local Minari dataset")
+    dataset = minari.load_dataset(name)
+    columns: list[list[np.ndarray]] = [[] for _ in _ARRAYS]
+    for episode in dataset.iterate_episodes():
+        shown = np.asarray(episode.observations)[: len(episode.actions)]  # the last one follows the last action
+        values = (shown, episode.actions, episode.rewards, episode.terminations, episode.truncations)
+        for column, value in zip(columns, values, strict=True):
+            column.append(np.asarray(value))
+    numbers = [str(action) for action in range(int(dataset.action_space.n))]
+    names = tuple(map(str, dataset.storage.metadata.get("action_names", numbers)))
+    frames, actions, rewards, terminated, truncated = (np.concatenate(column) for column in columns)
+    return Steps(frames, actions, rewards, terminated, truncated, names)

@@ -1,0 +1,96 @@
+"""Whole episodes of REM's real play: kept while games are evaluated, or cut out of the replay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
+from atari_vlm.training.imagination.collection import Seen
+
+
+@dataclass(frozen=True, eq=False)
+class RemEpisode:
+    """``pictures`` uint8 ``(T + 1, H, W, 3)``, or ``(T, H, W, 3)`` where the last one was not kept; ``actions`` int64,
+    ``rewards`` float32, ``terminated``, ``truncated`` and ``lost_life`` bool ``(T,)``. It may be only an episode's beginning.
+    """
+
+    pictures: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    lost_life: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+@dataclass
+class _Kept:
+    pictures: list[np.ndarray] = field(default_factory=list)
+    steps: list[tuple[int, float, bool, bool, bool]] = field(default_factory=list)
+
+
+class EpisodeKeeper:
+    """Watches :func:`~atari_vlm.training.imagination.collection.play_games`; keeps the first ``steps`` steps of the first ``games`` games."""
+
+    def __init__(self, games: int, steps: int):
+        self._kept = [_Kept() for _ in range(games)]
+        self._steps = steps
+
+    def see(self, seen: Seen) -> None:
+        """Take in a step."""
+        kept = self._kept[seen.row] if seen.row < len(self._kept) else None
+        if kept is not None and len(kept.steps) < self._steps:
+            kept.pictures += [seen.after] if kept.pictures else [seen.frame, seen.after]
+            moved = seen.moved
+            kept.steps.append((seen.action, moved.reward, moved.terminated, moved.truncated, moved.lost_life))
+
+    def episodes(self) -> list[RemEpisode]:
+        """What was seen, in the order of the games."""
+        return [_episode(kept) for kept in self._kept if kept.steps]
+
+
+def _episode(kept: _Kept) -> RemEpisode:
+    actions, rewards, *flags = zip(*kept.steps, strict=True)
+    columns = (np.array(flag, np.bool_) for flag in flags)
+    return RemEpisode(np.stack(kept.pictures), np.array(actions, np.int64), np.array(rewards, np.float32), *columns)
+
+
+def newest_episodes(replay: ReplayBuffer, count: int, steps: int) -> list[RemEpisode]:
+    """The last ``count`` ended episodes of a replay, newest last, of each its first ``steps`` steps."""
+    lengths = replay.lengths
+    firsts = replay.written - np.cumsum(lengths[::-1])[::-1]
+    found: list[RemEpisode] = []
+    for first, length in zip(firsts[::-1].tolist(), lengths[::-1].tolist(), strict=True):
+        if len(found) == count:
+            break
+        slots = np.arange(first, first + length) % len(replay.serial)
+        names = ("action", "reward", "terminated", "truncated")
+        action, reward, terminated, truncated = (replay.column(name, slots) for name in names)
+        if terminated[-1] or truncated[-1]:
+            columns = (action, reward, terminated, truncated, np.zeros(length, np.bool_))
+            found.append(first_steps(RemEpisode(replay.frames(slots), *columns), steps))
+    return found[::-1]
+
+
+def first_steps(episode: RemEpisode, steps: int) -> RemEpisode:
+    """The beginning of an episode, with the picture after its last step if there is one."""
+    columns = (episode.actions, episode.rewards, episode.terminated, episode.truncated, episode.lost_life)
+    return RemEpisode(episode.pictures[: steps + 1], *(column[:steps] for column in columns))
+
+
+def as_replay(episodes: Sequence[RemEpisode]) -> ReplayBuffer:
+    """A replay of their steps, labelled as in training: a lost life ends an episode."""
+    steps = sum(map(len, episodes))
+    replay = ReplayBuffer(ReplayConfig(steps + 1, episodes[0].pictures.shape[1]))
+    for episode in episodes:
+        for t in range(len(episode)):
+            ended = bool(episode.terminated[t] or episode.lost_life[t])
+            action, reward = int(episode.actions[t]), float(episode.rewards[t])
+            replay.add(episode.pictures[t], action, reward, ended, bool(episode.truncated[t]))
+        replay.stop_episode()
+    return replay

@@ -1,0 +1,1 @@
+"""What was shown to learn: long proofs, each one command."""

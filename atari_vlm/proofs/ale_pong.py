@@ -1,0 +1,228 @@
+"""REM's world model on ALE Pong: ``python -m atari_vlm.proofs.ale_pong --seeds 0 --save-dir runs/rem_pong --out docs/results``.
+
+Plays 2,000 steps (the first 500 of four games, every second by random actions, the others by the scripted player with half of
+its actions random), trains a tokenizer and a world model from those steps alone on one CPU thread, and measures on the first 500
+of eight other games: are rewards foretold, are frames 1, 5 and 10 steps ahead better than a copy of the last one? No policy is
+trained.
+A run continues after any stop, and is not trained again; see ``rem_held_out`` for what is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+import tyro
+
+from atari_vlm.agents.simple import ScriptedAgent
+from atari_vlm.ending import end_with
+from atari_vlm.errors import AtariVLMError
+from atari_vlm.evaluation.fidelity import HeldOutConfig, measure
+from atari_vlm.experience.episode_files import Steps, fill_replay, load_steps, save_steps
+from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
+from atari_vlm.files import atomic_write
+from atari_vlm.proofs.ale_pong_page import to_markdown, write_pictures
+from atari_vlm.training.imagination.games import GameConfig, RemGame
+from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
+from atari_vlm.types import Decision, Source, Transition
+from atari_vlm.world_models.rem.config import RemConfig, TokenizerConfig, WorldModelConfig
+from atari_vlm.world_models.rem.learner import Metrics
+from atari_vlm.world_models.rem.settings import (
+    ActorCriticTraining,
+    RemSettings,
+    TokenizerTraining,
+    Updates,
+    WorldModelTraining,
+)
+
+HELD_OUT_SEED = 950_001
+MEASURED = HeldOutConfig(context=4, ahead=tuple(range(1, 11)), draws=4)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """How much is played: ``training`` and ``held_out`` pieces of ``steps`` steps each (one ends sooner with its game)."""
+
+    training: int = 4
+    held_out: int = 8
+    steps: int = 500
+
+
+@dataclass(frozen=True)
+class PongConfig:
+    """What to train and where to write."""
+
+    seeds: list[int] = field(default_factory=lambda: [0])
+    save_dir: Path = Path("runs/rem_pong")
+    out: Path = Path("docs/results")
+
+
+def pong_settings(num_actions: int) -> RemSettings:
+    """Between ``tiny`` and ``rem``: some ten minutes of one CPU thread. The tokenizer is finished before the world model
+    begins, so that its codes stand still; the actor-critic is never trained.
+    """
+    return RemSettings(
+        RemConfig(
+            num_actions,
+            TokenizerConfig(channels=(16, 32, 64, 96), code_dim=64, num_codes=128, norm="place"),
+            WorldModelConfig(
+                width=128, num_layers=2, num_heads=4, ffn_width=256, decay_unit="block", decay_blocks=(2.0, 8.0),
+                place_embedding=True,
+            ),
+        ),
+        tokenizer=TokenizerTraining(
+            Updates(learning_rate=3e-4, batch=8, steps=100, last_epoch=30),
+            restart_unused=50, codes_from_batch=True, warm_up=800, moving=2.0,
+        ),
+        world_model=WorldModelTraining(
+            Updates(learning_rate=1e-3, batch=8, steps=50, first_epoch=31, max_norm=10.0, micro_batch=8), length=8
+        ),
+        actor_critic=ActorCriticTraining(Updates(first_epoch=63)),
+        epochs=62,
+        checkpoint_every=4,
+    )  # fmt: skip
+
+
+class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Keeps what an agent has to be told: ``seen``, and ``moved``, the result of the last step."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset and keep the observation."""
+        self.seen, info = self.env.reset(seed=seed, options=options)
+        return self.seen, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step and keep what came of it."""
+        self.moved = self.env.step(action)
+        self.seen = self.moved[0]
+        return self.moved
+
+
+def collect(first_seed: int, pieces: int, steps: int) -> Steps:
+    """``pieces`` beginnings of games of ``steps`` steps, seeds from ``first_seed``: every second is random play, the others are
+    the scripted player with half of its actions replaced by random ones.
+    """
+    game = RemGame(GameConfig("Pong-v5"))
+    env = _Watched(game.env)
+    game.env = env
+    rows: list[tuple[Any, ...]] = []
+    for index in range(pieces):
+        seed = first_seed + index
+        rng, agent = np.random.default_rng([seed, 0x504F4E47]), ScriptedAgent()
+        game.reset(seed)
+        agent.reset(seed=seed)
+        for step in range(1, steps + 1):
+            frame, before, action = game.frame, env.seen, int(rng.integers(game.num_actions))
+            chosen = agent.act(before).action
+            if index % 2 and rng.random() < 0.5:
+                action = chosen
+            moved = game.step(action)
+            agent.observe(Transition(before, Decision(action, Source.POLICY), moved.reward, *_rest(env)))
+            stops = moved.truncated or (step == steps and not moved.terminated)
+            rows.append((frame, action, moved.reward, moved.terminated, stops))
+            if moved.terminated or stops:
+                break
+    game.close()
+    frames, actions, rewards, terminated, truncated = (np.array(column) for column in zip(*rows, strict=True))
+    return Steps(frames, actions, rewards.astype(np.float32), terminated, truncated, game.action_names)
+
+
+def _rest(env: _Watched) -> tuple[Any, bool, bool, dict[str, Any]]:
+    observation, _, terminated, truncated, info = env.moved
+    return observation, bool(terminated), bool(truncated), info
+
+
+def recorded(path: Path, first_seed: int, pieces: int, steps: int) -> Steps:
+    """The steps of a file, which are played first if they are not there yet."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f"unfinished-{path.name}")
+        save_steps(unfinished, collect(first_seed, pieces, steps))
+        unfinished.replace(path)
+    return load_steps(str(path))
+
+
+def train(folder: Path, steps: Steps, settings: RemSettings, seed: int) -> RemTrainer:
+    """Train from ``steps`` alone, or go on from the newest checkpoint."""
+
+    def watch(epoch: int, metrics: Metrics) -> None:
+        names = ("tokenizer/perceptual", "world_model/tokens", "world_model/accuracy")
+        shown = ", ".join(f"{name} {metrics[name]:.4f}" for name in names if name in metrics)
+        print(f"seed {seed}, epoch {epoch}/{settings.epochs}: {shown}", file=sys.stderr, flush=True)
+
+    run = RemRun(folder, None, settings, seed=seed, action_names=steps.action_names, frame_skip=4, report=watch)
+    trainer = RemTrainer(run)
+    if trainer.epoch == 0:
+        fill_replay(trainer.replay, steps)
+    trainer.train()
+    return trainer
+
+
+def replay_of(steps: Steps, frame_px: int) -> ReplayBuffer:
+    """A replay that holds exactly these steps."""
+    replay = ReplayBuffer(ReplayConfig(len(steps.actions) + 1, frame_px))
+    fill_replay(replay, steps)
+    return replay
+
+
+def prove_one(config: PongConfig, seed: int, settings: RemSettings | None = None, pieces: Pieces | None = None) -> Any:
+    """Play, train and measure one seed, or what is missing of it; plain data (see :class:`~rem_held_out.HeldOut`)."""
+    folder, amount = config.save_dir / f"seed-{seed}", pieces or Pieces()
+    held_out = recorded(config.save_dir / "held_out.npz", HELD_OUT_SEED, amount.held_out, amount.steps)
+    steps = recorded(folder / "steps.npz", 1_000 * seed, amount.training, amount.steps)
+    settings = settings or pong_settings(steps.num_actions)
+    trainer = train(folder, steps, settings, seed)
+    done = folder / "proof.json"
+    if not done.is_file():
+        networks, px = trainer.learner.networks, settings.networks.tokenizer.frame_px
+        found = measure(networks, replay_of(held_out, px), trainer.replay, MEASURED).as_dict()
+        known = {frame.tobytes() for frame in steps.frames}
+        found |= {
+            "seed": seed,
+            "training_steps": len(steps.actions),
+            "training_rewards": [int((steps.rewards > 0).sum()), int((steps.rewards < 0).sum())],
+            "known_frames": float(np.mean([frame.tobytes() in known for frame in held_out.frames])),
+            "lines": [line for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())],
+        }
+        atomic_write(done, json.dumps(found))
+        write_pictures(folder, found, networks, replay_of(held_out, px))
+    return json.loads(done.read_text())
+
+
+def run(config: PongConfig) -> int:
+    """Prove every seed and write the page; 0 when every seed beats both baselines, else 3."""
+    torch.set_num_threads(1)
+    rows = [prove_one(config, seed) for seed in config.seeds]
+    page = to_markdown(rows)
+    atomic_write(config.out / "rem_pong.md", page)
+    short = [{name: value for name, value in row.items() if name != "lines"} for row in rows]
+    atomic_write(config.out / "rem_pong.json", json.dumps(short, indent=1) + "\n")
+    for name in ("curves", "frames"):
+        picture = (config.save_dir / f"seed-{config.seeds[0]}" / f"{name}.png").read_bytes()
+        atomic_write(config.out / f"rem_pong_{name}.png", picture)
+    print(page)
+    return 0 if all(beaten(row) for row in rows) else 3
+
+
+def beaten(row: dict[str, Any]) -> bool:
+    """Whether one seed beats the mean-reward baseline and, at 1, 5 and 10 steps, the copy, each with its whole interval."""
+    better = all(row[f"sampled_to_copy/{k}"]["high"] < 1 for k in (1, 5, 10))
+    return better and row["reward_error_to_mean"]["high"] < 1 and row["reward_f1"]["low"] > 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and run."""
+    try:
+        return run(tyro.cli(PongConfig, args=argv, prog="python -m atari_vlm.proofs.ale_pong", description=__doc__))
+    except (AtariVLMError, OSError) as error:
+        return end_with(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

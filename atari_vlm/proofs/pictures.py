@@ -1,0 +1,64 @@
+"""Pictures of REM's proofs: real and dreamed frames side by side, and curves of training."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from atari_vlm._lazy import require
+from atari_vlm.evaluation.fidelity import HeldOutConfig, dream, read, segments
+from atari_vlm.experience.replay import ReplayBuffer, Segments
+from atari_vlm.picture import encode_png
+from atari_vlm.world_models.learned.imagination import Networks
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7")
+
+
+@torch.no_grad()
+def frame_strip(
+    networks: Networks, held_out: ReplayBuffer, context: int, shown: Sequence[int], *, rows: int = 6
+) -> bytes:
+    """PNG: ``rows`` moments one below the other: the last real frame, then for each number of steps in ``shown`` the real frame
+    and beside it one sampled dream.
+    """
+    cut = segments(held_out, HeldOutConfig(context=context, ahead=(max(shown),)))
+    whole = np.flatnonzero(cut.mask[:, -1])
+    chosen = np.sort(np.random.default_rng(0).choice(whole, min(rows, len(whole)), replace=False))
+    frames, blocks = read(networks, held_out, Segments(cut.slots[chosen], cut.mask[chosen]))
+    tokens = dream(networks, blocks, context, max(shown), torch.Generator(frames.device).manual_seed(0))
+    last, white = context - 1, np.full((len(chosen), frames.shape[2], 4, 3), 255, np.uint8)
+    thin = np.full((len(chosen), frames.shape[2], 1, 3), 128, np.uint8)
+    columns = [frames[:, last].cpu().numpy()]
+    for k in shown:
+        dreamed = networks.tokenizer.decode(tokens[:, k - 1])
+        columns += [white, frames[:, last + k].cpu().numpy(), thin, dreamed.cpu().numpy()]
+    moments = np.concatenate(columns, 2)  # (rows, H, W', 3)
+    lined = np.concatenate([moments, np.full_like(moments[:, :2], 255)], 1)
+    return encode_png(np.concatenate(lined)[:-2].repeat(2, 0).repeat(2, 1))
+
+
+def curves(panels: Sequence[dict[str, Any]]) -> bytes:
+    """PNG of panels side by side. A panel has ``lines`` {label: [(x, y), ...]}, names ``x`` and ``y``, ``log``, ``goal`` (a
+    level).
+    """
+    figure = require("matplotlib.figure", "plots").Figure(figsize=(5 * len(panels), 4), layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        looks = itertools.product(("-", ":", "-."), COLOURS)
+        for (label, points), (dashes, colour) in zip(panel["lines"].items(), looks, strict=False):
+            look = {"linestyle": dashes, "color": colour, "marker": "o", "markersize": 3}
+            axes.plot([x for x, _ in points], [y for _, y in points], label=label, **look)
+        if panel.get("goal") is not None:
+            axes.axhline(panel["goal"], color="#555555", linestyle="--", linewidth=1, label=f"goal {panel['goal']:g}")
+        if panel.get("log"):
+            axes.set_yscale("log")
+        axes.set(xlabel=panel["x"], ylabel=panel["y"])
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.25)
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
+    return data.getvalue()

@@ -1,0 +1,1 @@
+"""Published Atari 100k scores beside own runs."""

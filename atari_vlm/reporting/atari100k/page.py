@@ -1,0 +1,278 @@
+"""The Atari 100k comparison as a Markdown page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from atari_vlm.evaluation.results import METRICS, table_lines
+from atari_vlm.games import game_or_generic
+from atari_vlm.reporting.atari100k.compare import Comparison, GameScore, Improvement, ResultsConfig, Table
+from atari_vlm.reporting.atari100k.own_runs import OwnRun
+from atari_vlm.runs.command_line import command_line
+from atari_vlm.scores.published import Method
+from atari_vlm.scores.statistics import Estimate, few_runs_note
+
+NONE = "–"
+MEANS = "†"  # behind methods of which only means are published
+_CAVEATS = {
+    "REM_ablation_no-pop": "REM without POP has 3 runs of one game and 4 of another instead of 5.",
+    "REM_ablation_no-action-input": "The published RoadRunner scores of REM without action input and with pixel actor-critic are "
+    "the same numbers, so at least one of the two is wrong there.",
+    "DreamerV3_2025": "DreamerV3 and DreamerV3 (2025) are different versions of the code; scores of some games differ much.",
+    "SPR": "Over its 100 runs SPR has an IQM of 0.337 and an optimality gap of 0.577 (all 26 games); the data has no runs of it.",
+    "DrQ(eps)": "Over its 100 runs DrQ(eps) has an IQM of 0.280 and an optimality gap of 0.631 (all 26 games); likewise.",
+}
+
+
+def command_of(config: ResultsConfig) -> str:
+    """The line that makes the page again."""
+    options = {name: value for name, value in vars(config).items() if name != "runs"}
+    return command_line("report results", {**options, "out": str(config.out)}, config.runs)
+
+
+def to_markdown(found: Comparison, plots: Sequence[str]) -> str:
+    """The page. ``plots`` are the names of those that exist in the folder beside it, each as NAME.svg and NAME.png."""
+    lines = [
+        "# Atari 100k: published scores and our own runs" if found.own else "# Atari 100k: published scores",
+        "",
+        f"Made by `{command_of(found.config)}`; do not edit it by hand.",
+        "",
+        *_introduction(found),
+    ]
+    for section in (_over_games, _profiles, _improvements, _per_game, _limited, _own, _sources):
+        lines += section(found, _picture(found, plots))
+    return "\n".join([*lines, ""])
+
+
+Picture = Callable[[str, str], list[str]]
+
+
+def _picture(found: Comparison, plots: Sequence[str]) -> Picture:
+    """Shows a plot by its name, with words for who cannot see it; nothing if the plot does not exist."""
+
+    def show(name: str, words: str) -> list[str]:
+        return [f"![{words}]({found.config.out.name}/{name}.svg)", ""] if name in plots else []
+
+    return show
+
+
+def _introduction(found: Comparison) -> list[str]:
+    config, folder = found.config, found.config.out.name
+    resamples = f"stratified bootstrap over runs, {config.repetitions:,} resamples, seed {config.seed}"
+    return [
+        "Atari 100k allows 100,000 decisions (400,000 emulator frames, two hours of play) per game. Human-normalised scores: 0",
+        f"is random play, 1 the human reference. Brackets hold {_percent(found)} intervals ({resamples}). {MEANS} marks methods",
+        "of which only means per game are published: they have no interval.",
+        "",
+        f"Numbers: [scores]({folder}/scores.csv), [aggregates]({folder}/aggregates.csv), [profiles]({folder}/profiles.csv),",
+        f"[all but the profiles, own runs included]({folder}/results.json). Every plot lies there as PNG and SVG.",
+        "",
+    ]
+
+
+def _over_games(found: Comparison, picture: Picture) -> list[str]:
+    return [
+        f"## Over {_games(found.games)}",
+        "",
+        *_aggregates(found.main),
+        "",
+        f"{MEANS} IQM and optimality gap are taken over the games' means, which is not the same as over runs: an IQM comes out",
+        "higher or lower, an optimality gap smaller. They are not ranked with the others.",
+        "",
+        *picture("aggregates", "Mean, median, IQM and optimality gap of every method with intervals"),
+    ]
+
+
+def _aggregates(table: Table) -> list[str]:
+    rows = [
+        (_label(row.method), row.method.runs, *(str(row.aggregates[m]) for m in METRICS), row.superhuman)
+        for row in table.rows
+    ]
+    return table_lines(("Method", "Runs per game", *METRICS.values(), "Games at or above human"), rows)
+
+
+def _profiles(found: Comparison, picture: Picture) -> list[str]:
+    shown = picture("profiles", "Performance profiles: the share of runs above each human-normalised score, with bands")
+    words = (
+        "The share of runs, averaged over games, that score above each threshold; only methods whose runs are known."
+    )
+    return ["## Performance profiles", "", words, "", *shown] if shown else []
+
+
+def _improvements(found: Comparison, picture: Picture) -> list[str]:
+    if not found.improvements:
+        return []
+    words = "How likely a random run of the first beats a random run of the second on a random game; ties count half."
+    return [
+        "## Probability of improvement",
+        "",
+        words,
+        "",
+        *table_lines(("First", "Second", "Games", "Probability"), [_improvement(one) for one in found.improvements]),
+        "",
+        *picture("improvement", "Probability of improvement over each method, with intervals and a line at one half"),
+    ]
+
+
+def _improvement(one: Improvement) -> tuple[object, ...]:
+    return one.ours.label, one.theirs.label, len(one.games), str(one.estimate)
+
+
+def _per_game(found: Comparison, picture: Picture) -> list[str]:
+    methods = _columns(found)
+    head = ("Game", *(_label(m) for m in methods))
+    played = [m for m in methods if m.kind != "reference"]
+    return [
+        "## Per game",
+        "",
+        *picture("per_game", "Human-normalised mean score of every method in every game, as a heat table"),
+        "### Mean scores",
+        "",
+        "The best of each game is bold, random and human play aside.",
+        "",
+        *table_lines(
+            head,
+            [
+                (game, *_line(found, game, methods, lambda s, best: _bold(_number(s.raw.value), best)))
+                for game in found.games
+            ],
+        ),
+        "",
+        "### Human-normalised, with intervals",
+        "",
+        *table_lines(
+            ("Game", *(_label(m) for m in played)),
+            [(game, *_line(found, game, played, lambda s, best: _stacked(s.normalised, best))) for game in found.games],
+        ),
+        "",
+    ]
+
+
+def _columns(found: Comparison) -> list[Method]:
+    """Methods that stand in the tables per game: all but the ablations, if there are others."""
+    chosen = [m for m in found.methods if m.kind != "ablation"] or list(found.methods)
+    return [*found.references, *(m for m in chosen if any((game, m.name) in found.scores for game in found.games))]
+
+
+def _line(
+    found: Comparison, game: str, methods: Sequence[Method], show: Callable[[GameScore, bool], str]
+) -> Iterator[str]:
+    """The cells of a game; ``show`` is told whether a score is the best."""
+    scores = {m.name: found.scores[game, m.name] for m in methods if (game, m.name) in found.scores}
+    rivals = [scores[m.name].raw.value for m in methods if m.kind != "reference" and m.name in scores]
+    for method in methods:
+        score = scores.get(method.name)
+        best = score is not None and method.kind != "reference" and score.raw.value == max(rivals)
+        yield NONE if score is None else show(score, best)
+
+
+def _limited(found: Comparison, picture: Picture) -> list[str]:
+    lines: list[str] = []
+    for table in found.others:
+        lines += [f"## Over {_games(table.games)} only", "", f"Games: {', '.join(table.games)}.", ""]
+        lines += [*_aggregates(table), ""]
+    return lines
+
+
+def _own(found: Comparison, picture: Picture) -> list[str]:
+    if not found.own:
+        return []
+    head = (
+        "Run",
+        "Method",
+        "Game",
+        "Seed",
+        "State",
+        "Steps",
+        "Episodes",
+        "Score",
+        "Human-normalised",
+        "Fallback",
+        "Conditions",
+    )
+    lines = ["## Our own runs", "", *table_lines(head, [_own_line(run) for run in found.own]), ""]
+    lines += [
+        "A run's score is the mean return of its newest evaluation; a run that is not finished stands as far as it is.",
+        "",
+    ]
+    if found.own_elsewhere:
+        lines += ["### Games that are not compared", "", "Raw scores; nothing published stands beside them here.", ""]
+        rows = [(game, name, _raw(score)) for (game, name), score in found.own_elsewhere.items()]
+        lines += [*table_lines(("Game", "Method", "Score"), rows), ""]
+        unknown = [game for game, _ in found.own_elsewhere if game_or_generic(game).human_score is None]
+        if unknown:
+            words = "No human and random reference scores are known of"
+            lines += [f"{words}: {', '.join(dict.fromkeys(unknown))}.", ""]
+    lines += picture("own_games", "Own runs beside random, human and published scores, game by game")
+    return [*lines, *picture("own_curves", "Mean return of each evaluation of the own runs over the steps played")]
+
+
+def _own_line(run: OwnRun) -> tuple[object, ...]:
+    normalised = NONE if run.normalised is None else f"{run.normalised:.3f}"
+    fallback = NONE if run.fallback_rate is None else f"{run.fallback_rate:.1%}"
+    steps = NONE if run.steps is None else f"{run.steps:,}"
+    score = NONE if run.score is None else _number(run.score)
+    return (
+        *(run.folder, run.method, run.game, run.seed, run.state, steps, run.episodes, score, normalised, fallback),
+        run.conditions,
+    )
+
+
+def _sources(found: Comparison, picture: Picture) -> list[str]:
+    methods = [*found.references, *found.methods]
+    lines = ["## What the numbers rest on", ""]
+    lines += table_lines(("Method", "Runs per game", "Source"), [(_label(m), m.runs, m.source) for m in methods])
+    lines += [
+        "",
+        "The CSVs are in `atari_vlm/data`: score files of the methods' public repositories; only numbers were taken.",
+        "",
+    ]
+    return [*lines, *(f"- {note}" for note in notes(found))]
+
+
+def notes(found: Comparison) -> list[str]:
+    """What a reader must know beside the numbers."""
+    names = {m.name for m in found.methods}
+    lines = [
+        "Published scores are as their authors measured them; protocols may differ in details, such as lives, sticky actions or "
+        "the number of evaluation episodes.",
+        "Intervals come from few runs per game (mostly 5) and are therefore rather too narrow.",
+        *(text for name, text in _CAVEATS.items() if name in names),
+    ]
+    mine = {f"{m.name} {game}": list(runs) for m in found.methods if m.kind == "own" for game, runs in m.scores.items()}
+    if mine and few_runs_note(mine):
+        lines.append(f"Own runs: {few_runs_note(mine)}")
+    if any(run.fallback_rate is not None for run in found.own):
+        lines.append("Runs of VLMs do not follow the protocol of Atari 100k (see their conditions): compare with care.")
+    return lines
+
+
+def _games(games: Sequence[str]) -> str:
+    return f"{len(games)} game{'s' * (len(games) > 1)}"
+
+
+def _label(method: Method) -> str:
+    return f"{method.label} {MEANS}" if method.means_only and method.kind != "reference" else method.label
+
+
+def _percent(found: Comparison) -> str:
+    return f"{100 * found.config.confidence:g} %"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.1f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
+
+
+def _raw(estimate: Estimate) -> str:
+    value = _number(estimate.value)
+    return f"{value} [{_number(estimate.low)}, {_number(estimate.high)}]" if estimate.has_interval else value
+
+
+def _bold(text: str, bold: bool) -> str:
+    return f"**{text}**" if bold else text
+
+
+def _stacked(estimate: Estimate, bold: bool) -> str:
+    """A value above its interval: narrow enough for a table of many columns."""
+    value = _bold(f"{estimate.value:z.2f}", bold)
+    return f"{value}<br>{estimate.low:z.2f} to {estimate.high:z.2f}" if estimate.has_interval else value

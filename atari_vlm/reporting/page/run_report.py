@@ -1,0 +1,95 @@
+"""The report of a run folder: its journal, what its config.yaml says of the conditions, and pictures from the emulator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from atari_vlm import prompts
+from atari_vlm.files import atomic_write
+from atari_vlm.reporting.page.html import RunFacts, report_page
+from atari_vlm.reporting.page.replayed import environment_replay
+from atari_vlm.runs.command_line import command_line
+from atari_vlm.runs.environments import make_env
+from atari_vlm.runs.journal import EpisodeRow, Journal
+from atari_vlm.runs.rollout import Env
+from atari_vlm.runs.run_folder import read_config
+
+_SHOWN = (
+    *("game_name", "games", "agents", "vlm_type", "model", "endpoint", "prompt_type", "use_in_context_learning"),
+    *("in_context.strategy", "latency", "seed", "seeds", "max_steps"),
+)
+
+
+def write_report(run: str | Path, out: str | Path | None = None, max_mb: float = 24.0) -> Path:
+    """Write the report of a run folder to ``out`` (default ``report.html`` in it); returns its path.
+
+    The run may still be going on. Raises ``ConfigError`` when ``run`` is no run folder and ``RunError`` when its journal is
+    damaged.
+    """
+    folder = Path(run)
+    config = read_config(folder)
+    settings = config["settings"]
+    with Journal(folder / "journal.sqlite", read_only=True) as journal:
+        games = journal.meta().get("games", {})
+
+        def environment(row: EpisodeRow) -> Env:
+            return make_env({**settings, "game_name": games.get(str(row.episode), settings.get("game_name"))})
+
+        facts = run_facts(folder.resolve().name, config, journal.episodes())
+        page = report_page(journal, facts, environment_replay(environment), max_mb)
+    target = Path(out) if out is not None else folder / "report.html"
+    atomic_write(target, page)
+    return target
+
+
+def run_facts(name: str, config: Mapping[str, Any], rows: Sequence[EpisodeRow] = ()) -> RunFacts:
+    """Title, conditions and command of a run from its config.yaml and its episodes."""
+    settings = {key: value for key, value in flat(config["settings"]).items() if value not in (None, "", [], {})}
+    conditions = [(_words(key), _value(settings[key])) for key in _SHOWN if key in settings]
+    for phase in ("train", "eval"):
+        seeds = [row.seed for row in rows if row.phase == phase]
+        if seeds:
+            conditions.append((f"{phase} episodes", f"{len(seeds)}, seeds {_seeds(seeds)}"))
+    if "prompt_type" in settings:
+        conditions.append(("prompt version", str(prompts.prompt_version(settings["prompt_type"]))))
+    versions = {"atari-vlm": config.get("atari_vlm", "unknown"), **config.get("versions", {})}
+    conditions.append(("versions", ", ".join(f"{package} {version}" for package, version in versions.items())))
+    others = [(_words(key), _value(value)) for key, value in settings.items() if key not in _SHOWN]
+    command = command_line(settings.get("program", "train"), config.get("command") or {})
+    return RunFacts(name, _subtitle(settings), conditions, others, command)
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    unique = sorted(set(seeds))
+    return ", ".join(map(str, unique)) if len(unique) <= 12 else f"{unique[0]} to {unique[-1]}"
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
+def _subtitle(settings: Mapping[str, Any]) -> str:
+    games = settings.get("games") or [settings.get("game_name")]
+    players = settings.get("agents") or [settings.get("vlm_type")]
+    words = [", ".join(map(str, filter(None, games))), ", ".join(map(str, filter(None, players)))]
+    if settings.get("prompt_type"):
+        words.append(f"{settings['prompt_type']} prompt")
+    if settings.get("use_in_context_learning"):
+        words.append("in-context learning")
+    return " · ".join(word for word in words if word)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").replace(".", ": ")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

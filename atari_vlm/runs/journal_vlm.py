@@ -1,0 +1,125 @@
+"""A VLM around a VLM that records every call of one episode, and serves it from the record when the episode is played again.
+
+It stands outermost, around cache and budget: what the journal serves costs nothing and is not counted again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from atari_vlm.errors import RunError
+from atari_vlm.runs.journal import CallRow, Journal
+from atari_vlm.types import Image, Message, Reply
+from atari_vlm.vlm.base import VLM, Sampling, request_key
+
+
+class JournalVLM:
+    """The calls of one episode, numbered in the order they are made.
+
+    Whoever plays sets :attr:`step` before each decision. An agent makes its calls one after the other, so that call index
+    and request belong together in every run of the episode; a request that differs from the recorded one raises
+    :class:`RunError` and says where they part.
+    """
+
+    def __init__(self, vlm: VLM, journal: Journal, episode: int):
+        self._vlm, self._journal, self._episode = vlm, journal, episode
+        self.name, self.capabilities = vlm.name, vlm.capabilities
+        self.step = 0
+        self.asked = 0
+        self._next_call = 0
+        self._calls_of_step: list[int] = []
+        self._lock = threading.Lock()
+
+    def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
+        """The recorded reply, else the VLM's own, recorded before it is returned."""
+        key = request_key(self.name, messages, sampling)
+        with self._lock:
+            row = self._begin("complete", key, messages)
+            if row.reply is None:
+                reply = self._vlm.complete(messages, sampling=sampling)
+                self._answered(row, reply.as_dict())
+                return reply
+        return Reply.from_dict(row.reply)
+
+    def score_choices(self, messages: Sequence[Message], choices: Sequence[str]) -> np.ndarray:
+        """The recorded scores, else the VLM's own, float64 ``(n,)``."""
+        key = request_key(self.name, messages, None, choices)
+        with self._lock:
+            row = self._begin("scores", key, messages)
+            if row.reply is None:
+                scores = np.asarray(self._vlm.score_choices(messages, choices), dtype=np.float64)
+                self._answered(row, {"scores": scores.tolist()})
+                return scores
+        return np.array(row.reply["scores"], dtype=np.float64)
+
+    def take_calls(self) -> list[int]:
+        """The indices of the calls since the last time this was asked: those of the step just decided."""
+        calls, self._calls_of_step = self._calls_of_step, []
+        return calls
+
+    def _begin(self, kind: Literal["complete", "scores"], key: str, messages: Sequence[Message]) -> CallRow:
+        """The recorded call with its reply if it has one, else the newly recorded request."""
+        call = self._next_call
+        found = self._journal.call(self._episode, call)
+        request, blobs = encode_request(messages)
+        if found is not None and (found.request_key, found.kind, found.step) != (key, kind, self.step):
+            raise RunError(self._difference(found, kind, request))
+        self._next_call += 1
+        self._calls_of_step.append(call)
+        if found is not None and found.reply is not None:
+            return found
+        row = CallRow(self._episode, call, self.step, kind, key, request, None, time.time())
+        self._journal.record_request(row, blobs)
+        return row
+
+    def _answered(self, row: CallRow, reply: dict[str, Any]) -> None:
+        self._journal.record_reply(row.episode, row.call, reply)
+        self.asked += 1
+
+    def _difference(self, found: CallRow, kind: str, request: list[Any]) -> str:
+        where = f"{self._journal.path}: episode {self._episode} diverged from its journal at call {found.call}: "
+        if found.step != self.step:
+            return f"{where}recorded at step {found.step}, asked now at step {self.step}"
+        if found.kind != kind:
+            return f"{where}recorded was a call of kind {found.kind!r}, asked now is {kind!r}"
+        return where + _first_difference(self._journal, found.request, request)
+
+
+def encode_request(messages: Sequence[Message]) -> tuple[list[Any], dict[str, bytes]]:
+    """A request as the journal holds it: roles with the kinds and digests of their parts, and the bytes of each digest."""
+    request: list[Any] = []
+    blobs: dict[str, bytes] = {}
+    for message in messages:
+        parts = []
+        for part in message.parts:
+            is_image = isinstance(part, Image)
+            data = part.png if isinstance(part, Image) else part.text.encode("utf-8", "surrogatepass")
+            sha = hashlib.sha256(data).hexdigest()
+            blobs[sha] = data
+            parts.append(["image" if is_image else "text", sha])
+        request.append([message.role, parts])
+    return request, blobs
+
+
+def _first_difference(journal: Journal, old: list[Any], new: list[Any]) -> str:
+    if len(old) != len(new):
+        return f"the request has {len(new)} messages, recorded were {len(old)}"
+    for i, ((old_role, old_parts), (new_role, new_parts)) in enumerate(zip(old, new, strict=True)):
+        if old_role != new_role or len(old_parts) != len(new_parts):
+            return (
+                f"message {i} is {new_role} with {len(new_parts)} parts, recorded was {old_role} with {len(old_parts)}"
+            )
+        for j, (old_part, new_part) in enumerate(zip(old_parts, new_parts, strict=True)):
+            if old_part != new_part:
+                kind, sha = old_part
+                recorded = repr(journal.blob(sha).decode("utf-8", "replace")[:200]) if kind == "text" else sha[:12]
+                return (
+                    f"part {j} of message {i} ({new_role}) is another {new_part[0]}; recorded was the {kind} {recorded}"
+                )
+    return "the messages are the same; the VLM's name or the sampling (or the choices) differ"

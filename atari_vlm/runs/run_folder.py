@@ -1,0 +1,285 @@
+"""The folder of a run: who may write it, what it was made with, and where its parts lie.
+
+::
+
+    <save_dir>/<run name>/
+        config.yaml       settings (what the results depend on) with their hash, versions, and how it was run; never a key
+        journal.sqlite    everything that happened (:mod:`atari_vlm.runs.journal`); all else is made from it
+        metrics.jsonl  episodes.csv  results.json  tensorboard/  videos/*.mp4  report.html
+        lock              held while a process writes the run
+
+A run is *continued* by asking for the same settings while the latest run made with them is unfinished, or by naming it. Once
+it is finished, the same settings make a new run, unless it is named: then it is read again, and nothing is played.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+import atari_vlm
+from atari_vlm.errors import ConfigError, RunError
+from atari_vlm.files import atomic_write, child_folder
+from atari_vlm.runs.journal import Journal
+
+_PACKAGES = ("gymnasium", "ale-py", "numpy", "opencv-python-headless", "torch", "transformers", "openai", "anthropic")
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """Which run is wanted.
+
+    ``settings`` (plain data) is everything the results depend on; ``execution`` is how it is carried out, which may change from
+    one start to the next. ``resume`` is the name of a run in ``save_dir`` or the path of a run folder. ``command`` is what a
+    program needs to be started again.
+    """
+
+    save_dir: Path
+    label: str
+    settings: Mapping[str, Any]
+    execution: Mapping[str, Any]
+    run_name: str | None = None
+    resume: str | None = None
+    command: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the settings, hex."""
+        return identity_of(self.settings)
+
+
+class RunFolder:
+    """A run that this process writes. Holds the lock until :meth:`close`."""
+
+    def __init__(self, path: Path, lock: IO[str], *, resumed: bool):
+        self.path, self.resumed = path, resumed
+        self._lock = lock
+        self._groups = 0
+        self.journal = Journal(path / "journal.sqlite")
+
+    @classmethod
+    def open(cls, request: RunRequest) -> RunFolder:
+        """Find the run that is to be continued or make a new one, and lock it.
+
+        Raises ``ConfigError`` for a name that is none or a folder that cannot be written, and ``RunError`` when the run is being
+        written by another process or was made with other settings.
+        """
+        try:
+            path, resumed = _locate(request)
+            if not resumed:
+                path.mkdir(parents=True, exist_ok=True)
+            lock = _locked(path)
+        except OSError as error:
+            raise ConfigError(f"no run can be written in {request.save_dir}: {error}") from error
+        try:
+            if resumed:
+                _check_settings(path, request)
+                _check_journal(path)
+            _write_config(path, request)
+            return cls(path, lock, resumed=resumed)
+        except BaseException:
+            lock.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything that was asked for is done."""
+        return bool(self.journal.meta().get("finished", False))
+
+    def record_group(self, phase: str, episodes: Sequence[int], conditions: Mapping[str, Any]) -> None:
+        """Note that a group of episodes (a round, an evaluation) begins, under which conditions.
+
+        A run that is continued must come to the same groups in the same order; else :class:`RunError`.
+        """
+        groups = self.journal.meta().get("groups", [])
+        group = {"phase": phase, "episodes": list(episodes), **conditions}
+        if self._groups < len(groups) and groups[self._groups] != group:
+            raise RunError(
+                f"{self.path} diverged: its next episodes were {groups[self._groups]}, asked for now are {group}"
+            )
+        if self._groups == len(groups):
+            self.journal.set_meta(groups=[*groups, group], finished=False)
+        self._groups += 1
+
+    def close(self) -> None:
+        """Close the journal and let go of the lock."""
+        self.journal.close()
+        self._lock.close()
+
+
+def identity_of(settings: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of plain data."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A run folder's ``config.yaml``; ``ConfigError`` if there is none that can be read."""
+    file = path / "config.yaml"
+    if not file.is_file():
+        raise ConfigError(f"{path} is not a run folder: it has no config.yaml")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not {"identity", "settings"} <= content.keys():
+        raise ConfigError(f"{file} is not the config.yaml of a run")
+    return content
+
+
+def existing_run(save_dir: Path, run: str) -> Path:
+    """The folder that ``--resume RUN`` means: a name in ``save_dir``, or the path of a run folder."""
+    given = Path(run)
+    path = child_folder(given.parent if given.name != run else save_dir, given.name)
+    if not path.is_dir():
+        raise ConfigError(f"there is no run {run!r} to resume in {path.parent}; {_runs_there(path.parent)}")
+    read_config(path)
+    return path
+
+
+def _runs_there(folder: Path) -> str:
+    names = sorted(path.name for path, _ in _runs(folder))
+    return f"runs there: {', '.join(names[-8:])}" if names else "there are no runs"
+
+
+def _locate(request: RunRequest) -> tuple[Path, bool]:
+    """The folder and whether the run exists already."""
+    if request.resume is not None:
+        return existing_run(request.save_dir, request.resume), True
+    if request.run_name is not None:
+        path = child_folder(request.save_dir, request.run_name)
+        exists = (path / "config.yaml").is_file()
+        if (
+            not exists
+            and path.is_dir()
+            and any(entry.name != "lock" and entry.name[0] != "." for entry in path.iterdir())
+        ):
+            raise ConfigError(f"{path} exists and is not a run; choose another --run-name")
+        return path, exists
+    same = [path for path, config in _runs(request.save_dir) if config["identity"] == request.identity]
+    latest = max(same, key=_number, default=None)
+    if latest is not None and not _finished(latest):
+        return latest, True
+    return _new_folder(request), False
+
+
+def _runs(save_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for file in sorted(save_dir.glob("*/config.yaml")):
+        try:
+            yield file.parent, read_config(file.parent)
+        except ConfigError:
+            continue  # somebody else's folder
+
+
+def _finished(path: Path) -> bool:
+    if not (path / "journal.sqlite").is_file():
+        return False
+    try:
+        with Journal(path / "journal.sqlite", read_only=True) as journal:
+            return bool(journal.meta().get("finished", False))
+    except RunError:  # stopped before the journal began; if it is damaged, opening it will say so
+        return False
+
+
+def _number(path: Path) -> int:
+    digits = re.search(r"(\d+)$", path.name)
+    return int(digits[1]) if digits else -1
+
+
+def _new_folder(request: RunRequest) -> Path:
+    """``<label>-001`` or the next free number; made here, so that two processes never get the same."""
+    label = _NOT_IN_A_NAME.sub("-", request.label).strip("-.")[:56] or "run"
+    request.save_dir.mkdir(parents=True, exist_ok=True)
+    taken = [_number(path) for path in request.save_dir.glob(f"{label}-*")]
+    number = max(taken, default=0) + 1
+    while True:
+        path = child_folder(request.save_dir, f"{label}-{number:03d}")
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            number += 1
+
+
+def _locked(path: Path) -> IO[str]:
+    lock = open(path / "lock", "a+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.seek(0)
+        owner = lock.read().strip() or "unknown"
+        lock.close()
+        raise RunError(f"the run {path} is being written by another process (process id {owner})") from error
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+def _check_settings(path: Path, request: RunRequest) -> None:
+    """What the journal was made with must be what is asked for now."""
+    config = read_config(path)
+    if config["identity"] == request.identity:
+        return
+    old, new = _flat(config["settings"]), _flat(request.settings)
+    keys = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
+    changed = "; ".join(f"{key} was {old.get(key)!r}, is now {new.get(key)!r}" for key in keys)
+    raise RunError(
+        f"the run {path} was made with other settings ({changed}); leave them as they were, or start a new run"
+    )
+
+
+def _check_journal(path: Path) -> None:
+    """A run whose results are there has a journal; without it everything would be played, and paid, again."""
+    journal = path / "journal.sqlite"
+    made = [name for name in ("metrics.jsonl", "results.json") if (path / name).is_file()]  # never before the journal
+    if made and not (journal.is_file() and journal.stat().st_size > 0):
+        raise RunError(
+            f"{journal} is {'empty' if journal.is_file() else 'missing'}, although {made[0]} was made from it: "
+            "put it back to continue, or start a new run under another name"
+        )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _write_config(path: Path, request: RunRequest) -> None:
+    content = {
+        "atari_vlm": atari_vlm.__version__,
+        "identity": request.identity,
+        "settings": dict(request.settings),
+        "execution": dict(request.execution),
+        "command": dict(request.command),
+        "versions": _versions(),
+    }
+    atomic_write(path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

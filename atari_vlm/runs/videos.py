@@ -1,0 +1,43 @@
+"""mp4 videos of recorded episodes, made by playing them again in the emulator."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from atari_vlm.viewing.recording import VideoWriter
+from atari_vlm.runs.journal import EpisodeRow, Journal
+from atari_vlm.runs.recorded import replay_episode
+from atari_vlm.runs.rollout import Env
+
+_SCALE = 2  # the emulator's picture of 210 x 160 is small on today's screens
+
+
+def can_write_videos() -> bool:
+    """Whether imageio-ffmpeg is installed."""
+    return importlib.util.find_spec("imageio_ffmpeg") is not None
+
+
+def worth_filming(rows: Sequence[EpisodeRow], count: int) -> list[EpisodeRow]:
+    """The best finished evaluation episodes, then the best training episodes: ``count`` in all."""
+    done = [row for row in rows if row.status == "done" and row.length]
+    return sorted(done, key=lambda row: (row.phase != "eval", -(row.episode_return or 0.0), row.episode))[:count]
+
+
+def write_video(path: Path, journal: Journal, row: EpisodeRow, make_env: Callable[[], Env]) -> None:
+    """Write one episode, one picture per agent step, at the speed of the real game; the file appears when it is complete."""
+    env = make_env()
+    video = VideoWriter(path, fps=env.metadata["render_fps"])
+    try:
+        replay_episode(env, row, journal.steps(row.episode), lambda _: video.add(_picture(env)))
+        video.close()
+    finally:
+        env.close()
+
+
+def _picture(env: Env) -> np.ndarray:
+    """uint8 ``(H, W, 3)``, enlarged by whole pixels."""
+    return np.asarray(env.render()).repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)

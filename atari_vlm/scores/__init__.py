@@ -1,0 +1,1 @@
+"""Numbers about scores: statistics, comparisons, published scores, tables."""

@@ -1,0 +1,1 @@
+"""Training world models and the players that learn inside them."""

@@ -1,0 +1,159 @@
+"""Real play for REM: collecting experience, and evaluation that never teaches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from atari_vlm.experience.replay import ReplayBuffer
+from atari_vlm.training.imagination.games import Moved, RemGame
+from atari_vlm.training.in_context.options import train_seed
+from atari_vlm.world_models.rem.policy import RemPolicy
+
+
+@dataclass(frozen=True)
+class Exploring:
+    """How the collector chooses: the policy at ``temperature``, a random action with chance ``epsilon``."""
+
+    epsilon: float
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Returns:
+    """Undiscounted return and length of each finished game, in order."""
+
+    returns: list[float]
+    lengths: list[int]
+
+
+class Collector:
+    """Plays one game after another into the replay. The action that was executed is the one remembered and told."""
+
+    def __init__(self, game: RemGame, policy: RemPolicy, seed: int):
+        self.game, self.policy, self.seed = game, policy, seed
+        self._index = -1  # of the game; its seed follows from it
+        self._actions: list[int] = []
+        self._return = 0.0
+
+    def collect(
+        self,
+        steps: int,
+        replay: ReplayBuffer,
+        exploring: Exploring,
+        random: tuple[np.random.Generator, torch.Generator],
+        on_step: Callable[[], None] = lambda: None,
+    ) -> Returns:
+        """Play so many steps; games and lives go on over calls. ``random`` decides exploration and the policy's draws."""
+        rng, generator = random
+        done = Returns([], [])
+        for _ in range(steps):
+            if self._index < 0:
+                self._next_game()
+            frame = self.game.frame
+            action = int(self.policy.act(frame[None], generator, exploring.temperature)[0])
+            if rng.random() < exploring.epsilon:
+                action = int(rng.integers(self.game.num_actions))
+            moved = self.game.step(action)
+            self.policy.told(np.array([action]))
+            self._actions.append(action)
+            self._return += moved.reward
+            replay.add(frame, action, moved.reward, moved.terminated or moved.lost_life, moved.truncated)
+            if moved.lost_life:
+                self.policy.reset()
+            if moved.terminated or moved.truncated:
+                done.returns.append(self._return)
+                done.lengths.append(len(self._actions))
+                self._next_game()
+            on_step()
+        return done
+
+    def _next_game(self) -> None:
+        self._index += 1
+        self.game.reset(train_seed(self.seed, self._index))
+        self.policy.reset()
+        self._actions, self._return = [], 0.0
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The game that is going on, as the actions since its beginning, and the policy's memory."""
+        return {
+            "collector.index": np.array([self._index]),
+            "collector.actions": np.array(self._actions, np.int64),
+            "collector.memory": torch.stack(self.policy.memory).cpu().numpy(),
+        }
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Play the saved game again up to where it was."""
+        self._index, self._return = int(arrays["collector.index"][0]), 0.0
+        self._actions = arrays["collector.actions"].tolist()
+        memory = torch.from_numpy(arrays["collector.memory"]).to(self.policy.device)
+        if self._index >= 0:
+            self.game.reset(train_seed(self.seed, self._index))
+            for action in self._actions:
+                self._return += self.game.step(action).reward
+        self.policy.memory = (memory[0], memory[1])
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One step of game ``row``: ``action`` on the picture ``frame``, and the picture ``after`` it, both uint8 ``(H, W, 3)``."""
+
+    row: int
+    frame: np.ndarray
+    action: int
+    moved: Moved
+    after: np.ndarray
+
+    @property
+    def over(self) -> bool:
+        """Whether this was the game's last step."""
+        return self.moved.terminated or self.moved.truncated
+
+
+@dataclass(frozen=True)
+class Playing:
+    """How games are played: actions drawn with ``generator`` at ``temperature``, ``lanes`` games side by side; ``watch`` is told
+    every step.
+    """
+
+    generator: torch.Generator
+    temperature: float
+    lanes: int = 8
+    watch: Callable[[Seen], None] = lambda seen: None
+
+
+def play_games(make_game: Callable[[], RemGame], policy: RemPolicy, seeds: Sequence[int], playing: Playing) -> Returns:
+    """Play one game per seed to its end, row ``i`` with the ``i``-th seed; nothing is remembered beyond the game."""
+    found = Returns([], [])
+    games = [make_game() for _ in range(min(playing.lanes, len(seeds)))]
+    try:
+        for begin in range(0, len(seeds), len(games)):
+            some = list(enumerate(seeds))[begin : begin + len(games)]
+            _play_side_by_side(games[: len(some)], policy, some, playing, found)
+    finally:
+        for game in games:
+            game.close()
+    return found
+
+
+def _play_side_by_side(
+    games: Sequence[RemGame], policy: RemPolicy, rows: Sequence[tuple[int, int]], playing: Playing, found: Returns
+) -> None:
+    for game, (_, seed) in zip(games, rows, strict=True):
+        game.reset(seed)
+    policy.reset(len(games))
+    totals, over = np.zeros(len(games)), np.zeros(len(games), bool)
+    while not over.all():
+        frames = np.stack([game.frame for game in games])
+        actions = policy.act(frames, playing.generator, playing.temperature)
+        for i in np.flatnonzero(~over).tolist():
+            moved = games[i].step(int(actions[i]))
+            totals[i] += moved.reward
+            over[i] = moved.terminated or moved.truncated
+            playing.watch(Seen(rows[i][0], frames[i], int(actions[i]), moved, games[i].frame))
+        policy.told(actions)
+    found.returns.extend(totals.tolist())
+    found.lengths.extend(game.steps for game in games)

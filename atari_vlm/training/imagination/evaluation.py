@@ -1,0 +1,144 @@
+"""What an evaluation of REM measures and keeps besides the real return: losses on held-out games, imagined returns, media.
+
+All of it is on games that were never trained on, with random streams of its own: neither the replay nor what training goes on
+with notices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from atari_vlm.experience.episodes import RemEpisode, as_replay, first_steps, newest_episodes
+from atari_vlm.experience.replay import ReplayBuffer
+from atari_vlm.runs.metrics import write_reconstructions
+from atari_vlm.training.imagination.media import MediaConfig, keep_newest, save_episodes
+from atari_vlm.world_models.learned.dreams import DreamConfig, as_episodes, beginnings, dream, moments_at
+from atari_vlm.world_models.learned.imagination import Networks
+from atari_vlm.world_models.rem.learner import Metrics, RemLearner
+from atari_vlm.world_models.rem.losses import Blocks, world_model_loss
+
+GAMES, STEPS = 16, 500  # of an evaluation that are held in memory: at most 100 MB of 64 x 64 frames
+ROWS, FRAMES = 64, 256  # segments and frames that the losses are measured on
+
+
+@torch.no_grad()
+def held_out_losses(learner: RemLearner, played: Sequence[RemEpisode], epoch: int) -> Metrics:
+    """The losses of training, ``held_out/...``, on games that were just played: tokenizer, and world model if it has begun.
+
+    A lost life is an end, as in training; rows and frames are drawn by a stream of its own.
+    """
+    replay, rng = as_replay(played), np.random.default_rng(epoch)
+    networks, device = learner.networks, learner.device
+    frames = torch.from_numpy(replay.frames(replay.any_slots(FRAMES, rng))).to(device.name)
+    found: Metrics = {}
+    for part in frames.split(64):
+        with device.autocast():
+            loss = networks.tokenizer.loss(part, learner.perceptual)
+        for name in ("reconstruction", "commitment", "perceptual"):
+            found[name] = found.get(name, 0.0) + float(getattr(loss, name)) * len(part) / len(frames)
+    if epoch >= learner.settings.world_model.updates.first_epoch:
+        found |= _world_model_losses(learner, replay, rng)
+    return {f"held_out/{name}": value for name, value in found.items()}
+
+
+def _world_model_losses(learner: RemLearner, replay: ReplayBuffer, rng: np.random.Generator) -> Metrics:
+    chosen, networks = learner.settings.world_model, learner.networks
+    segments = replay.segments(ROWS, chosen.length, rng, least=chosen.context + 1)
+    actions, rewards, ends = (replay.column(name, segments.slots) for name in ("action", "reward", "terminated"))
+    moments = moments_at(networks, replay.frames(segments.slots), actions, segments.mask)
+    scored, over = (torch.from_numpy(values).to(learner.device.name) for values in (rewards, ends))
+    blocks = Blocks(moments.tokens, moments.actions, scored, over, moments.mask)
+    on_tokens, on_acts = (where.sum() for where in blocks.scored(chosen.context))
+    found: Metrics = {}
+    for begin in range(0, ROWS, chosen.updates.micro_batch):
+        part = blocks.rows(begin, begin + chosen.updates.micro_batch)
+        with learner.device.autocast():
+            loss = world_model_loss(networks.world_model, part, chosen.context, (on_tokens, on_acts))
+        for name in ("tokens", "reward", "end", "accuracy"):
+            found[name] = found.get(name, 0.0) + float(getattr(loss, name))
+    return found
+
+
+def imagined_returns(
+    networks: Networks, played: Sequence[RemEpisode], config: DreamConfig, generator: torch.Generator
+) -> Metrics:
+    """The player's return in dreams from the second picture of real games, beside the real return of the same games over as
+    many steps at most, counted as the world model counts (by sign where it learned signs). Empty for games of one step.
+    """
+    games = [episode for episode in played if len(episode) >= 2]
+    if not games:
+        return {}
+    dreams = dream(networks, beginnings(networks, games), config, generator)
+    real = [episode.rewards[1 : 1 + config.steps] for episode in games]
+    if networks.world_model.config.reward == "sign":
+        real = [np.sign(rewards) for rewards in real]
+    return {
+        "imagined_return": float(dreams.returns.mean()),
+        "imagined_length": float(dreams.lengths.float().mean()),
+        "matched_return": float(np.mean([rewards.sum() for rewards in real])),
+        "matched_length": float(np.mean([len(rewards) for rewards in real])),
+    }
+
+
+def measure(learner: RemLearner, played: Sequence[RemEpisode], temperature: float, epoch: int) -> Metrics:
+    """Held-out losses and, where the world model has begun to learn, imagined returns at the player's ``temperature``."""
+    found = held_out_losses(learner, played, epoch)
+    if epoch >= learner.settings.world_model.updates.first_epoch:
+        generator = torch.Generator(learner.device.name).manual_seed(epoch)
+        config = DreamConfig(temperature=temperature)
+        dreamed = imagined_returns(learner.networks, played, config, generator)
+        found |= {f"evaluation/{name}": value for name, value in dreamed.items()}
+    return found
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Where the media of one evaluation go: the run's ``folder``; ``temperature`` is the dreaming player's."""
+
+    folder: Path
+    epoch: int
+    action_names: Sequence[str]
+    temperature: float
+    config: MediaConfig
+
+    def save(self, learner: RemLearner, played: Sequence[RemEpisode]) -> None:
+        """Write reconstructions and episodes; kinds of which there is nothing yet are left out."""
+        if not len(learner.replay):
+            return
+        self._reconstructions(learner)
+        count, steps = self.config.episodes, self.config.steps
+        kinds = {
+            "train": newest_episodes(learner.replay, count, steps),
+            "test": [first_steps(episode, steps) for episode in played[:count]],
+            "imagination": self._dreams(learner) if count else [],
+        }
+        for kind, episodes in kinds.items():
+            if episodes:
+                save_episodes(self.folder / "media", kind, self.epoch, episodes, self.action_names)
+        keep_newest(self.folder / "media", self.config.kept)
+
+    def _dreams(self, learner: RemLearner) -> list[RemEpisode]:
+        """The player in its dream, from moments of the replay."""
+        replay = learner.replay
+        if not (replay.lengths >= 2).any():
+            return []
+        rng, before = np.random.default_rng([self.epoch, 1]), learner.settings.actor_critic.burn_in + 1
+        history = replay.histories(self.config.episodes, before, rng)
+        frames, actions = replay.frames(history.slots), replay.column("action", history.slots)
+        moments = moments_at(learner.networks, frames, actions, history.mask)
+        generator = torch.Generator(learner.device.name).manual_seed(self.epoch)
+        config = DreamConfig(min(self.config.steps, DreamConfig().steps), self.temperature)
+        return as_episodes(learner.networks, dream(learner.networks, moments, config, generator))
+
+    def _reconstructions(self, learner: RemLearner) -> None:
+        """Eight frames of the replay beside what the tokenizer makes of them."""
+        slots = learner.replay.any_slots(8, np.random.default_rng(self.epoch))
+        frames, tokenizer = learner.replay.frames(slots), learner.networks.tokenizer
+        tokens = tokenizer.encode(torch.from_numpy(frames).to(learner.device.name))
+        path = self.folder / "reconstructions" / f"epoch-{self.epoch:06d}.png"
+        write_reconstructions(path, frames, tokenizer.decode(tokens).cpu().numpy())

@@ -1,0 +1,251 @@
+"""``VLMTrainer``: play rounds of episodes, learn examples from them, evaluate with what was learned, and keep everything.
+
+Training episodes come in rounds. All episodes of a round are played with the same examples; between rounds the library
+learns. A round's size does not depend on how many episodes run at once, so neither do the results.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from atari_vlm import games, prompts
+from atari_vlm._lazy import load
+from atari_vlm.agents.base import Agent
+from atari_vlm.agents.vlm_agent import VLMAgent
+from atari_vlm.errors import check_positive
+from atari_vlm.runs import outputs
+from atari_vlm.runs.environments import make_env
+from atari_vlm.runs.player import EpisodeSpec, PlayedEpisode, Player, PlayerOptions
+from atari_vlm.runs.rollout import Env
+from atari_vlm.runs.run_folder import RunFolder, RunRequest
+from atari_vlm.runs.videos import can_write_videos, worth_filming, write_video
+from atari_vlm.training.in_context.demonstrations import Demonstration, DemonstrationLibrary, digest_of
+from atari_vlm.training.in_context.examples import (
+    ExampleIndex,
+    InContextOptions,
+    SimilarExamplesVLM,
+    Strategy,
+    example_messages,
+    select,
+)
+from atari_vlm.training.in_context.options import TrainerOptions, eval_seed, train_seed
+from atari_vlm.vlm.base import VLM
+from atari_vlm.vlm.layers.budget import Budget, BudgetVLM
+from atari_vlm.vlm.layers.cache import CachedVLM
+from atari_vlm.vlm.layers.keyless import KeylessVLM, known_keys
+from atari_vlm.vlm.load import load_vlm
+
+WRITE_REPORT = "atari_vlm.reporting.page.run_report:write_report"
+
+
+class VLMTrainer:
+    """Trains (in context) and evaluates one VLM on one game.
+
+    ``vlm_type`` is a name that ``load_vlm`` knows, or a VLM. Further keywords are the fields of :class:`TrainerOptions`.
+    A run whose process died is continued by the same calls in the same order: what was played is read from its journal.
+    Use it as a context manager, or :meth:`close` it: it holds the run's lock.
+
+    Raises ``ConfigError`` (and its kin) for wrong arguments, ``RunError`` when the run is in use or does not fit.
+    """
+
+    def __init__(
+        self,
+        game_name: str,
+        vlm_type: str | VLM,
+        api_key: str | None = None,
+        prompt_type: str = "cot",
+        use_in_context_learning: bool = True,
+        save_dir: str | Path = "./atari_vlm_results",
+        **more: Any,
+    ):
+        self.options = TrainerOptions.of(more)
+        self.game, self.prompt_type, self.use_icl = games.game(game_name).name, prompt_type, use_in_context_learning
+        prompts.check_style(prompt_type)
+        self._make_env().close()  # wrong keywords show here
+        backend = self._backend(vlm_type, api_key)
+        self.vlm_type = vlm_type if isinstance(vlm_type, str) else backend.name
+        self.library = DemonstrationLibrary()
+        if self.options.demonstrations is not None and use_in_context_learning:
+            self.library.add(
+                load("atari_vlm.training.in_context.minari:import_demonstrations")(
+                    self.options.demonstrations, self.options.in_context.examples
+                )
+            )
+        self._budget = Budget(self.options.budget_usd, self.options.max_calls, self.options.max_tokens)
+        vlm = self._within_limits(KeylessVLM(backend, known_keys(api_key)))
+        self.run = RunFolder.open(self._request(Path(save_dir), backend))
+        self._restore_budget()
+        self._player = Player(self.run.journal, vlm, self._make_env, self._player_options())
+        self._tensorboard = outputs.TensorBoardLog(self.run.path / "tensorboard")
+        self._next_episode = self._trained = 0
+
+    def __enter__(self) -> VLMTrainer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write the tables as far as the run has come and let go of the run."""
+        self._write_tables()
+        self._tensorboard.close()
+        self.run.close()
+
+    def train(self, num_episodes: int = 100, eval_interval: int = 10, save_interval: int = 20) -> dict[str, Any]:
+        """Play and learn so many episodes; returns their summary (``outputs.summarise``).
+
+        After every ``eval_interval`` episodes but the last, ``eval_episodes`` episodes are evaluated with the memory frozen;
+        after every ``save_interval`` ``results.json`` is written. 0 means never.
+        """
+        check_positive(num_episodes=num_episodes)
+        last = self._trained + num_episodes
+        played: list[PlayedEpisode] = []
+        while self._trained < last:
+            ends = [_next_multiple(self._trained, size) for size in (self.options.round_size, eval_interval) if size]
+            played += self._round(min(*ends, last) - self._trained)
+            if eval_interval and self._trained % eval_interval == 0 and self._trained < last:
+                self.evaluate(self.options.eval_episodes)
+            if save_interval and self._trained % save_interval == 0:
+                outputs.write_results(self.run.path, self._header(), self.run.journal)
+        return outputs.summarise([episode.row for episode in played])
+
+    def evaluate(self, num_episodes: int = 10, *, strategy: Strategy | None = None) -> dict[str, Any]:
+        """Play evaluation episodes, always on the same seeds, none of which is a training seed; nothing is learned.
+
+        ``strategy`` chooses examples otherwise than the options say. Returns the summary of the episodes.
+        """
+        check_positive(num_episodes=num_episodes)
+        chosen = strategy or self._strategy()
+        specs = [self._spec("eval", eval_seed(self.options.seed, i)) for i in range(num_episodes)]
+        return {"strategy": chosen, **outputs.summarise([episode.row for episode in self._play(specs, chosen)])}
+
+    def run_episode(self) -> dict[str, Any]:
+        """Play one training episode and learn from it (a round of one): reward, length, seed, trajectory (its journal rows)."""
+        row = self._round(1)[0].row
+        steps = self.run.journal.steps(row.episode)
+        return {"reward": row.episode_return, "length": row.length, "seed": row.seed, "trajectory": steps}
+
+    def save_results(self) -> Path:
+        """Write results.json, tables, videos and report.html, and mark the run as finished; returns the path of results.json."""
+        self._write_tables()
+        path = outputs.write_results(self.run.path, self._header(), self.run.journal)
+        if can_write_videos():
+            for row in worth_filming(self.run.journal.episodes(), self.options.videos):
+                video = self.run.path / "videos" / f"{row.phase}-{row.episode:04d}.mp4"
+                if not video.exists():
+                    write_video(video, self.run.journal, row, self._make_env)
+        load(WRITE_REPORT)(self.run.path)
+        self.run.journal.set_meta(finished=True)
+        return path
+
+    def _round(self, count: int) -> list[PlayedEpisode]:
+        specs = [self._spec("train", train_seed(self.options.seed, self._trained + i)) for i in range(count)]
+        played = self._play(specs, self._strategy())
+        self.library.add([episode.demonstration for episode in played if episode.demonstration is not None])
+        self._trained += count
+        return played
+
+    def _play(self, specs: list[EpisodeSpec], strategy: Strategy) -> list[PlayedEpisode]:
+        """Play a group of episodes with the same examples, chosen now."""
+        chosen = dataclasses.replace(self.options.in_context, strategy=strategy)
+        shown = self.library.snapshot()
+        phase = specs[0].phase
+        conditions = {"strategy": strategy, "after": self._trained, "memory": digest_of(shown)}
+        self.run.record_group(phase, [spec.episode for spec in specs], conditions)
+        learn = self.use_icl and phase == "train"
+        played = self._player.play(specs, self._agent_maker(shown, chosen), learn=learn)
+        self._write_tables()
+        return played
+
+    def _spec(self, phase: Any, seed: int) -> EpisodeSpec:
+        self._next_episode += 1
+        return EpisodeSpec(self._next_episode - 1, phase, seed)
+
+    def _strategy(self) -> Strategy:
+        return self.options.in_context.strategy if self.use_icl else "none"
+
+    def _agent_maker(self, shown: Sequence[Demonstration], options: InContextOptions) -> Callable[[VLM, Env], Agent]:
+        """How the agents of a group are made."""
+        examples = example_messages(select(shown, options))
+        index = ExampleIndex(shown, options) if options.strategy == "most-similar-frame" else None
+
+        def make_agent(vlm: VLM, _: Env) -> Agent:
+            asked = vlm if index is None else SimilarExamplesVLM(vlm, index)
+            agent = VLMAgent(asked, prompt_type=self.prompt_type, examples=examples, options=self.options.agent)
+            if isinstance(asked, SimilarExamplesVLM):
+                asked.form = "choice" if agent.answer == "scores" else agent.answer
+            return agent
+
+        return make_agent
+
+    def _make_env(self) -> Env:
+        return make_env({"game_name": self.game, "env": self.options.env, "latency": self.options.latency})
+
+    def _backend(self, vlm_type: str | VLM, api_key: str | None) -> VLM:
+        if not isinstance(vlm_type, str):
+            return vlm_type
+        return load_vlm(
+            vlm_type,
+            model=self.options.model,
+            api_key=api_key,
+            base_url=self.options.base_url,
+            timeout_s=self.options.timeout_s,
+            **self.options.vlm_options,
+        )
+
+    def _within_limits(self, backend: VLM) -> VLM:
+        """The VLM behind budget and cache; what the cache serves is not counted."""
+        limited = BudgetVLM(backend, self._budget)
+        if self.options.cache is None:
+            return limited
+        return CachedVLM(limited, self.options.cache, self.options.cache_mode)
+
+    def _player_options(self) -> PlayerOptions:
+        return PlayerOptions(
+            max_steps=self.options.max_steps,
+            parallel=self.options.parallel,
+            examples=self.options.in_context.examples,
+            progress=self.options.progress,
+            stop=self.options.stop,
+        )
+
+    def _request(self, save_dir: Path, backend: VLM) -> RunRequest:
+        settings = {
+            **self._header(),
+            "use_in_context_learning": self.use_icl,
+            "endpoint": backend.name,
+            **self.options.settings(),
+        }
+        return RunRequest(
+            save_dir=save_dir,
+            label=f"{self.game}-{self.vlm_type}-{self.prompt_type}",
+            settings=json.loads(json.dumps(settings)),
+            execution=self.options.execution(),
+            run_name=self.options.run_name,
+            resume=self.options.resume,
+            command=self.options.command,
+        )
+
+    def _header(self) -> dict[str, Any]:
+        return {"game_name": self.game, "vlm_type": self.vlm_type, "prompt_type": self.prompt_type}
+
+    def _restore_budget(self) -> None:
+        """Count what earlier parts of the run spent."""
+        replies = list(self.run.journal.replies())
+        usage = [reply.get("usage", {}) for reply in replies]
+        tokens = sum((used.get("input_tokens") or 0) + (used.get("output_tokens") or 0) for used in usage)
+        self._budget.restore(
+            usd=sum(reply.get("cost_usd") or 0.0 for reply in replies), calls=len(replies), tokens=tokens
+        )
+
+    def _write_tables(self) -> None:
+        outputs.write_tables(self.run.path, self.run.journal)
+        self._tensorboard.update(self.run.journal.episodes())
+
+
+def _next_multiple(value: int, size: int) -> int:
+    return (value // size + 1) * size

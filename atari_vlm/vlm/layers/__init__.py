@@ -1,0 +1,1 @@
+"""What stands around a VLM: keys, budget, cache, cassettes."""

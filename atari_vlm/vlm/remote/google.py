@@ -1,0 +1,154 @@
+"""The Gemini dialect: ``generate_content`` of google-genai (not google-generativeai, whose support has ended)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from atari_vlm._lazy import require
+from atari_vlm.errors import ConfigError
+from atari_vlm.types import FinishReason, Image, Message, Part, Usage
+from atari_vlm.vlm.base import Sampling
+from atari_vlm.vlm.remote.answers import BrokenAnswerError, Said, count, joined_text, mapping, word
+from atari_vlm.vlm.remote.client import (
+    DEFAULT_OPTIONS,
+    Dialect,
+    RemoteOptions,
+    RemoteVLM,
+    Target,
+    system_text,
+    target_of,
+)
+from atari_vlm.vlm.remote.keys import Endpoint, Secret, Vendor
+from atari_vlm.vlm.remote.wire import clean_text
+
+VENDOR = Vendor(
+    "google",
+    "https://generativelanguage.googleapis.com",
+    ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+    "GOOGLE_GEMINI_BASE_URL",
+)
+_FILTERED = (
+    "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE", "MODEL_ARMOR",
+    "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
+)  # fmt: skip
+_FINISH: dict[str, FinishReason] = {"MAX_TOKENS": "length", **dict.fromkeys(_FILTERED, "filter")}
+_LEAST_DEADLINE_S = 10.0  # the service refuses a shorter one; ours is kept on this side
+
+
+class GoogleVLM(RemoteVLM):
+    """A Gemini model. The key is ``api_key`` or, for Google's own address only, ``GOOGLE_API_KEY`` or ``GEMINI_API_KEY``."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        api_key: str | Secret | None = None,
+        base_url: str | None = None,
+        timeout_s: float = 60.0,
+        options: RemoteOptions = DEFAULT_OPTIONS,
+    ):
+        if options.structured == "choice":
+            raise ConfigError("structured must be one of auto, json_schema, none for Google, got 'choice'")
+        target = target_of(VENDOR, model, api_key, base_url, options)
+        require("google.genai", "api")
+        super().__init__(_DIALECT, target, timeout_s=timeout_s)
+
+
+def open_client(endpoint: Endpoint, timeout_s: float) -> Any:
+    """The SDK's client: it does not retry unless told to, follows no redirects, and never speaks to Vertex AI."""
+    genai = require("google.genai", "api")
+    return genai.Client(
+        vertexai=False,
+        api_key=endpoint.key.reveal(),
+        http_options=genai.types.HttpOptions(
+            base_url=endpoint.url,
+            timeout=math.ceil(max(timeout_s, _LEAST_DEADLINE_S) * 1000),
+            async_client_args={"follow_redirects": False},
+        ),
+    )
+
+
+async def close_client(client: Any) -> None:
+    """Close both halves of the SDK's client; only the asynchronous one was used."""
+    await client.aio.aclose()
+    client.close()
+
+
+async def send(client: Any, request: dict[str, Any]) -> bytes:
+    """Send one request; the raw body of the answer."""
+    answer = await client.aio.models.generate_content(**request)
+    return (answer.sdk_http_response.body or "").encode("utf-8", "surrogatepass")
+
+
+def build_request(target: Target, turns: list[Message], sampling: Sampling) -> dict[str, Any]:
+    """Keyword arguments of ``generate_content``."""
+    types = require("google.genai.types", "api")
+    options = target.options
+    config: dict[str, Any] = {
+        "system_instruction": clean_text(system_text(turns)) or None,
+        "temperature": sampling.temperature,
+        "max_output_tokens": sampling.max_tokens + options.reasoning_tokens,
+        "seed": None if sampling.seed is None else sampling.seed % 2**31,  # the field has 32 bits
+        "should_return_http_response": True,
+        "automatic_function_calling": {"disable": True},
+    }
+    if sampling.schema:
+        config |= {"response_mime_type": "application/json", "response_json_schema": dict(sampling.schema)}
+    if options.reasoning_effort is not None:
+        config["thinking_config"] = {"thinking_level": options.reasoning_effort}
+    if options.image_detail != "auto":
+        config["media_resolution"] = f"MEDIA_RESOLUTION_{options.image_detail.upper()}"
+    if options.extra_body:
+        config["http_options"] = {"extra_body": dict(options.extra_body)}
+    return {
+        "model": target.model,
+        "contents": [_content(turn) for turn in turns if turn.role != "system"],
+        "config": types.GenerateContentConfig(**config),
+    }
+
+
+def _content(turn: Message) -> dict[str, Any]:
+    return {"role": "model" if turn.role == "assistant" else "user", "parts": [_part(part) for part in turn.parts]}
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if isinstance(part, Image):
+        return {"inline_data": {"mime_type": "image/png", "data": part.png}}
+    return {"text": clean_text(part.text)}
+
+
+def read(body: dict[str, Any]) -> Said:
+    """Read an answer. Fields with nothing in them are absent in this dialect, so that no candidates is an empty answer.
+
+    A body that has none of an answer's fields is none.
+    """
+    if not body.keys() & {"candidates", "promptFeedback", "usageMetadata"}:
+        raise BrokenAnswerError("neither candidates nor promptFeedback nor usageMetadata")
+    candidates = body.get("candidates", [])
+    if not isinstance(candidates, list):
+        raise BrokenAnswerError("candidates is no list")
+    candidate = candidates[0] if candidates else {}
+    if not isinstance(candidate, dict):
+        raise BrokenAnswerError("a candidate is no object")
+    blocked = bool(mapping(body.get("promptFeedback")).get("blockReason"))
+    return Said(
+        text=joined_text(mapping(candidate.get("content")).get("parts", [])),
+        finish_reason="filter" if blocked else _FINISH.get(word(candidate.get("finishReason")), "stop"),
+        usage=_usage(mapping(body.get("usageMetadata"))),
+        model=word(body.get("modelVersion")) or None,
+    )
+
+
+def _usage(usage: dict[str, Any]) -> Usage:
+    """The vendor counts thoughts apart; here ``output_tokens`` includes them."""
+    said, thought = count(usage.get("candidatesTokenCount")), count(usage.get("thoughtsTokenCount"))
+    return Usage(
+        input_tokens=count(usage.get("promptTokenCount")),
+        output_tokens=None if said is None and thought is None else (said or 0) + (thought or 0),
+        cached_tokens=count(usage.get("cachedContentTokenCount")),
+        reasoning_tokens=thought,
+    )
+
+
+_DIALECT = Dialect(VENDOR, open_client, close_client, send, build_request, read)

@@ -1,0 +1,181 @@
+"""The OpenAI dialect: Chat Completions, at OpenAI or any server that speaks it.
+
+Among them vLLM, Ollama, llama.cpp, LM Studio, OpenRouter.
+
+Chat Completions and not Responses, because every such server has it. Log-probabilities could not score action names
+honestly here (only the 20 likeliest first tokens are reported), so ``score_choices`` is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from atari_vlm._lazy import require
+from atari_vlm.errors import ConfigError
+from atari_vlm.types import FinishReason, Image, Message, Usage
+from atari_vlm.vlm.base import Sampling
+from atari_vlm.vlm.remote.answers import BrokenAnswerError, Said, count, dollars, joined_text, mapping, word
+from atari_vlm.vlm.remote.client import DEFAULT_OPTIONS, Dialect, RemoteOptions, RemoteVLM, Target, target_of
+from atari_vlm.vlm.remote.keys import Endpoint, Secret, Vendor
+from atari_vlm.vlm.remote.wire import clean_text
+
+VENDOR = Vendor("openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",), "OPENAI_BASE_URL")
+_FINISH: dict[str, FinishReason] = {"length": "length", "content_filter": "filter"}
+
+
+class OpenAIVLM(RemoteVLM):
+    """A model behind a Chat Completions interface; ``base_url`` ends in ``/v1`` for most servers.
+
+    The key is ``api_key`` or, for OpenAI's own address only, ``OPENAI_API_KEY``.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        api_key: str | Secret | None = None,
+        base_url: str | None = None,
+        timeout_s: float = 60.0,
+        options: RemoteOptions = DEFAULT_OPTIONS,
+    ):
+        if options.image_detail == "medium":
+            raise ConfigError("image_detail must be one of auto, low, high for OpenAI, got 'medium'")
+        target = target_of(VENDOR, model, api_key, base_url, options)
+        require("openai", "api")
+        super().__init__(_DIALECT, target, timeout_s=timeout_s)
+
+
+def open_client(endpoint: Endpoint, timeout_s: float) -> Any:
+    """The SDK's asynchronous client: no retries of its own, no redirects."""
+    openai = require("openai", "api")
+    return openai.AsyncOpenAI(
+        api_key=endpoint.key.reveal(),
+        base_url=endpoint.url,
+        max_retries=0,
+        timeout=timeout_s,
+        http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, timeout=timeout_s),
+    )
+
+
+async def close_client(client: Any) -> None:
+    """Close the SDK's client."""
+    await client.close()
+
+
+async def send(client: Any, request: dict[str, Any]) -> bytes:
+    """Send one request; the raw body of the answer."""
+    raw = await client.chat.completions.with_raw_response.create(**request)
+    content: bytes = raw.http_response.content
+    return content
+
+
+def build_request(target: Target, turns: list[Message], sampling: Sampling) -> dict[str, Any]:
+    """Keyword arguments of ``chat.completions.create``."""
+    options = target.options
+    request: dict[str, Any] = {
+        "model": target.model,
+        "messages": [{"role": turn.role, "content": _content(turn, options.image_detail)} for turn in turns],
+        _token_parameter(target): sampling.max_tokens + options.reasoning_tokens,
+    }
+    optional = {
+        "temperature": sampling.temperature,
+        "seed": sampling.seed,
+        "reasoning_effort": options.reasoning_effort,
+    }
+    request |= {name: value for name, value in optional.items() if value is not None}
+    extra = dict(options.extra_body)
+    if sampling.choices and options.structured == "choice":
+        extra["structured_outputs"] = {"choice": list(sampling.choices)}
+    elif sampling.schema:
+        request["response_format"] = {"type": "json_schema", "json_schema": _named_schema(sampling.schema)}
+    if extra:
+        request["extra_body"] = extra
+    return request
+
+
+def _token_parameter(target: Target) -> str:
+    if target.options.token_parameter != "auto":
+        return target.options.token_parameter
+    return "max_tokens" if target.endpoint.custom else "max_completion_tokens"
+
+
+def _content(turn: Message, detail: str) -> str | list[dict[str, Any]]:
+    """A plain string where there is no image: some servers' templates take nothing else for system messages."""
+    if not turn.images:
+        return clean_text(turn.text)
+    parts: list[dict[str, Any]] = []
+    for part in turn.parts:
+        if isinstance(part, Image):
+            url: dict[str, Any] = {"url": "data:image/png;base64," + base64.b64encode(part.png).decode("ascii")}
+            parts.append({"type": "image_url", "image_url": url if detail == "auto" else {**url, "detail": detail}})
+        else:
+            parts.append({"type": "text", "text": clean_text(part.text)})
+    return parts
+
+
+def _named_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """``strict`` holds the model to the schema; OpenAI offers it where every object is closed and requires all that it lists."""
+    closed = close_objects(schema)
+    return {"name": "answer", "schema": closed, "strict": _requires_all(closed)}
+
+
+def close_objects(schema: Any) -> Any:
+    """A copy of a JSON schema whose objects allow no properties but the listed ones, unless they say otherwise."""
+    if isinstance(schema, list):
+        return [close_objects(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    copy = {key: close_objects(value) for key, value in schema.items()}
+    if copy.get("type") == "object" and "properties" in copy:
+        copy.setdefault("additionalProperties", False)
+    return copy
+
+
+def _requires_all(schema: Any) -> bool:
+    if isinstance(schema, list):
+        return all(_requires_all(item) for item in schema)
+    if not isinstance(schema, Mapping):
+        return True
+    listed = set(mapping(schema.get("properties")))
+    complete = schema.get("type") != "object" or (
+        listed == set(schema.get("required", ())) and schema.get("additionalProperties") is False
+    )
+    return complete and all(_requires_all(value) for value in schema.values())
+
+
+def read(body: dict[str, Any]) -> Said:
+    """Read a chat completion. An empty list of choices is an empty answer; a body without the list is none at all."""
+    choices = body.get("choices")
+    if not isinstance(choices, list):
+        raise BrokenAnswerError("no list of choices")
+    choice = choices[0] if choices else {"message": {"content": None}}
+    message = mapping(choice).get("message")
+    if not isinstance(message, dict):
+        raise BrokenAnswerError("no message")
+    finish = word(choice.get("finish_reason"))
+    if finish == "error":  # how OpenRouter passes on that the server behind it failed
+        raise BrokenAnswerError("the server behind the router failed")
+    refusal = word(message.get("refusal"))
+    content = message.get("content")
+    text = content if isinstance(content, str) else "" if content is None else joined_text(content)
+    return Said(
+        text=text or refusal,
+        finish_reason="refusal" if refusal else _FINISH.get(finish, "stop"),
+        usage=_usage(mapping(body.get("usage"))),
+        model=word(body.get("model")) or None,
+        cost_usd=dollars(mapping(body.get("usage")).get("cost")),
+    )
+
+
+def _usage(usage: dict[str, Any]) -> Usage:
+    return Usage(
+        input_tokens=count(usage.get("prompt_tokens")),
+        output_tokens=count(usage.get("completion_tokens")),
+        cached_tokens=count(mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
+        reasoning_tokens=count(mapping(usage.get("completion_tokens_details")).get("reasoning_tokens")),
+    )
+
+
+_DIALECT = Dialect(VENDOR, open_client, close_client, send, build_request, read)

@@ -1,0 +1,57 @@
+"""A REM small enough for tests, and Catch as a gymnasium id."""
+
+import dataclasses
+import threading
+
+import gymnasium
+
+from atari_vlm.world_models.catch import CatchWorldModel
+from atari_vlm.world_models.rem.config import ActorCriticConfig, RemConfig, TokenizerConfig, WorldModelConfig
+from atari_vlm.world_models.rem.settings import (
+    ActorCriticTraining,
+    Play,
+    RemSettings,
+    TokenizerTraining,
+    Updates,
+    WorldModelTraining,
+)
+from atari_vlm.wrappers import WorldModelEnv
+
+GAME = "TestCatch-v0"
+if GAME not in gymnasium.registry:
+    gymnasium.register(GAME, lambda **options: WorldModelEnv(CatchWorldModel(5, 4, cell_px=4, num_balls=2), **options))
+
+NETWORKS = RemConfig(
+    num_actions=3,
+    tokenizer=TokenizerConfig(frame_px=16, channels=(8, 8, 8), code_dim=16, num_codes=12),
+    world_model=WorldModelConfig(width=16, num_layers=2, num_heads=2, ffn_width=32, dropout=0.1),
+    actor_critic=ActorCriticConfig(conv_channels=(8, 8), width=16, scale_returns=True),
+)
+
+
+def toy_settings(**changes) -> RemSettings:
+    """A few updates of everything in each of six epochs."""
+    quick = {"learning_rate": 2e-3, "batch": 6, "micro_batch": 4, "steps": 2}
+    settings = RemSettings(
+        NETWORKS,
+        tokenizer=TokenizerTraining(Updates(**quick, last_epoch=4), restart_unused=2),
+        world_model=WorldModelTraining(Updates(**quick, first_epoch=2), length=5, prioritised=0.3),
+        actor_critic=ActorCriticTraining(Updates(**quick, first_epoch=3), horizon=4, burn_in=3),
+        play=Play(steps=15, epsilon=0.1, eval_every=3, eval_episodes=2, final_episodes=3),
+        epochs=6,
+        capacity=60,
+        checkpoint_every=1,
+    )
+    return dataclasses.replace(settings, **changes)
+
+
+class StopAt(threading.Event):
+    """Asks for a stop before the n-th update."""
+
+    def __init__(self, updates):
+        super().__init__()
+        self.updates = updates
+
+    def is_set(self):
+        self.updates -= 1
+        return self.updates < 0

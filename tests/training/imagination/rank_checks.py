@@ -1,0 +1,146 @@
+"""``torchrun --nproc-per-node=2 rank_checks.py FOLDER``: what must hold between the processes of a run. Every rank asserts."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from rem_helpers import GAME, NETWORKS, StopAt, toy_settings
+
+from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig, Segments
+from atari_vlm.runs.metrics import Checkpoints
+from atari_vlm.runs.rollout import StoppedError
+from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
+from atari_vlm.world_models.learned.team import Team, joined
+from atari_vlm.world_models.rem import learner
+from atari_vlm.world_models.rem.learner import RemLearner
+from atari_vlm.world_models.rem.losses import Imagined
+
+BATCH = 8
+
+
+def settings():
+    """Batches of eight, no clipping, no dropout, standardised advantages."""
+    toy = toy_settings()
+    world = dataclasses.replace(NETWORKS.world_model, dropout=0.0)
+    changed = {"networks": dataclasses.replace(NETWORKS, world_model=world)}
+    for name in ("tokenizer", "world_model", "actor_critic"):
+        part = getattr(toy, name)
+        updates = dataclasses.replace(part.updates, batch=BATCH, micro_batch=3, max_norm=1e9)
+        more = {"normalise": True} if name == "actor_critic" else {}
+        more |= {"restart_unused": 0} if name == "tokenizer" else {}
+        changed[name] = dataclasses.replace(part, updates=updates, **more)
+    return dataclasses.replace(toy, **changed)
+
+
+def replay_of_noise():
+    rng, replay = np.random.default_rng(0), ReplayBuffer(ReplayConfig(100, 16))
+    for n in range(60):
+        frame = rng.integers(0, 256, (16, 16, 3), np.uint8)
+        replay.add(frame, n % 3, float(n % 2), n % 9 == 8, False)
+    return replay
+
+
+def gradients(team, monkey):
+    """The gradient of each network's update on fixed rows, of which ``team``'s rank has its part."""
+    learner = RemLearner(settings(), replay_of_noise(), 0, team=team)
+    rng, part = np.random.default_rng(1), slice(team.rank * team.share(BATCH), (team.rank + 1) * team.share(BATCH))
+    slots = learner.replay.any_slots(BATCH, rng)
+    segments = learner.replay.segments(BATCH, 5, rng, least=3)
+    moments = RemLearner.moments(learner, BATCH)  # of stream 0: rank 1 is given rank 0's below
+    moments = type(moments)(*(team.from_first(leaf) for leaf in vars(moments).values()))
+    learner.replay.any_slots = lambda count, _: slots[part]
+    learner.replay.segments = lambda count, *_, **__: Segments(segments.slots[part], segments.mask[part])
+    learner.moments = lambda count: moments
+
+    def imagined_part(networks, whole, decisions, *_, **__):
+        every = monkey(networks, whole, decisions, torch.Generator().manual_seed(5))
+        return Imagined(*(leaf[part] for leaf in vars(every).values()))
+
+    learner.imagine = imagined_part
+    found, metrics = {}, {}
+    for name in ("tokenizer", "world_model", "actor_critic"):
+        optimizer = learner.optimizers[name]
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+        def keep(name=name, parameters=parameters):
+            found[name] = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+
+        optimizer.step = keep
+        metrics[name] = getattr(learner, f"improve_{name}")()
+    learner.imagine = monkey
+    return found, metrics, learner.replay.arrays()["priority"]
+
+
+def check_gradients(team):
+    whole, of_whole, priority = gradients(Team(), learner.imagine) if team.rank == 0 else (None, None, None)
+    parts, of_parts, shared_priority = gradients(team, learner.imagine)
+    for name, gradient in parts.items():
+        true = team.from_first(whole[name] if whole is not None else gradient)
+        gap = float((gradient - true).abs().max() / true.abs().max())
+        assert gap < 1e-5 and float(true.abs().max()) > 0, (name, gap)
+        if of_whole is not None:
+            for key, value in of_whole[name].items():
+                assert abs(of_parts[name][key] - value) <= 1e-4 * max(abs(value), 1e-2), (name, key)
+    every = team.gather(torch.from_numpy(shared_priority)[None])
+    assert (every[0] == every[1]).all()
+    if priority is not None:
+        assert np.allclose(priority, shared_priority, rtol=1e-5) and len(np.unique(priority)) > 2
+
+
+def check_disagreement(team):
+    learner = RemLearner(settings(), replay_of_noise(), 0, team=team)
+    team.check_equal(learner.weights())
+    if team.rank == 1:
+        learner.networks.actor.policy_head.bias.data[0] += 1e-7
+    try:
+        team.check_equal(learner.weights())
+    except MismatchError as error:
+        assert "differ between the processes" in str(error)
+    else:
+        raise AssertionError("different weights were not noticed")
+    try:
+        team.share(7)
+    except ConfigError as error:
+        assert "batch of 7" in str(error)
+    else:
+        raise AssertionError("a batch of 7 was shared by 2")
+
+
+def check_training(team, folder):
+    """Stopped and resumed is uninterrupted, weights, replays and codes are equal; only rank 0 writes."""
+    whole = RemTrainer(RemRun(folder / "whole", GAME, toy_settings(), seed=4, team=team))
+    found = whole.train()
+    team.check_equal(whole.learner.weights())
+    team.check_equal({k: v for k, v in whole.replay.arrays().items()})
+    slots = np.arange(whole.replay.written - len(whole.replay), whole.replay.written) % len(whole.replay.serial)
+    team.check_equal({"frames": whole.replay.frames(slots)})
+    streams = team.gather(torch.from_numpy(whole.learner.streams()["numpy"].view(np.uint8).copy())[None])
+    assert (streams[0] != streams[1]).any()  # each rank draws its own rows
+    assert ("evaluation/return" in found) == (team.rank == 0)
+    for updates in (3, 9):
+        stop = StopAt(updates) if team.rank == 0 else None  # one rank is told: all stop
+        trainer = RemTrainer(RemRun(folder / "parts", GAME, toy_settings(), seed=4, team=team, stop=stop))
+        try:
+            trainer.train()
+        except StoppedError:
+            continue
+        raise AssertionError("no stop")
+    RemTrainer(RemRun(folder / "parts", GAME, toy_settings(), seed=4, team=team)).train()
+    if team.rank == 0:
+        a, b = (Checkpoints(folder / name / "checkpoints").newest()[1].tensors for name in ("whole", "parts"))
+        assert a.keys() == b.keys() and "ranks.numpy" in a
+        assert [name for name in a if not np.array_equal(a[name], b[name])] == []
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with joined() as team:
+        assert team.size == 2
+        check_gradients(team)
+        check_disagreement(team)
+        check_training(team, Path(sys.argv[1]))
+        if team.rank == 0:
+            print("all ranks agree")

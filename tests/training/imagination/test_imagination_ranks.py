@@ -1,0 +1,59 @@
+"""REM on two processes (gloo, CPU): the same gradients, equal weights, resumable; also through the program (slow)."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rem_helpers import GAME, toy_settings
+
+from atari_vlm.runs.metrics import Checkpoints
+from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
+
+HERE = Path(__file__).parent
+
+
+def torchrun(*command):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1] / "helpers")}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return subprocess.run([*launcher, *map(str, command)], capture_output=True, text=True, env=environment, timeout=200)
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    return folder, torchrun(HERE / "rank_checks.py", folder)
+
+
+def test_two_halves_of_a_batch_are_the_batch_and_ranks_stay_equal(checked):
+    _, done = checked
+    assert done.returncode == 0 and "all ranks agree" in done.stdout, done.stderr[-3000:]
+
+
+def test_a_run_of_two_goes_on_alone(checked):
+    folder = checked[0] / "whole"
+    steps = Checkpoints(folder / "checkpoints").newest()[1].provenance["steps"]
+    trainer = RemTrainer(RemRun(folder, GAME, dataclasses.replace(toy_settings(), epochs=7), seed=4))
+    assert trainer.epoch == 6
+    found = trainer.train()
+    assert found["collection/steps"] == steps + 15 and "ranks.numpy" not in trainer.checkpoints.newest()[1].tensors
+
+
+@pytest.mark.slow
+def test_the_program_under_torchrun(tmp_path):
+    quick = {"batch": 4, "steps": 2, "first_epoch": 1}
+    settings = {name: {"updates": quick} for name in ("tokenizer", "world_model", "actor_critic")}
+    settings |= {"epochs": 2, "play": {"eval_every": 2, "final_episodes": 2, "steps": 40}}
+    (tmp_path / "quick.yaml").write_text(json.dumps({"settings": settings}))
+    line = ["-m", "atari_vlm.dream", "rem", "--game", f"rem_helpers:{GAME}", "--preset", "tiny"]
+    line += ["--config", tmp_path / "quick.yaml", "--save-dir", tmp_path / "runs"]
+    done = torchrun(*line)
+    assert done.returncode == 0, done.stderr[-3000:]
+    runs = list((tmp_path / "runs").iterdir())
+    assert len(runs) == 1 and done.stderr.count("model: ") == 1  # rank 0 alone writes and talks
+    lines = [json.loads(row) for row in (runs[0] / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in lines] == [1, 2] and "evaluation/return" in lines[1]
+    assert "processes: 2" in (runs[0] / "config.yaml").read_text()

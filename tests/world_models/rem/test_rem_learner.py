@@ -1,0 +1,299 @@
+"""REM's updates: what is remembered, what imagination begins from, what the caches do."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from rem_helpers import GAME, NETWORKS, toy_settings
+
+from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
+from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
+from atari_vlm.training.imagination.collection import Collector, Exploring, Playing, play_games
+from atari_vlm.training.imagination.games import GameConfig, RemGame
+from atari_vlm.world_models.learned.imagination import Moments, imagine
+from atari_vlm.world_models.learned.random_streams import pack_rng, unpack_rng
+from atari_vlm.world_models.rem.learner import Device, RemLearner
+from atari_vlm.world_models.rem.losses import Lpips, revealed_tokens
+from atari_vlm.world_models.rem.policy import RemPolicy, remember
+from atari_vlm.world_models.rem.settings import TokenizerTraining, Updates, preset, with_changes
+
+
+def learner_with_play(steps=60, epsilon=0.5, **changes):
+    settings = toy_settings(**changes)
+    replay = ReplayBuffer(ReplayConfig(100, 16))
+    learner = RemLearner(settings, replay, seed=0)
+    policy = RemPolicy(learner.networks.tokenizer, learner.networks.actor)
+    collector = Collector(RemGame(GameConfig(GAME, 16)), policy, seed=0)
+    collector.collect(steps, replay, Exploring(epsilon, 1.0), (learner.rng, learner.generator))
+    return learner, collector
+
+
+def test_the_executed_action_is_remembered_and_told():
+    learner, collector = learner_with_play(0)
+    executed, told = [], []
+    step, tell = collector.game.step, collector.policy.told
+    collector.game.step = lambda action: (executed.append(action), step(action))[1]
+    collector.policy.told = lambda actions: (told.append(int(actions[0])), tell(actions))[1]
+    collector.policy.act = lambda frames, generator, temperature: np.array([0])
+    collector.collect(40, learner.replay, Exploring(1.0, 1.0), (learner.rng, learner.generator))
+    remembered = learner.replay.column("action", np.arange(40)).tolist()
+    assert remembered == executed == told and set(remembered) == {0, 1, 2}
+
+
+def test_burn_in_over_a_history_is_the_memory_of_live_play():
+    learner, collector = learner_with_play(0)
+    tokenizer, actor = learner.networks.tokenizer, learner.networks.actor
+    policy, frames, actions = collector.policy, [], []
+    rng = np.random.default_rng(0)
+    policy.reset()
+    for _ in range(5):
+        frames.append(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8))
+        policy.act(frames[-1][None], learner.generator)
+        actions.append(int(rng.integers(3)))
+        policy.told(np.array(actions[-1:]))
+    tokens = tokenizer.encode(torch.from_numpy(np.stack(frames)))[None]
+    padded = torch.cat([torch.full((1, 3, 16), 5), tokens], 1)  # padding on the left leaves no trace
+    mask = torch.tensor([[False] * 3 + [True] * 5])
+    memory = remember(actor, tokenizer, padded, torch.tensor([[2, 1, 0, *actions]]), mask)
+    assert all((a - b).abs().max() < 1e-6 for a, b in zip(memory, policy.memory, strict=True))
+    without = remember(actor, tokenizer, padded, torch.zeros(1, 8, dtype=torch.long), mask)
+    assert (without[0] - memory[0]).abs().max() > 1e-4  # the actions count
+
+
+def test_a_horizon_of_ten_has_nine_decisions_of_which_eight_are_scored():
+    learner, _ = learner_with_play()
+    looks = []
+    actor = learner.networks.actor
+    look = actor.look
+    moments = learner.moments(4)
+    burned = moments.tokens.shape[1] - 1
+    actor.look = lambda picture, memory: (looks.append(1), look(picture, memory))[1]
+    imagined = imagine(learner.networks, moments, 9, learner.generator)
+    assert len(looks) - burned == 9
+    assert imagined.logits.shape == (4, 8, 3) and imagined.outputs.shape == (4, 9, 1)
+
+
+def test_the_world_is_drawn_at_the_temperature_that_was_set():
+    learner, _ = learner_with_play(
+        actor_critic=dataclasses.replace(toy_settings().actor_critic, imagine_temperature=0.0)
+    )
+    drawn = []
+    settle = learner.networks.world_model.settle
+    learner.networks.world_model.settle = lambda logits, *rest: (
+        drawn.append((logits, settle(logits, *rest))),
+        drawn[-1][1],
+    )[1]
+    learner.improve_actor_critic()
+    assert drawn and all(torch.equal(tokens, logits.argmax(-1)) for logits, tokens in drawn)
+    ends = imagine(learner.networks, learner.moments(20), 5, torch.Generator().manual_seed(1), temperature=50.0).ends
+    assert ends.float().mean() == pytest.approx(0.5, abs=0.2)
+    with pytest.raises(ConfigError, match="imagine_temperature"):
+        dataclasses.replace(toy_settings().actor_critic, imagine_temperature=-1.0)
+
+
+def test_imagination_does_not_see_padding():
+    learner, _ = learner_with_play()
+    moments = learner.moments(40)
+    for head in (learner.networks.actor.policy_head, learner.networks.actor.value_head):
+        torch.nn.init.normal_(head.weight)  # begins as zeros: nothing would be seen
+    other = Moments(
+        torch.where(moments.mask[..., None], moments.tokens, 3),
+        torch.where(moments.mask, moments.actions, 1),
+        moments.mask,
+    )
+    first, second = (
+        imagine(learner.networks, m, 4, torch.Generator().manual_seed(1)).outputs for m in (moments, other)
+    )
+    assert torch.equal(first, second) and not moments.mask.all() and first.std() > 0.01
+
+
+def test_every_network_improves_on_what_it_is_given():
+    learner, _ = learner_with_play()
+    first = [learner.improve_tokenizer()["total"] for _ in range(40)]
+    assert np.mean(first[-5:]) < 0.9 * np.mean(first[:5])
+    losses = [learner.improve_world_model()["total"] for _ in range(60)]
+    assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:5])
+    assert np.isfinite(list(learner.improve_actor_critic().values())).all()
+
+
+def test_codes_begin_at_frames_after_the_warm_up():
+    updates = Updates(batch=6, micro_batch=4, steps=2)
+    learner, _ = learner_with_play(
+        tokenizer=TokenizerTraining(updates, restart_unused=9, codes_from_batch=True, warm_up=3)
+    )
+    tokenizer = learner.networks.tokenizer
+    first = tokenizer.codes.weight.detach().clone()
+    warm = [learner.improve_tokenizer() for _ in range(2)]
+    assert torch.equal(tokenizer.codes.weight, first) and not any("restarted_codes" in found for found in warm)
+    begun = learner.improve_tokenizer()
+    assert begun["commitment"] == 0 and begun["restarted_codes"] > 3
+    frames = torch.from_numpy(learner.replay.frames(np.arange(len(learner.replay))))
+    vectors = tokenizer.encoder(tokenizer.to_float(frames)).permute(0, 2, 3, 1).flatten(0, 2)
+    moved = (tokenizer.codes.weight != first).any(1)
+    assert moved.sum() == begun["restarted_codes"]
+    assert torch.cdist(tokenizer.codes.weight[moved], vectors).min(1).values.max() < 1e-3
+    assert learner.improve_tokenizer()["commitment"] > 0
+    with pytest.raises(ConfigError, match="warm_up"):
+        TokenizerTraining(updates, warm_up=3)
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("world_model", {"refinement_passes": 1}),
+        ("world_model", {"reward": "two-hot", "decay_unit": "block"}),
+        ("actor_critic", {"value": "two-hot"}),
+        ("actor_critic", {"view": "pixel"}),
+    ],
+    ids=str,
+)
+def test_every_switch_trains(part, change):
+    networks = dataclasses.replace(NETWORKS, **{part: dataclasses.replace(getattr(NETWORKS, part), **change)})
+    learner, _ = learner_with_play(networks=networks)
+    before = {name: array.copy() for name, array in learner.weights().items()}
+    for improve in (learner.improve_tokenizer, learner.improve_world_model, learner.improve_actor_critic):
+        assert np.isfinite(list(improve().values())).all()
+    moved = {name.split(".")[0] for name, array in learner.weights().items() if not np.array_equal(array, before[name])}
+    assert moved == {"tokenizer", "world_model", "actor_critic"}
+
+
+def test_bf16_trains_close_to_f32():
+    found = []
+    for precision in ("f32", "bf16"):
+        learner, _ = learner_with_play()
+        learner.device = Device("cpu", precision)
+        found.append(learner.improve_world_model()["total"])
+    assert abs(found[0] - found[1]) < 0.02 * found[0] and found[0] != found[1]
+
+
+def test_revealed_tokens_are_the_true_ones():
+    tokens = torch.arange(12).expand(50, 4, 12)
+    known = revealed_tokens(tokens, torch.Generator().manual_seed(0))
+    assert ((known == tokens) | (known == -1)).all()
+    shown = (known >= 0).float().mean(-1)
+    assert 0.35 < (shown == 0).float().mean() < 0.7 and shown.max() > 0.8
+
+
+def test_frames_are_encoded_once_per_tokenizer_version():
+    learner, _ = learner_with_play()
+    encoded = []
+    encode = learner.networks.tokenizer.encode
+    learner.networks.tokenizer.encode = lambda frames: (encoded.append(len(frames)), encode(frames))[1]
+    slots = learner.replay.segments(20, 5, np.random.default_rng(0)).slots
+    first, again = learner._tokens(slots), learner._tokens(slots)
+    assert torch.equal(first, again) and sum(encoded) == len(np.unique(slots))
+    assert torch.equal(first, encode(torch.from_numpy(learner.replay.frames(slots))))
+    learner.version += 1
+    learner._tokens(slots)
+    assert sum(encoded) == 2 * len(np.unique(slots))
+
+
+def test_random_state_survives_packing():
+    rng = np.random.default_rng(3)
+    rng.integers(10, size=3, dtype=np.int32)
+    other = unpack_rng(pack_rng(rng))
+    assert np.array_equal(rng.integers(1000, size=9, dtype=np.int32), other.integers(1000, size=9, dtype=np.int32))
+
+
+def test_atari_sums_rewards_ends_lives_only_in_training_and_cuts_at_its_limit():
+    train = RemGame(GameConfig("Breakout-v5", 64, max_noops=30))
+    test = RemGame(GameConfig("Breakout", 64, life_loss_ends=False, max_noops=1, max_steps=200))
+    assert train.frame_skip == 4 and train.num_actions == 4 and train.action_names == ("NOOP", "FIRE", "RIGHT", "LEFT")
+    lost = {"train": 0, "test": 0}
+    for name, game in (("train", train), ("test", test)):
+        game.reset(7)
+        assert game.frame.shape == (64, 64, 3) and game.frame.dtype == np.uint8
+        for step in range(200):
+            moved = game.step(1 if step % 3 == 0 else 3)
+            lost[name] += moved.lost_life
+            if moved.truncated or moved.terminated:
+                break
+    assert lost["train"] >= 1 and lost["test"] == 0
+    assert moved.truncated and not moved.terminated and test.steps == 200
+    starts = set()
+    for seed in range(6):
+        train.reset(seed)
+        starts.add(train.noops)
+    assert len(starts) > 2 and min(starts) >= 1 and max(starts) <= 30
+
+
+def test_same_seed_same_games():
+    learner, _ = learner_with_play(0)
+    policy = RemPolicy(learner.networks.tokenizer, learner.networks.actor)
+    runs = [
+        play_games(
+            lambda: RemGame(GameConfig(GAME, 16)),
+            policy,
+            [1, 3, 5],
+            Playing(torch.Generator().manual_seed(0), 1.0, lanes),
+        )
+        for lanes in (2, 2)
+    ]
+    assert runs[0] == runs[1] and len(runs[0].returns) == 3 and runs[0].lengths == [8, 8, 8]
+
+
+def test_bad_input_is_refused_with_a_sentence(tmp_path):
+    with pytest.raises(ConfigError, match="is no game"):
+        RemGame(GameConfig("NoSuch-v0"))
+    with pytest.raises(ConfigError, match="discrete"):
+        RemGame(GameConfig("Pendulum-v1"))
+    with pytest.raises(MismatchError, match="RGB"):
+        RemGame(GameConfig("CartPole-v1")).reset(0)
+    with pytest.raises(UnknownNameError, match="horizon"):
+        with_changes(preset("tiny", 3), {"actor_critic": {"horizont": 3}})
+    with pytest.raises(ConfigError, match="of type int"):
+        with_changes(preset("rem", 3), {"epochs": "many"})
+    with pytest.raises(ConfigError, match="no device"):
+        Device("quantum")
+    (tmp_path / "weights").write_bytes(b"no weights")
+    with pytest.raises(ConfigError, match="LPIPS"):
+        Lpips(tmp_path / "weights")
+
+
+def test_lpips_from_a_local_file(tmp_path):
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    weights, wide, index = {}, 3, 0
+    for stage, widths in enumerate(Lpips.WIDTHS):
+        index += stage > 0
+        for width in widths:
+            weights[f"features.{index}.weight"] = torch.randn(width, wide, 3, 3) * (2 / (9 * wide)) ** 0.5
+            weights[f"features.{index}.bias"] = torch.zeros(width)
+            wide, index = width, index + 2
+        weights[f"lin{stage}"] = torch.rand(wide)
+    assert index == 30  # VGG16's last ReLU is features.29
+    save_file(weights, tmp_path / "lpips.safetensors")
+    distance = Lpips(tmp_path / "lpips.safetensors")
+    a = torch.rand(2, 3, 32, 32) * 2 - 1
+    near, far = distance(a + 0.02 * torch.randn_like(a), a), distance(torch.rand_like(a), a)
+    assert distance(a, a) == 0 and 0 < near < far
+    del weights["lin3"]
+    save_file(weights, tmp_path / "short.safetensors")
+    with pytest.raises(ConfigError, match="lin3"):
+        Lpips(tmp_path / "short.safetensors")
+
+
+MEASURED = """
+import resource, numpy as np, torch
+from atari_vlm.training.rem_learner import RemLearner
+from atari_vlm.training.rem_settings import preset
+from atari_vlm.training.replay_buffer import ReplayBuffer, ReplayConfig
+torch.set_num_threads(1)
+replay = ReplayBuffer(ReplayConfig(400, 64))
+for n in range(300):
+    replay.add(np.zeros((64, 64, 3), np.uint8), n % 4, 0.0, n % 100 == 99, False)
+settings = preset("rem", 4)
+assert settings.world_model.updates.batch == 64
+RemLearner(settings, replay, 0).improve_world_model()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+"""
+
+
+@pytest.mark.slow
+def test_memory_of_a_world_model_update_at_batch_64():
+    done = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 8.0  # GB, everything included

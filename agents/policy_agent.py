@@ -11,9 +11,10 @@ import numpy as np
 from atari_vlm._lazy import load, require
 from atari_vlm.description import read_actions
 from atari_vlm.errors import MismatchError, NotSupportedError, check_positive
+from atari_vlm.picture import fit
 from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.world_models.checkpoint import read_checkpoint
-from atari_vlm.world_models.view import FrameSource, fit
+from atari_vlm.world_models.view import FrameSource
 
 POLICIES = {"rem": "atari_vlm.world_models.rem.model:load_policy"}
 

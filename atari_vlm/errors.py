@@ -156,3 +156,9 @@ def check_positive(**values: float) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
             raise ConfigError(f"{name} must be greater than 0, got {value!r}")
+
+
+class StoppedError(AtariVLMError):
+    """Somebody asked for the end of the run; it stopped between two steps and can be resumed."""
+
+    exit_code = 130

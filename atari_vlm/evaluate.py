@@ -16,15 +16,14 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from atari_vlm.bench.measure import machine
+from atari_vlm.conditions import machine
 from atari_vlm.ending import end_with
-from atari_vlm.errors import AtariVLMError
+from atari_vlm.errors import AtariVLMError, StoppedError
 from atari_vlm.evaluation.cells import EvaluateConfig
 from atari_vlm.evaluation.evaluate import Watching, evaluate
 from atari_vlm.evaluation.results import to_markdown
 from atari_vlm.runs.display import ProgressDisplay
 from atari_vlm.runs.option_files import with_files
-from atari_vlm.runs.rollout import StoppedError
 from atari_vlm.runs.stopping import stop_on_signals
 
 

@@ -22,12 +22,11 @@ from rich.table import Table
 
 from atari_vlm.agents.plan_judge import PlanOptions
 from atari_vlm.ending import end_with
-from atari_vlm.errors import AtariVLMError
+from atari_vlm.errors import AtariVLMError, StoppedError
 from atari_vlm.evaluation.plan_run import COLUMNS, PlanExecution, PlanRun, VariantResult, cells
 from atari_vlm.evaluation.plan_settings import PlanSettings
 from atari_vlm.runs.display import ProgressDisplay
 from atari_vlm.runs.option_files import with_files
-from atari_vlm.runs.rollout import StoppedError
 from atari_vlm.runs.stopping import Stop, stop_on_signals
 from atari_vlm.vlm.layers.keyless import KeylessVLM, known_keys
 from atari_vlm.vlm.load import load_vlm

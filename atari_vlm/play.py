@@ -30,7 +30,7 @@ from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
 from atari_vlm.agents.policy_agent import PolicyAgent
 from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError, ConfigError, UnknownNameError, check_positive
-from atari_vlm.runs.rollout import Env
+from atari_vlm.spaces import Env
 from atari_vlm.viewing.dream_view import ModelView, RealView
 from atari_vlm.viewing.episode_browser import EpisodeBrowser, read_episodes
 from atari_vlm.viewing.game_session import GameSession

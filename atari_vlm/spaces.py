@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import gymnasium
+import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import utils as space_utils
 from gymnasium.vector import utils as vector_utils
@@ -263,3 +264,6 @@ def _unflatten(space: PILImage, x: np.ndarray) -> PIL.Image:  # type: ignore[mis
 @space_utils.flatten_space.register(PILImage)
 def _flatten_space(space: PILImage) -> gymnasium.spaces.Box:
     return gymnasium.spaces.Box(0, 255, (_flatdim(space),), np.uint8)
+
+
+Env = gym.Env[Any, Any]

@@ -25,10 +25,9 @@ from rich.table import Table
 from atari_vlm._lazy import load
 from atari_vlm.agents.vlm_agent import AnswerMode, VLMAgentOptions
 from atari_vlm.ending import end_with
-from atari_vlm.errors import AtariVLMError, ConfigError, check_positive
+from atari_vlm.errors import AtariVLMError, ConfigError, StoppedError, check_positive
 from atari_vlm.runs.display import ProgressDisplay
 from atari_vlm.runs.option_files import with_files
-from atari_vlm.runs.rollout import StoppedError
 from atari_vlm.runs.stopping import Stop, stop_on_signals
 from atari_vlm.scores.statistics import aggregate
 from atari_vlm.training.in_context.ablation import ablation_table, run_ablation

@@ -1,73 +1,180 @@
-"""Imports point strictly down: floor 0 words, 1 worlds (blind to one another), 2 deciding, 3 learning, 4 programs."""
+"""Imports point strictly down, strings that name modules too, and nothing goes round in a circle.
+
+``ROOMS`` is the one table of the house: every module belongs to the longest prefix that is written there. Floors 0 words, 1
+worlds, 2 deciding, 3 runs and viewing, 4 reporting, 5 making, 6 programs; rooms of one floor do not see one another.
+"""
 
 import ast
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 
-WORDS = {
-    "atari_vlm", "atari_vlm._lazy", "atari_vlm.types", "atari_vlm.errors", "atari_vlm.games", "atari_vlm.spaces",
-    "atari_vlm.description", "atari_vlm.prompts", "atari_vlm.picture", "atari_vlm.files", "atari_vlm.registration",
-    "atari_vlm.env.emulator", "atari_vlm.env.camera", "atari_vlm.env.observing",
-    "atari_vlm.vlm", "atari_vlm.vlm.base", "atari_vlm.world_models", "atari_vlm.world_models.base",
-    "atari_vlm.agents", "atari_vlm.agents.base", "atari_vlm.checker",
-}  # fmt: skip
-ROOMS = {  # prefix -> (floor, room); rooms on floor 1 do not see one another
-    "atari_vlm.env.environment": (1, "env"),
-    "atari_vlm.env.vector": (1, "env"),
-    "atari_vlm.wrappers": (1, "env"),
-    "atari_vlm.vlm": (1, "vlm"),
-    "atari_vlm.world_models": (1, "world_models"),
-    "atari_vlm.agents": (2, "deciding"),
-    "atari_vlm.planning": (2, "deciding"),
-    "atari_vlm.training": (3, "learning"),
-    "atari_vlm.reporting": (3, "learning"),
+WORDS = (
+    "_lazy types errors games description prompts spaces picture files settings conditions video registration checker "
+    "experience scores vlm world_models agents vlm.base world_models.base agents.base world_models.view "
+    "env.emulator env.camera env.observing"
+)
+PROGRAMS = "train evaluate plan dream play report cli ending bench proofs"
+ROOMS = {  # prefix below atari_vlm -> (floor, room)
+    "": (0, "words"),
+    **{name: (0, "words") for name in WORDS.split()},
+    "env": (1, "env"),
+    "wrappers": (1, "env"),
+    "vlm.": (1, "vlm"),
+    "world_models.": (1, "world models"),
+    "planning": (2, "planning"),
+    "agents.": (2, "agents"),
+    "runs": (3, "runs"),
+    "viewing": (3, "viewing"),
+    "reporting": (4, "reporting"),
+    "training": (5, "training"),
+    "training.in_context": (5, "in-context learning"),
+    "training.imagination": (5, "imagination"),
+    "evaluation": (5, "evaluation"),
+    **{name: (6, "programs") for name in PROGRAMS.split()},
 }
+SEES = {("agents", "planning")}  # rooms of one floor that may, in one direction
+# Registries hold the names of what is above them, and load it when it is asked for.
+REGISTRIES = {"atari_vlm.registration", "atari_vlm.world_models.families", "atari_vlm.vlm.load", "atari_vlm.cli"}
+A_MODULE = re.compile(r"atari_vlm(\.[a-z_0-9]+)+(:[A-Za-z_]\w*)?")
 
 
 def place(module: str) -> tuple[int, str]:
-    if module in WORDS:
-        return 0, "words"
-    for prefix in sorted(ROOMS, key=len, reverse=True):
-        if module == prefix or module.startswith(prefix + "."):
-            return ROOMS[prefix]
-    return 4, "programs"
+    """Floor and room of a module; ``KeyError`` for one that no row of the table names."""
+    name = module.removeprefix("atari_vlm").removeprefix(".")
+    prefixes = [p for p in ROOMS if p and (name == p or name.startswith(p if p.endswith(".") else p + "."))]
+    return ROOMS[max(prefixes, key=len)] if prefixes else ROOMS[name]
 
 
-def source_files() -> list[tuple[str, Path]]:
-    files = []
-    for top, package in (
-        ("atari_vlm", "atari_vlm"),
-        ("agents", "atari_vlm.agents"),
-        ("wrappers", "atari_vlm.wrappers"),
-    ):
+def source_files() -> dict[str, Path]:
+    """Every module of the package and where it lies."""
+    tops = (("atari_vlm", "atari_vlm"), ("agents", "atari_vlm.agents"), ("wrappers", "atari_vlm.wrappers"))
+    files = {}
+    for top, package in tops:
         for path in sorted((ROOT / top).rglob("*.py")):
             relative = path.relative_to(ROOT / top)
-            if relative.parts[0] in ("agents", "wrappers") and top == "atari_vlm":
+            if top == "atari_vlm" and relative.parts[0] in ("agents", "wrappers"):
                 continue
-            parts = [package, *relative.with_suffix("").parts]
-            files.append((".".join(p for p in parts if p != "__init__"), path))
+            parts = [part for part in relative.with_suffix("").parts if part != "__init__"]
+            files[".".join([package, *parts])] = path
     return files
 
 
-def imported(path: Path) -> set[str]:
-    """Modules of this package that a file imports, outside ``if TYPE_CHECKING``."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+FILES = source_files()
+
+
+def names_of(text: str, module: str) -> Iterator[str]:
+    """Modules of this package that a source text imports or, outside registries and package faces, names in a string."""
+    tree = ast.parse(text)
+    reads_strings = module not in REGISTRIES and not _is_face(tree)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return {name for name in found if name == "atari_vlm" or name.startswith("atari_vlm.")}
+            below = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from [name if name in FILES else node.module for name in below]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and reads_strings:
+            if A_MODULE.fullmatch(node.value):
+                yield node.value.split(":")[0]
 
 
-@pytest.mark.parametrize(("module", "path"), source_files(), ids=lambda value: value if isinstance(value, str) else "")
-def test_imports_point_down(module, path):
+def _is_face(tree: ast.Module) -> bool:
+    """Whether this is a package's face: names that load lazily and nothing else."""
+    return any(isinstance(node, ast.ImportFrom) and node.module == "atari_vlm._lazy" for node in tree.body) and not any(
+        isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in tree.body
+    )
+
+
+def arrows(text: str, module: str) -> set[str]:
+    """What a module depends on within the package."""
+    return {name for name in names_of(text, module) if name in FILES and name != module}
+
+
+def wrong_arrows(text: str, module: str) -> list[str]:
+    """Arrows that do not point down."""
     floor, room = place(module)
-    for target in imported(path):
+    wrong = []
+    for target in sorted(arrows(text, module)):
         target_floor, target_room = place(target)
-        assert target_floor < floor or target_room == room, (
-            f"{module} (floor {floor}) imports {target} ({target_floor})"
+        if not (target_floor < floor or target_room == room or (room, target_room) in SEES):
+            wrong.append(f"{module} (floor {floor}, {room}) -> {target} (floor {target_floor}, {target_room})")
+    return wrong
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_imports_point_down(module):
+    assert wrong_arrows(FILES[module].read_text(), module) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "planted"),
+    [
+        ("atari_vlm.runs.journal", "from atari_vlm.reporting.page import html"),
+        ("atari_vlm.runs.journal", "def f():\n    import atari_vlm.training.in_context.trainer"),
+        ("atari_vlm.vlm.remote.client", "from atari_vlm.world_models.catch import CatchWorldModel"),
+        ("atari_vlm.training.in_context.trainer", "from atari_vlm.training.imagination import trainer"),
+        ("atari_vlm.runs.command_line", 'PROGRAMS = {"train": "atari_vlm.train:TrainConfig"}'),
+        ("atari_vlm.planning.scoring", 'load("atari_vlm.agents.planners")'),
+    ],
+)
+def test_a_planted_arrow_is_seen(module, planted):
+    assert len(wrong_arrows(planted, module)) == 1
+
+
+def test_every_room_is_named():
+    homeless = []
+    for module in FILES:
+        try:
+            place(module)
+        except KeyError:
+            homeless.append(module)
+    assert homeless == []
+    used = {place(module) for module in FILES}
+    assert {row for name, row in ROOMS.items() if name} == used | {ROOMS["training"]}
+
+
+def _circle(graph: dict[str, set[str]]) -> list[str]:
+    """One circle of a graph, or nothing."""
+    done: set[str] = set()
+
+    def walk(node: str, path: list[str]) -> list[str]:
+        if node in path:
+            return [*path[path.index(node) :], node]
+        if node in done:
+            return []
+        for following in sorted(graph[node]):
+            found = walk(following, [*path, node])
+            if found:
+                return found
+        done.add(node)
+        return []
+
+    return next((found for node in sorted(graph) if (found := walk(node, []))), [])
+
+
+def test_no_circle_of_files():
+    faces = {module for module, path in FILES.items() if path.name == "__init__.py"}
+    graph = {module: arrows(path.read_text(), module) - faces for module, path in FILES.items()}
+    assert _circle(graph) == []
+
+
+def test_no_circle_of_rooms():
+    graph: dict[str, set[str]] = {}
+    for module, path in FILES.items():
+        home = folder_of(module)
+        graph.setdefault(home, set()).update(
+            {folder_of(target) for target in arrows(path.read_text(), module)} - {home}
         )
+    assert _circle({home: targets & graph.keys() for home, targets in graph.items()}) == []
+
+
+def folder_of(module: str) -> str:
+    """The room of a module, its folder within worlds; what is a word is of the words wherever it lies."""
+    _, room = place(module)
+    if room != "world models" or FILES[module].parent.name == "world_models":
+        return room
+    return str(FILES[module].parent.relative_to(ROOT))

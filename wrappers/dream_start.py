@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 from atari_vlm.errors import ConfigError, MismatchError
-from atari_vlm.picture import resize
 from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit
+from atari_vlm.world_models.view import frame_of
 
 Start = gymnasium.Env[Any, Any] | Sequence[gymnasium.Env[Any, Any]] | StartFrames | None
 Context = tuple[np.ndarray, np.ndarray]  # observations (T, ...) and the actions int64 (T - 1,) between them
@@ -98,20 +98,6 @@ def start_of(start: Start, world_model: WorldModel[Any]) -> StoredStart | RealSt
     if not isinstance(envs, Sequence) or not envs or not all(isinstance(env, gymnasium.Env) for env in envs):
         raise ConfigError(f"start is a gymnasium.Env, a list of them, StartFrames or None, got {type(start).__name__}")
     return RealStart(envs, world_model)
-
-
-def frame_of(env: gymnasium.Env[Any, Any], observation: Any, space: gymnasium.Space[Any]) -> np.ndarray:
-    """A real environment's present picture as a model with observation space ``space`` sees it.
-
-    That is the observation where it fits, else the rendered screen, else ``observation["image"]``, averaged over areas to size.
-    """
-    if isinstance(observation, np.ndarray) and observation.shape == space.shape:
-        return observation
-    rendered = env.render() if env.render_mode == "rgb_array" else None
-    if rendered is None:
-        rendered = observation["image"] if isinstance(observation, Mapping) else observation
-    height, width = (space.shape or ())[:2]
-    return resize(np.asarray(rendered), (height, width), "area")
 
 
 def _check_real(env: gymnasium.Env[Any, Any], world_model: WorldModel[Any]) -> None:

@@ -214,7 +214,7 @@ def model_for(name: str, path: str | None, kind: str | None, options: dict[str, 
     """The world model of a checkpoint, which must be of the game ``name`` and of the given kind, and show pictures."""
     if path is None:
         raise ConfigError(f"a dreamed {name} needs checkpoint=PATH, the folder of a world model")
-    checkpoint = _lazy.load("atari_vlm.world_models.checkpoint:read_checkpoint")(path)
+    checkpoint = _lazy.load("atari_vlm.world_models:read_checkpoint")(path)
     if kind is not None and checkpoint.kind != kind:
         raise MismatchError(
             f"this id dreams in a world model of the kind {kind!r}; {path} is of the kind {checkpoint.kind!r}"
@@ -222,7 +222,7 @@ def model_for(name: str, path: str | None, kind: str | None, options: dict[str, 
     trained_on = game_or_generic(str(checkpoint.config.get("game", ""))).name
     if trained_on in game_names() and trained_on != name:
         raise MismatchError(f"the game is {name}; the world model in {path} is of {trained_on}")
-    model: WorldModel[Any] = _lazy.load("atari_vlm.world_models.checkpoint:build_model")(checkpoint, path, **options)
+    model: WorldModel[Any] = _lazy.load("atari_vlm.world_models:build_model")(checkpoint, path, **options)
     shape = model.observation_space.shape or ()
     if len(shape) != 3 or shape[2] != 3 or model.observation_space.dtype != np.uint8:
         raise MismatchError(

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from atari_vlm.conditions import machine
 
 Unit = Callable[[], object]
 
@@ -106,34 +106,6 @@ def measure(case: Case, rounds: int = 5) -> Result:
         rounds=rounds,
         note=case.note,
     )
-
-
-def machine() -> dict[str, Any]:
-    """The conditions of a measurement: processor, Python, package versions."""
-    from importlib import metadata
-
-    cpu = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), cpu)
-    except OSError:
-        pass
-    versions = {}
-    for name in (
-        "gymnasium",
-        "ale-py",
-        "numpy",
-        "pillow",
-        "opencv-python-headless",
-        "torch",
-        "transformers",
-        "stable-baselines3",
-    ):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {"cpu": cpu, "python": platform.python_version(), "system": platform.system(), "versions": versions}
 
 
 def to_markdown(subject: str, results: list[Result], options: str = "") -> str:

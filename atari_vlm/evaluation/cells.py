@@ -14,7 +14,7 @@ from atari_vlm.agents.make import SIMPLE_NAMES, agent_names
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
 from atari_vlm.runs.player import EpisodeSpec
 from atari_vlm.runs.run_folder import RunRequest
-from atari_vlm.training.in_context.options import SEEDS_PER_RUN, eval_seed
+from atari_vlm.runs.seeds import SEEDS_PER_RUN, eval_seed
 from atari_vlm.vlm.catalogue import OFFLINE_NAMES
 
 BASELINES = ("random", "scripted")

@@ -29,8 +29,8 @@ from atari_vlm.runs.command_line import command_line
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.player import Player, PlayerOptions, Progress, Silence
-from atari_vlm.runs.rollout import Env
 from atari_vlm.runs.run_folder import RunFolder
+from atari_vlm.spaces import Env
 from atari_vlm.types import Message, Reply
 from atari_vlm.vlm.base import VLM, Capability, NoScores, Sampling
 from atari_vlm.vlm.catalogue import OFFLINE_NAMES

@@ -20,8 +20,8 @@ from torch import Tensor
 from atari_vlm.errors import ConfigError, check_positive
 from atari_vlm.experience.replay import ReplayBuffer, Segments
 from atari_vlm.scores.statistics import BootstrapConfig, Estimate
-from atari_vlm.world_models.learned.imagination import Networks
 from atari_vlm.world_models.rem.losses import Blocks
+from atari_vlm.world_models.rem.networks import Networks
 
 Ratios = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> numerators and denominators, float64 (N,) each
 _MEDIAN_OF = 1_000  # frames

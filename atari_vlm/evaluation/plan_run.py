@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from atari_vlm._lazy import load
 from atari_vlm.evaluation.plan_settings import PlanSettings, PlanWorkshop, Variant
 from atari_vlm.files import atomic_write
+from atari_vlm.reporting.page.run_report import write_report
 from atari_vlm.runs import outputs
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.player import EpisodeSpec, Player, PlayerOptions, Progress, Silence
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
+from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.runs.stopping import Stop
-from atari_vlm.runs.videos import can_write_videos, worth_filming, write_video
+from atari_vlm.runs.videos import worth_filming, write_video
 from atari_vlm.scores.statistics import Estimate, aggregate
-from atari_vlm.training.in_context.options import eval_seed
-from atari_vlm.training.in_context.trainer import WRITE_REPORT
+from atari_vlm.video import can_write_videos
 from atari_vlm.vlm.base import VLM
 from atari_vlm.vlm.layers.budget import Budget, BudgetVLM
 from atari_vlm.vlm.layers.cache import CachedVLM
@@ -161,7 +161,7 @@ class PlanRun:
                 video = path / "videos" / f"{row.phase}-{row.episode:04d}.mp4"
                 if not video.exists():
                     write_video(video, journal, row, self._workshop.make_env)
-        load(WRITE_REPORT)(path)
+        write_report(path)
 
     def _request(self, identity: Mapping[str, Any]) -> RunRequest:
         execution = self._execution

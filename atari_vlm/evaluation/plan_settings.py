@@ -15,7 +15,7 @@ from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
 from atari_vlm.agents.world_model_agent import VLMWorldModelAgent
 from atari_vlm.errors import ConfigError, check_positive
 from atari_vlm.runs.environments import CATCH, make_env
-from atari_vlm.runs.rollout import Env
+from atari_vlm.spaces import Env
 from atari_vlm.vlm.base import VLM
 from atari_vlm.world_models.base import WorldModel, check_fit
 from atari_vlm.world_models.catch import CatchWorldModel

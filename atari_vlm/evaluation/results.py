@@ -18,8 +18,7 @@ import numpy as np
 from atari_vlm.errors import ConfigError
 from atari_vlm.games import game as known_game
 from atari_vlm.scores.statistics import Estimate, aggregate, aggregates, few_runs_note, human_normalise
-
-METRICS = {"mean": "Mean", "median": "Median", "iqm": "IQM", "optimality_gap": "Optimality gap"}
+from atari_vlm.scores.tables import METRICS, table_lines
 
 
 @dataclass(frozen=True)
@@ -249,9 +248,3 @@ def _number(estimate: Estimate | None) -> str:
 
 def _usd(cost: float | None) -> str:
     return "unknown" if cost is None else "$0" if cost == 0 else f"${cost:.4g}"
-
-
-def table_lines(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """A Markdown table; pipes in cells are escaped."""
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]

@@ -8,43 +8,15 @@ stops at an end of either kind.
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from atari_vlm._lazy import require
-from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.errors import ConfigError
+from atari_vlm.experience.minari import _from_minari
+from atari_vlm.experience.recorded_steps import COLUMNS, Steps
 from atari_vlm.experience.replay import ReplayBuffer
-from atari_vlm.world_models.view import fit
-
-_ARRAYS = ("frames", "actions", "rewards", "terminated", "truncated")
-
-
-@dataclass(frozen=True)
-class Steps:
-    """Steps in order; see the module."""
-
-    frames: np.ndarray
-    actions: np.ndarray
-    rewards: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    action_names: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        counts = {name: len(getattr(self, name)) for name in _ARRAYS}
-        if len(set(counts.values())) != 1 or not len(self.actions):
-            raise MismatchError(f"the arrays of a dataset have one entry per step, got {counts}")
-        if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[-1] != 3:
-            raise MismatchError(f"frames are uint8 (N, H, W, 3), got {self.frames.dtype} {self.frames.shape}")
-        if self.actions.dtype.kind not in "iu" or self.actions.min() < 0 or self.actions.max() >= self.num_actions:
-            raise MismatchError(f"actions are whole numbers from 0 to {self.num_actions - 1}")
-
-    @property
-    def num_actions(self) -> int:
-        """How many actions there are."""
-        return len(self.action_names)
+from atari_vlm.picture import fit
 
 
 def load_steps(source: str) -> Steps:
@@ -54,7 +26,7 @@ def load_steps(source: str) -> Steps:
 
 def save_steps(path: Path, steps: Steps) -> None:
     """Write steps as a compressed npz file, which appears under its name when it is complete."""
-    arrays = {name: getattr(steps, name) for name in _ARRAYS}
+    arrays = {name: getattr(steps, name) for name in COLUMNS}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}")
     with open(unfinished, "wb") as file:
@@ -83,10 +55,10 @@ def steps_of(replay: ReplayBuffer, action_names: tuple[str, ...]) -> Steps:
 def _from_npz(path: Path) -> Steps:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in _ARRAYS if name not in archive]
+            missing = [name for name in COLUMNS if name not in archive]
             if missing:
-                raise ConfigError(f"{path} lacks {', '.join(missing)}; a dataset has {', '.join(_ARRAYS)}")
-            frames, actions, rewards, terminated, truncated = (archive[name] for name in _ARRAYS)
+                raise ConfigError(f"{path} lacks {', '.join(missing)}; a dataset has {', '.join(COLUMNS)}")
+            frames, actions, rewards, terminated, truncated = (archive[name] for name in COLUMNS)
             named = archive["action_names"].tolist() if "action_names" in archive else None
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         if isinstance(error, ConfigError):
@@ -94,20 +66,3 @@ def _from_npz(path: Path) -> Steps:
         raise ConfigError(f"the dataset {path} cannot be read: {error}") from error
     names = named or [str(action) for action in range(int(actions.max()) + 1 if len(actions) else 1)]
     return Steps(frames, actions, rewards, terminated, truncated, tuple(names))
-
-
-def _from_minari(name: str) -> Steps:
-    minari = require("minari", "datasets")
-    if name not in minari.list_local_datasets():
-        raise ConfigError(f"{name!r} is neither an .npz file nor a local Minari dataset")
-    dataset = minari.load_dataset(name)
-    columns: list[list[np.ndarray]] = [[] for _ in _ARRAYS]
-    for episode in dataset.iterate_episodes():
-        shown = np.asarray(episode.observations)[: len(episode.actions)]  # the last one follows the last action
-        values = (shown, episode.actions, episode.rewards, episode.terminations, episode.truncations)
-        for column, value in zip(columns, values, strict=True):
-            column.append(np.asarray(value))
-    numbers = [str(action) for action in range(int(dataset.action_space.n))]
-    names = tuple(map(str, dataset.storage.metadata.get("action_names", numbers)))
-    frames, actions, rewards, terminated, truncated = (np.concatenate(column) for column in columns)
-    return Steps(frames, actions, rewards, terminated, truncated, names)

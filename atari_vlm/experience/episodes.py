@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
-from atari_vlm.training.imagination.collection import Seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,38 +25,6 @@ class RemEpisode:
 
     def __len__(self) -> int:
         return len(self.actions)
-
-
-@dataclass
-class _Kept:
-    pictures: list[np.ndarray] = field(default_factory=list)
-    steps: list[tuple[int, float, bool, bool, bool]] = field(default_factory=list)
-
-
-class EpisodeKeeper:
-    """Watches :func:`~atari_vlm.training.imagination.collection.play_games`; keeps the first ``steps`` steps of the first ``games`` games."""
-
-    def __init__(self, games: int, steps: int):
-        self._kept = [_Kept() for _ in range(games)]
-        self._steps = steps
-
-    def see(self, seen: Seen) -> None:
-        """Take in a step."""
-        kept = self._kept[seen.row] if seen.row < len(self._kept) else None
-        if kept is not None and len(kept.steps) < self._steps:
-            kept.pictures += [seen.after] if kept.pictures else [seen.frame, seen.after]
-            moved = seen.moved
-            kept.steps.append((seen.action, moved.reward, moved.terminated, moved.truncated, moved.lost_life))
-
-    def episodes(self) -> list[RemEpisode]:
-        """What was seen, in the order of the games."""
-        return [_episode(kept) for kept in self._kept if kept.steps]
-
-
-def _episode(kept: _Kept) -> RemEpisode:
-    actions, rewards, *flags = zip(*kept.steps, strict=True)
-    columns = (np.array(flag, np.bool_) for flag in flags)
-    return RemEpisode(np.stack(kept.pictures), np.array(actions, np.int64), np.array(rewards, np.float32), *columns)
 
 
 def newest_episodes(replay: ReplayBuffer, count: int, steps: int) -> list[RemEpisode]:

@@ -24,22 +24,18 @@ from atari_vlm.agents.simple import ScriptedAgent
 from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError
 from atari_vlm.evaluation.fidelity import HeldOutConfig, measure
-from atari_vlm.experience.episode_files import Steps, fill_replay, load_steps, save_steps
+from atari_vlm.experience.episode_files import fill_replay, load_steps, save_steps
+from atari_vlm.experience.recorded_steps import Steps
 from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.ale_pong_page import to_markdown, write_pictures
 from atari_vlm.training.imagination.games import GameConfig, RemGame
 from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
 from atari_vlm.types import Decision, Source, Transition
+from atari_vlm.world_models.learned.learner import Metrics
+from atari_vlm.world_models.learned.schedule import ActorCriticTraining, Updates
 from atari_vlm.world_models.rem.config import RemConfig, TokenizerConfig, WorldModelConfig
-from atari_vlm.world_models.rem.learner import Metrics
-from atari_vlm.world_models.rem.settings import (
-    ActorCriticTraining,
-    RemSettings,
-    TokenizerTraining,
-    Updates,
-    WorldModelTraining,
-)
+from atari_vlm.world_models.rem.settings import RemSettings, TokenizerTraining, WorldModelTraining
 
 HELD_OUT_SEED = 950_001
 MEASURED = HeldOutConfig(context=4, ahead=tuple(range(1, 11)), draws=4)

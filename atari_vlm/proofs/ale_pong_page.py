@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from atari_vlm._lazy import require
-from atari_vlm.bench.measure import machine
+from atari_vlm.conditions import machine
 from atari_vlm.experience.replay import ReplayBuffer
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.pictures import frame_strip
-from atari_vlm.world_models.learned.imagination import Networks
+from atari_vlm.world_models.rem.networks import Networks
 
 _SHOWN = (1, 5, 10)
 _WHO = {

@@ -14,7 +14,7 @@ from atari_vlm._lazy import require
 from atari_vlm.evaluation.fidelity import HeldOutConfig, dream, read, segments
 from atari_vlm.experience.replay import ReplayBuffer, Segments
 from atari_vlm.picture import encode_png
-from atari_vlm.world_models.learned.imagination import Networks
+from atari_vlm.world_models.rem.networks import Networks
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7")
 

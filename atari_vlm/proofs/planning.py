@@ -27,7 +27,7 @@ from atari_vlm.agents.plan_judge import PlanOptions
 from atari_vlm.agents.planners import MCTSAgent
 from atari_vlm.agents.simple import RandomAgent, ScriptedAgent
 from atari_vlm.agents.world_model_agent import VLMWorldModelAgent
-from atari_vlm.bench.measure import machine
+from atari_vlm.conditions import machine
 from atari_vlm.ending import end_with
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.errors import AtariVLMError

@@ -18,13 +18,14 @@ import numpy as np
 import torch
 import tyro
 
-from atari_vlm.bench.measure import machine
+from atari_vlm.conditions import machine
 from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.pictures import curves
 from atari_vlm.proofs.toys import registered, settings_for, train_one
-from atari_vlm.world_models.rem.settings import RemSettings, with_changes
+from atari_vlm.settings import with_changes
+from atari_vlm.world_models.rem.settings import RemSettings
 
 Changes = dict[str, Any]
 GAME = "small-catch"

@@ -29,13 +29,14 @@ from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.pictures import frame_strip
 from atari_vlm.proofs.toys_page import plot, to_markdown
+from atari_vlm.settings import with_changes
 from atari_vlm.training.imagination.games import GameConfig, RemGame
 from atari_vlm.training.imagination.media import MediaConfig
 from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
 from atari_vlm.world_models.catch import CatchWorldModel
-from atari_vlm.world_models.rem.learner import Metrics
+from atari_vlm.world_models.learned.learner import Metrics
 from atari_vlm.world_models.rem.policy import RemPolicy
-from atari_vlm.world_models.rem.settings import RemSettings, preset, with_changes
+from atari_vlm.world_models.rem.settings import RemSettings, preset
 from atari_vlm.world_models.toy_pong import SoloPongWorldModel
 from atari_vlm.wrappers import WorldModelEnv
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from atari_vlm.bench.measure import machine
+from atari_vlm.conditions import machine
 from atari_vlm.proofs.pictures import curves
 from atari_vlm.scores.statistics import BootstrapConfig
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.errors import ConfigError
-from atari_vlm.runs.rollout import Env
+from atari_vlm.spaces import Env
 from atari_vlm.world_models.catch import CatchWorldModel
 from atari_vlm.wrappers.dreamed_game import DreamedGame
 from atari_vlm.wrappers.latency import LatencyAware

@@ -26,36 +26,8 @@ from atari_vlm.runs.progress import warn
 from atari_vlm.runs.trackers import LogConfig, open_trackers
 from atari_vlm.world_models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 
-KEPT = 2
 
 
-class Checkpoints:
-    """The checkpoints of a run, by epoch."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def epochs(self) -> list[int]:
-        """Epochs that have a checkpoint, ascending."""
-        names = (path.name for path in self.folder.glob("epoch-*") if path.is_dir())
-        return sorted(int(name[6:]) for name in names if name[6:].isdigit())
-
-    def save(
-        self, epoch: int, config: dict[str, Any], tensors: Mapping[str, np.ndarray], provenance: dict[str, Any]
-    ) -> None:
-        """Write a checkpoint as a whole, then remove all but the newest two."""
-        provenance = {**provenance, "epoch": epoch}
-        save_checkpoint(self._path(epoch), kind="rem", config=config, tensors=tensors, provenance=provenance)
-        for old in self.epochs()[:-KEPT]:
-            shutil.rmtree(self._path(old))
-
-    def newest(self) -> tuple[int, Checkpoint] | None:
-        """The newest checkpoint; ``None`` if there is none. ``CheckpointError`` for one that is damaged."""
-        epochs = self.epochs()
-        return (epochs[-1], read_checkpoint(self._path(epochs[-1]))) if epochs else None
-
-    def _path(self, epoch: int) -> Path:
-        return self.folder / f"epoch-{epoch:06d}"
 
 
 class MetricsLog:
@@ -95,7 +67,3 @@ def _line(text: str) -> dict[str, Any]:
     return found
 
 
-def write_reconstructions(path: Path, originals: np.ndarray, decoded: np.ndarray, scale: int = 2) -> None:
-    """A PNG: frames ``(N, H, W, 3)`` in a row, what the tokenizer makes of them below."""
-    rows = [np.concatenate(list(frames), axis=1) for frames in (originals, decoded)]
-    atomic_write(path, encode_png(np.concatenate(rows).repeat(scale, 0).repeat(scale, 1)))

@@ -65,13 +65,13 @@ def evaluations(journal: Journal) -> list[dict[str, Any]]:
 def write_tables(folder: Path, journal: Journal) -> None:
     """Write ``metrics.jsonl`` (one line per episode, one per evaluation) and ``episodes.csv``."""
     rows = done_episodes(journal)
-    lines = [{"kind": "episode", **_public(row)} for row in rows]
+    lines = [{"kind": "episode", **public_columns(row)} for row in rows]
     lines += [{"kind": "evaluation", **evaluation} for evaluation in evaluations(journal)]
     atomic_write(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, _COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_public(row) for row in rows)
+    writer.writerows(public_columns(row) for row in rows)
     atomic_write(folder / "episodes.csv", table.getvalue())
 
 
@@ -93,38 +93,7 @@ def write_results(folder: Path, header: Mapping[str, Any], journal: Journal) -> 
     return folder / "results.json"
 
 
-class TensorBoardLog:
-    """Event files for TensorBoard where ``tensorboard`` is installed, else nothing; begun anew each time a run continues."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._installed = importlib.util.find_spec("tensorboard") is not None
-        self._written: set[int] = set()
-        self._writer: Any = None
-
-    def update(self, rows: Sequence[EpisodeRow]) -> None:
-        """Add the finished episodes that are not there yet; the x axis is the episode's number."""
-        new = [row for row in rows if row.status == "done" and row.episode not in self._written]
-        if not self._installed or not new:
-            return
-        if self._writer is None:
-            from tensorboard.summary import Writer
-
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._writer = Writer(str(self._folder))
-        for row in new:
-            for name, value in _public(row).items():
-                if name not in ("episode", "phase", "seed") and value is not None:
-                    self._writer.add_scalar(f"{row.phase}/{name}", float(value), row.episode)
-            self._written.add(row.episode)
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Finish the event file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
 
 
-def _public(row: EpisodeRow) -> dict[str, Any]:
+def public_columns(row: EpisodeRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in _COLUMNS}

@@ -7,7 +7,8 @@ from typing import Any
 
 from atari_vlm.errors import RunError
 from atari_vlm.runs.journal import EpisodeRow, StepRow
-from atari_vlm.runs.rollout import Env, OnStep, play_episode
+from atari_vlm.runs.rollout import OnStep, play_episode
+from atari_vlm.spaces import Env
 from atari_vlm.types import Decision, Proposal, Reply, Source, Trajectory, Transition
 
 

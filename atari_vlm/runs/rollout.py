@@ -19,17 +19,14 @@ from atari_vlm.agents.base import Agent
 from atari_vlm.description import Facts
 from atari_vlm.errors import AtariVLMError, check_positive
 from atari_vlm.types import Trajectory, Transition
+from atari_vlm.spaces import Env
+from atari_vlm.errors import StoppedError
 
-Env = gym.Env[Any, Any]
 OnStep = Callable[[Transition], None]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class StoppedError(AtariVLMError):
-    """Somebody asked for the end of the run; it stopped between two steps and can be resumed."""
-
-    exit_code = 130
 
 
 def play_episode(

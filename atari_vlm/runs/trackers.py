@@ -20,6 +20,20 @@ from atari_vlm._lazy import require
 from atari_vlm.errors import UnknownNameError
 from atari_vlm.files import atomic_write
 
+import csv
+import dataclasses
+import importlib.util
+import io
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+import numpy as np
+from atari_vlm.files import atomic_write
+from atari_vlm.runs.journal import EpisodeRow, Journal
+from atari_vlm.runs.outputs import public_columns
+
 TRACKERS = ("tensorboard", "wandb", "trackio")
 PROJECT = "atari-vlm"
 
@@ -161,3 +175,36 @@ class Experiment:
 
 def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
     return {k: float(v) for k, v in line.items() if isinstance(v, (int, float)) and k != "epoch"}
+
+
+class TensorBoardLog:
+    """Event files for TensorBoard where ``tensorboard`` is installed, else nothing; begun anew each time a run continues."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._installed = importlib.util.find_spec("tensorboard") is not None
+        self._written: set[int] = set()
+        self._writer: Any = None
+
+    def update(self, rows: Sequence[EpisodeRow]) -> None:
+        """Add the finished episodes that are not there yet; the x axis is the episode's number."""
+        new = [row for row in rows if row.status == "done" and row.episode not in self._written]
+        if not self._installed or not new:
+            return
+        if self._writer is None:
+            from tensorboard.summary import Writer
+
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._writer = Writer(str(self._folder))
+        for row in new:
+            for name, value in public_columns(row).items():
+                if name not in ("episode", "phase", "seed") and value is not None:
+                    self._writer.add_scalar(f"{row.phase}/{name}", float(value), row.episode)
+            self._written.add(row.episode)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Finish the event file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

@@ -8,17 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from atari_vlm.viewing.recording import VideoWriter
+from atari_vlm.video import VideoWriter
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.recorded import replay_episode
-from atari_vlm.runs.rollout import Env
+from atari_vlm.spaces import Env
 
 _SCALE = 2  # the emulator's picture of 210 x 160 is small on today's screens
 
 
-def can_write_videos() -> bool:
-    """Whether imageio-ffmpeg is installed."""
-    return importlib.util.find_spec("imageio_ffmpeg") is not None
 
 
 def worth_filming(rows: Sequence[EpisodeRow], count: int) -> list[EpisodeRow]:

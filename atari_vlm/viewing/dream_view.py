@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from atari_vlm.picture import resize
-from atari_vlm.runs.rollout import Env
+from atari_vlm.spaces import Env
 from atari_vlm.viewing.panels import Panel
 from atari_vlm.world_models.base import WorldModel
 from atari_vlm.wrappers.dream_start import start_of

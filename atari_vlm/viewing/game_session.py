@@ -15,7 +15,7 @@ import numpy as np
 from atari_vlm.agents.base import Agent
 from atari_vlm.description import read_actions
 from atari_vlm.errors import ConfigError
-from atari_vlm.runs.rollout import Env
+from atari_vlm.spaces import Env
 from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.viewing.panels import Panel, draw_panels
 from atari_vlm.viewing.recording import Recording

@@ -11,7 +11,7 @@ import numpy as np
 
 from atari_vlm._lazy import require
 from atari_vlm.errors import ConfigError
-from atari_vlm.runs.rollout import Env
+from atari_vlm.spaces import Env
 from atari_vlm.viewing.game_session import GameSession
 from atari_vlm.viewing.recording import Recording
 

@@ -9,6 +9,7 @@ _ENTRY_POINTS = {
     "ModelStep": "atari_vlm.world_models.base",
     "SoloPongWorldModel": "atari_vlm.world_models.toy_pong",
     "WorldModel": "atari_vlm.world_models.base",
+    "build_model": "atari_vlm.world_models.checkpoint",
     "load_world_model": "atari_vlm.world_models.checkpoint",
     "read_checkpoint": "atari_vlm.world_models.checkpoint",
     "save_checkpoint": "atari_vlm.world_models.checkpoint",

@@ -13,9 +13,7 @@ A kind's loader takes the :class:`Checkpoint` and the options of :func:`load_wor
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
@@ -26,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from atari_vlm._lazy import load
+from atari_vlm.conditions import _versions
 from atari_vlm.errors import CheckpointError, ConfigError, MismatchError, NotSupportedError, UnknownNameError
 from atari_vlm.files import sync_folder
 from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit
@@ -44,16 +43,9 @@ from atari_vlm.world_models.checkpoint_files import (
     unpack_start,
     unpack_tensors,
 )
+from atari_vlm.world_models.families import LOADERS
 
-LOADERS = {
-    "catch": "atari_vlm.world_models.catch:load",
-    "solo-pong": "atari_vlm.world_models.toy_pong:load",
-    "rem": "atari_vlm.world_models.rem.model:load",
-    "dreamer": "atari_vlm.world_models.dreamer.model:load",
-    "code": "atari_vlm.world_models.code.model:load",
-}
 REWARD_TRANSFORMS = ("none", "sign")
-_PACKAGES = ("atari-vlm", "ale-py", "gymnasium", "numpy", "safetensors", "torch")
 
 
 @dataclass(frozen=True)
@@ -167,17 +159,6 @@ def _loader(kind: str) -> Callable[..., WorldModel[Any]]:
         raise NotSupportedError(
             f"world models of the kind {kind!r} cannot be run: this version of atari_vlm has no {error.name}"
         ) from error
-    return found
-
-
-def _versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on, where they are installed."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 

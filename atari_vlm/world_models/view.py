@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import cv2
+import gymnasium
 import numpy as np
 
-from atari_vlm.errors import MismatchError
+from atari_vlm.picture import fit, resize
 from atari_vlm.world_models.base import WorldModel
 
 FrameSource = Callable[[], Any]
@@ -55,11 +55,15 @@ class WorldView:
         return fit(frame, self._model.observation_space.shape)
 
 
-def fit(frame: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
-    """A picture uint8 ``(H, W, 3)`` as ``shape``: area averaging where sizes differ; ``MismatchError`` for other arrays."""
-    if shape is None or frame.shape == shape:
-        return frame
-    if frame.ndim != len(shape) or frame.ndim != 3 or frame.shape[2] != shape[2]:
-        raise MismatchError(f"the world model sees {shape}, the environment shows {frame.shape}")
-    resized: np.ndarray = cv2.resize(frame, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
-    return resized
+def frame_of(env: gymnasium.Env[Any, Any], observation: Any, space: gymnasium.Space[Any]) -> np.ndarray:
+    """A real environment's present picture as a model with observation space ``space`` sees it.
+
+    That is the observation where it fits, else the rendered screen, else ``observation["image"]``, averaged over areas to size.
+    """
+    if isinstance(observation, np.ndarray) and observation.shape == space.shape:
+        return observation
+    rendered = env.render() if env.render_mode == "rgb_array" else None
+    if rendered is None:
+        rendered = observation["image"] if isinstance(observation, Mapping) else observation
+    height, width = (space.shape or ())[:2]
+    return resize(np.asarray(rendered), (height, width), "area")

@@ -12,13 +12,12 @@ import yaml
 from fake_server import FakeVendorServer
 
 from atari_vlm import evaluate as program
-from atari_vlm.errors import BudgetExhaustedError, ConfigError, UnknownNameError
+from atari_vlm.errors import BudgetExhaustedError, ConfigError, StoppedError, UnknownNameError
 from atari_vlm.evaluation.cells import EvaluateConfig, cells
 from atari_vlm.evaluation.evaluate import Watching, evaluate
 from atari_vlm.evaluation.results import Results, Run, agent_scores, game_scores, to_csv, to_json, to_markdown
 from atari_vlm.reporting.page.run_report import write_report
 from atari_vlm.runs.player import Silence
-from atari_vlm.runs.rollout import StoppedError
 
 
 class StopAfter(Silence):

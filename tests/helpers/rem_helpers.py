@@ -6,15 +6,9 @@ import threading
 import gymnasium
 
 from atari_vlm.world_models.catch import CatchWorldModel
+from atari_vlm.world_models.learned.schedule import ActorCriticTraining, Play, Updates
 from atari_vlm.world_models.rem.config import ActorCriticConfig, RemConfig, TokenizerConfig, WorldModelConfig
-from atari_vlm.world_models.rem.settings import (
-    ActorCriticTraining,
-    Play,
-    RemSettings,
-    TokenizerTraining,
-    Updates,
-    WorldModelTraining,
-)
+from atari_vlm.world_models.rem.settings import RemSettings, TokenizerTraining, WorldModelTraining
 from atari_vlm.wrappers import WorldModelEnv
 
 GAME = "TestCatch-v0"

@@ -8,8 +8,9 @@ import numpy as np
 from atari_vlm.proofs import ale_pong
 from atari_vlm.proofs.ale_pong import Pieces, PongConfig, beaten, collect, pong_settings, prove_one
 from atari_vlm.proofs.ale_pong_page import to_markdown
+from atari_vlm.world_models.learned.schedule import Updates
 from atari_vlm.world_models.rem.config import RemConfig, TokenizerConfig, WorldModelConfig
-from atari_vlm.world_models.rem.settings import TokenizerTraining, Updates, WorldModelTraining
+from atari_vlm.world_models.rem.settings import TokenizerTraining, WorldModelTraining
 
 SMALL = dataclasses.replace(
     pong_settings(6),
@@ -33,7 +34,7 @@ def test_the_same_seeds_play_the_same_and_others_do_not():
 
 def test_a_seed_is_played_trained_measured_and_not_again(tmp_path, monkeypatch):
     config, pieces = PongConfig(save_dir=tmp_path), Pieces(2, 2, 20)
-    monkeypatch.setattr(rem_pong, "MEASURED", dataclasses.replace(ale_pong.MEASURED, draws=1))
+    monkeypatch.setattr(ale_pong, "MEASURED", dataclasses.replace(ale_pong.MEASURED, draws=1))
     stopped = dataclasses.replace(SMALL, epochs=1)
     ale_pong.train(tmp_path / "seed-0", ale_pong.recorded(tmp_path / "seed-0" / "steps.npz", 0, 2, 20), stopped, 0)
     row = prove_one(config, 0, SMALL, pieces)

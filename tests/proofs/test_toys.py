@@ -7,12 +7,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from atari_vlm.proofs import rem_switches  # noqa: E402
-from atari_vlm.proofs import toys  # noqa: E402
+from atari_vlm.proofs import rem_switches, toys  # noqa: E402
 from atari_vlm.proofs.toys_page import to_markdown  # noqa: E402
+from atari_vlm.settings import with_changes  # noqa: E402
 from atari_vlm.world_models.rem.actor_critic import ActorCritic  # noqa: E402
 from atari_vlm.world_models.rem.config import preset as network_preset  # noqa: E402
-from atari_vlm.world_models.rem.settings import preset, with_changes  # noqa: E402
+from atari_vlm.world_models.rem.settings import preset  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +47,8 @@ def test_the_actor_tells_frames_apart_however_short_code_vectors_are(view, lengt
 
 @pytest.mark.parametrize("game", ["catch", "small-catch", "solo-pong"])
 def test_a_seed_is_trained_measured_and_kept(game, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(rem_proof, "HELD_OUT_GAMES", 6)
-    monkeypatch.setattr(rem_proof, "GAMES", 4)
+    monkeypatch.setattr(toys, "HELD_OUT_GAMES", 6)
+    monkeypatch.setattr(toys, "GAMES", 4)
     toy = toys.registered(game)
     changes = {
         "epochs": 2,
@@ -62,9 +62,7 @@ def test_a_seed_is_trained_measured_and_kept(game, tmp_path, capsys, monkeypatch
     row = toys.train_one(tmp_path / "seed-0", toy, settings, 0)
     kept = json.loads((tmp_path / "seed-0" / "proof.json").read_text())
     assert (
-        kept
-        == json.loads(json.dumps(row))
-        == json.loads(json.dumps(toys.train_one(tmp_path / "seed-0", toy, None, 0)))
+        kept == json.loads(json.dumps(row)) == json.loads(json.dumps(toys.train_one(tmp_path / "seed-0", toy, None, 0)))
     )
     assert -1 <= row["return"] <= toy.optimum and row["steps"] == 120 and len(row["curve"]) == 2
     assert row["copy_token_accuracy"]["value"] < 1 and row["counts"]["ends"] == toys.HELD_OUT_GAMES

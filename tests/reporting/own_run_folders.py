@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from atari_vlm.runs.journal import Journal
-from atari_vlm.world_models.rem.settings import preset, with_changes
+from atari_vlm.settings import with_changes
+from atari_vlm.world_models.rem.settings import preset
 
 
 def rem_run(folder: Path, returns: Mapping[int, float], **options: Any) -> Path:

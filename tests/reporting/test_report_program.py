@@ -17,7 +17,7 @@ from atari_vlm import report
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.evaluation.cells import EvaluateConfig
 from atari_vlm.evaluation.evaluate import evaluate
-from atari_vlm.training.in_context.options import eval_seed
+from atari_vlm.runs.seeds import eval_seed
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.player import finished_row, step_row
 from atari_vlm.runs.recorded import replay_episode
-from atari_vlm.runs.rollout import RolloutOptions, StoppedError, in_parallel, play_episode, play_episodes
+from atari_vlm.runs.rollout import RolloutOptions, in_parallel, play_episode, play_episodes
+from atari_vlm.errors import StoppedError
 from atari_vlm.types import Decision, Reply, Source
 from atari_vlm.vlm import ScriptedVLM
 from atari_vlm.wrappers import LatencyAware

@@ -16,7 +16,7 @@ import numpy as np
 
 import atari_vlm  # noqa: F401 (registers the ids)
 from atari_vlm.agents import RandomAgent, ScriptedAgent
-from atari_vlm.bench.measure import machine
+from atari_vlm.conditions import machine
 from atari_vlm.games import game_names
 from atari_vlm.reporting import aggregate
 from atari_vlm.vlm.scripted import PLAYERS

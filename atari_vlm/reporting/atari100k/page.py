@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from atari_vlm.evaluation.results import METRICS, table_lines
 from atari_vlm.games import game_or_generic
 from atari_vlm.reporting.atari100k.compare import Comparison, GameScore, Improvement, ResultsConfig, Table
 from atari_vlm.reporting.atari100k.own_runs import OwnRun
 from atari_vlm.runs.command_line import command_line
 from atari_vlm.scores.published import Method
 from atari_vlm.scores.statistics import Estimate, few_runs_note
+from atari_vlm.scores.tables import METRICS, table_lines
 
 NONE = "–"
 MEANS = "†"  # behind methods of which only means are published

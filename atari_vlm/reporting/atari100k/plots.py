@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from atari_vlm._lazy import require
-from atari_vlm.evaluation.results import METRICS
 from atari_vlm.games import game_or_generic
 from atari_vlm.reporting.atari100k.compare import Comparison
 from atari_vlm.reporting.atari100k.page import MEANS
 from atari_vlm.scores.published import Method
 from atari_vlm.scores.statistics import Estimate
+from atari_vlm.scores.tables import METRICS
 
 # Okabe and Ito's colours, told apart with any colour vision; dashes tell apart what they cannot.
 _COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")

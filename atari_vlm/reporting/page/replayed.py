@@ -10,8 +10,7 @@ from atari_vlm.errors import RunError
 from atari_vlm.reporting.page.run_data import Replay, Show, Shown
 from atari_vlm.runs.journal import EpisodeRow, StepRow
 from atari_vlm.runs.recorded import replay_episode
-from atari_vlm.runs.rollout import Env
-from atari_vlm.spaces import to_image
+from atari_vlm.spaces import Env, to_image
 from atari_vlm.types import Transition
 
 

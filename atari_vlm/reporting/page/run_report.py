@@ -13,8 +13,8 @@ from atari_vlm.reporting.page.replayed import environment_replay
 from atari_vlm.runs.command_line import command_line
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.journal import EpisodeRow, Journal
-from atari_vlm.runs.rollout import Env
 from atari_vlm.runs.run_folder import read_config
+from atari_vlm.spaces import Env
 
 _SHOWN = (
     *("game_name", "games", "agents", "vlm_type", "model", "endpoint", "prompt_type", "use_in_context_learning"),

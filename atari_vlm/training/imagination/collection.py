@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from atari_vlm.experience.episodes import RemEpisode
 from atari_vlm.experience.replay import ReplayBuffer
+from atari_vlm.runs.seeds import train_seed
 from atari_vlm.training.imagination.games import Moved, RemGame
-from atari_vlm.training.in_context.options import train_seed
 from atari_vlm.world_models.rem.policy import RemPolicy
 
 
@@ -157,3 +158,35 @@ def _play_side_by_side(
         policy.told(actions)
     found.returns.extend(totals.tolist())
     found.lengths.extend(game.steps for game in games)
+
+
+@dataclass
+class _Kept:
+    pictures: list[np.ndarray] = field(default_factory=list)
+    steps: list[tuple[int, float, bool, bool, bool]] = field(default_factory=list)
+
+
+class EpisodeKeeper:
+    """Watches :func:`play_games`; keeps the first ``steps`` steps of the first ``games`` games."""
+
+    def __init__(self, games: int, steps: int):
+        self._kept = [_Kept() for _ in range(games)]
+        self._steps = steps
+
+    def see(self, seen: Seen) -> None:
+        """Take in a step."""
+        kept = self._kept[seen.row] if seen.row < len(self._kept) else None
+        if kept is not None and len(kept.steps) < self._steps:
+            kept.pictures += [seen.after] if kept.pictures else [seen.frame, seen.after]
+            moved = seen.moved
+            kept.steps.append((seen.action, moved.reward, moved.terminated, moved.truncated, moved.lost_life))
+
+    def episodes(self) -> list[RemEpisode]:
+        """What was seen, in the order of the games."""
+        return [_episode(kept) for kept in self._kept if kept.steps]
+
+
+def _episode(kept: _Kept) -> RemEpisode:
+    actions, rewards, *flags = zip(*kept.steps, strict=True)
+    columns = (np.array(flag, np.bool_) for flag in flags)
+    return RemEpisode(np.stack(kept.pictures), np.array(actions, np.int64), np.array(rewards, np.float32), *columns)

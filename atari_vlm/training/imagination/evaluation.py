@@ -13,55 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atari_vlm.experience.episodes import RemEpisode, as_replay, first_steps, newest_episodes
-from atari_vlm.experience.replay import ReplayBuffer
-from atari_vlm.runs.metrics import write_reconstructions
-from atari_vlm.training.imagination.media import MediaConfig, keep_newest, save_episodes
-from atari_vlm.world_models.learned.dreams import DreamConfig, as_episodes, beginnings, dream, moments_at
-from atari_vlm.world_models.learned.imagination import Networks
-from atari_vlm.world_models.rem.learner import Metrics, RemLearner
-from atari_vlm.world_models.rem.losses import Blocks, world_model_loss
+from atari_vlm.experience.episodes import RemEpisode, first_steps, newest_episodes
+from atari_vlm.training.imagination.media import MediaConfig, keep_newest, save_episodes, write_reconstructions
+from atari_vlm.world_models.learned.dreams import DreamConfig, as_episodes, dream
+from atari_vlm.world_models.learned.learner import Metrics
+from atari_vlm.world_models.rem.held_out import held_out_losses
+from atari_vlm.world_models.rem.learner import RemLearner
+from atari_vlm.world_models.rem.networks import Networks, beginnings, moments_at
 
 GAMES, STEPS = 16, 500  # of an evaluation that are held in memory: at most 100 MB of 64 x 64 frames
-ROWS, FRAMES = 64, 256  # segments and frames that the losses are measured on
-
-
-@torch.no_grad()
-def held_out_losses(learner: RemLearner, played: Sequence[RemEpisode], epoch: int) -> Metrics:
-    """The losses of training, ``held_out/...``, on games that were just played: tokenizer, and world model if it has begun.
-
-    A lost life is an end, as in training; rows and frames are drawn by a stream of its own.
-    """
-    replay, rng = as_replay(played), np.random.default_rng(epoch)
-    networks, device = learner.networks, learner.device
-    frames = torch.from_numpy(replay.frames(replay.any_slots(FRAMES, rng))).to(device.name)
-    found: Metrics = {}
-    for part in frames.split(64):
-        with device.autocast():
-            loss = networks.tokenizer.loss(part, learner.perceptual)
-        for name in ("reconstruction", "commitment", "perceptual"):
-            found[name] = found.get(name, 0.0) + float(getattr(loss, name)) * len(part) / len(frames)
-    if epoch >= learner.settings.world_model.updates.first_epoch:
-        found |= _world_model_losses(learner, replay, rng)
-    return {f"held_out/{name}": value for name, value in found.items()}
-
-
-def _world_model_losses(learner: RemLearner, replay: ReplayBuffer, rng: np.random.Generator) -> Metrics:
-    chosen, networks = learner.settings.world_model, learner.networks
-    segments = replay.segments(ROWS, chosen.length, rng, least=chosen.context + 1)
-    actions, rewards, ends = (replay.column(name, segments.slots) for name in ("action", "reward", "terminated"))
-    moments = moments_at(networks, replay.frames(segments.slots), actions, segments.mask)
-    scored, over = (torch.from_numpy(values).to(learner.device.name) for values in (rewards, ends))
-    blocks = Blocks(moments.tokens, moments.actions, scored, over, moments.mask)
-    on_tokens, on_acts = (where.sum() for where in blocks.scored(chosen.context))
-    found: Metrics = {}
-    for begin in range(0, ROWS, chosen.updates.micro_batch):
-        part = blocks.rows(begin, begin + chosen.updates.micro_batch)
-        with learner.device.autocast():
-            loss = world_model_loss(networks.world_model, part, chosen.context, (on_tokens, on_acts))
-        for name in ("tokens", "reward", "end", "accuracy"):
-            found[name] = found.get(name, 0.0) + float(getattr(loss, name))
-    return found
 
 
 def imagined_returns(

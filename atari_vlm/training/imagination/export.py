@@ -7,24 +7,19 @@ the learner saw them (in Atari a lost life is one).
 from __future__ import annotations
 
 import fcntl
-import inspect
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-import numpy as np
-
-import atari_vlm
 from atari_vlm._lazy import require
 from atari_vlm.errors import ConfigError, RunError
-from atari_vlm.experience.episode_files import Steps, save_steps, steps_of
+from atari_vlm.experience.episode_files import save_steps, steps_of
+from atari_vlm.experience.minari import _create, _episodes
+from atari_vlm.experience.recorded_steps import Steps
 from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
-from atari_vlm.runs.metrics import Checkpoints
 from atari_vlm.runs.run_folder import read_config
+from atari_vlm.training.imagination.checkpoints import Checkpoints
 from atari_vlm.world_models.checkpoint import Checkpoint
-from atari_vlm.world_models.rem.learner import under
+from atari_vlm.world_models.learned.arrays import under
 
 
 def steps_of_run(run: Path) -> tuple[Steps, str]:
@@ -83,40 +78,3 @@ def export_minari(run: Path, dataset_id: str) -> int:
     assert dataset is not None  # steps are never empty
     dataset.storage.update_metadata({"action_names": list(steps.action_names)})
     return len(steps.actions)
-
-
-def _episodes(steps: Steps) -> Iterator[Any]:
-    """Episodes as Minari buffers them; the last one may still be going on: it counts as truncated."""
-    from minari.data_collector import EpisodeBuffer
-
-    stops = np.flatnonzero(steps.terminated | steps.truncated) + 1
-    stops = np.union1d(stops, [len(steps.actions)])
-    for begin, stop in zip([0, *stops[:-1]], stops, strict=True):
-        truncated = steps.truncated[begin:stop].copy()
-        truncated[-1] |= not steps.terminated[stop - 1]
-        yield EpisodeBuffer(
-            observations=[*steps.frames[begin:stop], steps.frames[stop - 1]],
-            actions=steps.actions[begin:stop].tolist(),
-            rewards=steps.rewards[begin:stop].tolist(),
-            terminations=steps.terminated[begin:stop].tolist(),
-            truncations=truncated.tolist(),
-        )
-
-
-def _create(minari: Any, dataset_id: str, buffer: list[Any], of: tuple[Steps, str]) -> Any:
-    steps, source = of
-    options: dict[str, Any] = {
-        "observation_space": gymnasium.spaces.Box(0, 255, steps.frames.shape[1:], np.uint8),
-        "action_space": gymnasium.spaces.Discrete(steps.num_actions),
-        "algorithm_name": "atari_vlm REM",
-        "author": "atari_vlm",
-        "author_email": "none",
-        "code_permalink": f"atari-vlm {atari_vlm.__version__}",
-        "description": f"{source}, played by REM while it trained; actions: {', '.join(steps.action_names)}",
-    }
-    if "jpeg_encoding" in inspect.signature(minari.create_dataset_from_buffers).parameters:
-        options["jpeg_encoding"] = False  # the default loses pixels
-    with warnings.catch_warnings():
-        for missing in ("`eval_env` is set to None", "env_spec is None"):  # no environment shows pictures of this size
-            warnings.filterwarnings("ignore", missing)
-        return minari.create_dataset_from_buffers(dataset_id, buffer=buffer, **options)

@@ -15,7 +15,7 @@ import numpy as np
 import atari_vlm  # noqa: F401 (registers the ids)
 from atari_vlm.errors import ConfigError, MismatchError
 from atari_vlm.games import game_names
-from atari_vlm.world_models.view import fit
+from atari_vlm.picture import fit
 
 
 @dataclass(frozen=True)

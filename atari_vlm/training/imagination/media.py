@@ -23,9 +23,9 @@ import numpy as np
 from atari_vlm.errors import ConfigError
 from atari_vlm.experience.episodes import RemEpisode
 from atari_vlm.files import atomic_write
-from atari_vlm.runs.videos import can_write_videos
+from atari_vlm.picture import encode_png
+from atari_vlm.video import VideoWriter, can_write_videos
 from atari_vlm.viewing.episode_browser import KINDS, EpisodeBrowser, read_episodes
-from atari_vlm.viewing.recording import VideoWriter
 
 _FPS = 15.0
 
@@ -97,3 +97,9 @@ def _film(path: Path) -> None:
             browser.step = step
             video.add(browser.picture())
     video.close()
+
+
+def write_reconstructions(path: Path, originals: np.ndarray, decoded: np.ndarray, scale: int = 2) -> None:
+    """A PNG: frames ``(N, H, W, 3)`` in a row, what the tokenizer makes of them below."""
+    rows = [np.concatenate(list(frames), axis=1) for frames in (originals, decoded)]
+    atomic_write(path, encode_png(np.concatenate(rows).repeat(scale, 0).repeat(scale, 1)))

@@ -11,28 +11,29 @@ import torch
 import yaml
 from rich.console import Console
 
-from atari_vlm.errors import CheckpointError, ConfigError, check_positive
+from atari_vlm.errors import CheckpointError, ConfigError, StoppedError, check_positive
 from atari_vlm.experience.episode_files import fill_replay, load_steps
-from atari_vlm.experience.episodes import EpisodeKeeper, RemEpisode
+from atari_vlm.experience.episodes import RemEpisode
 from atari_vlm.runs.progress import Bars, stage
-from atari_vlm.runs.rollout import StoppedError
 from atari_vlm.runs.run_folder import RunFolder, RunRequest, existing_run, read_config
+from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.runs.stopping import Stop, stop_on_signals
 from atari_vlm.runs.trackers import LogConfig, check_installed
-from atari_vlm.training.imagination.collection import Playing, Returns, Seen, play_games
+from atari_vlm.settings import with_changes
+from atari_vlm.training.imagination.collection import EpisodeKeeper, Playing, Returns, Seen, play_games
 from atari_vlm.training.imagination.evaluation import GAMES, STEPS, imagined_returns
 from atari_vlm.training.imagination.export import export_minari, export_npz
 from atari_vlm.training.imagination.games import GameConfig, RemGame
 from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
-from atari_vlm.training.in_context.options import eval_seed
 from atari_vlm.world_models.checkpoint import read_checkpoint
+from atari_vlm.world_models.learned.device import Device
 from atari_vlm.world_models.learned.dreams import DreamConfig
-from atari_vlm.world_models.learned.imagination import Networks
+from atari_vlm.world_models.learned.learner import Metrics
 from atari_vlm.world_models.learned.team import device_of_rank, joined, text_from_first
-from atari_vlm.world_models.rem.learner import Device, Metrics
 from atari_vlm.world_models.rem.model import load, load_policy
+from atari_vlm.world_models.rem.networks import Networks
 from atari_vlm.world_models.rem.policy import RemPolicy
-from atari_vlm.world_models.rem.settings import RemSettings, preset, with_changes
+from atari_vlm.world_models.rem.settings import RemSettings, preset
 
 _SHOWN = ("return", "reconstruction", "tokens", "accuracy", "imagined_return", "seconds")
 

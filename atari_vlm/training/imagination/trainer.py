@@ -13,25 +13,36 @@ from typing import Any
 import numpy as np
 import torch
 
-from atari_vlm.errors import MismatchError
-from atari_vlm.experience.episodes import EpisodeKeeper
+from atari_vlm.errors import MismatchError, StoppedError
 from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
-from atari_vlm.runs.metrics import Checkpoints, MetricsLog
+from atari_vlm.runs.metrics import MetricsLog
 from atari_vlm.runs.progress import Hook, Quiet, stage
-from atari_vlm.runs.rollout import StoppedError
+from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.runs.trackers import LogConfig
-from atari_vlm.training.imagination.collection import Collector, Exploring, Playing, Returns, Seen, play_games
+from atari_vlm.training.imagination.checkpoints import Checkpoints
+from atari_vlm.training.imagination.collection import (
+    Collector,
+    EpisodeKeeper,
+    Exploring,
+    Playing,
+    Returns,
+    Seen,
+    play_games,
+)
 from atari_vlm.training.imagination.evaluation import GAMES, STEPS, Gallery, measure
 from atari_vlm.training.imagination.games import GameConfig, RemGame
 from atari_vlm.training.imagination.media import MediaConfig
 from atari_vlm.training.imagination.ranks import send_frames, send_steps, streams_of_others, streams_of_rank
-from atari_vlm.training.in_context.options import eval_seed
 from atari_vlm.world_models.base import StartFrames
 from atari_vlm.world_models.checkpoint import read_checkpoint, save_checkpoint
+from atari_vlm.world_models.learned.arrays import under
+from atari_vlm.world_models.learned.device import Device
+from atari_vlm.world_models.learned.learner import Metrics
+from atari_vlm.world_models.learned.schedule import Updates
 from atari_vlm.world_models.learned.team import Team
-from atari_vlm.world_models.rem.learner import Device, Metrics, RemLearner, load_weights, under
+from atari_vlm.world_models.rem.learner import RemLearner, load_weights
 from atari_vlm.world_models.rem.policy import RemPolicy
-from atari_vlm.world_models.rem.settings import RemSettings, Updates
+from atari_vlm.world_models.rem.settings import RemSettings
 
 START_ROWS = 16
 

@@ -16,8 +16,6 @@ from atari_vlm.training.in_context.examples import InContextOptions
 from atari_vlm.vlm.layers.cache import CacheMode
 from atari_vlm.vlm.remote.keys import check_url
 
-SEEDS_PER_RUN = 10_000
-
 
 @dataclass(frozen=True)
 class TrainerOptions:
@@ -95,13 +93,3 @@ class TrainerOptions:
         names = ("parallel", "budget_usd", "max_calls", "max_tokens", "timeout_s", "videos", "cache_mode")
         cache = None if self.cache is None else str(self.cache)
         return {**{name: getattr(self, name) for name in names}, "cache": cache}
-
-
-def train_seed(seed: int, index: int) -> int:
-    """The seed of the index-th training episode of a run: always even."""
-    return 2 * (seed * SEEDS_PER_RUN + index)
-
-
-def eval_seed(seed: int, index: int) -> int:
-    """The seed of the index-th evaluation episode of a run: always odd, so never one that was trained on."""
-    return 2 * (seed * SEEDS_PER_RUN + index) + 1

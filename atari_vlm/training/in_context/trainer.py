@@ -17,12 +17,15 @@ from atari_vlm._lazy import load
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.vlm_agent import VLMAgent
 from atari_vlm.errors import check_positive
+from atari_vlm.reporting.page.run_report import write_report
 from atari_vlm.runs import outputs
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.player import EpisodeSpec, PlayedEpisode, Player, PlayerOptions
-from atari_vlm.runs.rollout import Env
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
-from atari_vlm.runs.videos import can_write_videos, worth_filming, write_video
+from atari_vlm.runs.seeds import eval_seed, train_seed
+from atari_vlm.runs.trackers import TensorBoardLog
+from atari_vlm.runs.videos import worth_filming, write_video
+from atari_vlm.spaces import Env
 from atari_vlm.training.in_context.demonstrations import Demonstration, DemonstrationLibrary, digest_of
 from atari_vlm.training.in_context.examples import (
     ExampleIndex,
@@ -32,14 +35,13 @@ from atari_vlm.training.in_context.examples import (
     example_messages,
     select,
 )
-from atari_vlm.training.in_context.options import TrainerOptions, eval_seed, train_seed
+from atari_vlm.training.in_context.options import TrainerOptions
+from atari_vlm.video import can_write_videos
 from atari_vlm.vlm.base import VLM
 from atari_vlm.vlm.layers.budget import Budget, BudgetVLM
 from atari_vlm.vlm.layers.cache import CachedVLM
 from atari_vlm.vlm.layers.keyless import KeylessVLM, known_keys
 from atari_vlm.vlm.load import load_vlm
-
-WRITE_REPORT = "atari_vlm.reporting.page.run_report:write_report"
 
 
 class VLMTrainer:
@@ -80,7 +82,7 @@ class VLMTrainer:
         self.run = RunFolder.open(self._request(Path(save_dir), backend))
         self._restore_budget()
         self._player = Player(self.run.journal, vlm, self._make_env, self._player_options())
-        self._tensorboard = outputs.TensorBoardLog(self.run.path / "tensorboard")
+        self._tensorboard = TensorBoardLog(self.run.path / "tensorboard")
         self._next_episode = self._trained = 0
 
     def __enter__(self) -> VLMTrainer:
@@ -138,7 +140,7 @@ class VLMTrainer:
                 video = self.run.path / "videos" / f"{row.phase}-{row.episode:04d}.mp4"
                 if not video.exists():
                     write_video(video, self.run.journal, row, self._make_env)
-        load(WRITE_REPORT)(self.run.path)
+        write_report(self.run.path)
         self.run.journal.set_meta(finished=True)
         return path
 

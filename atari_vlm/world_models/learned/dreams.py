@@ -11,7 +11,7 @@ from torch import Tensor
 from atari_vlm.errors import ConfigError, check_positive
 from atari_vlm.experience.episodes import RemEpisode
 from atari_vlm.world_models.learned.heads import categorical
-from atari_vlm.world_models.learned.imagination import CONTEXT, Moments, Networks
+from atari_vlm.world_models.rem.networks import CONTEXT, Moments, Networks
 from atari_vlm.world_models.rem.policy import picture, remember
 
 _AT_ONCE = 256  # frames encoded or decoded at once
@@ -56,24 +56,6 @@ class Dreams:
         """Undiscounted imagined return of each dream, ``(B,)``."""
         counts = torch.arange(self.rewards.shape[1], device=self.rewards.device) < self.lengths[:, None]
         return (self.rewards * counts).sum(1)
-
-
-@torch.no_grad()
-def moments_at(networks: Networks, frames: np.ndarray, actions: np.ndarray, mask: np.ndarray) -> Moments:
-    """Where dreams begin, from frames uint8 ``(B, T, H, W, 3)``, actions and mask ``(B, T)``; see :class:`Moments`."""
-    networks.world_model.use_codes(networks.tokenizer.codes.weight)
-    device = networks.tokenizer.codes.weight.device
-    flat = torch.from_numpy(np.ascontiguousarray(frames.reshape(-1, *frames.shape[2:])))
-    tokens = torch.cat([networks.tokenizer.encode(some.to(device)) for some in flat.split(_AT_ONCE)])
-    told, real = (torch.from_numpy(np.ascontiguousarray(values)).to(device) for values in (actions, mask))
-    return Moments(tokens.view(*frames.shape[:2], -1), told, real)
-
-
-def beginnings(networks: Networks, episodes: list[RemEpisode]) -> Moments:
-    """The second picture of each game, after the action that was really played on the first; games of two steps at least."""
-    frames = np.stack([episode.pictures[:CONTEXT] for episode in episodes])
-    actions = np.stack([episode.actions[:CONTEXT] for episode in episodes])
-    return moments_at(networks, frames, actions, np.ones(actions.shape, np.bool_))
 
 
 @torch.no_grad()

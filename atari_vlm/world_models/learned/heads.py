@@ -98,3 +98,17 @@ def categorical(logits: Tensor, generator: torch.Generator | None, temperature: 
     noise = torch.rand(logits.shape, generator=generator, device=logits.device)
     noise.clamp_(min=1e-20).log_().neg_().log_()
     return cast(Tensor, (logits.float() / temperature - noise).argmax(-1))
+
+
+class ScalarValue:
+    """A value head trained with the squared error."""
+
+    size = 1
+
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Squared error per element."""
+        return (outputs.squeeze(-1) - target) ** 2
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """The value itself, ``(...)``."""
+        return outputs.squeeze(-1)

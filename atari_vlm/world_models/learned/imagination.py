@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from atari_vlm.world_models.learned.actor_critic import Imagined
 from atari_vlm.world_models.learned.heads import categorical
-from atari_vlm.world_models.rem.actor_critic import ActorCritic
-from atari_vlm.world_models.rem.losses import Imagined
+from atari_vlm.world_models.rem.networks import CONTEXT, Moments, Networks
 from atari_vlm.world_models.rem.policy import picture, remember
 from atari_vlm.world_models.rem.stepper import Stepper
-from atari_vlm.world_models.rem.tokenizer import Tokenizer
-from atari_vlm.world_models.rem.world_model import TokenWorldModel
-
-CONTEXT = 2  # real blocks a rollout begins from
-
-
-@dataclass(frozen=True)
-class Networks:
-    """REM's three networks."""
-
-    tokenizer: Tokenizer
-    world_model: TokenWorldModel
-    actor: ActorCritic
-
-    def named(self) -> dict[str, torch.nn.Module]:
-        """By the names of checkpoints."""
-        return {"tokenizer": self.tokenizer, "world_model": self.world_model, "actor_critic": self.actor}
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Where rollouts begin: T steps that end at the moment, padded on the left. The last action is not used.
-
-    ``tokens`` int64 ``(B, T, K)``, ``actions`` int64 and ``mask`` bool ``(B, T)``; the last two steps are always real.
-    """
-
-    tokens: Tensor
-    actions: Tensor
-    mask: Tensor
 
 
 def imagine(

@@ -8,28 +8,13 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from atari_vlm.world_models.learned.heads import TwoHotScalar
+from atari_vlm.world_models.learned.heads import ScalarValue, TwoHotScalar
 from atari_vlm.world_models.rem.config import RemConfig
 
 Memory = tuple[Tensor, Tensor]  # LSTM h and c, each (B, width)
-
-
-class ScalarValue:
-    """A value head trained with the squared error."""
-
-    size = 1
-
-    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Squared error per element."""
-        return (outputs.squeeze(-1) - target) ** 2
-
-    def mean(self, outputs: Tensor) -> Tensor:
-        """The value itself, ``(...)``."""
-        return outputs.squeeze(-1)
 
 
 class Standardise(nn.Module):
@@ -108,17 +93,3 @@ class ActorCritic(nn.Module):
     def told(self, actions: Tensor, memory: Memory) -> Memory:
         """The memory after being told the executed actions int64 ``(B,)``."""
         return cast(Memory, self.memory(self.action_embedding(actions), memory))
-
-
-def lambda_returns(rewards: Tensor, ends: Tensor, values: Tensor, discount: float, lam: float) -> Tensor:
-    """Lambda-returns ``(B, T)`` from rewards and ends of T steps and values ``(B, T + 1)`` (Sutton & Barto, section 12.1).
-
-    ``G_t = r_t + discount (1 - d_t) [(1 - lam) V_{t+1} + lam G_{t+1}]`` with ``G_T = V_T``.
-    """
-    following = values[:, -1]
-    returns = []
-    for t in reversed(range(rewards.shape[1])):
-        mixed = (1 - lam) * values[:, t + 1] + lam * following
-        following = rewards[:, t] + discount * (1 - ends[:, t].float()) * mixed
-        returns.append(following)
-    return torch.stack(returns[::-1], dim=1)

@@ -2,59 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atari_vlm.errors import CheckpointError, ConfigError
+from atari_vlm.errors import CheckpointError
 from atari_vlm.experience.replay import ReplayBuffer, Segments
-from atari_vlm.world_models.learned.imagination import Moments, Networks, imagine
+from atari_vlm.world_models.learned.actor_critic import PolicyGradient, ReturnScale, actor_critic_loss
+from atari_vlm.world_models.learned.arrays import _array, under
+from atari_vlm.world_models.learned.device import Device
+from atari_vlm.world_models.learned.imagination import imagine
+from atari_vlm.world_models.learned.learner import Metrics
+from atari_vlm.world_models.learned.optimizers import optimizer_for
+from atari_vlm.world_models.learned.perceptual import Lpips, MultiScaleLoss
 from atari_vlm.world_models.learned.random_streams import pack_streams, restore_streams
+from atari_vlm.world_models.learned.schedule import Updates
 from atari_vlm.world_models.learned.team import Team
 from atari_vlm.world_models.rem.actor_critic import ActorCritic
-from atari_vlm.world_models.rem.losses import (
-    Blocks,
-    Lpips,
-    PolicyGradient,
-    ReturnScale,
-    actor_critic_loss,
-    revealed_tokens,
-    world_model_loss,
-)
-from atari_vlm.world_models.rem.settings import RemSettings, Updates
+from atari_vlm.world_models.rem.losses import Blocks, revealed_tokens, world_model_loss
+from atari_vlm.world_models.rem.networks import Moments, Networks
+from atari_vlm.world_models.rem.settings import RemSettings
 from atari_vlm.world_models.rem.stepper import Stepper
 from atari_vlm.world_models.rem.token_cache import TokenCache
-from atari_vlm.world_models.rem.tokenizer import MultiScaleLoss, Tokenizer
+from atari_vlm.world_models.rem.tokenizer import Tokenizer
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
-
-Metrics = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Device:
-    """Where and how it is computed: ``precision`` ``"f32"`` or ``"bf16"`` (autocast; weights stay float32)."""
-
-    name: str = "cpu"
-    precision: str = "f32"
-
-    def __post_init__(self) -> None:
-        if self.precision not in ("f32", "bf16"):
-            raise ConfigError(f"precision is f32 or bf16, got {self.precision!r}")
-        try:
-            torch.empty(0, device=self.name)
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"there is no device {self.name!r} here: {error}") from error
-
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """The context of forward passes."""
-        if self.precision == "f32":
-            return contextlib.nullcontext()
-        return torch.autocast(torch.device(self.name).type, torch.bfloat16)
 
 
 def make_networks(settings: RemSettings, seed: int) -> Networks:
@@ -65,19 +38,6 @@ def make_networks(settings: RemSettings, seed: int) -> Networks:
         networks = Networks(Tokenizer(config.tokenizer), TokenWorldModel(config), ActorCritic(config))
     networks.world_model.use_codes(networks.tokenizer.codes.weight)
     return networks
-
-
-def optimizer_for(network: nn.Module, updates: Updates) -> torch.optim.AdamW:
-    """AdamW; weight decay on the weights of linear and convolution layers only, none on biases, norms and embeddings."""
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for module in network.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter.requires_grad:
-                weight = isinstance(module, (nn.Linear, nn.Conv2d)) and name == "weight"
-                (decayed if weight else plain).append(parameter)
-    groups = [{"params": decayed, "weight_decay": updates.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=updates.learning_rate)
 
 
 class RemLearner:
@@ -294,15 +254,6 @@ def load_weights(networks: Networks, arrays: Mapping[str, np.ndarray], only: tup
                 network.load_state_dict(weights)
             except RuntimeError as error:
                 raise CheckpointError(f"the weights of {name} are of other sizes: {error}") from error
-
-
-def under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """The entries named ``prefix.*``, without the prefix."""
-    return {key[len(prefix) + 1 :]: value for key, value in arrays.items() if key.startswith(prefix + ".")}
-
-
-def _array(value: Any) -> np.ndarray:
-    return value.cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
 def _perceptual(settings: RemSettings) -> nn.Module | None:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from atari_vlm._lazy import require
-from atari_vlm.errors import ConfigError
-from atari_vlm.world_models.rem.actor_critic import ActorCritic, lambda_returns
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
 
@@ -93,146 +87,3 @@ def revealed_tokens(tokens: Tensor, generator: torch.Generator) -> Tensor:
     some = torch.rand(shape, generator=generator, device=tokens.device) < 0.5
     shown = torch.rand(tokens.shape, generator=generator, device=tokens.device) < share
     return torch.where(shown & some, tokens, -1)
-
-
-@dataclass(frozen=True)
-class Imagined:
-    """B rollouts of N scored steps: ``logits`` ``(B, N, A)``, ``actions`` int64 ``(B, N)``, ``outputs`` of the value head
-    ``(B, N + 1, .)``, ``rewards`` float32 and ``ends`` bool ``(B, N)``.
-    """
-
-    logits: Tensor
-    actions: Tensor
-    outputs: Tensor
-    rewards: Tensor
-    ends: Tensor
-
-    @property
-    def alive(self) -> Tensor:
-        """1 for steps before or at the imagined end, 0 after it, float ``(B, N)``."""
-        over = self.ends.float().cumsum(1) - self.ends.float()
-        return (over == 0).float()
-
-
-class ReturnScale:
-    """The running range of returns, 5th to 95th percentile, by which advantages are divided when it exceeds 1 (DreamerV3)."""
-
-    def __init__(self, momentum: float = 0.99):
-        self.momentum, self.range = momentum, torch.zeros(())
-
-    def update(self, returns: Tensor) -> float:
-        """Take in some returns; what to divide by."""
-        low, high = torch.quantile(returns.detach().float().flatten().cpu(), torch.tensor([0.05, 0.95]))
-        self.range = self.momentum * self.range + (1 - self.momentum) * (high - low)
-        return max(1.0, float(self.range))
-
-
-@dataclass(frozen=True)
-class ActorCriticLoss:
-    """Means over the steps that count; ``imagined_return`` is the mean undiscounted reward sum per rollout."""
-
-    total: Tensor
-    policy: Tensor
-    value: Tensor
-    entropy: Tensor
-    imagined_return: Tensor
-    alive: Tensor
-
-
-@dataclass(frozen=True)
-class PolicyGradient:
-    """The constants of the actor-critic's loss."""
-
-    discount: float
-    lam: float
-    entropy: float
-    normalise: bool = False
-    value_weight: float = 1.0
-
-
-def actor_critic_loss(
-    network: ActorCritic,
-    imagined: Imagined,
-    constants: PolicyGradient,
-    scale: ReturnScale | None = None,
-    everyone: Callable[[Tensor], Tensor] = lambda rows: rows,
-) -> ActorCriticLoss:
-    """REINFORCE with the value as baseline on lambda-returns, value regression, entropy bonus; all masked after the end.
-
-    ``everyone`` returns the rows of the whole batch where these rollouts are a part of it; the losses of the parts add up.
-    """
-    alive = imagined.alive
-    count = everyone(alive.sum()[None]).sum().clamp(min=1)
-    values = network.value.mean(imagined.outputs).float()  # (B, N + 1)
-    returns = lambda_returns(imagined.rewards, imagined.ends, values.detach(), constants.discount, constants.lam)
-    advantage = returns - values[:, :-1].detach()
-    if scale is not None:
-        advantage = advantage / scale.update(everyone(returns[alive > 0]))
-    if constants.normalise:
-        chosen = everyone(advantage[alive > 0])
-        advantage = (advantage - chosen.mean()) / (chosen.std() + 1e-3)
-    log_p = imagined.logits.float().log_softmax(-1)
-    taken = log_p.gather(-1, imagined.actions[..., None]).squeeze(-1)
-    policy = -(taken * advantage * alive).sum() / count
-    value = (network.value.loss(imagined.outputs[:, :-1].float(), returns) * alive).sum() / count
-    entropy = (-(log_p.exp() * log_p).sum(-1) * alive).sum() / count
-    total = policy + constants.value_weight * value - constants.entropy * entropy
-    return ActorCriticLoss(total, policy, value, entropy, (imagined.rewards * alive).sum(1).mean(), alive.mean())
-
-
-class Lpips(nn.Module):
-    """LPIPS with VGG16 (Zhang et al. 2018, arXiv 1801.03924) from a local safetensors file; never part of a checkpoint.
-
-    The file has torchvision's names for VGG16's convolutions (``features.0.weight`` ... ``features.28.bias``) and
-    ``lin0`` ... ``lin4`` for the five non-negative channel weights, ``(C,)`` or ``(1, C, 1, 1)``.
-    """
-
-    WIDTHS: tuple[tuple[int, ...], ...] = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-
-    def __init__(self, path: str | Path):
-        super().__init__()
-        try:
-            weights = require("safetensors.torch", "train").load_file(path)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"LPIPS weights {path} cannot be read: {error}") from error
-        except Exception as error:  # safetensors has its own error type, not exported by name
-            raise ConfigError(f"LPIPS weights {path} are not a safetensors file: {error}") from error
-        self.stages, wide, index = nn.ModuleList(), 3, 0
-        for widths in self.WIDTHS:
-            layers: list[nn.Module] = [nn.MaxPool2d(2)] if index else []
-            index += len(layers)
-            for width in widths:
-                layers += [_loaded_conv(wide, width, weights, f"features.{index}", path), nn.ReLU()]
-                wide, index = width, index + 2
-            self.stages.append(nn.Sequential(*layers))
-        for i, last in enumerate(widths[-1] for widths in self.WIDTHS):
-            self.register_buffer(f"lin{i}", _entry(weights, f"lin{i}", path).reshape(1, last, 1, 1))
-        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
-        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
-        self.requires_grad_(False)
-
-    def forward(self, decoded: Tensor, target: Tensor) -> Tensor:
-        """The mean distance of pictures ``(N, 3, H, W)`` in [-1, 1]."""
-        a, b = (decoded - self.shift) / self.scale, (target - self.shift) / self.scale
-        total = decoded.new_zeros(())
-        for i, stage in enumerate(self.stages):
-            a, b = stage(a), stage(b)
-            gap = (functional.normalize(a, dim=1, eps=1e-10) - functional.normalize(b, dim=1, eps=1e-10)) ** 2
-            total = total + (gap * getattr(self, f"lin{i}")).sum(1).mean()
-        return total
-
-
-def _loaded_conv(wide: int, width: int, weights: dict[str, Tensor], name: str, path: str | Path) -> nn.Conv2d:
-    conv = nn.Conv2d(wide, width, 3, padding=1)
-    for part in ("weight", "bias"):
-        value, own = _entry(weights, f"{name}.{part}", path), getattr(conv, part)
-        if value.shape != own.shape:
-            raise ConfigError(f"{path}: {name}.{part} is {tuple(value.shape)}, VGG16 has {tuple(own.shape)}")
-        own.data.copy_(value)
-    return conv
-
-
-def _entry(weights: dict[str, Tensor], name: str, path: str | Path) -> Tensor:
-    if name not in weights:
-        raise ConfigError(f"{path} is not LPIPS with VGG16: it has no {name!r}")
-    return cast(Tensor, weights[name].float())

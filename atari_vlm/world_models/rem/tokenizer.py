@@ -123,33 +123,3 @@ class Tokenizer(nn.Module):
         reconstruction = functional.mse_loss(decoded, target)
         extra = perceptual(decoded, target) if perceptual is not None else reconstruction.new_zeros(())
         return TokenizerLoss(commitment + reconstruction + extra, reconstruction, commitment, extra)
-
-
-class MultiScaleLoss(nn.Module):
-    """What stands in for LPIPS without downloaded weights: mean absolute difference of pictures and of their edges at four
-    scales. Small moving objects weigh more in it than in a mean square.
-
-    ``moving`` > 0 adds so many times the mean absolute difference where a picture is not the batch's median (by more than 4 of
-    255), every place having the same weight however often it is so: in a game with a still background, what moves. A ball of one
-    pixel that is here and there then counts for as much as a score that is nearly always in one place.
-    """
-
-    def __init__(self, moving: float = 0.0):
-        super().__init__()
-        self.moving = moving
-
-    def forward(self, decoded: Tensor, target: Tensor) -> Tensor:
-        """A scalar distance of pictures ``(N, 3, H, W)``."""
-        total = decoded.new_zeros(())
-        if self.moving:
-            gap = (target - target.median(0).values).abs().amax(1, keepdim=True)  # (N, 1, H, W)
-            apart = (gap > 4 / 127.5).to(target)
-            weight = apart / apart.sum(0, keepdim=True).clamp(min=1)
-            gaps = (decoded - target).abs() * weight
-            total = 4 * self.moving * gaps.sum() / (target.shape[1] * weight.sum().clamp(min=1))
-        for _ in range(4):
-            total = total + (decoded - target).abs().mean()
-            for dim in (2, 3):
-                total = total + (decoded.diff(dim=dim) - target.diff(dim=dim)).abs().mean()
-            decoded, target = functional.avg_pool2d(decoded, 2), functional.avg_pool2d(target, 2)
-        return total / 4

@@ -16,7 +16,7 @@ import torch
 from rem_helpers import GAME, toy_settings
 
 from atari_vlm.errors import CheckpointError
-from atari_vlm.runs.metrics import Checkpoints
+from atari_vlm.training.imagination.checkpoints import Checkpoints
 from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
 
 

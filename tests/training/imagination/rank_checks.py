@@ -8,15 +8,14 @@ import numpy as np
 import torch
 from rem_helpers import GAME, NETWORKS, StopAt, toy_settings
 
-from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.errors import ConfigError, MismatchError, StoppedError
 from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig, Segments
-from atari_vlm.runs.metrics import Checkpoints
-from atari_vlm.runs.rollout import StoppedError
+from atari_vlm.training.imagination.checkpoints import Checkpoints
 from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
+from atari_vlm.world_models.learned.actor_critic import Imagined
 from atari_vlm.world_models.learned.team import Team, joined
 from atari_vlm.world_models.rem import learner
 from atari_vlm.world_models.rem.learner import RemLearner
-from atari_vlm.world_models.rem.losses import Imagined
 
 BATCH = 8
 

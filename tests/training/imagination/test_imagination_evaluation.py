@@ -10,18 +10,20 @@ from rem_helpers import GAME, NETWORKS, toy_settings
 
 from atari_vlm import play
 from atari_vlm.errors import ConfigError
-from atari_vlm.experience.episodes import EpisodeKeeper, RemEpisode, as_replay, newest_episodes
+from atari_vlm.experience.episodes import RemEpisode, as_replay, newest_episodes
 from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
 from atari_vlm.training.imagination import media
-from atari_vlm.training.imagination.collection import Seen
-from atari_vlm.training.imagination.evaluation import held_out_losses, imagined_returns
+from atari_vlm.training.imagination.collection import EpisodeKeeper, Seen
+from atari_vlm.training.imagination.evaluation import imagined_returns
 from atari_vlm.training.imagination.games import Moved
 from atari_vlm.training.imagination.media import MediaConfig, keep_newest, save_episodes
 from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
 from atari_vlm.viewing.episode_browser import read_episodes
-from atari_vlm.world_models.learned.dreams import DreamConfig, Dreams, as_episodes, beginnings, dream
+from atari_vlm.world_models.learned.dreams import DreamConfig, Dreams, as_episodes, dream
+from atari_vlm.world_models.rem.held_out import held_out_losses
 from atari_vlm.world_models.rem.learner import RemLearner
 from atari_vlm.world_models.rem.losses import world_model_loss
+from atari_vlm.world_models.rem.networks import beginnings
 
 FILMS = media.can_write_videos()
 
@@ -208,7 +210,7 @@ def test_wrong_media_are_refused(tmp_path):
 
 
 def test_without_ffmpeg_there_are_npz_alone_and_unfinished_films_go(tmp_path, monkeypatch):
-    monkeypatch.setattr(rem_media, "can_write_videos", lambda: False)
+    monkeypatch.setattr(media, "can_write_videos", lambda: False)
     for epoch in range(1, 5):
         save_episodes(tmp_path, "test", epoch, [episode(3, px=15)], ("A", "B", "C"))
     (tmp_path / "test" / ".epoch-000001.mp4").write_bytes(b"half")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rem_helpers import GAME, toy_settings
 
-from atari_vlm.runs.metrics import Checkpoints
+from atari_vlm.training.imagination.checkpoints import Checkpoints
 from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
 
 HERE = Path(__file__).parent

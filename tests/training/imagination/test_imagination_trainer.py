@@ -14,9 +14,8 @@ from rem_helpers import GAME, StopAt, toy_settings
 
 from atari_vlm import dream
 from atari_vlm.checker import check_world_model
-from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.errors import ConfigError, MismatchError, StoppedError
 from atari_vlm.experience.episode_files import load_steps, save_steps, steps_of
-from atari_vlm.runs.rollout import StoppedError
 from atari_vlm.training.imagination.program import evaluate
 from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
 from atari_vlm.world_models.checkpoint import load_world_model, read_checkpoint

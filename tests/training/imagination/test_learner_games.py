@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from atari_vlm.training.imagination.games import GameConfig, RemGame
-from atari_vlm.world_models.rem.settings import Play
+from atari_vlm.world_models.learned.schedule import Play
 
 
 @pytest.mark.parametrize("name", ["Pong", "Assault"])

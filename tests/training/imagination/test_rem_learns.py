@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from atari_vlm.proofs.toys import registered, settings_for
+from atari_vlm.settings import with_changes
 from atari_vlm.training.imagination.media import MediaConfig
 from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
-from atari_vlm.world_models.rem.settings import with_changes
 
 
 @pytest.mark.timeout(900)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from atari_vlm.errors import ConfigError
+from atari_vlm.world_models.learned.perceptual import MultiScaleLoss
 from atari_vlm.world_models.rem.settings import TokenizerTraining
-from atari_vlm.world_models.rem.tokenizer import MultiScaleLoss
 
 
 def extra(decoded, target, moving=2.0):

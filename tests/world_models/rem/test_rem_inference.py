@@ -8,12 +8,13 @@ import torch
 
 from atari_vlm.bench.plain_rem import PlainStepper
 from atari_vlm.errors import ConfigError
-from atari_vlm.world_models.learned.imagination import Moments, Networks, imagine
+from atari_vlm.world_models.learned.imagination import imagine
 from atari_vlm.world_models.rem import stepper as stepper_module
 from atari_vlm.world_models.rem.actor_critic import ActorCritic
 from atari_vlm.world_models.rem.config import ActorCriticConfig, RemConfig, TokenizerConfig, WorldModelConfig
 from atari_vlm.world_models.rem.decoding import FrameDecoder
 from atari_vlm.world_models.rem.model import RemOptions, RemSetting, RemWorldModel
+from atari_vlm.world_models.rem.networks import Moments, Networks
 from atari_vlm.world_models.rem.stepper import Stepper
 from atari_vlm.world_models.rem.tokenizer import Tokenizer
 from atari_vlm.world_models.rem.world_model import TokenWorldModel

@@ -11,14 +11,19 @@ from rem_helpers import GAME, NETWORKS, toy_settings
 
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
 from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
+from atari_vlm.settings import with_changes
 from atari_vlm.training.imagination.collection import Collector, Exploring, Playing, play_games
 from atari_vlm.training.imagination.games import GameConfig, RemGame
-from atari_vlm.world_models.learned.imagination import Moments, imagine
+from atari_vlm.world_models.learned.device import Device
+from atari_vlm.world_models.learned.imagination import imagine
+from atari_vlm.world_models.learned.perceptual import Lpips
 from atari_vlm.world_models.learned.random_streams import pack_rng, unpack_rng
-from atari_vlm.world_models.rem.learner import Device, RemLearner
-from atari_vlm.world_models.rem.losses import Lpips, revealed_tokens
+from atari_vlm.world_models.learned.schedule import Updates
+from atari_vlm.world_models.rem.learner import RemLearner
+from atari_vlm.world_models.rem.losses import revealed_tokens
+from atari_vlm.world_models.rem.networks import Moments
 from atari_vlm.world_models.rem.policy import RemPolicy, remember
-from atari_vlm.world_models.rem.settings import TokenizerTraining, Updates, preset, with_changes
+from atari_vlm.world_models.rem.settings import TokenizerTraining, preset
 
 
 def learner_with_play(steps=60, epsilon=0.5, **changes):

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from atari_vlm.errors import UnknownNameError
-from atari_vlm.world_models.rem.actor_critic import ActorCritic, lambda_returns
+from atari_vlm.world_models.learned.actor_critic import Imagined, PolicyGradient, actor_critic_loss, lambda_returns
+from atari_vlm.world_models.rem.actor_critic import ActorCritic
 from atari_vlm.world_models.rem.config import ActorCriticConfig, RemConfig, TokenizerConfig, WorldModelConfig, preset
-from atari_vlm.world_models.rem.losses import Blocks, Imagined, PolicyGradient, actor_critic_loss, world_model_loss
+from atari_vlm.world_models.rem.losses import Blocks, world_model_loss
 from atari_vlm.world_models.rem.retention import Retention, block_decays, token_decays
 from atari_vlm.world_models.rem.tokenizer import Tokenizer
 from atari_vlm.world_models.rem.world_model import TokenWorldModel

@@ -1,0 +1,88 @@
+"""When and how much a learner plays and learns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from atari_vlm.errors import ConfigError, check_positive
+
+
+@dataclass(frozen=True)
+class Updates:
+    """AdamW for one network: ``steps`` updates per epoch from epoch ``first_epoch`` (counted from 1) to ``last_epoch``.
+
+    ``micro_batch`` bounds the rows that are in memory at once; gradients are summed over the parts.
+    """
+
+    learning_rate: float = 1e-4
+    batch: int = 128
+    max_norm: float = 10.0
+    weight_decay: float = 0.01
+    steps: int = 200
+    first_epoch: int = 1
+    last_epoch: int = 1_000_000
+    micro_batch: int = 128
+
+    def __post_init__(self) -> None:
+        check_positive(learning_rate=self.learning_rate, batch=self.batch, max_norm=self.max_norm, steps=self.steps)
+        check_positive(first_epoch=self.first_epoch, micro_batch=self.micro_batch)
+
+    def active(self, epoch: int) -> bool:
+        """Whether the network learns in this epoch."""
+        return self.first_epoch <= epoch <= self.last_epoch
+
+
+@dataclass(frozen=True)
+class ActorCriticTraining:
+    """Imagination: ``burn_in`` real steps, then ``horizon`` blocks of which two are real, so ``horizon - 1`` decisions, the
+    last of which only bootstraps. ``normalise`` subtracts the mean of the advantages and divides them by their spread (not in
+    the paper). ``imagine_temperature`` is that of the world model's frames and ends; 0 takes the likeliest (the paper's is 1).
+    ``value_weight`` multiplies the value's loss: policy and value share a memory, and two-hot values at full weight keep the
+    policy from learning.
+    """
+
+    updates: Updates = field(default_factory=lambda: Updates(max_norm=3.0, steps=100, first_epoch=51))
+    horizon: int = 10
+    burn_in: int = 20
+    discount: float = 0.995
+    lam: float = 0.95
+    entropy: float = 0.001
+    normalise: bool = False
+    imagine_temperature: float = 1.0
+    value_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.imagine_temperature < 0:
+            raise ConfigError(f"imagine_temperature must not be negative, got {self.imagine_temperature!r}")
+        if self.value_weight <= 0:
+            raise ConfigError(f"value_weight is positive, got {self.value_weight!r}")
+        if self.horizon < 3 or self.burn_in < 1 or not 0 < self.discount <= 1 or not 0 <= self.lam <= 1:
+            raise ConfigError(
+                f"horizon >= 3, burn_in >= 1, discount in (0, 1] and lam in [0, 1] are needed, got {self}"
+            )
+
+
+@dataclass(frozen=True)
+class Play:
+    """Real play. In training the loss of a life ends an episode for the learner, and 1 to ``max_noops`` no-ops begin a game of
+    Atari. ``max_steps`` truncates: 5,000 steps in training, 27,000 in evaluation (20,000 and 108,000 emulator frames).
+    """
+
+    steps: int = 200
+    last_epoch: int = 500
+    epsilon: float = 0.01
+    temperature: float = 1.0
+    max_noops: int = 30
+    max_steps: int = 5_000
+    life_loss_ends: bool = True
+    eval_every: int = 10
+    eval_episodes: int = 16
+    final_episodes: int = 100
+    eval_temperature: float = 0.5
+    eval_max_steps: int = 27_000
+
+    def __post_init__(self) -> None:
+        check_positive(steps=self.steps, max_steps=self.max_steps, eval_every=self.eval_every)
+        check_positive(eval_episodes=self.eval_episodes, final_episodes=self.final_episodes)
+        if not 0 <= self.epsilon <= 1 or min(self.temperature, self.eval_temperature) < 0:
+            raise ConfigError(f"epsilon in [0, 1] and temperatures >= 0 are needed, got {self}")

@@ -1,0 +1,108 @@
+"""What runs did before the house was moved, and do still: ``python before_the_moves.py FOLDER`` writes it down anew.
+
+Numbers are equal to the bit only where the same instructions compute them: :data:`PLAIN` takes the fast paths of one processor
+out, and :func:`fingerprint` tells whether a machine rounds as the one that wrote the data did.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+DATA = Path(__file__).parent.parent / "data" / "before"
+PLAIN = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "MKL_CBWR": "COMPATIBLE",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+}
+REM = ["-m", "atari_vlm.dream", "rem", "--game", "small_catch:SmallCatch-v0", "--preset", "tiny", "--seed", "3"]
+REM += ["--threads", "1", "--run-name", "run", "--config", str(DATA / "small_catch.yaml")]
+SCRIPTED = ["-m", "atari_vlm.train", "--vlm", "scripted", "--use-icl", "--game", "Breakout-v5", "--num-episodes", "3"]
+SCRIPTED += ["--num-eval-episodes", "2", "--max-steps", "60", "--seed", "4", "--run-name", "run"]
+ROUNDING = """
+import hashlib, torch
+torch.set_num_threads(1)
+draw = torch.Generator().manual_seed(0)
+a, b = torch.randn(37, 65, generator=draw), torch.randn(65, 41, generator=draw)
+picture, kernel = torch.randn(2, 3, 20, 20, generator=draw), torch.randn(8, 3, 3, 3, generator=draw)
+parts = [a @ b, torch.nn.functional.conv2d(picture, kernel), a.exp().log_softmax(-1), a.sum(0), torch.nn.functional.gelu(a)]
+print(hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest())
+"""
+
+
+def python(*words, ranks=1):
+    """Run a program of the package; its output."""
+    several = ["-m", "torch.distributed.run", f"--nproc-per-node={ranks}"] if ranks > 1 else []
+    done = subprocess.run(
+        [sys.executable, *several, *map(str, words)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **PLAIN},
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def fingerprint():
+    """How this machine rounds."""
+    return python("-c", ROUNDING).strip()
+
+
+def rem_run(folder, ranks=1):
+    """Train small Catch; metrics without seconds, and the SHA-256 of every array of its newest checkpoint and model."""
+    python(*REM, "--save-dir", folder, ranks=ranks)
+    return rem_facts(folder / "run")
+
+
+def rem_facts(run):
+    """What a run of small Catch left behind."""
+    from atari_vlm.world_models.checkpoint import read_checkpoint
+
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    kept = {
+        "checkpoint": read_checkpoint(run / "checkpoints" / "epoch-000003"),
+        "model": read_checkpoint(run / "model"),
+    }
+    return {
+        "metrics": [{name: value for name, value in line.items() if not name.endswith("seconds")} for line in lines],
+        "arrays": {
+            f"{part}:{name}": hashlib.sha256(array.tobytes()).hexdigest()
+            for part, checkpoint in kept.items()
+            for name, array in checkpoint.tensors.items()
+        },
+    }
+
+
+def scripted_run(folder):
+    """A scripted training run with learning in context."""
+    python(*SCRIPTED, "--save-dir", folder)
+    return scripted_facts(folder / "run")
+
+
+def scripted_facts(run):
+    """Its journal without clocks: episodes as they are, the SHA-256 of every step and call."""
+    from training_helpers import contents
+
+    journal = contents(run / "journal.sqlite")
+    return {
+        "groups": journal["meta"]["groups"],
+        "episodes": [vars(row) for row in journal["episodes"]],
+        "steps": [_digest(vars(row)) for row in journal["steps"]],
+        "calls": [_digest(call) for call in journal["calls"]],
+    }
+
+
+def _digest(row):
+    return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    out = Path(sys.argv[1])
+    facts = {"fingerprint": fingerprint(), "one": rem_run(out / "one"), "two": rem_run(out / "two", ranks=2)}
+    (DATA / "rem.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (DATA / "scripted.json").write_text(json.dumps(scripted_run(out / "scripted"), indent=1) + "\n")

@@ -1,0 +1,1 @@
+"""A run on disk, and the episodes played into it."""

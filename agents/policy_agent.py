@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from atari_vlm._lazy import load, require
+from atari_vlm._lazy import require
 from atari_vlm.description import read_actions
-from atari_vlm.errors import MismatchError, NotSupportedError, check_positive
+from atari_vlm.errors import MismatchError, check_positive
 from atari_vlm.picture import fit
 from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.world_models.checkpoint import read_checkpoint
+from atari_vlm.world_models.families import load_part
 from atari_vlm.world_models.view import FrameSource
-
-POLICIES = {"rem": "atari_vlm.world_models.rem.model:load_policy"}
 
 
 class PolicyAgent:
@@ -38,12 +37,9 @@ class PolicyAgent:
     ):
         check_positive(temperature=temperature)
         read = read_checkpoint(checkpoint)
-        if read.kind not in POLICIES:
-            raise NotSupportedError(
-                f"{checkpoint} is of the kind {read.kind!r}; policies come with: {', '.join(POLICIES)}"
-            )
+        make_policy = load_part(read.kind, "policy")
         self._torch = require("torch", "train")
-        self._policy = load(POLICIES[read.kind])(read, device)
+        self._policy = make_policy(read, device)
         self._shape = self._policy.frame_shape
         self._names, self._checkpoint = tuple(read.config["action_names"]), str(checkpoint)
         self._source, self._temperature = frame_source, temperature

@@ -30,6 +30,7 @@ from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
 from atari_vlm.agents.policy_agent import PolicyAgent
 from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError, ConfigError, UnknownNameError, check_positive
+from atari_vlm.registration import is_dream
 from atari_vlm.spaces import Env
 from atari_vlm.viewing.dream_view import ModelView, RealView
 from atari_vlm.viewing.episode_browser import EpisodeBrowser, read_episodes
@@ -90,11 +91,6 @@ def check(config: PlayConfig) -> None:
         raise ConfigError("--agent policy plays with the policy of a --checkpoint")
     if config.id == DREAM and config.checkpoint is None:
         raise ConfigError("--id dream needs --checkpoint, the folder of a world model")
-
-
-def is_dream(env_id: str) -> bool:
-    """Whether the id is of a dreamed game."""
-    return env_id.endswith(("-REM-v5", "-Dreamer-v5", "-Code-v5"))
 
 
 def make_env(config: PlayConfig) -> Env:

@@ -10,23 +10,31 @@ NAMESPACE = "AtariVLM"
 MAX_EPISODE_STEPS = 10_000
 _DREAM = "atari_vlm.wrappers.dreamed_game:for_gymnasium"
 _DREAMS_AT_ONCE = "atari_vlm.wrappers.dreamed_vector:DreamedVectorEnv"
-_DREAMS = {"-REM": "rem", "-Dreamer": "dreamer", "-Code": "code"}
 _PROMPT_SUFFIXES = {"-basic": "basic", "-cot": "cot", "-expert": "expert"}
 
 
 def register_all() -> None:
-    """Register ``AtariVLM/<Game>-v5``, its prompt styles and its dreams for every game; a second call changes nothing.
+    """Register ``AtariVLM/<Game>-v5`` and its prompt styles for every game; a second call changes nothing.
 
-    The plain ids and the dreams have a vectorised fast path (:mod:`atari_vlm.env.vector`). The prompt styles have none, as it
-    shows no text: ``make_vec`` makes a synchronous vector of them. The dreams (``-REM``, ``-Dreamer``, ``-Code``)
-    need ``checkpoint=PATH``.
+    The plain ids have a vectorised fast path (:mod:`atari_vlm.env.vector`). The prompt styles have none, as it shows no text:
+    ``make_vec`` makes a synchronous vector of them.
     """
     for name in game_names():
         _register(f"{name}-v5", {"game_name": f"{name}-v5"}, "atari_vlm.env.vector:AtariVLMVectorEnv")
         for suffix, prompt_type in _PROMPT_SUFFIXES.items():
             _register(f"{name}{suffix}-v5", {"game_name": f"{name}-v5", "prompt_type": prompt_type}, None)
-        for suffix, kind in _DREAMS.items():
-            _register(f"{name}{suffix}-v5", {"game_name": f"{name}-v5", "kind": kind}, _DREAMS_AT_ONCE, _DREAM)
+
+
+def register_dreams(suffix: str, kind: str) -> None:
+    """Register ``AtariVLM/<Game><suffix>-v5`` for every game: dreams of a kind of world model, which need ``checkpoint=PATH``."""
+    for name in game_names():
+        _register(f"{name}{suffix}-v5", {"game_name": f"{name}-v5", "kind": kind}, _DREAMS_AT_ONCE, _DREAM)
+
+
+def is_dream(env_id: str) -> bool:
+    """Whether an id is of a dreamed game."""
+    spec = gymnasium.registry.get(env_id.rpartition(":")[2])
+    return spec is not None and spec.entry_point == _DREAM
 
 
 def _register(

@@ -16,16 +16,15 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from atari_vlm._lazy import load
 from atari_vlm.conditions import _versions
-from atari_vlm.errors import CheckpointError, ConfigError, MismatchError, NotSupportedError, UnknownNameError
+from atari_vlm.errors import CheckpointError, ConfigError, MismatchError, UnknownNameError
 from atari_vlm.files import sync_folder
 from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit
 from atari_vlm.world_models.checkpoint_files import (
@@ -43,7 +42,7 @@ from atari_vlm.world_models.checkpoint_files import (
     unpack_start,
     unpack_tensors,
 )
-from atari_vlm.world_models.families import LOADERS
+from atari_vlm.world_models.families import family, load_part
 
 REWARD_TRANSFORMS = ("none", "sign")
 
@@ -63,8 +62,7 @@ class Checkpoint:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.kind not in LOADERS:
-            raise UnknownNameError("kind of world model", self.kind, LOADERS)
+        family(self.kind)
         names, skip = self.config.get("action_names"), self.config.get("frame_skip")
         if not isinstance(names, (list, tuple)) or not names or not all(isinstance(n, str) for n in names):
             raise ConfigError(f"config['action_names'] is a list of words, got {names!r}")
@@ -135,7 +133,7 @@ def build_model(checkpoint: Checkpoint, where: str, **options: Any) -> WorldMode
 
     Raises ``NotSupportedError`` for a kind whose code is not part of this installation.
     """
-    model: WorldModel[Any] = _loader(checkpoint.kind)(checkpoint, **options)
+    model: WorldModel[Any] = load_part(checkpoint.kind, "model")(checkpoint, **options)
     config = checkpoint.config
     check_fit(model, config["action_names"], config["frame_skip"], f"the config of {where}")
     if model.reward_transform != config["reward_transform"]:
@@ -146,20 +144,6 @@ def build_model(checkpoint: Checkpoint, where: str, **options: Any) -> WorldMode
         shown = f"{start.observations.dtype} {start.observations.shape[2:]}"
         raise MismatchError(f"the model sees {space}, the start frames of {where} are {shown}")
     return model
-
-
-def _loader(kind: str) -> Callable[..., WorldModel[Any]]:
-    """What makes a model of a kind; ``NotSupportedError`` where its module, and no other, is absent."""
-    module = LOADERS[kind].split(":")[0]
-    try:
-        found: Callable[..., WorldModel[Any]] = load(LOADERS[kind])
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise
-        raise NotSupportedError(
-            f"world models of the kind {kind!r} cannot be run: this version of atari_vlm has no {error.name}"
-        ) from error
-    return found
 
 
 def _read_while_others_save(path: Path) -> tuple[Path, dict[str, bytes]]:

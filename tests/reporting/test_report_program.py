@@ -10,6 +10,7 @@ import sqlite3
 import numpy as np
 import pytest
 import yaml
+from atari_vlm.runs.seeds import eval_seed
 from conftest import embedded
 from PIL import Image
 
@@ -17,7 +18,6 @@ from atari_vlm import report
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.evaluation.cells import EvaluateConfig
 from atari_vlm.evaluation.evaluate import evaluate
-from atari_vlm.runs.seeds import eval_seed
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,17 @@ import pytest
 import atari_vlm  # noqa: F401 (registers the ids)
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.errors import NotSupportedError
-from atari_vlm.world_models import CatchWorldModel, checkpoint, load_world_model, save_checkpoint
+from atari_vlm.world_models import CatchWorldModel, families, load_world_model, save_checkpoint
+
+
+def another_dreamer(monkeypatch, model):
+    monkeypatch.setitem(families._FAMILIES, "dreamer", (families.Family("dreamer", model), "a test"))
 
 
 @pytest.fixture
 def unknown_kind(tmp_path, monkeypatch):
     """A checkpoint of Pong of a kind whose module does not exist."""
-    monkeypatch.setitem(checkpoint.LOADERS, "dreamer", "atari_vlm.world_models.absent_kind.model:load")
+    another_dreamer(monkeypatch, "atari_vlm.world_models.absent_kind.model:load")
     env = AtariVLMEnvironment("Pong")
     names = list(env.get_action_meanings())
     env.close()
@@ -29,7 +33,7 @@ def test_a_kind_without_code_is_refused_with_a_sentence(unknown_kind):
         lambda: gymnasium.make_vec("AtariVLM/Pong-Dreamer-v5", 2, checkpoint=unknown_kind),
     ):
         with pytest.raises(
-            NotSupportedError, match=r"'dreamer' cannot be run: .* no atari_vlm.world_models.absent_kind"
+            NotSupportedError, match=r"'dreamer' cannot be run: .* no module atari_vlm.world_models.absent_kind"
         ):
             make()
 
@@ -42,7 +46,7 @@ def test_when_the_module_comes_it_is_used_and_its_own_missing_imports_are_not_hi
     (tmp_path / "arriving_kind.py").write_text(source + "\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "arriving_kind", raising=False)
-    monkeypatch.setitem(checkpoint.LOADERS, "dreamer", "arriving_kind:load")
+    another_dreamer(monkeypatch, "arriving_kind:load")
     if there:
         config = {"rows": 8, "columns": 8, "cell_px": 8, "num_balls": 1, "reward_transform": "none"}
         config |= {"action_names": list(CatchWorldModel().action_names), "frame_skip": 1}

@@ -1,4 +1,4 @@
-"""Our own runs beside the published ones: what REM runs and VLM runs reached, read from their folders.
+"""Our own runs beside the published ones: what learners in imagination and VLMs reached, read from their folders.
 
 A run's score is the mean return of its newest evaluation. It need not be finished: its state is told with its score. Nothing
 here loads torch.
@@ -23,6 +23,7 @@ from atari_vlm.reporting.page.run_report import flat
 from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.run_folder import read_config
 from atari_vlm.scores.published import Method
+from atari_vlm.world_models.families import kinds_in
 
 FINISHED = "finished"
 _TELLS_RUNS_APART = ("seed", "seeds", "source", "game_name", "games", "agents", "num_actions")  # within one method
@@ -61,7 +62,7 @@ class OwnRun:
 def read_runs(words: Sequence[str]) -> list[OwnRun]:
     """The runs of folders given as ``RUN`` or ``NAME=RUN`` (the name of the method it counts for).
 
-    Raises ``ConfigError`` for a folder that is no run of ``dream rem``, ``train``, ``plan`` or ``evaluate``, and for a run given
+    Raises ``ConfigError`` for a folder that is no run of ``dream``, ``train``, ``plan`` or ``evaluate``, and for a run given
     twice; ``MismatchError`` where runs of one method were made with different settings.
     """
     runs = [run for word in words for run in _read(word)]
@@ -105,34 +106,34 @@ def _read(word: str) -> list[OwnRun]:
 
 def _runs(folder: Path, config: Mapping[str, Any], name: str) -> Iterator[OwnRun]:
     settings, title = config["settings"], folder.resolve().name
-    if "rem" in settings:
-        yield _rem_run(folder, title, config, name)
+    kind = next(kinds_in(settings), None)
+    if kind is not None:
+        yield _imagination_run(folder, config, kind, name)
     elif settings.get("program") == "evaluate":
         yield from _evaluate_runs(folder, title, settings, name)
     elif "vlm_type" in settings:
         yield from _vlm_runs(folder, title, settings, name)
     else:
-        raise ConfigError(
-            f"{folder} was made by none of the programs that play games: dream rem, train, plan, evaluate"
-        )
+        raise ConfigError(f"{folder} was made by none of the programs that play games: dream, train, plan, evaluate")
 
 
-def _rem_run(folder: Path, title: str, config: Mapping[str, Any], name: str) -> OwnRun:
-    rem, settings, options = config["settings"]["rem"], config["settings"], config.get("command") or {}
+def _imagination_run(folder: Path, config: Mapping[str, Any], kind: str, name: str) -> OwnRun:
+    settings, options = config["settings"], config.get("command") or {}
+    learner = settings[kind]
     lines = _metrics(folder)
     evaluated = [line for line in lines if "evaluation/return" in line]
     curve = tuple((float(_steps(lines, line["epoch"]) or 0), _number(folder, line)) for line in evaluated)
     last = evaluated[-1] if evaluated else None
-    play = rem["play"]
+    play = learner["play"]
     cut, temperature = play["eval_max_steps"], play["eval_temperature"]
     return OwnRun(
-        method=name or f"own {options.get('preset', 'rem')}",
-        folder=title,
+        method=name or f"own {options.get('preset', kind)}",
+        folder=folder.resolve().name,
         game=_game_name(str(settings["source"])),
         seed=int(settings["seed"]),
         score=curve[-1][1] if curve else None,
         episodes=int(last["evaluation/episodes"]) if last else 0,
-        state=_rem_state(lines, last, rem["epochs"], bool(options.get("dataset"))),
+        state=_learning_state(lines, last, learner["epochs"], bool(options.get("dataset"))),
         conditions=f"temperature {temperature:g}, sticky actions 0, episodes cut after {cut:,} steps",
         settings=settings,
         steps=_steps(lines, math.inf),
@@ -140,7 +141,9 @@ def _rem_run(folder: Path, title: str, config: Mapping[str, Any], name: str) -> 
     )
 
 
-def _rem_state(lines: Sequence[Mapping[str, Any]], last: Mapping[str, Any] | None, epochs: int, offline: bool) -> str:
+def _learning_state(
+    lines: Sequence[Mapping[str, Any]], last: Mapping[str, Any] | None, epochs: int, offline: bool
+) -> str:
     reached = lines[-1]["epoch"] if lines else 0
     state = FINISHED if reached >= epochs else f"epoch {reached} of {epochs}"
     if last is None:

@@ -21,6 +21,15 @@ _COLUMNS = {"action": np.int64, "reward": np.float32, "terminated": np.bool_, "t
 
 
 @dataclass(frozen=True)
+class Column:
+    """What a step has under one name: ``shape`` and ``dtype`` of one value; ``on_disk`` where it is memory-mapped."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    on_disk: bool = False
+
+
+@dataclass(frozen=True)
 class ReplayConfig:
     """``capacity`` steps are kept (and one episode at least); frames are uint8 ``(frame_px, frame_px, 3)``.
 

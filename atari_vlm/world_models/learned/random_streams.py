@@ -9,6 +9,22 @@ import numpy as np
 import torch
 
 
+class Streams:
+    """The random streams of one rank: ``rng`` (numpy), ``generator`` (torch, on ``device``); ``tag`` tells families apart."""
+
+    def __init__(self, seed: int, rank: int, device: str, tag: int):
+        self.rng = np.random.default_rng(np.random.SeedSequence([seed, tag, *([rank] if rank else [])]))
+        self.generator = torch.Generator(device).manual_seed(seed + 1_000_033 * rank)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Their states, and that of torch's global stream on the CPU, which dropout uses."""
+        return pack_streams(self.rng, self.generator)
+
+    def restore(self, states: Mapping[str, np.ndarray]) -> None:
+        """The inverse of :meth:`arrays`."""
+        self.rng = restore_streams(states, self.generator)
+
+
 def pack_streams(rng: np.random.Generator, generator: torch.Generator) -> dict[str, np.ndarray]:
     """States of ``rng`` (``numpy``), ``generator``, and torch's global stream on the CPU (``torch``), which dropout uses."""
     states = {"generator": generator.get_state().cpu().numpy(), "torch": torch.get_rng_state().numpy()}

@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from atari_vlm.errors import ConfigError, check_positive
+
+
+class Schedule(Protocol):
+    """When a stage learns."""
+
+    def due(self, epoch: int, steps: tuple[int, int]) -> int:
+        """How many updates an epoch (from 1) has that brought the steps ever played from ``steps[0]`` to ``steps[1]``."""
+        ...
+
+
+@dataclass(frozen=True)
+class ReplayRatio:
+    """``ratio`` updates for every step played beyond the first ``prefill``; fractions add up over epochs."""
+
+    ratio: float
+    prefill: int = 0
+
+    def __post_init__(self) -> None:
+        check_positive(ratio=self.ratio)
+        if self.prefill < 0:
+            raise ConfigError(f"prefill must not be negative, got {self.prefill!r}")
+
+    def due(self, epoch: int, steps: tuple[int, int]) -> int:
+        """See :class:`Schedule`; a function of the steps alone, so that a run may be stopped anywhere."""
+        before, after = (math.floor(max(0, count - self.prefill) * self.ratio) for count in steps)
+        return after - before
 
 
 @dataclass(frozen=True)
@@ -30,6 +58,10 @@ class Updates:
     def active(self, epoch: int) -> bool:
         """Whether the network learns in this epoch."""
         return self.first_epoch <= epoch <= self.last_epoch
+
+    def due(self, epoch: int, steps: tuple[int, int]) -> int:
+        """See :class:`Schedule`; the steps played do not matter."""
+        return self.steps if self.active(epoch) else 0
 
 
 @dataclass(frozen=True)

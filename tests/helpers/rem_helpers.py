@@ -1,7 +1,9 @@
 """A REM small enough for tests, and Catch as a gymnasium id."""
 
 import dataclasses
+import os
 import threading
+from pathlib import Path
 
 import gymnasium
 
@@ -12,6 +14,8 @@ from atari_vlm.world_models.rem.settings import RemSettings, TokenizerTraining, 
 from atari_vlm.wrappers import WorldModelEnv
 
 GAME = "TestCatch-v0"
+_PATHS = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(_PATHS).rstrip(os.pathsep)}  # of other processes
 if GAME not in gymnasium.registry:
     gymnasium.register(GAME, lambda **options: WorldModelEnv(CatchWorldModel(5, 4, cell_px=4, num_balls=2), **options))
 

@@ -14,7 +14,7 @@ from atari_vlm.training.imagination.checkpoints import Checkpoints
 from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
 from atari_vlm.world_models.learned.actor_critic import Imagined
 from atari_vlm.world_models.learned.team import Team, joined
-from atari_vlm.world_models.rem import learner
+from atari_vlm.world_models.rem import learner as rem_learner
 from atari_vlm.world_models.rem.learner import RemLearner
 
 BATCH = 8
@@ -58,7 +58,7 @@ def gradients(team, monkey):
         every = monkey(networks, whole, decisions, torch.Generator().manual_seed(5))
         return Imagined(*(leaf[part] for leaf in vars(every).values()))
 
-    learner.imagine = imagined_part
+    rem_learner.imagine = imagined_part
     found, metrics = {}, {}
     for name in ("tokenizer", "world_model", "actor_critic"):
         optimizer = learner.optimizers[name]
@@ -69,13 +69,13 @@ def gradients(team, monkey):
 
         optimizer.step = keep
         metrics[name] = getattr(learner, f"improve_{name}")()
-    learner.imagine = monkey
+    rem_learner.imagine = monkey
     return found, metrics, learner.replay.arrays()["priority"]
 
 
 def check_gradients(team):
-    whole, of_whole, priority = gradients(Team(), learner.imagine) if team.rank == 0 else (None, None, None)
-    parts, of_parts, shared_priority = gradients(team, learner.imagine)
+    whole, of_whole, priority = gradients(Team(), rem_learner.imagine) if team.rank == 0 else (None, None, None)
+    parts, of_parts, shared_priority = gradients(team, rem_learner.imagine)
     for name, gradient in parts.items():
         true = team.from_first(whole[name] if whole is not None else gradient)
         gap = float((gradient - true).abs().max() / true.abs().max())

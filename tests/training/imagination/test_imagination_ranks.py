@@ -2,13 +2,12 @@
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from rem_helpers import GAME, toy_settings
+from rem_helpers import ENVIRONMENT, GAME, toy_settings
 
 from atari_vlm.training.imagination.checkpoints import Checkpoints
 from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
@@ -17,7 +16,7 @@ HERE = Path(__file__).parent
 
 
 def torchrun(*command):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1] / "helpers")}
+    environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "1"}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     return subprocess.run([*launcher, *map(str, command)], capture_output=True, text=True, env=environment, timeout=200)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rem_helpers import GAME, StopAt, toy_settings
+from rem_helpers import ENVIRONMENT, GAME, StopAt, toy_settings
 
 from atari_vlm import dream
 from atari_vlm.checker import check_world_model
@@ -147,7 +147,7 @@ def test_the_program_says_what_is_wrong(tmp_path, capsys):
 
 def _kills(kills, folder):
     command = [sys.executable, Path(__file__).parent / "kill_rem_runs.py", str(kills), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 

@@ -25,6 +25,7 @@ import tyro
 from atari_vlm._lazy import require
 from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError, UnknownNameError
+from atari_vlm.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _with_file(line: RemConfigLine, arguments: list[str]) -> RemConfigLine:
     """Options of ``--config`` below those of the command line; the group ``settings`` is read when the run begins."""
-    from atari_vlm.training.imagination.program import read_yaml
-
     assert line.config is not None
-    options = {name: value for name, value in read_yaml(line.config).items() if name != "settings"}
+    content = read_yaml(line.config, what=f"--config {line.config}")
+    options = {name: value for name, value in content.items() if name != "settings"}
     known = [item.name for item in dataclasses.fields(RemConfigLine) if item.name != "config"]
     words: list[str] = []
     for name, value in options.items():

@@ -16,6 +16,7 @@
     ├── BudgetExhaustedError          dollars, calls or tokens are used up; resumable                         [75]
     ├── ReplayMissError               a recording does not hold this request                                  [65]
     ├── RunError                      a run folder is locked, was made by another config, or diverged         [73]
+    │   └── StorageError (OSError)    a file cannot be written, mostly a full disk; resumable                 [74]
     ├── CheckpointError               a checkpoint is damaged, unsafe or of another kind                      [65]
     ├── ContractError (AssertionError) an implementation breaks a protocol of this package                     [1]
     └── SandboxError                  generated code was stopped
@@ -30,7 +31,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class AtariVLMError(Exception):
@@ -121,6 +123,12 @@ class RunError(AtariVLMError):
     exit_code = 73
 
 
+class StorageError(RunError, OSError):
+    """A file cannot be written: a full disk, a quota, a medium that fails. The run can be resumed."""
+
+    exit_code = 74
+
+
 class CheckpointError(AtariVLMError):
     """A checkpoint is damaged, unsafe or of another kind."""
 
@@ -162,3 +170,23 @@ class StoppedError(AtariVLMError):
     """Somebody asked for the end of the run; it stopped between two steps and can be resumed."""
 
     exit_code = 130
+
+
+@contextmanager
+def reading(what: object, error: type[AtariVLMError]) -> Iterator[None]:
+    """The boundary of a format: whatever a parser raises inside becomes ``error``, in one sentence that names the file.
+
+    What says that something is missing here, rather than wrong there, passes as it is.
+    """
+    try:
+        yield
+    except (error, MissingDependencyError, NotSupportedError):
+        raise
+    except Exception as cause:
+        reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+        kind = (
+            ""
+            if isinstance(cause, (AtariVLMError, OSError)) or type(cause) is ValueError
+            else type(cause).__name__ + ": "
+        )
+        raise error(f"{what} cannot be read: {kind}{reason}") from cause

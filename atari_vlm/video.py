@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from atari_vlm._lazy import require
 from atari_vlm.errors import ConfigError, check_positive
+from atari_vlm.files import replacing
 
 
 def can_write_videos() -> bool:
@@ -26,8 +28,8 @@ class VideoWriter:
         if self.path.suffix != ".mp4":
             raise ConfigError(f"a video's name ends in .mp4, got {self.path.name!r}")
         self._ffmpeg = require("imageio_ffmpeg", "video")
-        self._unfinished = self.path.with_name(f".{self.path.name}")
         self._writer: Any = None
+        self._file = ExitStack()
         self._shape: tuple[int, ...] = ()
 
     def add(self, picture: np.ndarray) -> None:
@@ -41,17 +43,17 @@ class VideoWriter:
     def close(self) -> None:
         """Finish the file. Without any picture there is no file."""
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-            self._unfinished.replace(self.path)
+            with self._file:
+                writer, self._writer = self._writer, None
+                writer.close()
 
     def _open(self, picture: np.ndarray) -> None:
         height, width = picture.shape[:2]
         if picture.dtype != np.uint8 or picture.ndim != 3 or height % 2 or width % 2:
             raise ConfigError(f"a video needs uint8 (H, W, 3) with even sides, got {picture.dtype} {picture.shape}")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._shape = picture.shape
+        unfinished = self._file.enter_context(replacing(self.path))
         self._writer = self._ffmpeg.write_frames(
-            str(self._unfinished), (width, height), fps=self.fps, macro_block_size=2, output_params=["-f", "mp4"]
+            str(unfinished), (width, height), fps=self.fps, macro_block_size=2, output_params=["-f", "mp4"]
         )
         self._writer.send(None)

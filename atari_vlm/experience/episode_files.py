@@ -16,6 +16,7 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.experience.minari import _from_minari
 from atari_vlm.experience.recorded_steps import COLUMNS, Steps
 from atari_vlm.experience.replay import ReplayBuffer
+from atari_vlm.files import replacing
 from atari_vlm.picture import fit
 
 
@@ -27,11 +28,8 @@ def load_steps(source: str) -> Steps:
 def save_steps(path: Path, steps: Steps) -> None:
     """Write steps as a compressed npz file, which appears under its name when it is complete."""
     arrays = {name: getattr(steps, name) for name in COLUMNS}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}")
-    with open(unfinished, "wb") as file:
+    with replacing(path) as unfinished, open(unfinished, "wb") as file:
         np.savez_compressed(file, action_names=np.array(steps.action_names), **arrays)
-    unfinished.replace(path)
 
 
 def fill_replay(replay: ReplayBuffer, steps: Steps) -> None:

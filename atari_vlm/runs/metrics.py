@@ -12,22 +12,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from atari_vlm.errors import CheckpointError
 from atari_vlm.files import atomic_write
-from atari_vlm.picture import encode_png
 from atari_vlm.runs.progress import warn
 from atari_vlm.runs.trackers import LogConfig, open_trackers
-from atari_vlm.world_models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
-
-
-
 
 
 class MetricsLog:
@@ -65,5 +57,3 @@ def _line(text: str) -> dict[str, Any]:
     if not isinstance(found, dict) or "epoch" not in found:
         raise CheckpointError(f"metrics.jsonl holds a line that is no epoch: {text[:80]}")
     return found
-
-

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.runs.run_folder import existing_run, read_config
+from atari_vlm.yaml_files import read_yaml
 
 _NEVER_FROM_A_FILE = ("config", "resume")
 
@@ -43,12 +42,7 @@ def _with_hyphens(word: str) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     """A plain mapping of options, or the ``command`` of a run's config.yaml."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"--config {path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"--config {path} must hold options, one 'name: value' a line")
+    content = read_yaml(path, what=f"--config {path}")
     command = content.get("command")
     return command if isinstance(command, dict) else content
 

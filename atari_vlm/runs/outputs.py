@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import importlib.util
 import io
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,8 +89,6 @@ def write_results(folder: Path, header: Mapping[str, Any], journal: Journal) -> 
     }
     atomic_write(folder / "results.json", json.dumps(content, indent=1) + "\n")
     return folder / "results.json"
-
-
 
 
 def public_columns(row: EpisodeRow) -> dict[str, Any]:

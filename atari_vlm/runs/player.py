@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from atari_vlm.agents.base import Agent
-from atari_vlm.training.in_context.demonstrations import Demonstration, DemonstrationRecorder, ExampleOptions
+from atari_vlm.errors import StoppedError
 from atari_vlm.runs.journal import EpisodeRow, Journal, Phase, StepRow
 from atari_vlm.runs.journal_vlm import JournalVLM
 from atari_vlm.runs.recorded import replay_episode
 from atari_vlm.runs.rollout import OnStep, in_parallel, play_episode
-from atari_vlm.errors import StoppedError
 from atari_vlm.spaces import Env
+from atari_vlm.training.in_context.demonstrations import Demonstration, DemonstrationRecorder, ExampleOptions
 from atari_vlm.types import Trajectory, Transition
 from atari_vlm.vlm.base import VLM
 

@@ -17,16 +17,13 @@ import gymnasium as gym
 
 from atari_vlm.agents.base import Agent
 from atari_vlm.description import Facts
-from atari_vlm.errors import AtariVLMError, check_positive
-from atari_vlm.types import Trajectory, Transition
+from atari_vlm.errors import StoppedError, check_positive
 from atari_vlm.spaces import Env
-from atari_vlm.errors import StoppedError
+from atari_vlm.types import Trajectory, Transition
 
 OnStep = Callable[[Transition], None]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
 
 
 def play_episode(

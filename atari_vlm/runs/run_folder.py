@@ -32,6 +32,7 @@ import atari_vlm
 from atari_vlm.errors import ConfigError, RunError
 from atari_vlm.files import atomic_write, child_folder
 from atari_vlm.runs.journal import Journal
+from atari_vlm.yaml_files import read_yaml
 
 _PACKAGES = ("gymnasium", "ale-py", "numpy", "opencv-python-headless", "torch", "transformers", "openai", "anthropic")
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9.-]+")
@@ -134,11 +135,10 @@ def read_config(path: Path) -> dict[str, Any]:
     file = path / "config.yaml"
     if not file.is_file():
         raise ConfigError(f"{path} is not a run folder: it has no config.yaml")
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not {"identity", "settings"} <= content.keys():
+    content = read_yaml(file, links=False)
+    if not {"identity", "settings"} <= content.keys() or not all(
+        isinstance(content.get(part, {}), dict) for part in ("settings", "execution", "command", "versions")
+    ):
         raise ConfigError(f"{file} is not the config.yaml of a run")
     return content
 

@@ -19,19 +19,7 @@ from typing import Any, Protocol
 from atari_vlm._lazy import require
 from atari_vlm.errors import UnknownNameError
 from atari_vlm.files import atomic_write
-
-import csv
-import dataclasses
-import importlib.util
-import io
-import json
-import shutil
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
-import numpy as np
-from atari_vlm.files import atomic_write
-from atari_vlm.runs.journal import EpisodeRow, Journal
+from atari_vlm.runs.journal import EpisodeRow
 from atari_vlm.runs.outputs import public_columns
 
 TRACKERS = ("tensorboard", "wandb", "trackio")

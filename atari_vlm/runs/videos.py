@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from atari_vlm.video import VideoWriter
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.recorded import replay_episode
 from atari_vlm.spaces import Env
+from atari_vlm.video import VideoWriter
 
 _SCALE = 2  # the emulator's picture of 210 x 160 is small on today's screens
-
-
 
 
 def worth_filming(rows: Sequence[EpisodeRow], count: int) -> list[EpisodeRow]:

@@ -10,7 +10,6 @@ import sqlite3
 import numpy as np
 import pytest
 import yaml
-from atari_vlm.runs.seeds import eval_seed
 from conftest import embedded
 from PIL import Image
 
@@ -18,6 +17,7 @@ from atari_vlm import report
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.evaluation.cells import EvaluateConfig
 from atari_vlm.evaluation.evaluate import evaluate
+from atari_vlm.runs.seeds import eval_seed
 
 
 @pytest.fixture(scope="module")

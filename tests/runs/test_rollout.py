@@ -6,12 +6,11 @@ import pytest
 
 from atari_vlm.agents import RandomAgent, VLMAgent
 from atari_vlm.env.environment import AtariVLMEnvironment
-from atari_vlm.errors import ConfigError
+from atari_vlm.errors import ConfigError, StoppedError
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.player import finished_row, step_row
 from atari_vlm.runs.recorded import replay_episode
 from atari_vlm.runs.rollout import RolloutOptions, in_parallel, play_episode, play_episodes
-from atari_vlm.errors import StoppedError
 from atari_vlm.types import Decision, Reply, Source
 from atari_vlm.vlm import ScriptedVLM
 from atari_vlm.wrappers import LatencyAware

@@ -3,7 +3,6 @@ import json
 import threading
 
 import pytest
-from atari_vlm.runs.seeds import eval_seed, train_seed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from training_helpers import CountingVLM, contents, run_data
@@ -12,6 +11,7 @@ from atari_vlm import VLMTrainer
 from atari_vlm.errors import BudgetExhaustedError, ConfigError, RunError, StoppedError
 from atari_vlm.runs.player import Silence
 from atari_vlm.runs.run_folder import RunFolder, RunRequest, existing_run
+from atari_vlm.runs.seeds import eval_seed, train_seed
 from atari_vlm.training.in_context.ablation import ablation_table, run_ablation
 from atari_vlm.training.in_context.demonstrations import digest_of
 from atari_vlm.training.in_context.examples import STRATEGIES, InContextOptions

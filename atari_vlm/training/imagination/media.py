@@ -22,7 +22,7 @@ import numpy as np
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.experience.episodes import RemEpisode
-from atari_vlm.files import atomic_write
+from atari_vlm.files import atomic_write, remove_left_behind
 from atari_vlm.picture import encode_png
 from atari_vlm.video import VideoWriter, can_write_videos
 from atari_vlm.viewing.episode_browser import KINDS, EpisodeBrowser, read_episodes
@@ -80,8 +80,8 @@ def with_last(episode: RemEpisode) -> np.ndarray:
 def keep_newest(folder: Path, kept: int) -> None:
     """Remove what older evaluations left, and films that a killed process left unfinished."""
     for kind in KINDS:
-        for unfinished in (folder / kind).glob(".epoch-*.mp4"):
-            unfinished.unlink()
+        if (folder / kind).is_dir():
+            remove_left_behind(folder / kind)
         for suffix in (".npz", ".mp4"):
             for old in sorted((folder / kind).glob(f"epoch-*{suffix}"))[:-kept]:
                 old.unlink()

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from rich.console import Console
 
 from atari_vlm.errors import CheckpointError, ConfigError, StoppedError, check_positive
@@ -34,6 +33,7 @@ from atari_vlm.world_models.rem.model import load, load_policy
 from atari_vlm.world_models.rem.networks import Networks
 from atari_vlm.world_models.rem.policy import RemPolicy
 from atari_vlm.world_models.rem.settings import RemSettings, preset
+from atari_vlm.yaml_files import read_yaml
 
 _SHOWN = ("return", "reconstruction", "tokens", "accuracy", "imagined_return", "seconds")
 
@@ -99,7 +99,7 @@ def _train(run: RemRun, steps: Any, watching: tuple[Console, Stop]) -> int:
 def _prepare(line: Any) -> tuple[RemRun, Any]:
     """The run's settings, and the steps of a dataset if it learns from one."""
     check_installed(LogConfig(tuple(line.log)).trackers)
-    changes = read_yaml(line.config).get("settings", {}) if line.config is not None else {}
+    changes = read_yaml(line.config, what=f"--config {line.config}").get("settings", {}) if line.config is not None else {}
     device = Device(device_of_rank(line.device), line.precision)
     steps = load_steps(line.dataset) if line.dataset else None
     if steps is not None:
@@ -210,14 +210,3 @@ def export(line: Any) -> int:
     count = export_npz(run, line.out) if line.out is not None else export_minari(run, line.minari)
     Console(highlight=False, soft_wrap=True).print(f"{count} steps of {run} are in {line.out or line.minari}")
     return 0
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping; ``ConfigError`` for any other."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"--config {path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"--config {path} must hold options, one 'name: value' a line")
-    return content

@@ -213,6 +213,6 @@ def test_without_ffmpeg_there_are_npz_alone_and_unfinished_films_go(tmp_path, mo
     monkeypatch.setattr(media, "can_write_videos", lambda: False)
     for epoch in range(1, 5):
         save_episodes(tmp_path, "test", epoch, [episode(3, px=15)], ("A", "B", "C"))
-    (tmp_path / "test" / ".epoch-000001.mp4").write_bytes(b"half")
+    (tmp_path / "test" / ".epoch-000001.mp4.0123456789abcdef").write_bytes(b"half")
     keep_newest(tmp_path, 3)
     assert sorted(p.name for p in (tmp_path / "test").iterdir()) == [f"epoch-00000{n}.npz" for n in (2, 3, 4)]

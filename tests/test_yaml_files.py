@@ -47,7 +47,7 @@ HOSTILE = {
 def test_hostile_yaml_is_one_sentence_and_quick(tmp_path, name):
     path, begin = tmp_path / "file.yaml", time.monotonic()
     path.write_text(HOSTILE[name], encoding="utf-8")
-    with pytest.raises(ConfigError, match="file.yaml") as refused:
+    with pytest.raises(ConfigError, match=r"file\.yaml") as refused:
         read_yaml(path)
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
     assert time.monotonic() - begin < 5

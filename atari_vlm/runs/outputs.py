@@ -92,4 +92,5 @@ def write_results(folder: Path, header: Mapping[str, Any], journal: Journal) -> 
 
 
 def public_columns(row: EpisodeRow) -> dict[str, Any]:
+    """What tables show of an episode."""
     return {name: getattr(row, name) for name in _COLUMNS}

@@ -6,25 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from atari_vlm._lazy import require
 from atari_vlm.description import read_actions
 from atari_vlm.errors import MismatchError, check_positive
-from atari_vlm.picture import fit
 from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.world_models.checkpoint import read_checkpoint
 from atari_vlm.world_models.families import load_part
-from atari_vlm.world_models.view import FrameSource
+from atari_vlm.world_models.view import Eye, FrameSource
 
 
 class PolicyAgent:
     """Plays with the policy of a ``checkpoint`` folder.
 
-    A frame is what ``frame_source`` returns (an environment's ``render``: the screen at its own size, as in training), else the
-    observation's ``image``, else the observation itself. Actions are drawn at ``temperature`` > 0 (REM evaluates at 0.5). The
-    policy is told what was really played, whoever chose it. Raises ``NotSupportedError`` for a kind of checkpoint without policy
-    and, at the first observation, ``MismatchError`` where its actions are not the game's.
+    It sees what its checkpoint was trained on, through an :class:`~atari_vlm.world_models.view.Eye`: what
+    ``frame_source`` returns (an environment's ``render``), else the screen that an observation's PIL image was
+    made from (in a dream: the model's own frame). Actions are drawn at ``temperature`` > 0 (REM evaluates at
+    0.5). The policy is told what was really played, whoever chose it. Raises ``NotSupportedError`` for a kind of
+    checkpoint without policy and, at the first observation, ``MismatchError`` where its actions are not the
+    game's, or the picture is not made as those it learned from.
     """
 
     def __init__(
@@ -40,9 +42,10 @@ class PolicyAgent:
         make_policy = load_part(read.kind, "policy")
         self._torch = require("torch", "train")
         self._policy = make_policy(read, device)
-        self._shape = self._policy.frame_shape
+        space = gymnasium.spaces.Box(0, 255, self._policy.frame_shape, np.uint8)
+        self._eye = Eye(space, frame_source, read.config.get("shown_shape"))
         self._names, self._checkpoint = tuple(read.config["action_names"]), str(checkpoint)
-        self._source, self._temperature = frame_source, temperature
+        self._temperature = temperature
         self._generator = self._torch.Generator(device).manual_seed(0)
 
     def reset(self, *, seed: int | None = None) -> None:
@@ -59,8 +62,7 @@ class PolicyAgent:
             raise MismatchError(
                 f"the policy of {self._checkpoint} acts with {', '.join(self._names)}; the game with {theirs}"
             )
-        shown = observation["image"] if isinstance(observation, Mapping) else observation
-        frame = fit(np.asarray(shown if self._source is None else self._source()), self._shape)
+        frame = self._eye(observation)
         action = self._policy.act(frame[None], self._generator, self._temperature)
         return Decision(int(action[0]), Source.POLICY)
 

@@ -239,13 +239,3 @@ def to_ansi(pixels: np.ndarray, columns: int = 80) -> str:
             text += f"\x1b[38;2;{r};{g};{b}m\x1b[48;2;{s};{h};{c}m▀"
         text += "\x1b[0m\n"
     return text
-
-
-def fit(frame: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
-    """A picture uint8 ``(H, W, 3)`` as ``shape``: area averaging where sizes differ; ``MismatchError`` for other arrays."""
-    if shape is None or frame.shape == shape:
-        return frame
-    if frame.ndim != len(shape) or frame.ndim != 3 or frame.shape[2] != shape[2]:
-        raise MismatchError(f"the world model sees {shape}, the environment shows {frame.shape}")
-    resized: np.ndarray = cv2.resize(frame, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
-    return resized

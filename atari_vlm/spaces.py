@@ -27,6 +27,7 @@ from atari_vlm.types import Image
 MAX_TEXT, MAX_ACTION_LIST, MAX_PROMPT = 512, 4096, 16_384
 IMAGE_FORMATS = ("pil", "numpy")
 _INDICES, _PALETTE = "atari_indices", "atari_palette"  # keys of PIL.Image.Image.info; both hold bytes
+_SOURCE = "atari_source"  # likewise: (height, width), and the bytes of a plane with those of its palette, or of an RGB picture
 
 
 class PILImage(gymnasium.Space[PIL.Image]):
@@ -151,6 +152,24 @@ def to_pil(picture: np.ndarray, *, indices: np.ndarray | None = None, palette: n
     image = indexed.convert("RGB")
     image.info = {_INDICES: plane, _PALETTE: colours}
     return image
+
+
+def carry_source(image: PIL.Image, source: np.ndarray, palette: np.ndarray | None = None) -> PIL.Image:
+    """``image`` with what it was made from in its ``info``: an RGB picture, or a plane ``(h, w)`` with its ``palette``."""
+    image.info[_SOURCE] = (source.shape[:2], source.tobytes(), None if palette is None else palette.tobytes())
+    return image
+
+
+def source_of(image: Any) -> np.ndarray | None:
+    """What :func:`carry_source` gave an image, as RGB uint8 ``(h, w, 3)``; ``None`` for an array, or another image."""
+    carried = image.info.get(_SOURCE) if isinstance(image, PIL.Image) else None
+    if carried is None:
+        return None
+    shape, content, palette = carried
+    pixels = np.frombuffer(content, np.uint8)
+    if palette is not None:
+        pixels = np.frombuffer(palette, np.uint8).reshape(-1, 3).take(pixels, axis=0)
+    return pixels.reshape(*shape, 3)
 
 
 def to_image(value: PIL.Image | np.ndarray) -> Image:

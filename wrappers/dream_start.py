@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +10,10 @@ import numpy as np
 
 from atari_vlm.errors import ConfigError, MismatchError
 from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit
-from atari_vlm.world_models.view import frame_of
+from atari_vlm.world_models.view import Context, can_see, eye_of, is_rgb, picture_of
 
 Start = gymnasium.Env[Any, Any] | Sequence[gymnasium.Env[Any, Any]] | StartFrames | None
-Context = tuple[np.ndarray, np.ndarray]  # observations (T, ...) and the actions int64 (T - 1,) between them
+StartContext = tuple[np.ndarray, np.ndarray]  # observations (T, ...) and the actions int64 (T - 1,) between them
 
 
 class StoredStart:
@@ -26,7 +25,7 @@ class StoredStart:
             raise MismatchError(f"the model sees {space}, the start frames are {frames.observations.dtype} {shape}")
         self._frames = frames
 
-    def begin(self, row: int, rng: np.random.Generator) -> Context:
+    def begin(self, row: int, rng: np.random.Generator) -> StartContext:
         """A context for ``row``."""
         chosen = int(rng.integers(len(self._frames.observations)))
         return self._frames.observations[chosen], self._frames.actions[chosen]
@@ -43,28 +42,25 @@ class RealStart:
         for env in envs:
             _check_real(env, world_model)
         self.envs = list(envs)
-        self._space = world_model.observation_space
-        self._length = int(getattr(world_model, "context_length", 1))
-        self._seen: list[deque[np.ndarray]] = [deque(maxlen=self._length) for _ in envs]
-        self._played: list[deque[int]] = [deque(maxlen=self._length - 1) for _ in envs]
+        self._eye = eye_of(world_model)
+        self._contexts = [Context(world_model) for _ in envs]
         self._over = [True for _ in envs]
 
-    def begin(self, row: int, rng: np.random.Generator) -> Context:
+    def begin(self, row: int, rng: np.random.Generator) -> StartContext:
         """Reset the environment of ``row`` with a seed drawn from ``rng``; a context of its first pictures.
 
         Raises ``ConfigError`` if it ends before it has shown enough of them.
         """
         i = row % len(self.envs)
         observation, _ = self.envs[i].reset(seed=int(rng.integers(2**31)))
-        self._seen[i].clear()
-        self._played[i].clear()
-        self._seen[i].append(frame_of(self.envs[i], observation, self._space))
+        self._contexts[i].reset()
+        self._see(i, observation)
         self._over[i] = False
-        while len(self._seen[i]) < self._length:
+        while not self._contexts[i].is_full:
             self._step(i, 0)
             if self._over[i]:
                 raise ConfigError("the real environment ended before it had shown enough pictures to begin a dream")
-        return np.stack(self._seen[i]), np.array(self._played[i], np.int64)
+        return self._contexts[i].arrays()
 
     def follow(self, rows: np.ndarray, actions: np.ndarray) -> None:
         """Play the dream's actions in the environments of ``rows``, those that have ended excepted."""
@@ -72,15 +68,19 @@ class RealStart:
             if not self._over[row]:
                 self._step(row, int(actions[row]))
 
-    def context(self, row: int) -> Context | None:
+    def context(self, row: int) -> StartContext | None:
         """The newest context of ``row``; ``None`` when its environment has ended."""
-        return None if self._over[row] else (np.stack(self._seen[row]), np.array(self._played[row], np.int64))
+        return None if self._over[row] else self._contexts[row].arrays()
 
     def _step(self, i: int, action: int) -> None:
         observation, _, terminated, truncated, _ = self.envs[i].step(action)
-        self._seen[i].append(frame_of(self.envs[i], observation, self._space))
-        self._played[i].append(action)
+        self._contexts[i].executed(action)
+        self._see(i, observation)
         self._over[i] = bool(terminated or truncated)
+
+    def _see(self, i: int, observation: Any) -> None:
+        if self._contexts[i].length:
+            self._contexts[i].observed(picture_of(self.envs[i], observation, self._eye))
 
 
 def start_of(start: Start, world_model: WorldModel[Any]) -> StoredStart | RealStart:
@@ -114,12 +114,5 @@ def _check_real(env: gymnasium.Env[Any, Any], world_model: WorldModel[Any]) -> N
             f"the model was made at frame skip {world_model.frame_skip}, the real environment has {skip}"
         )
     wanted, shown = world_model.observation_space, env.observation_space
-    if isinstance(shown, gymnasium.spaces.Dict) and "image" in shown.spaces:
-        shown = shown["image"]
-    if shown.shape != wanted.shape and not (_is_rgb(wanted) and (_is_rgb(shown) or env.render_mode == "rgb_array")):
+    if not can_see(wanted, shown) and not (is_rgb(wanted) and env.render_mode == "rgb_array"):
         raise MismatchError(f"the model sees {wanted}, the real environment shows {shown}")
-
-
-def _is_rgb(space: gymnasium.Space[Any]) -> bool:
-    shape = space.shape or ()
-    return len(shape) == 3 and shape[2] == 3 and space.dtype == np.uint8

@@ -155,7 +155,8 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
         return on_screen(self._frame, self._screen_shape)
 
     def _observe(self) -> dict[str, Any]:
-        return self._observer.observe(shown(self._screen(), self._look))
+        assert self._frame is not None
+        return self._observer.observe(shown(self._screen(), self._look), self._frame)
 
     def _info(self, info: dict[str, Any]) -> dict[str, Any]:
         facts = self._observer.facts

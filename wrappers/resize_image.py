@@ -11,7 +11,7 @@ from PIL import Image as PIL
 
 from atari_vlm.errors import UnknownNameError
 from atari_vlm.picture import INTERPOLATIONS, resize, target_shape
-from atari_vlm.spaces import PILImage, to_image, to_pil
+from atari_vlm.spaces import PILImage, carry_source, source_of, to_image, to_pil
 from atari_vlm.wrappers.views import as_dict, dict_spaces, is_picture, picture_space, pictures
 
 
@@ -74,6 +74,11 @@ class ResizeImage(gymnasium.ObservationWrapper[Any, Any, Any], gymnasium.utils.R
         return resize(picture, self.shape, self.interpolation, keep_aspect=self.keep_aspect)
 
     def _resize_pil(self, image: PIL.Image) -> PIL.Image:
+        source = source_of(image)
+        resized = self._resized_pil(image)
+        return resized if source is None else carry_source(resized, source)
+
+    def _resized_pil(self, image: PIL.Image) -> PIL.Image:
         if image.mode == "L":
             return to_pil(self._resize(np.asarray(image)))
         part = to_image(image)

@@ -132,7 +132,8 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
 
     def _observe(self) -> dict[str, Any]:
         picture, indices = self._camera.shoot(self._emulator.plane, self._emulator.changed)
-        return self._observer.observe(picture, indices, self._emulator.palette.rgb)
+        emulator = self._emulator
+        return self._observer.observe(picture, emulator.plane, indices=indices, palette=emulator.palette.rgb)
 
     def _info(self) -> dict[str, Any]:
         """Only functions of the trajectory."""

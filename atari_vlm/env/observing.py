@@ -14,7 +14,7 @@ from atari_vlm.description import Facts, list_actions
 from atari_vlm.env.emulator import check_count
 from atari_vlm.errors import ConfigError
 from atari_vlm.games import Game
-from atari_vlm.spaces import observation_space, to_pil
+from atari_vlm.spaces import carry_source, observation_space, to_pil
 
 MAX_FRAMES = 256  # a mistyped number must not take the machine's memory
 
@@ -66,16 +66,26 @@ class Observer:
         self.facts = Facts(last.game, last.step + 1, self.action_names[action], reward, total)
 
     def observe(
-        self, picture: np.ndarray, indices: np.ndarray | None = None, palette: np.ndarray | None = None
+        self,
+        picture: np.ndarray,
+        source: np.ndarray,
+        *,
+        indices: np.ndarray | None = None,
+        palette: np.ndarray | None = None,
     ) -> dict[str, Any]:
         """The observation whose newest picture is ``picture``, uint8 ``(H, W[, 3])``; call it once a step.
 
-        ``indices`` and ``palette`` as :func:`~atari_vlm.spaces.to_pil` takes them. Nothing of ``picture`` is kept by reference.
+        ``indices`` and ``palette`` as :func:`~atari_vlm.spaces.to_pil` takes them. ``source`` is what the picture was made from,
+        in that palette or in RGB; a PIL image carries it. Nothing is kept by reference.
         """
         frames = self._stack(picture)
-        pil = self.view.image_format == "pil"
+        if self.view.image_format == "pil":
+            image: Any = to_pil(picture, indices=indices, palette=palette)
+            carry_source(image, source, palette)
+        else:
+            image = picture.copy()
         observation = {
-            "image": to_pil(picture, indices=indices, palette=palette) if pil else picture.copy(),
+            "image": image,
             "frames": frames,
             "text": self.facts.to_text(),
             "action_space": self.action_list,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 
 from atari_vlm.errors import ConfigError
@@ -17,7 +18,7 @@ from atari_vlm.experience.minari import _from_minari
 from atari_vlm.experience.recorded_steps import COLUMNS, Steps
 from atari_vlm.experience.replay import ReplayBuffer
 from atari_vlm.files import replacing
-from atari_vlm.picture import fit
+from atari_vlm.world_models.view import as_seen
 
 
 def load_steps(source: str) -> Steps:
@@ -34,10 +35,12 @@ def save_steps(path: Path, steps: Steps) -> None:
 
 def fill_replay(replay: ReplayBuffer, steps: Steps) -> None:
     """Add all steps, frames brought to the replay's size; an unfinished last episode is closed as truncated."""
-    shape = (replay.config.frame_px, replay.config.frame_px, 3)
+    pictures = gymnasium.spaces.Box(0, 255, (replay.config.frame_px, replay.config.frame_px, 3), np.uint8)
     for t in range(len(steps.actions)):
         ends = bool(steps.terminated[t]), bool(steps.truncated[t])
-        replay.add(fit(steps.frames[t], shape), int(steps.actions[t]), float(steps.rewards[t]), *ends)
+        replay.add(
+            as_seen(steps.frames[t], pictures, "the data set"), int(steps.actions[t]), float(steps.rewards[t]), *ends
+        )
     replay.stop_episode()
 
 

@@ -10,6 +10,7 @@ from atari_vlm.picture import resize
 from atari_vlm.spaces import Env
 from atari_vlm.viewing.panels import Panel
 from atari_vlm.world_models.base import WorldModel
+from atari_vlm.world_models.view import eye_of, picture_of
 from atari_vlm.wrappers.dream_start import start_of
 from atari_vlm.wrappers.dreamed_game import DreamedGame
 
@@ -22,13 +23,12 @@ class ModelView:
 
     def __init__(self, env: Env, world_model: WorldModel[Any]):
         start_of(env, world_model)
-        self._env, self._model = env, world_model
+        self._env, self._model, self._eye = env, world_model, eye_of(world_model)
 
-    def panels(self) -> tuple[Panel, ...]:
-        """Input and reconstruction of the present picture."""
+    def panels(self, observation: Any = None) -> tuple[Panel, ...]:
+        """Input and reconstruction of the present ``observation``; without one, of the rendered screen."""
         screen = np.asarray(self._env.render())
-        height, width = (self._model.observation_space.shape or ())[:2]
-        seen = resize(screen, (height, width), "area")
+        seen = self._eye.of(screen) if observation is None else picture_of(self._env, observation, self._eye)
         shown = {"model input": seen, "reconstruction": self._reconstruct(seen)}
         return tuple(Panel(resize(picture, screen.shape[:2]), title) for title, picture in shown.items())
 
@@ -45,8 +45,8 @@ class RealView:
     def __init__(self, env: Env):
         self._env = env
 
-    def panels(self) -> tuple[Panel, ...]:
-        """The real game's screen."""
+    def panels(self, observation: Any = None) -> tuple[Panel, ...]:
+        """The real game's screen, whatever the dream's observation is."""
         dream = self._env.unwrapped
         screen = dream.real_screen() if isinstance(dream, DreamedGame) else None
         return () if screen is None else (Panel(screen, "real game, same actions"),)

@@ -30,7 +30,7 @@ class GameSession:
         self.env, self.agent, self.header, self.zoom = env, agent, header, zoom
         self.recording: Recording | None = None
         self.title = ""
-        self.more_panels: Callable[[], Sequence[Panel]] = tuple
+        self.more_panels: Callable[[Any], Sequence[Panel]] = lambda observation: ()
         self.over = True
         self._next_seed = seed
         self._observation: Any = None
@@ -72,7 +72,7 @@ class GameSession:
     def picture(self) -> np.ndarray:
         """What is to be seen now: uint8 ``(H, W, 3)`` with even sides."""
         screen = np.asarray(self.env.render())
-        panels = [Panel(screen, self.title), *self.more_panels()]
+        panels = [Panel(screen, self.title), *self.more_panels(self._observation)]
         zoom = self.zoom or max(1, round(_HEIGHT / screen.shape[0]))
         return draw_panels(panels, self.status() if self.header else "", zoom)
 

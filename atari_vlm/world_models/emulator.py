@@ -50,6 +50,7 @@ class EmulatorWorldModel:
     """
 
     reward_transform = "none"
+    context_length = 0  # no picture is read
 
     def __init__(self, env: gymnasium.Env[Any, Any], *, end_on_life_loss: bool = False):
         base: Any = env.unwrapped

@@ -1,4 +1,9 @@
-"""What an agent shows its world model: the last frames and actions of the episode, in the model's own format."""
+"""The picture as a model sees it: made in this one place, for agents, dreams, training games and windows alike.
+
+A model that learned from a game's screen, averaged over areas to its size, must be shown just that when it plays. What an
+environment shows is therefore never guessed at: it is the screen (:func:`shown_by`), brought to the model's size by
+:func:`as_seen`, or it is refused.
+"""
 
 from __future__ import annotations
 
@@ -6,64 +11,206 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import cv2
 import gymnasium
 import numpy as np
 
-from atari_vlm.picture import fit, resize
+from atari_vlm.description import Facts
+from atari_vlm.errors import MismatchError
+from atari_vlm.games import game_names
+from atari_vlm.spaces import PILImage, source_of
 from atari_vlm.world_models.base import WorldModel
 
 FrameSource = Callable[[], Any]
+_SCREEN_WIDTH, _SCREEN_HEIGHTS = 160, range(200, 261)  # of ALE
 
 
-class WorldView:
-    """Collects the context of a world model (``context_length`` frames, default 1, and the actions between them).
+def as_seen(shown: Any, space: gymnasium.Space[Any], whose: str = "the environment") -> np.ndarray:
+    """What is ``shown`` as a model with observation space ``space`` sees it: a fresh array of its shape and dtype.
 
-    A frame is what ``frame_source`` returns (an environment's ``render``, say: the screen at its own size), else the
-    observation's ``image``, else the observation itself. It is brought to the model's size by area averaging.
+    An RGB picture uint8 ``(H, W, 3)`` of another size is averaged over areas. Other numbers may change their type where that
+    keeps what they say (float64 to float32), never their shape. ``MismatchError`` names both sides where nothing fits.
+    """
+    array = np.asarray(shown)
+    if array.dtype == space.dtype and array.shape == space.shape:
+        return array.copy()
+    if is_rgb(space) and array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
+        height, width = (space.shape or ())[:2]
+        return np.asarray(cv2.resize(array, (width, height), interpolation=cv2.INTER_AREA))
+    if array.shape == space.shape and _keeps(array.dtype, space.dtype):
+        converted = array.astype(space.dtype)
+        if space.contains(converted) and (array.dtype.kind == "f" or np.array_equal(array, converted)):
+            return converted
+    raise MismatchError(f"the model sees {space}, {whose} shows {array.dtype} {array.shape}")
+
+
+def _keeps(given: Any, wanted: Any) -> bool:
+    """Whether numbers of one type may become another: whole ones stay whole, fractions stay fractions."""
+    return np.dtype(given).kind in "iuf" and np.can_cast(given, wanted, "same_kind")
+
+
+def is_rgb(space: gymnasium.Space[Any]) -> bool:
+    """Whether ``space`` is one of colour pictures uint8 ``(H, W, 3)``."""
+    shape = space.shape or ()
+    return len(shape) == 3 and shape[2] == 3 and space.dtype == np.uint8
+
+
+def shown_by(observation: Any) -> Any:
+    """What an observation shows a model: itself, or its ``image``.
+
+    A picture of this package's environments is the screen (in a dream: the model's own frame) that it was made from. One that
+    lost it, and is none itself, is refused: it was resized for other eyes.
+    """
+    if not isinstance(observation, Mapping):
+        return observation
+    if "image" not in observation:
+        raise MismatchError(
+            f"a model is shown the entry 'image'; the observation has {', '.join(map(str, observation))}"
+        )
+    source = source_of(observation["image"])
+    return np.asarray(observation["image"]) if source is None else source
+
+
+class Eye:
+    """Makes the picture of an observation for one model.
+
+    ``frame_source`` (an environment's ``render``, say) shows the screen where observations do not.
+    ``shown_shape`` is the shape of the pictures that the model learned from, before they were brought to its
+    size; another one is refused.
     """
 
-    def __init__(self, world_model: WorldModel[Any], frame_source: FrameSource | None = None):
-        self._model, self._source = world_model, frame_source
-        self._length = int(getattr(world_model, "context_length", 1))
+    def __init__(
+        self,
+        space: gymnasium.Space[Any],
+        frame_source: FrameSource | None = None,
+        shown_shape: tuple[int, ...] | None = None,
+    ):
+        self.space, self._source, self._shown_shape = space, frame_source, shown_shape
+
+    def __call__(self, observation: Any) -> np.ndarray:
+        """The picture as the model sees it; ``MismatchError`` for one that was not made as those it learned from."""
+        if self._source is None:
+            shown = shown_by(observation)
+            if _is_resized(observation) and (self._shown_shape or np.shape(shown) != self.space.shape):
+                raise self._mismatch(np.shape(shown))
+            return self.of(shown)
+        shown = self._source()
+        if shown is None:
+            raise MismatchError("frame_source shows nothing; make the environment with render_mode='rgb_array'")
+        return self.of(shown)
+
+    def of(self, shown: Any) -> np.ndarray:
+        """What is ``shown`` as the model sees it."""
+        if self._shown_shape and np.shape(shown) not in (tuple(self._shown_shape), self.space.shape):
+            raise self._mismatch(np.shape(shown))
+        return as_seen(shown, self.space)
+
+    def _mismatch(self, shape: tuple[int, ...]) -> MismatchError:
+        learned = f"pictures {tuple(self._shown_shape)}" if self._shown_shape else "the screen at its own size"
+        return MismatchError(
+            f"the model learned from {learned}, the observation shows {shape}: "
+            "pass frame_source=env.render (render_mode='rgb_array')"
+        )
+
+
+def _is_resized(observation: Any) -> bool:
+    """Whether this is an Atari game's picture without its screen, and no screen itself."""
+    if not isinstance(observation, Mapping) or source_of(observation["image"]) is not None:
+        return False
+    text = observation.get("text")
+    if not isinstance(text, str) or "Game: " not in text or Facts.from_text(text).game not in game_names():
+        return False
+    shape = np.shape(observation["image"])
+    return not (len(shape) == 3 and shape[1] == _SCREEN_WIDTH and shape[0] in _SCREEN_HEIGHTS)
+
+
+def can_see(space: gymnasium.Space[Any], shown: gymnasium.Space[Any]) -> bool:
+    """Whether a model with observation space ``space`` can be shown observations of the space ``shown``."""
+    if isinstance(shown, gymnasium.spaces.Dict) and "image" in shown.spaces:
+        shown = shown["image"]
+    if is_rgb(space) and (is_rgb(shown) or isinstance(shown, PILImage)):
+        return True
+    return space.shape is not None and shown.shape == space.shape and _keeps(shown.dtype, space.dtype)
+
+
+def picture_of(env: gymnasium.Env[Any, Any], observation: Any, eye: Eye) -> np.ndarray:
+    """A real environment's present picture as a model sees it: the screen of an emulator, else what the observation shows.
+
+    The rendered screen also stands in for observations that the model cannot see.
+    """
+    if env.render_mode == "rgb_array":
+        if hasattr(env.unwrapped, "ale") or not can_see(eye.space, env.observation_space):
+            return eye.of(env.render())
+    return eye(observation)
+
+
+class Context:
+    """The last ``context_length`` pictures (default 1) that a model was shown, and the actions played between them.
+
+    A model with ``context_length`` 0 needs no picture.
+    """
+
+    def __init__(self, world_model: WorldModel[Any]):
+        self._space = world_model.observation_space
+        self.length = int(getattr(world_model, "context_length", 1))
         self.reset()
 
     def reset(self) -> None:
         """Begin an episode."""
-        self._frames: deque[np.ndarray] = deque(maxlen=self._length)
-        self._actions: deque[int] = deque(maxlen=self._length - 1)
+        self._pictures: deque[np.ndarray] = deque(maxlen=self.length)
+        self._actions: deque[Any] = deque(maxlen=max(0, self.length - 1))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many pictures as the model reads."""
+        return len(self._pictures) == self.length
+
+    def observed(self, picture: np.ndarray) -> None:
+        """Keep a picture, which is nobody else's memory."""
+        self._pictures.append(picture)
+
+    def executed(self, action: Any) -> None:
+        """Keep what was played after the last picture."""
+        self._actions.append(action)
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Observations ``(T, ...)`` and the actions int64 ``(T - 1,)`` between them."""
+        shape = (len(self._pictures), *(self._space.shape or ()))
+        pictures = np.array(self._pictures, self._space.dtype).reshape(shape)
+        between = list(self._actions)[len(self._actions) - (len(pictures) - 1) :] if len(pictures) else []
+        return pictures, np.array(between, np.int64)
+
+
+class WorldView:
+    """An episode as a world model sees it: its context, made by an :class:`Eye`, and the state that it leads to."""
+
+    def __init__(self, world_model: WorldModel[Any], frame_source: FrameSource | None = None):
+        self._model, self._eye = world_model, eye_of(world_model, frame_source)
+        self._context = Context(world_model)
+
+    def reset(self) -> None:
+        """Begin an episode."""
+        self._context.reset()
 
     def look(self, observation: Any) -> None:
         """Take in the present observation; once per step."""
-        self._frames.append(self.frame(observation))
+        if self._context.length:
+            self._context.observed(self._eye(observation))
 
-    def did(self, action: int) -> None:
+    def did(self, action: Any) -> None:
         """Note the executed action."""
-        self._actions.append(action)
+        self._context.executed(action)
 
     def state(self, rng: np.random.Generator) -> Any:
         """The model's state of one row for the present moment."""
-        frames = list(self._frames)
-        actions = list(self._actions)[len(self._actions) - (len(frames) - 1) :]
-        return self._model.init(np.stack(frames)[None], np.array([actions], np.int64), rng=rng)
+        pictures, actions = self._context.arrays()
+        return self._model.init(pictures[None], actions[None], rng=rng)
 
     def frame(self, observation: Any) -> np.ndarray:
-        """The present frame as the model sees it."""
-        if self._source is not None:
-            frame = np.asarray(self._source())
-        else:
-            frame = np.asarray(observation["image"] if isinstance(observation, Mapping) else observation)
-        return fit(frame, self._model.observation_space.shape)
+        """The present picture as the model sees it."""
+        return self._eye(observation)
 
 
-def frame_of(env: gymnasium.Env[Any, Any], observation: Any, space: gymnasium.Space[Any]) -> np.ndarray:
-    """A real environment's present picture as a model with observation space ``space`` sees it.
-
-    That is the observation where it fits, else the rendered screen, else ``observation["image"]``, averaged over areas to size.
-    """
-    if isinstance(observation, np.ndarray) and observation.shape == space.shape:
-        return observation
-    rendered = env.render() if env.render_mode == "rgb_array" else None
-    if rendered is None:
-        rendered = observation["image"] if isinstance(observation, Mapping) else observation
-    height, width = (space.shape or ())[:2]
-    return resize(np.asarray(rendered), (height, width), "area")
+def eye_of(world_model: WorldModel[Any], frame_source: FrameSource | None = None) -> Eye:
+    """The eye of a model, which may say in ``shown_shape`` what it learned from."""
+    return Eye(world_model.observation_space, frame_source, getattr(world_model, "shown_shape", None))

@@ -287,3 +287,13 @@ def test_every_game_has_its_dreams():
         for kind in ("REM", "Dreamer", "Code"):
             spec = gymnasium.spec(f"AtariVLM/{name}-{kind}-v5")
             assert spec.kwargs == {"game_name": f"{name}-v5", "kind": kind.lower()}
+
+
+def test_without_a_frame_source_the_policy_sees_the_dream_s_own_frame(pong):
+    dream = gymnasium.make(ID, checkpoint=pong)
+    agents = [PolicyAgent(pong), PolicyAgent(pong, frame_source=lambda: dream.unwrapped.frame)]
+    actions = [play_episode(dream, agent, seed=1, max_steps=6).actions for agent in agents]
+    assert actions[0] == actions[1]
+    resized = gymnasium.make(ID, checkpoint=pong, image_format="numpy")
+    with pytest.raises(MismatchError, match="frame_source=env.render"):
+        PolicyAgent(pong).act(resized.reset(seed=1)[0])

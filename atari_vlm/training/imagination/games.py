@@ -15,7 +15,7 @@ import numpy as np
 import atari_vlm  # noqa: F401 (registers the ids)
 from atari_vlm.errors import ConfigError, MismatchError
 from atari_vlm.games import game_names
-from atari_vlm.picture import fit
+from atari_vlm.world_models.view import as_seen
 
 
 @dataclass(frozen=True)
@@ -117,4 +117,4 @@ class RemGame:
             raise MismatchError(
                 f"REM needs RGB pictures uint8 (H, W, 3); {self.config.game} shows {frame.dtype} {frame.shape}"
             )
-        return fit(frame, shape)
+        return as_seen(frame, gymnasium.spaces.Box(0, 255, shape, np.uint8), self.config.game)

@@ -16,8 +16,9 @@ from typing import Any, get_args
 import numpy as np
 
 from atari_vlm import prompts
-from atari_vlm.agents.parse import Answer, parse_action, split_thinking
+from atari_vlm.agents.parse import Answer, parse_action
 from atari_vlm.agents.pictures import FrameLayout, joined, scaled, with_axes
+from atari_vlm.agents.thoughts import split_thinking
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError, check_positive
 from atari_vlm.spaces import to_image
 from atari_vlm.types import Image, Message, Text

@@ -2,43 +2,64 @@
 
 The rungs, best first; the highest one that a reply reaches decides, and within a rung the last occurrence:
 
-1. a JSON object with the key ``action``, alone, fenced, embedded or cut after that value (a constrained reply is the first case)
-2. a tag ``ACTION: <NAME or index>``
+1. a JSON object with the key ``action``, alone, fenced, embedded or cut after that value (a constrained reply is the first
+   case), or with a key that means the same (``move``, ``action_name`` …)
+2. a tag ``ACTION: <NAME or index>``, in some languages; an element ``<action>``; a box of LaTeX
 3. an action name alone on the last line, or there after a label such as ``Answer:``
 4. a legal index, if the whole reply is nothing else
+5. a decision in the last sentence ("so I press FIRE"): one legal name, no second one, no negation, no question
 
-A number or a name somewhere in a sentence is never an answer. Thinking blocks and lines copied from the prompt are taken out
-first, and placeholders (``<NAME>``) do not count. Nothing here raises, whatever the text.
+A number or a name somewhere in a sentence is never an answer, and none that is taken back is one. Thoughts and lines copied
+from the prompt are taken out first, and placeholders (``<NAME>``) do not count. Nothing here raises, whatever the text.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from atari_vlm.agents.action_words import clean, find, resolve, shown
+from atari_vlm.agents.action_words import clean, find, folded, names_in, resolve, shown
+from atari_vlm.agents.doubt import CORRECTION, NEGATION
+from atari_vlm.agents.json_values import near_values, object_groups
+from atari_vlm.agents.thoughts import LONGEST_REPLY, split_thinking
 from atari_vlm.types import Reply
 
-Rung = Literal["json", "tag", "name", "index"]
+Rung = Literal["json", "tag", "name", "index", "sentence"]
 ProblemKind = Literal["empty", "refused", "cut", "missing", "illegal"]
 
 _LONGEST = 20_000  # characters of a reply that are looked at, from its end
-_MOST_OBJECTS = 200
-_THINKING = re.compile(r"(<(/?)(?:think|thinking|thought)>|◁(/?)think▷|\[(/?)THINK\])", re.IGNORECASE)
-_KEY = re.compile(
-    r"""(?<!\\)["']action["']\s*:\s*("(?:[^"\\\n]|\\.){0,80}"|'[^'\n]{0,80}'|-?\d{1,9}(?=\s*[,}\n]))""", re.IGNORECASE
-)
+_OTHER_KEYS = (
+    "action_name", "next_action", "final_action", "chosen_action", "selected_action", "best_action", "move", "next_move",
+    "decision", "choice", "answer", "button", "command",
+)  # fmt: skip
+_LABELS = r"动作|動作|行动|行動|操作|アクション|동작|행동|действие|acción|accion|ação|acao|aktion|azione|eylem|akcja|hành động"
+_SEPARATOR = r"(?:[:=]+>?|-+>|[ \t]-{1,2}(?=[ \t]))"
 _TAG = re.compile(
-    r"(?:^[ \t>*_#`\-\d.)]*(?i:(?:(?:final|next|chosen|best|my)[ \t]+)?action)|\bACTION)[ \t*_`]*[:=][ \t]*(.*)$",
+    r"(?:^[ \t>*_#`\-\d.)]*(?i:(?:(?:final|next|chosen|best|my)[ \t]+)?action|" + _LABELS + r")|\bACTION)[ \t*_`]*" + _SEPARATOR
+    + r"[ \t]*(.*)$"
+    r"|<(?i:action|move|decision|choice|final_action)>([^<>]{0,200})</|\\boxed\{((?:[^{}\n]|\{[^{}\n]{0,80}\}){0,100})\}",
     re.MULTILINE,
-)
+)  # fmt: skip
+_ELEMENT = re.compile(r"<(answer|output|response|final_answer)>([^<>]{0,200})</\1>", re.IGNORECASE)
 _LABEL = re.compile(
     r"^[\s>*_#`\-\d.)]*(?:final answer|answer|decision|decide|choice|move|output|response)[ *_`]*[:=]", re.IGNORECASE
 )
 _ITEM = re.compile(r"\s*(?:[-*•+]|[0-9]+[.):])\s")
+_DECIDES = re.compile(
+    r"\b(?:I|we)(?:'ll|'m| will| should| must| am| are)?(?: now| therefore| then)?(?: going to| need to| have to)? "
+    r"(?:choose|pick|select|press|hit|push|go|move|steer|decide|take|opt|play|use|turn)\b"
+    r"|\blet(?:'s| us| me) (?:choose|pick|select|press|hit|push|go|move|steer|take|play|use|turn)\b"
+    r"|\b(?:best|right|optimal|final|correct|next|my) (?:action|move|choice|option|decision|answer) (?:now )?is\b"
+    r"|\b(?:decision|answer|choice|conclusion) is\b"
+    r"|^(?:(?:so|therefore|thus|hence|then|now),? )*(?:choose|pick|select|press|hit|push|move|steer|play|use|go)\b",
+    re.IGNORECASE,
+)
+_UNDECIDED = re.compile(
+    r"\b(?:last|previous\w*|earlier|before|was|were|would|could|might|may|maybe|perhaps|unless|if|or|instead|first|after)\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -70,15 +91,30 @@ def parse_reply(reply: Reply, names: Sequence[str], *, prompt: str = "") -> Answ
 
 def parse_action(text: str, names: Sequence[str], *, prompt: str = "", cut: bool = False) -> Answer | Problem:
     """Climb the ladder. ``prompt`` is what the model was told: lines copied from it are no answer."""
+    if len(text) > LONGEST_REPLY:
+        return Problem("missing", "the reply is far too long; answer briefly")
     thoughts, visible = split_thinking(text)
     visible = without_echo(visible[-_LONGEST:], prompt).strip()
-    found = _from_json(visible, names)
-    if found is None:
-        whole_lines = visible.rpartition("\n")[0] if cut else visible
-        found = _from_tag(whole_lines, names) or _from_last_line(whole_lines, names) or _from_index(whole_lines, names)
+    found = _climb(visible, names, cut)
     if isinstance(found, Answer) and not found.reasoning:
         return Answer(found.action, thoughts, found.rung)
     return found or _nothing(visible, cut)
+
+
+def _climb(visible: str, names: Sequence[str], cut: bool) -> Answer | Problem | None:
+    found = _from_json(visible, names)
+    if found is not None:
+        return found
+    plain = folded(visible)[-_LONGEST:]
+    lines = plain.rpartition("\n")[0] if cut else plain
+    found = _from_tag(lines, names) or _from_last_line(lines, names) or _from_index(lines, names)
+    if found is not None:
+        return found
+    return (
+        _from_other_keys(visible, names)
+        or _from_element(lines, names)
+        or (None if cut else _from_sentence(lines, names))
+    )
 
 
 def _nothing(visible: str, cut: bool) -> Problem:
@@ -87,28 +123,6 @@ def _nothing(visible: str, cut: bool) -> Problem:
     if not visible:
         return Problem("empty", "the reply was empty")
     return Problem("missing", "the reply names no action in the form that was asked for")
-
-
-def split_thinking(text: str) -> tuple[str, str]:
-    """``(thoughts, visible)``: what stands inside thinking marks, and the rest.
-
-    A mark that is never closed thinks to the end; a closing mark without an opening one (the prompt held it) makes all
-    before it thoughts.
-    """
-    thoughts, visible, inside, at = "", "", False, 0
-    for mark in _THINKING.finditer(text):
-        piece, at = text[at : mark.start()], mark.end()
-        closing = any(mark.group(2, 3, 4))
-        if inside:
-            thoughts += piece
-        elif closing:
-            thoughts, visible = thoughts + visible + piece, ""
-        else:
-            visible += piece
-        inside = not closing
-    if inside:
-        return (thoughts + text[at:]).strip(), visible.strip()
-    return thoughts.strip(), (visible + text[at:]).strip()
 
 
 def without_echo(text: str, prompt: str) -> str:
@@ -130,32 +144,30 @@ def without_echo(text: str, prompt: str) -> str:
     return "\n".join(kept)
 
 
-def json_objects(text: str, key: str) -> Iterator[dict[str, Any]]:
-    """Every JSON object with ``key`` (in any case) that stands anywhere in ``text`` and not inside another such object."""
-    decoder, inside_until = json.JSONDecoder(strict=False), 0
-    starts = [match.start() for match in re.finditer(r"\{", text)]
-    for start in starts[-_MOST_OBJECTS:]:
-        if start < inside_until:
-            continue
-        try:
-            value, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            continue
-        found = {str(name).casefold(): item for name, item in value.items()}
-        if key in found:
-            inside_until = end
-            yield found
-
-
 def _from_json(text: str, names: Sequence[str]) -> Answer | Problem | None:
-    values = [(found["action"], found.get("reasoning")) for found in json_objects(text, "action")]
-    if not values:
-        values = [(match[1].strip("\"'"), None) for match in _KEY.finditer(text)]
-    values = [pair for pair in values if not _is_placeholder(pair[0], names)]
-    if not values:
+    groups = [[(item["action"], item.get("reasoning")) for item in group] for group in object_groups(text, "action")]
+    if not groups:
+        groups = [[(value, None) for value in group] for group in near_values(text, "action")]
+    groups = [[pair for pair in group if not _is_placeholder(pair[0], names)] for group in groups]
+    last = next((group for group in reversed(groups) if group), None)
+    if last is None:
         return None
-    action, reasoning = values[-1]
+    if len(last) > 1:
+        return Problem("illegal", f"{len(last)} actions were named where one was asked for")
+    action, reasoning = last[0]
     return _settle(action, reasoning if isinstance(reasoning, str) else "", "json", names)
+
+
+def _from_other_keys(text: str, names: Sequence[str]) -> Answer | None:
+    """An object whose only action stands under another name than ``action``."""
+    groups = object_groups(text, *_OTHER_KEYS)
+    if not groups or len(groups[-1]) > 1:
+        return None
+    item = groups[-1][0]
+    actions = {find(item[key], names) for key in _OTHER_KEYS if key in item}
+    action = actions.pop() if len(actions) == 1 else None
+    reasoning = item.get("reasoning")
+    return None if action is None else Answer(action, reasoning if isinstance(reasoning, str) else "", "json")
 
 
 def _from_tag(text: str, names: Sequence[str]) -> Answer | Problem | None:
@@ -163,11 +175,15 @@ def _from_tag(text: str, names: Sequence[str]) -> Answer | Problem | None:
     if not tags:
         return None
     last = tags[-1]
+    if any(CORRECTION.match(line.strip()) for line in text[last.end() :].splitlines()[1:]):
+        return Problem("illegal", "the action was taken back afterwards")
     return _settle(_tag_value(last, text), text[: last.start()].strip(), "tag", names)
 
 
 def _tag_value(tag: re.Match[str], text: str) -> str:
     """What follows the last tag of the line, or, if that is nothing, the next line that is not empty."""
+    if tag[1] is None:
+        return tag[2] or tag[3] or ""
     value = re.split(r"\bACTION[ \t]*[:=]", tag[1])[-1]
     if clean(value):
         return value
@@ -192,6 +208,31 @@ def _from_index(text: str, names: Sequence[str]) -> Answer | None:
     if not re.fullmatch(r"[0-9]{1,3}", text.strip()) or int(text) >= len(names):
         return None
     return Answer(int(text), "", "index")
+
+
+def _from_element(text: str, names: Sequence[str]) -> Answer | None:
+    """``<answer>LEFT</answer>`` with words behind it."""
+    elements = list(_ELEMENT.finditer(text))
+    action = find(elements[-1][2], names) if elements else None
+    return None if action is None else Answer(action, text[: elements[-1].start()].strip(), "tag")
+
+
+def _from_sentence(text: str, names: Sequence[str]) -> Answer | None:
+    """A decision in the last sentence that nothing in it puts in doubt."""
+    lines = [line for line in text.splitlines() if clean(line)]
+    if not lines or _ITEM.match(lines[-1]):
+        return None
+    sentence = re.split(r"(?<=[.!?;:])\s+", lines[-1].strip())[-1]
+    decision = _DECIDES.search(sentence)
+    if decision is None or "?" in sentence or len(sentence) > 300:
+        return None
+    if NEGATION.search(sentence) or _UNDECIDED.search(sentence) or CORRECTION.search(sentence):
+        return None
+    named = names_in(sentence[decision.end() :], names)
+    written = any(name in sentence for name in names) or clean(sentence).split()[-1].upper() in names
+    if len(named) != 1 or len(names_in(sentence, names)) != 1 or not written:
+        return None
+    return Answer(named[0], text[: text.rfind(sentence)].strip(), "sentence")
 
 
 def _settle(value: object, reasoning: str, rung: Rung, names: Sequence[str]) -> Answer | Problem:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from atari_vlm.agents.action_words import resolve, shown
-from atari_vlm.agents.parse import json_objects, split_thinking
+from atari_vlm.agents.action_words import resolve, shown, unwrapped
+from atari_vlm.agents.json_values import json_objects
+from atari_vlm.agents.thoughts import split_thinking
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def _plan(number: int, entry: object, names: Sequence[str], horizon: int, proble
         return ()
     actions: list[int] = []
     for value in listed:
-        action = resolve(value, names)
+        action = resolve(unwrapped(value), names)
         if action is None:
             problems.append(f"plan {number}: {shown(value)} is not one of the legal actions")
             return tuple(actions)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from atari_vlm import prompts
 from atari_vlm.agents import VLMAgent
-from atari_vlm.agents.parse import Answer, Problem, parse_action, parse_reply, split_thinking, without_echo
+from atari_vlm.agents.parse import Answer, Problem, parse_action, parse_reply, without_echo
+from atari_vlm.agents.thoughts import split_thinking
 from atari_vlm.agents.vlm_agent import VLMAgentOptions
 from atari_vlm.types import Reply, Source
 
@@ -106,7 +107,7 @@ NO_ANSWER = [
     ('{"action": NaN}', "illegal"),
     ('{"action": 1e999}', "illegal"),
     ('{"action": 3.5}', "illegal"),
-    ('{"action": ["LEFT"]}', "illegal"),
+    ('{"action": ["LEFT", "RIGHT"]}', "illegal"),
     ('{"action": ' + "[" * 400 + "]" * 400 + "}", "illegal"),
 ]
 

@@ -42,8 +42,9 @@ class PolicyAgent:
         make_policy = load_part(read.kind, "policy")
         self._torch = require("torch", "train")
         self._policy = make_policy(read, device)
-        space = gymnasium.spaces.Box(0, 255, self._policy.frame_shape, np.uint8)
+        space = gymnasium.spaces.Box(0, 255, self._policy.inputs["image"].shape, np.uint8)
         self._eye = Eye(space, frame_source, read.config.get("shown_shape"))
+        self._state = self._policy.begin(1)
         self._names, self._checkpoint = tuple(read.config["action_names"]), str(checkpoint)
         self._temperature = temperature
         self._generator = self._torch.Generator(device).manual_seed(0)
@@ -52,7 +53,7 @@ class PolicyAgent:
         """Begin an episode; without a seed the random numbers go on where they were."""
         if seed is not None:
             self._generator.manual_seed(seed)
-        self._policy.reset(1)
+        self._state = self._policy.begin(1)
 
     def act(self, observation: Any) -> Decision:
         """Look at the newest frame and draw an action."""
@@ -62,10 +63,14 @@ class PolicyAgent:
             raise MismatchError(
                 f"the policy of {self._checkpoint} acts with {', '.join(self._names)}; the game with {theirs}"
             )
-        frame = self._eye(observation)
-        action = self._policy.act(frame[None], self._generator, self._temperature)
-        return Decision(int(action[0]), Source.POLICY)
+        actions, self._state = self._policy.act(
+            {"image": self._eye(observation)[None]},
+            self._state,
+            generator=self._generator,
+            temperature=self._temperature,
+        )
+        return Decision(int(actions[0]), Source.POLICY)
 
     def observe(self, transition: Transition) -> None:
-        """Remember what was played."""
-        self._policy.told(np.array([transition.decision.action], np.int64))
+        """Take in what was played."""
+        self._state = self._policy.executed(np.array([transition.decision.action], np.int64), self._state)

@@ -158,13 +158,14 @@ def play_held_out(trainer: RemTrainer, toy: Toy) -> ReplayBuffer:
         rng = np.random.default_rng(HELD_OUT_SEED + index)
         epsilon, ended = (1.0, 0.3)[index % 2], False
         game.reset(HELD_OUT_SEED + index)
-        policy.reset()
+        state = policy.begin(1)
         while not ended:
             frame = game.frame
-            chosen, random = int(policy.act(frame[None], generator)[0]), int(rng.integers(game.num_actions))
+            actions, state = policy.act({"image": frame[None]}, state, generator=generator)
+            chosen, random = int(actions[0]), int(rng.integers(game.num_actions))
             action = random if rng.random() < epsilon else chosen
             moved = game.step(action)
-            policy.told(np.array([action]))
+            state = policy.executed(np.array([action]), state)
             ended = moved.terminated or moved.truncated
             replay.add(frame, action, moved.reward, moved.terminated, moved.truncated)
     game.close()

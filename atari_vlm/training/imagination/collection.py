@@ -32,10 +32,10 @@ class Returns:
 
 
 class Collector:
-    """Plays one game after another into the replay. The action that was executed is the one remembered and told."""
+    """Plays one game after another into the replay. What was executed is kept, and told the policy."""
 
     def __init__(self, game: RemGame, policy: RemPolicy, seed: int):
-        self.game, self.policy, self.seed = game, policy, seed
+        self.game, self.policy, self.seed, self.state = game, policy, seed, policy.begin(1)
         self._index = -1  # of the game; its seed follows from it
         self._actions: list[int] = []
         self._return = 0.0
@@ -55,16 +55,19 @@ class Collector:
             if self._index < 0:
                 self._next_game()
             frame = self.game.frame
-            action = int(self.policy.act(frame[None], generator, exploring.temperature)[0])
+            actions, self.state = self.policy.act(
+                {"image": frame[None]}, self.state, generator=generator, temperature=exploring.temperature
+            )
+            action = int(actions[0])
             if rng.random() < exploring.epsilon:
                 action = int(rng.integers(self.game.num_actions))
             moved = self.game.step(action)
-            self.policy.told(np.array([action]))
+            self.state = self.policy.executed(np.array([action]), self.state)
             self._actions.append(action)
             self._return += moved.reward
             replay.add(frame, action, moved.reward, moved.terminated or moved.lost_life, moved.truncated)
             if moved.lost_life:
-                self.policy.reset()
+                self.state = self.policy.begin(1)
             if moved.terminated or moved.truncated:
                 done.returns.append(self._return)
                 done.lengths.append(len(self._actions))
@@ -75,7 +78,7 @@ class Collector:
     def _next_game(self) -> None:
         self._index += 1
         self.game.reset(train_seed(self.seed, self._index))
-        self.policy.reset()
+        self.state = self.policy.begin(1)
         self._actions, self._return = [], 0.0
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -83,7 +86,7 @@ class Collector:
         return {
             "collector.index": np.array([self._index]),
             "collector.actions": np.array(self._actions, np.int64),
-            "collector.memory": torch.stack(self.policy.memory).cpu().numpy(),
+            "collector.memory": torch.stack(self.state).cpu().numpy(),
         }
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -95,7 +98,7 @@ class Collector:
             self.game.reset(train_seed(self.seed, self._index))
             for action in self._actions:
                 self._return += self.game.step(action).reward
-        self.policy.memory = (memory[0], memory[1])
+        self.state = (memory[0], memory[1])
 
 
 @dataclass(frozen=True)
@@ -145,17 +148,19 @@ def _play_side_by_side(
 ) -> None:
     for game, (_, seed) in zip(games, rows, strict=True):
         game.reset(seed)
-    policy.reset(len(games))
+    state = policy.begin(len(games))
     totals, over = np.zeros(len(games)), np.zeros(len(games), bool)
     while not over.all():
         frames = np.stack([game.frame for game in games])
-        actions = policy.act(frames, playing.generator, playing.temperature)
+        actions, state = policy.act(
+            {"image": frames}, state, generator=playing.generator, temperature=playing.temperature
+        )
         for i in np.flatnonzero(~over).tolist():
             moved = games[i].step(int(actions[i]))
             totals[i] += moved.reward
             over[i] = moved.terminated or moved.truncated
             playing.watch(Seen(rows[i][0], frames[i], int(actions[i]), moved, games[i].frame))
-        policy.told(actions)
+        state = policy.executed(actions, state)
     found.returns.extend(totals.tolist())
     found.lengths.extend(game.steps for game in games)
 

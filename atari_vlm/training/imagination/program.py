@@ -153,11 +153,13 @@ def evaluate(line: Any) -> int:
     if checkpoint.kind != "rem":
         raise CheckpointError(f"{line.model} holds a {checkpoint.kind} model, not a REM")
     game, policy = line.game or str(checkpoint.config["game"]), load_policy(checkpoint, line.device)
-    config = GameConfig(game, policy.frame_shape[0], checkpoint.config["frame_skip"], 1, False, line.max_steps)
+    config = GameConfig(
+        game, policy.inputs["image"].shape[0], checkpoint.config["frame_skip"], 1, False, line.max_steps
+    )
     probe = RemGame(config)
     probe.close()
-    if probe.num_actions != policy.actor.policy_head.out_features:
-        raise ConfigError(f"{game} has {probe.num_actions} actions, the model {policy.actor.policy_head.out_features}")
+    if probe.num_actions != policy.action_space.n:
+        raise ConfigError(f"{game} has {probe.num_actions} actions, the model {policy.action_space.n}")
     found, played = _play(line, config, policy)
     world = load(checkpoint, device=line.device).network
     networks = Networks(policy.tokenizer, world, policy.actor)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
 
+from atari_vlm.experience.replay import Column
 from atari_vlm.world_models.learned.heads import categorical
 from atari_vlm.world_models.rem.actor_critic import ActorCritic, Memory
 from atari_vlm.world_models.rem.tokenizer import Tokenizer
@@ -38,31 +42,39 @@ def remember(
 
 
 class RemPolicy:
-    """Plays B games at once: :meth:`act` on frames, then :meth:`told` what was really done."""
+    """Plays B games at once. What it saw and what was done is in the state, the actor's memory; nothing is kept here."""
 
     def __init__(self, tokenizer: Tokenizer, actor: ActorCritic, device: str = "cpu"):
         self.tokenizer, self.actor, self.device = tokenizer, actor, device
-        self.reset(1)
+        px = tokenizer.config.frame_px
+        self.inputs: Mapping[str, Column] = {"image": Column((px, px, 3), "uint8")}
+        self.action_space = gymnasium.spaces.Discrete(actor.policy_head.out_features)
 
-    @property
-    def frame_shape(self) -> tuple[int, int, int]:
-        """(height, width, 3) of one frame."""
-        px = self.tokenizer.config.frame_px
-        return px, px, 3
-
-    def reset(self, rows: int = 1) -> None:
-        """Begin episodes."""
-        self.memory = self.actor.empty_memory(rows)
+    def begin(self, rows: int) -> Memory:
+        """The state at the beginning of ``rows`` episodes."""
+        return self.actor.empty_memory(rows)
 
     @torch.no_grad()
-    def act(self, frames: np.ndarray, generator: torch.Generator | None, temperature: float = 1.0) -> np.ndarray:
-        """Actions int64 ``(B,)`` for frames uint8 ``(B, H, W, 3)``; the likeliest ones at temperature 0."""
-        tokens = self.tokenizer.encode(torch.from_numpy(np.ascontiguousarray(frames)).to(self.device))
-        logits, _, self.memory = self.actor.look(picture(self.actor, self.tokenizer, tokens), self.memory)
+    def act(
+        self,
+        observations: Mapping[str, np.ndarray],
+        state: Memory,
+        *,
+        generator: torch.Generator | None,
+        temperature: float = 1.0,
+    ) -> tuple[np.ndarray, Memory]:
+        """Actions int64 ``(B,)`` for ``image`` uint8 ``(B, H, W, 3)``, the likeliest at temperature 0; the next state."""
+        images = torch.from_numpy(np.ascontiguousarray(observations["image"]))
+        tokens = self.tokenizer.encode(images.to(self.device))
+        logits, _, state = self.actor.look(picture(self.actor, self.tokenizer, tokens), state)
         actions: np.ndarray = categorical(logits, generator, temperature).cpu().numpy()
-        return actions
+        return actions, state
 
     @torch.no_grad()
-    def told(self, actions: np.ndarray) -> None:
-        """Take in the executed actions int64 ``(B,)``."""
-        self.memory = self.actor.told(torch.as_tensor(actions, device=self.device), self.memory)
+    def executed(self, actions: np.ndarray, state: Memory) -> Memory:
+        """The state after the actions int64 ``(B,)`` were played, whoever chose them."""
+        return self.actor.told(torch.as_tensor(actions, device=self.device), state)
+
+    def actor_memory(self, state: Memory) -> Memory:
+        """The memory with which the actor goes on from here in a dream: the state itself."""
+        return state

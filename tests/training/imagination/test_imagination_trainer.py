@@ -90,11 +90,11 @@ def test_evaluation_teaches_nothing(tmp_path):
     trainer = RemTrainer(RemRun(tmp_path, GAME, toy_settings(), seed=1))
     trainer._one_epoch(1)
     before = {name: array.copy() for name, array in trainer.learner.arrays().items()}
-    written, memory = trainer.replay.written, trainer.policy.memory
+    written, memory = trainer.replay.written, trainer.collector.state
     trainer.evaluate(3)
     after = trainer.learner.arrays()
     assert all(np.array_equal(before[name], after[name]) for name in before)
-    assert trainer.replay.written == written and trainer.policy.memory is memory
+    assert trainer.replay.written == written and trainer.collector.state is memory
 
 
 def test_learning_from_a_dataset_alone(uninterrupted, tmp_path):

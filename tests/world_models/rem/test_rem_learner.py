@@ -39,10 +39,10 @@ def learner_with_play(steps=60, epsilon=0.5, **changes):
 def test_the_executed_action_is_remembered_and_told():
     learner, collector = learner_with_play(0)
     executed, told = [], []
-    step, tell = collector.game.step, collector.policy.told
+    step, tell = collector.game.step, collector.policy.executed
     collector.game.step = lambda action: (executed.append(action), step(action))[1]
-    collector.policy.told = lambda actions: (told.append(int(actions[0])), tell(actions))[1]
-    collector.policy.act = lambda frames, generator, temperature: np.array([0])
+    collector.policy.executed = lambda actions, state: (told.append(int(actions[0])), tell(actions, state))[1]
+    collector.policy.act = lambda observations, state, **_: (np.array([0]), state)
     collector.collect(40, learner.replay, Exploring(1.0, 1.0), (learner.rng, learner.generator))
     remembered = learner.replay.column("action", np.arange(40)).tolist()
     assert remembered == executed == told and set(remembered) == {0, 1, 2}
@@ -53,17 +53,17 @@ def test_burn_in_over_a_history_is_the_memory_of_live_play():
     tokenizer, actor = learner.networks.tokenizer, learner.networks.actor
     policy, frames, actions = collector.policy, [], []
     rng = np.random.default_rng(0)
-    policy.reset()
+    state = policy.begin(1)
     for _ in range(5):
         frames.append(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8))
-        policy.act(frames[-1][None], learner.generator)
+        _, state = policy.act({"image": frames[-1][None]}, state, generator=learner.generator)
         actions.append(int(rng.integers(3)))
-        policy.told(np.array(actions[-1:]))
+        state = policy.executed(np.array(actions[-1:]), state)
     tokens = tokenizer.encode(torch.from_numpy(np.stack(frames)))[None]
     padded = torch.cat([torch.full((1, 3, 16), 5), tokens], 1)  # padding on the left leaves no trace
     mask = torch.tensor([[False] * 3 + [True] * 5])
     memory = remember(actor, tokenizer, padded, torch.tensor([[2, 1, 0, *actions]]), mask)
-    assert all((a - b).abs().max() < 1e-6 for a, b in zip(memory, policy.memory, strict=True))
+    assert all((a - b).abs().max() < 1e-6 for a, b in zip(memory, state, strict=True))
     without = remember(actor, tokenizer, padded, torch.zeros(1, 8, dtype=torch.long), mask)
     assert (without[0] - memory[0]).abs().max() > 1e-4  # the actions count
 

@@ -19,7 +19,7 @@ from atari_vlm.bench.measure import Case, Unit
 from atari_vlm.bench.plain_rem import PlainStepper
 from atari_vlm.bench.rem_peer import NEEDED, RemPeer
 from atari_vlm.errors import ConfigError, UnknownNameError
-from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
+from atari_vlm.experience.replay import Replay, picture_columns
 from atari_vlm.world_models.rem.learner import RemLearner
 from atari_vlm.world_models.rem.model import RemOptions, RemSetting, RemState, RemWorldModel
 from atari_vlm.world_models.rem.settings import preset
@@ -147,10 +147,12 @@ def _parallel_prediction(network: TokenWorldModel) -> Case:
 
 def _learner() -> RemLearner:
     """A learner of preset ``rem`` whose replay's 300 frames are all encoded already."""
-    replay = ReplayBuffer(ReplayConfig(400, 64))
+    replay = Replay(picture_columns((64, 64, 3)), 400)
     rng = np.random.default_rng(0)
     for n in range(300):
-        replay.add(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8), n % 4, 0.0, n % 100 == 99, False)
+        picture = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        ends = {"terminated": n % 100 == 99, "truncated": False}
+        replay.add({"image": picture, "action": n % 4, "reward": 0.0, **ends})
     learner = RemLearner(preset("rem", 4), replay, 0)
     learner.cache.read(replay.any_slots(3000, rng), learner.networks.tokenizer, 0, "cpu")
     return learner
@@ -181,7 +183,7 @@ def _encoding(learner: RemLearner, stepper: Stepper | None = None) -> Unit:
 
     def work() -> None:
         history = learner.replay.histories(ROLLOUTS, learner.settings.actor_critic.burn_in + 1, learner.rng)
-        learner.networks.tokenizer.encode(torch.from_numpy(learner.replay.frames(history.slots)))
+        learner.networks.tokenizer.encode(torch.from_numpy(learner.replay.read("image", history.slots)))
         learner.improve_actor_critic(ROLLOUTS, stepper)
 
     return work
@@ -190,8 +192,10 @@ def _encoding(learner: RemLearner, stepper: Stepper | None = None) -> Unit:
 def _segments(learner: RemLearner) -> tuple[Tensor, Tensor, Tensor]:
     """A batch as REM's loader gives it: frames float ``(B, T, 3, 64, 64)`` in [0, 1], actions and mask ``(B, T)``."""
     history = learner.replay.histories(ROLLOUTS, learner.settings.actor_critic.burn_in + 1, learner.rng)
-    frames = torch.from_numpy(learner.replay.frames(history.slots)).movedim(-1, -3).contiguous().float().div_(255)
-    actions = torch.from_numpy(learner.replay.column("action", history.slots)).long()
+    frames = (
+        torch.from_numpy(learner.replay.read("image", history.slots)).movedim(-1, -3).contiguous().float().div_(255)
+    )
+    actions = torch.from_numpy(learner.replay.read("action", history.slots)).long()
     return frames, actions, torch.from_numpy(history.mask)
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from atari_vlm.errors import ConfigError, check_positive
-from atari_vlm.experience.replay import ReplayBuffer, Segments
+from atari_vlm.experience.replay import Replay, Segments
 from atari_vlm.scores.statistics import BootstrapConfig, Estimate
 from atari_vlm.world_models.rem.losses import Blocks
 from atari_vlm.world_models.rem.networks import Networks
@@ -77,7 +77,7 @@ class HeldOut:
 
 
 @torch.no_grad()
-def measure(networks: Networks, held_out: ReplayBuffer, training: ReplayBuffer, config: HeldOutConfig) -> HeldOut:
+def measure(networks: Networks, held_out: Replay, training: Replay, config: HeldOutConfig) -> HeldOut:
     """Measure on every step of ``held_out`` but the first ``context - 1`` of each episode; baselines are of ``training``.
 
     Raises ``ConfigError`` when no episode is long enough for the farthest dream.
@@ -87,13 +87,13 @@ def measure(networks: Networks, held_out: ReplayBuffer, training: ReplayBuffer, 
         raise ConfigError(f"no held-out episode has {cut.mask.shape[1]} steps: a context and {max(config.ahead)} ahead")
     networks.world_model.use_codes(networks.tokenizer.codes.weight)
     generator = torch.Generator(networks.tokenizer.codes.weight.device).manual_seed(config.seed)
-    kept = _kept(training)
-    mean_reward = float(_labels(networks, training.column("reward", kept)).mean())
-    median = np.median(training.frames(kept[:: max(1, len(kept) // _MEDIAN_OF)]), axis=0)
+    kept = training.kept()
+    mean_reward = float(_labels(networks, training.read("reward", kept)).mean())
+    median = np.median(training.read("image", kept[:: max(1, len(kept) // _MEDIAN_OF)]), axis=0)
     parts: list[Ratios] = []
     for begin in range(0, len(cut.slots), config.batch):
         rows = slice(begin, begin + config.batch)
-        frames, blocks = read(networks, held_out, Segments(cut.slots[rows], cut.mask[rows]))
+        frames, blocks = read(networks, held_out, cut.rows(rows))
         found = one_step_ratios(networks, blocks, mean_reward, config)
         parts.append(found | dreamed_ratios(networks, frames, blocks, torch.from_numpy(median), config, generator))
     joined = {name: _join([part[name] for part in parts]) for name in parts[0]}
@@ -104,23 +104,19 @@ def measure(networks: Networks, held_out: ReplayBuffer, training: ReplayBuffer, 
     return HeldOut(estimate(joined, BootstrapConfig(seed=config.seed)), _counts(held_out, len(cut.slots)))
 
 
-def segments(replay: ReplayBuffer, config: HeldOutConfig) -> Segments:
+def segments(replay: Replay, config: HeldOutConfig) -> Segments:
     """All segments: a context, the steps after it, padded on the right where the episode stops sooner."""
-    ends = np.cumsum(replay.lengths) + (replay.written - len(replay))
-    first = ends - replay.lengths
-    begins = [np.arange(a, b - config.context + 1, config.step) for a, b in zip(first, ends, strict=True)]
-    stops = np.repeat(ends, [len(some) for some in begins])
-    serials = np.concatenate(begins)[:, None] + np.arange(config.context + max(config.ahead))
-    mask = serials < stops[:, None]
-    return Segments(np.where(mask, serials % len(replay.serial), 0), mask)
+    bounds = zip(*replay.bounds(), strict=True)
+    begins = [np.arange(first, stop - config.context + 1, config.step) for first, stop in bounds]
+    return replay.segments_at(np.concatenate(begins), config.context + max(config.ahead))
 
 
-def read(networks: Networks, replay: ReplayBuffer, cut: Segments) -> tuple[Tensor, Blocks]:
+def read(networks: Networks, replay: Replay, cut: Segments) -> tuple[Tensor, Blocks]:
     """Segments as real frames uint8 ``(B, T, H, W, 3)`` and as what the world model reads."""
     device = networks.tokenizer.codes.weight.device
-    frames = torch.from_numpy(replay.frames(cut.slots)).to(device)
+    frames = torch.from_numpy(replay.read("image", cut.slots)).to(device)
     actions, rewards, ends = (
-        torch.from_numpy(replay.column(name, cut.slots)).to(device) for name in ("action", "reward", "terminated")
+        torch.from_numpy(replay.read(name, cut.slots)).to(device) for name in ("action", "reward", "terminated")
     )
     mask = torch.from_numpy(cut.mask).to(device)
     return frames, Blocks(networks.tokenizer.encode(frames), actions, _labels(networks, rewards), ends, mask)
@@ -234,14 +230,8 @@ def _labels(networks: Networks, rewards: Any) -> Any:
     return (torch.sign(rewards) if isinstance(rewards, Tensor) else np.sign(rewards)) if sign else rewards
 
 
-def _kept(replay: ReplayBuffer) -> np.ndarray:
-    """Slots of everything that a replay keeps, oldest first."""
-    slots: np.ndarray = np.arange(replay.written - len(replay), replay.written) % len(replay.serial)
-    return slots
-
-
-def _counts(replay: ReplayBuffer, rows: int) -> dict[str, int]:
-    rewards, ends = (replay.column(name, _kept(replay)) for name in ("reward", "terminated"))
+def _counts(replay: Replay, rows: int) -> dict[str, int]:
+    rewards, ends = (replay.read(name, replay.kept()) for name in ("reward", "terminated"))
     return {
         "steps": len(replay),
         "segments": rows,

@@ -16,7 +16,7 @@ import numpy as np
 from atari_vlm.errors import ConfigError
 from atari_vlm.experience.minari import _from_minari
 from atari_vlm.experience.recorded_steps import COLUMNS, Steps
-from atari_vlm.experience.replay import ReplayBuffer
+from atari_vlm.experience.replay import Replay
 from atari_vlm.files import replacing
 from atari_vlm.world_models.view import as_seen
 
@@ -33,24 +33,27 @@ def save_steps(path: Path, steps: Steps) -> None:
         np.savez_compressed(file, action_names=np.array(steps.action_names), **arrays)
 
 
-def fill_replay(replay: ReplayBuffer, steps: Steps) -> None:
+def fill_replay(replay: Replay, steps: Steps) -> None:
     """Add all steps, frames brought to the replay's size; an unfinished last episode is closed as truncated."""
-    pictures = gymnasium.spaces.Box(0, 255, (replay.config.frame_px, replay.config.frame_px, 3), np.uint8)
+    column = replay.columns["image"]
+    pictures = gymnasium.spaces.Box(0, 255, column.shape, np.uint8)
     for t in range(len(steps.actions)):
-        ends = bool(steps.terminated[t]), bool(steps.truncated[t])
-        replay.add(
-            as_seen(steps.frames[t], pictures, "the data set"), int(steps.actions[t]), float(steps.rewards[t]), *ends
-        )
+        step = {
+            "image": as_seen(steps.frames[t], pictures, "the data set"),
+            "action": steps.actions[t],
+            "reward": steps.rewards[t],
+            "terminated": steps.terminated[t],
+            "truncated": steps.truncated[t],
+        }
+        replay.add(step)
     replay.stop_episode()
 
 
-def steps_of(replay: ReplayBuffer, action_names: tuple[str, ...]) -> Steps:
+def steps_of(replay: Replay, action_names: tuple[str, ...]) -> Steps:
     """Everything a replay keeps, oldest first."""
-    slots = np.arange(replay.written - len(replay), replay.written) % len(replay.serial)
-    action, reward, terminated, truncated = (
-        replay.column(name, slots) for name in ("action", "reward", "terminated", "truncated")
-    )
-    return Steps(replay.frames(slots), action, reward, terminated, truncated, action_names)
+    names = ("image", "action", "reward", "terminated", "truncated")
+    frames, actions, rewards, terminated, truncated = (replay.read(name, replay.kept()) for name in names)
+    return Steps(frames, actions, rewards, terminated, truncated, action_names)
 
 
 def _from_npz(path: Path) -> Steps:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
+from atari_vlm.experience.replay import Replay, picture_columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,20 +27,19 @@ class RemEpisode:
         return len(self.actions)
 
 
-def newest_episodes(replay: ReplayBuffer, count: int, steps: int) -> list[RemEpisode]:
+def newest_episodes(replay: Replay, count: int, steps: int) -> list[RemEpisode]:
     """The last ``count`` ended episodes of a replay, newest last, of each its first ``steps`` steps."""
-    lengths = replay.lengths
-    firsts = replay.written - np.cumsum(lengths[::-1])[::-1]
+    firsts, stops = replay.bounds()
     found: list[RemEpisode] = []
-    for first, length in zip(firsts[::-1].tolist(), lengths[::-1].tolist(), strict=True):
+    for first, stop in zip(firsts[::-1].tolist(), stops[::-1].tolist(), strict=True):
         if len(found) == count:
             break
-        slots = np.arange(first, first + length) % len(replay.serial)
+        slots = replay.slots(np.arange(first, stop))
         names = ("action", "reward", "terminated", "truncated")
-        action, reward, terminated, truncated = (replay.column(name, slots) for name in names)
+        action, reward, terminated, truncated = (replay.read(name, slots) for name in names)
         if terminated[-1] or truncated[-1]:
-            columns = (action, reward, terminated, truncated, np.zeros(length, np.bool_))
-            found.append(first_steps(RemEpisode(replay.frames(slots), *columns), steps))
+            columns = (action, reward, terminated, truncated, np.zeros(len(slots), np.bool_))
+            found.append(first_steps(RemEpisode(replay.read("image", slots), *columns), steps))
     return found[::-1]
 
 
@@ -50,14 +49,19 @@ def first_steps(episode: RemEpisode, steps: int) -> RemEpisode:
     return RemEpisode(episode.pictures[: steps + 1], *(column[:steps] for column in columns))
 
 
-def as_replay(episodes: Sequence[RemEpisode]) -> ReplayBuffer:
+def as_replay(episodes: Sequence[RemEpisode]) -> Replay:
     """A replay of their steps, labelled as in training: a lost life ends an episode."""
     steps = sum(map(len, episodes))
-    replay = ReplayBuffer(ReplayConfig(steps + 1, episodes[0].pictures.shape[1]))
+    replay = Replay(picture_columns(episodes[0].pictures.shape[1:]), steps + 1)
     for episode in episodes:
         for t in range(len(episode)):
-            ended = bool(episode.terminated[t] or episode.lost_life[t])
-            action, reward = int(episode.actions[t]), float(episode.rewards[t])
-            replay.add(episode.pictures[t], action, reward, ended, bool(episode.truncated[t]))
+            step = {
+                "image": episode.pictures[t],
+                "action": episode.actions[t],
+                "reward": episode.rewards[t],
+                "terminated": episode.terminated[t] or episode.lost_life[t],
+                "truncated": episode.truncated[t],
+            }
+            replay.add(step)
         replay.stop_episode()
     return replay

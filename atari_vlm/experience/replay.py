@@ -1,13 +1,13 @@
-"""Whole episodes of real play, for learning a world model: frames memory-mapped, everything else in RAM.
+"""Steps of real play, for learning a world model: named columns of any shape and type, pictures in files, the rest in RAM.
 
-Step t of an episode is the frame that was seen, the action that was *executed* on it, and what followed (reward, terminated,
-truncated). Steps lie in a ring of slots; the oldest episodes give way as a whole. Truncation is only where an episode stops:
-it is no label that a model learns.
+Step t of an episode is what was observed, the action that was *executed* on it, and what followed (reward, terminated,
+truncated). Each environment's steps lie in a ring of its own; the oldest episodes give way as a whole. Truncation is only where
+an episode stops: it is no label that a model learns.
 """
 
 from __future__ import annotations
 
-import mmap
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,206 +15,262 @@ from typing import Any
 
 import numpy as np
 
-from atari_vlm.errors import ConfigError, RunError, check_positive
+from atari_vlm.errors import MismatchError, RunError
+from atari_vlm.experience.columns import Column, FileColumn
+from atari_vlm.experience.rings import PER_ENV, Rings
 
-_COLUMNS = {"action": np.int64, "reward": np.float32, "terminated": np.bool_, "truncated": np.bool_}
-
-
-@dataclass(frozen=True)
-class Column:
-    """What a step has under one name: ``shape`` and ``dtype`` of one value; ``on_disk`` where it is memory-mapped."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    on_disk: bool = False
+FOLLOWED = {"reward": Column((), "float32"), "terminated": Column((), "bool"), "truncated": Column((), "bool")}
+_FILES = {"image": "frames"}  # the name of a column's file, where it is not the column's
 
 
-@dataclass(frozen=True)
-class ReplayConfig:
-    """``capacity`` steps are kept (and one episode at least); frames are uint8 ``(frame_px, frame_px, 3)``.
-
-    ``reserve`` further slots let a run be killed at any point: steps added since :meth:`ReplayBuffer.saved` never overwrite a
-    step that the last checkpoint still knows.
-    """
-
-    capacity: int = 100_000
-    frame_px: int = 64
-    reserve: int = 0
-
-    def __post_init__(self) -> None:
-        check_positive(capacity=self.capacity, frame_px=self.frame_px)
-        if self.reserve < 0:
-            raise ConfigError(f"reserve must not be negative, got {self.reserve!r}")
+def picture_columns(shape: tuple[int, ...]) -> dict[str, Column]:
+    """Columns of a game that shows uint8 pictures of this shape and takes numbered actions."""
+    return {"image": Column(shape, "uint8", on_disk=True), "action": Column((), "int64")}
 
 
 @dataclass(frozen=True)
 class Segments:
-    """B pieces of T steps of one episode each: ``slots`` int64 ``(B, T)`` (0 where padded), ``mask`` bool ``(B, T)``."""
+    """B pieces of T steps: ``slots`` int64 ``(B, T)`` (0 where padded), ``mask`` and ``is_first`` bool ``(B, T)``: whether there
+    is a step, and whether an episode begins with it.
+    """
 
     slots: np.ndarray
     mask: np.ndarray
+    is_first: np.ndarray
+
+    def rows(self, which: slice | np.ndarray) -> Segments:
+        """Some of the pieces."""
+        return Segments(self.slots[which], self.mask[which], self.is_first[which])
 
 
-class ReplayBuffer:
-    """A ring of steps. ``folder`` holds ``frames.u8`` (made if absent); without one the frames are in RAM."""
+class Replay:
+    """``capacity`` steps (an episode at least): ``columns``, and beside them what followed each step.
 
-    def __init__(self, config: ReplayConfig, folder: Path | None = None):
-        self.config = config
-        self._slots = config.capacity + config.reserve
-        self._frames = _frame_store(folder, (self._slots, config.frame_px, config.frame_px, 3))
-        self._columns: dict[str, np.ndarray] = {name: np.zeros(self._slots, kind) for name, kind in _COLUMNS.items()}
-        self.serial = np.full(self._slots, -1, np.int64)  # which step since the beginning a slot holds
-        self._priority = np.zeros(self._slots, np.float32)
-        self._starts: list[int] = []  # serial of each episode's first step, oldest first
-        self._written = 0
-        self._saved = 0
-        self._open = False
+    ``reserve`` further slots let a run be killed at any point: steps added since :meth:`saved` never overwrite a step that the
+    last checkpoint still knows. ``folder`` holds the files of columns on disk (``<name>.<type>``; pictures in ``frames.u8``);
+    without one they are in RAM. ``num_envs`` environments share capacity and reserve equally.
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, Column],
+        capacity: int,
+        *,
+        reserve: int = 0,
+        folder: Path | None = None,
+        num_envs: int = 1,
+    ):
+        self.columns = {**columns, **FOLLOWED}
+        self._rings = Rings(num_envs, capacity, reserve)
+        self.serial = np.full(self.num_slots, -1, np.int64)  # position of the step that a slot holds
+        self._priority = np.zeros(self.num_slots, np.float32)
+        self._highest = np.float32(1.0)
+        self._arrays: dict[str, np.ndarray] = {}
+        self._files: dict[str, FileColumn] = {}
+        for name, column in self.columns.items():
+            shape, dtype = (self.num_slots, *column.shape), np.dtype(column.dtype)
+            if column.on_disk and folder is not None:
+                path = folder / f"{_FILES.get(name, name)}.{dtype.kind}{8 * dtype.itemsize}"
+                self._files[name] = FileColumn(path, shape, dtype)
+            else:
+                self._arrays[name] = np.zeros(shape, dtype)
+        self._checksums = {name: np.zeros(self.num_slots, np.uint32) for name in self._files}
 
     def __len__(self) -> int:
         """Steps that are kept."""
-        return self._written - self._starts[0] if self._starts else 0
+        return len(self._rings)
+
+    @property
+    def num_slots(self) -> int:
+        """Slots are 0 to this, exclusive."""
+        return self._rings.num_slots
 
     @property
     def written(self) -> int:
         """Steps ever added."""
-        return self._written
+        return self._rings.written
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions int64 ``(N,)`` of each kept episode's first step and of the one after its last; see :mod:`rings`."""
+        return self._rings.bounds()
 
     @property
     def lengths(self) -> np.ndarray:
-        """Steps of each kept episode, int64, oldest first; the last may still be going on."""
-        return np.diff([*self._starts, self._written]).astype(np.int64)
+        """Steps of each kept episode, int64; an environment's last may still be going on."""
+        firsts, stops = self.bounds()
+        return stops - firsts
 
-    def add(self, frame: np.ndarray, action: int, reward: float, terminated: bool, truncated: bool) -> None:
-        """Append one step; the first one after an end begins a new episode.
+    def slots(self, positions: np.ndarray) -> np.ndarray:
+        """Where steps lie."""
+        return self._rings.slots(positions)
 
-        Raises ``RunError`` when a checkpoint's steps would be overwritten and when one episode outgrows the buffer.
+    def newest(self, count: int, env: int = 0) -> np.ndarray:
+        """Slots of the last ``count`` steps of an environment, oldest first."""
+        return self._rings.newest(count, env)
+
+    def kept(self) -> np.ndarray:
+        """Slots of all kept steps, oldest first, one environment after the other."""
+        return self._rings.kept()
+
+    def add(self, step: Mapping[str, Any], env: int = 0) -> None:
+        """Copy in one step: every column that is not written back. The first one after an end begins a new episode.
+
+        Raises ``MismatchError`` for values that are not of their columns, ``StorageError`` when the disk has no room, and
+        ``RunError`` when a checkpoint's steps would be overwritten and when one episode outgrows the replay.
         """
-        if not self._open:
-            self._starts.append(self._written)
-        while len(self) >= self.config.capacity:
-            if len(self._starts) == 1:
-                raise RunError(f"one episode is longer than the replay buffer ({self.config.capacity} steps)")
-            self._starts.pop(0)
-        if self.config.reserve and self._written - self._saved >= self.config.reserve:
-            raise RunError(f"more than {self.config.reserve} steps were added to the replay buffer since it was saved")
-        slot = self._written % self._slots
-        self._frames[slot] = frame
-        for name, value in zip(_COLUMNS, (action, reward, terminated, truncated), strict=True):
-            self._columns[name][slot] = value
-        self.serial[slot], self._written = self._written, self._written + 1
-        self._priority[slot] = self._priority.max() or 1.0
-        self._open = not (terminated or truncated)
+        values = self._checked(step)
+        for file in self._files.values():
+            file.reserve()
+        position = self._rings.add(env)
+        slot = int(self.slots(np.array(position)))
+        for name, array in self._arrays.items():
+            array[slot] = values.get(name, 0)
+        for name, file in self._files.items():
+            file[slot] = values[name]
+            self._checksums[name][slot] = zlib.crc32(values[name].tobytes())
+        self.serial[slot] = position
+        self._priority[slot] = self._highest
+        if values["terminated"] or values["truncated"]:
+            self._rings.close(env)
 
-    def stop_episode(self) -> None:
+    def _checked(self, step: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        wanted = {name: column for name, column in self.columns.items() if not column.written_back}
+        if step.keys() != wanted.keys():
+            raise MismatchError(f"a step of this replay has {', '.join(wanted)}; got {', '.join(step)}")
+        return {name: column.checked(step[name], f"{name} of step {self.written}") for name, column in wanted.items()}
+
+    def stop_episode(self, env: int = 0) -> None:
         """End the episode that is going on without an end of its own: as a truncation."""
-        if self._open:
-            self._columns["truncated"][(self._written - 1) % self._slots] = True
-            self._open = False
+        if self._rings.close(env):
+            self._arrays["truncated"][self.newest(1, env)] = True
 
-    def frames(self, slots: np.ndarray) -> np.ndarray:
-        """Frames uint8 ``(*slots.shape, H, W, 3)``."""
-        return np.asarray(self._frames[slots])
+    def read(self, name: str, slots: np.ndarray) -> np.ndarray:
+        """A column's values, a copy ``(*slots.shape, *column.shape)``."""
+        return self._files[name][slots] if name in self._files else self._arrays[name][slots]
 
-    def put_frames(self, slots: np.ndarray, frames: np.ndarray) -> None:
-        """Replace the frames of steps that are there already: after :meth:`restore`, where the frames lie elsewhere."""
-        self._frames[slots] = frames
-
-    def column(self, name: str, slots: np.ndarray) -> np.ndarray:
-        """``action`` int64, ``reward`` float32, ``terminated`` or ``truncated`` bool of some slots."""
-        return self._columns[name][slots]
+    def write(self, name: str, slots: np.ndarray, values: np.ndarray) -> None:
+        """Replace values of kept steps: what a learner keeps with them, or what :meth:`restore` could not know."""
+        column = self.columns[name]
+        wanted = (*slots.shape, *column.shape)
+        if values.shape != wanted or not np.can_cast(values.dtype, column.dtype, "same_kind"):
+            raise MismatchError(f"{name} is {column.dtype} {wanted} here, got {values.dtype} {values.shape}")
+        if name in self._arrays:
+            self._arrays[name][slots] = values
+            return
+        self._files[name][slots] = values
+        self._checksums[name][slots.ravel()] = list(self._files[name].checksums(slots.ravel()))
 
     def any_slots(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """``count`` slots drawn uniformly from the kept steps."""
-        self._check_holds(1)
-        return (self._starts[0] + rng.integers(len(self), size=count)) % self._slots
+        firsts, stops = self._rings.spans()
+        return self.slots(_draw(firsts, stops - firsts, count, rng))
 
     def segments(
-        self, count: int, length: int, rng: np.random.Generator, *, least: int = 1, prioritised: float = 0.0
+        self,
+        count: int,
+        length: int,
+        rng: np.random.Generator,
+        *,
+        least: int = 1,
+        prioritised: float = 0.0,
+        across_episodes: bool = False,
     ) -> Segments:
-        """Segments that begin at a uniformly drawn step and are padded on the right.
+        """Segments that begin at a uniformly drawn step and are padded on the right, where their episode stops, or
+        (``across_episodes``) only where the environment's steps do.
 
-        Only steps with ``least`` steps from there to the end of their episode begin one, except that an episode shorter than
-        that has its first. The share ``prioritised`` of the rows is drawn in proportion to :meth:`set_priority` instead.
+        Only steps with ``least`` steps from there to that stop begin one, except that an episode shorter than that has its
+        first. The share ``prioritised`` of the rows is drawn in proportion to :meth:`set_priority` instead.
         """
-        self._check_holds(1)
-        firsts, ends = self._bounds()
-        choices = np.maximum(ends - firsts - least + 1, 1)
-        begins = self._draw(firsts, choices, count, rng)
+        spans = self._rings.spans()
+        firsts, stops = spans if across_episodes else self.bounds()
+        choices = np.maximum(stops - firsts - least + 1, 1)
+        begins = _draw(firsts, choices, count, rng)
         favoured = round(prioritised * count)
         if favoured:
             candidates = np.repeat(firsts - np.cumsum(choices) + choices, choices) + np.arange(choices.sum())
-            weights = self._priority[candidates % self._slots].astype(np.float64)
+            weights = self._priority[self.slots(candidates)].astype(np.float64)
             begins[:favoured] = rng.choice(candidates, favoured, p=weights / weights.sum())
-        stops = ends[np.searchsorted(firsts, begins, side="right") - 1]
-        return self._cut(begins[:, None] + np.arange(length), begins, stops)
+        return self._cut(begins[:, None] + np.arange(length), begins, _stop_after(begins, firsts, stops))
+
+    def segments_at(self, begins: np.ndarray, length: int) -> Segments:
+        """The segments of one episode each that begin at these positions, padded on the right."""
+        return self._cut(begins[:, None] + np.arange(length), begins, _stop_after(begins, *self.bounds()))
 
     def histories(self, count: int, length: int, rng: np.random.Generator) -> Segments:
         """Segments that *end* at a uniformly drawn step with at least one before it; padded on the left."""
-        firsts, ends = self._bounds()
-        firsts, ends = firsts[ends - firsts >= 2], ends[ends - firsts >= 2]
+        firsts, stops = self.bounds()
+        firsts, stops = firsts[stops - firsts >= 2], stops[stops - firsts >= 2]
         if not len(firsts):
             raise RunError("the replay buffer has no episode of two steps yet")
-        lasts = self._draw(firsts + 1, ends - firsts - 1, count, rng)
+        lasts = _draw(firsts + 1, stops - firsts - 1, count, rng)
         begins = firsts[np.searchsorted(firsts, lasts, side="right") - 1]
         return self._cut(lasts[:, None] + np.arange(1 - length, 1), begins, lasts + 1)
 
-    def set_priority(self, segments: Segments, priority: np.ndarray) -> None:
-        """Set how likely each segment's first step is drawn by priority; float ``(B,)`` >= 0."""
-        self._priority[segments.slots[:, 0]] = np.maximum(priority, 1e-6)
+    def _cut(self, positions: np.ndarray, begins: np.ndarray, stops: np.ndarray) -> Segments:
+        mask = (positions >= begins[:, None]) & (positions < stops[:, None])
+        is_first = mask & np.isin(positions, self.bounds()[0])
+        return Segments(np.where(mask, self.slots(positions), 0), mask, is_first)
 
-    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Serials of the first step of each episode, and of the one after its last."""
-        firsts = np.array(self._starts, np.int64)
-        return firsts, np.append(firsts[1:], self._written)
-
-    @staticmethod
-    def _draw(firsts: np.ndarray, choices: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """``count`` serials: one of ``choices[i]`` consecutive ones from ``firsts[i]``, all equally likely."""
-        upto = np.cumsum(choices)
-        drawn = rng.integers(upto[-1], size=count)
-        episode = np.searchsorted(upto, drawn, side="right")
-        serials: np.ndarray = firsts[episode] + drawn - (upto[episode] - choices[episode])
-        return serials
-
-    def _cut(self, serials: np.ndarray, begins: np.ndarray, stops: np.ndarray) -> Segments:
-        mask = (serials >= begins[:, None]) & (serials < stops[:, None])
-        return Segments(np.where(mask, serials % self._slots, 0), mask)
-
-    def _check_holds(self, steps: int) -> None:
-        if len(self) < steps:
-            raise RunError("the replay buffer is empty")
+    def set_priority(self, slots: np.ndarray, priority: np.ndarray) -> None:
+        """Set how likely segments that begin at ``slots`` ``(B,)`` are drawn by priority; float ``(B,)`` >= 0."""
+        self._priority[slots] = np.maximum(priority, 1e-6)
+        self._highest = self._priority.max()
 
     def saved(self) -> None:
-        """Make the frames durable and note that a checkpoint of :meth:`arrays` is complete."""
-        if isinstance(self._frames, np.memmap):
-            self._frames.flush()
-        self._saved = self._written
+        """Make the files durable and note that a checkpoint of :meth:`arrays` is complete."""
+        for file in self._files.values():
+            file.flush()
+        self._rings.saved()
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything but the frames, for a checkpoint."""
-        cursor = np.array([self._written, int(self._open)], np.int64)
-        kept = {"cursor": cursor, "starts": np.array(self._starts, np.int64), "serial": self.serial}
-        return {**kept, **self._columns, "priority": self._priority}
+        """Everything but what lies in files (of it a checksum a step), for a checkpoint."""
+        checksums = {f"checksum.{name}": values for name, values in self._checksums.items()}
+        return {**self._rings.arrays(), **self._slot_arrays(), **checksums}
+
+    def _slot_arrays(self) -> dict[str, np.ndarray]:
+        """A row a slot; columns that would be on disk if there were a folder are not among them."""
+        columns = {name: array for name, array in self._arrays.items() if not self.columns[name].on_disk}
+        return {"serial": self.serial, **columns, "priority": self._priority}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """The inverse of :meth:`arrays`; ``RunError`` when they are of a buffer of another size."""
-        if len(arrays["serial"]) != self._slots:
-            raise RunError(f"the saved replay has {len(arrays['serial'])} slots, this one {self._slots}")
-        self._written, self._open = int(arrays["cursor"][0]), bool(arrays["cursor"][1])
-        self._starts, self._saved = arrays["starts"].tolist(), self._written
-        self.serial[:], self._priority[:] = arrays["serial"], arrays["priority"]
-        for name, column in self._columns.items():
-            column[:] = arrays[name]
+        """The inverse of :meth:`arrays`; ``RunError`` when they are of another replay, or the files not those that they know."""
+        for name, array in self._slot_arrays().items():
+            given = arrays.get(name)
+            if given is None or given.dtype != array.dtype or given.shape[1:] != array.shape[1:]:
+                raise RunError(f"the saved replay has no column {name} of {array.dtype} {array.shape[1:]} a step")
+            if len(given) != len(array):
+                raise RunError(f"the saved replay has {len(given)} slots, this one {len(array)}")
+            array[:] = given
+        self._highest = self._priority.max() or np.float32(1.0)
+        self._rings.restore(arrays, self.serial)
+        for name, file in self._files.items():
+            self._check_file(file, self._checksums[name], arrays.get(f"checksum.{name}"))
+
+    def _check_file(self, file: FileColumn, checksums: np.ndarray, known: np.ndarray | None) -> None:
+        """Take the checksums of the kept steps anew, and refuse the file where they are not the known ones."""
+        kept = self.kept()
+        if not len(kept):
+            return
+        checksums[kept] = list(file.checksums(kept))
+        differs = np.zeros(len(kept), bool) if known is None else checksums[kept] != known[kept]
+        if differs.any():
+            number = self.serial[kept[differs][0]] % PER_ENV
+            raise RunError(
+                f"{file.path} does not hold what this checkpoint knows: {differs.sum()} of {len(kept)} steps differ, step "
+                f"{number} first. Put the run's own file back, or begin a new run"
+            )
 
 
-def _frame_store(folder: Path | None, shape: tuple[int, ...]) -> Any:
-    if folder is None:
-        return np.zeros(shape, np.uint8)
-    folder.mkdir(parents=True, exist_ok=True)
-    path, size = folder / "frames.u8", int(np.prod(shape))
-    if path.exists() and path.stat().st_size != size:
-        raise RunError(f"{path} has {path.stat().st_size} bytes, a replay of this size {size}")
-    store = np.memmap(path, np.uint8, "r+" if path.exists() else "w+", shape=shape)
-    if hasattr(mmap, "MADV_RANDOM"):
-        store._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]
-    return store
+def _stop_after(positions: np.ndarray, firsts: np.ndarray, stops: np.ndarray) -> np.ndarray:
+    """Where the stretches that hold these positions stop."""
+    upto: np.ndarray = stops[np.searchsorted(firsts, positions, side="right") - 1]
+    return upto
+
+
+def _draw(firsts: np.ndarray, choices: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """``count`` positions: one of ``choices[i]`` consecutive ones from ``firsts[i]``, all equally likely."""
+    upto = np.cumsum(choices)
+    drawn = rng.integers(upto[-1], size=count)
+    which = np.searchsorted(upto, drawn, side="right")
+    positions: np.ndarray = firsts[which] + drawn - (upto[which] - choices[which])
+    return positions

@@ -26,7 +26,7 @@ from atari_vlm.errors import AtariVLMError
 from atari_vlm.evaluation.fidelity import HeldOutConfig, measure
 from atari_vlm.experience.episode_files import fill_replay, load_steps, save_steps
 from atari_vlm.experience.recorded_steps import Steps
-from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
+from atari_vlm.experience.replay import Replay, picture_columns
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.ale_pong_page import to_markdown, write_pictures
 from atari_vlm.training.imagination.games import GameConfig, RemGame
@@ -160,9 +160,9 @@ def train(folder: Path, steps: Steps, settings: RemSettings, seed: int) -> RemTr
     return trainer
 
 
-def replay_of(steps: Steps, frame_px: int) -> ReplayBuffer:
+def replay_of(steps: Steps, frame_px: int) -> Replay:
     """A replay that holds exactly these steps."""
-    replay = ReplayBuffer(ReplayConfig(len(steps.actions) + 1, frame_px))
+    replay = Replay(picture_columns((frame_px, frame_px, 3)), len(steps.actions) + 1)
     fill_replay(replay, steps)
     return replay
 

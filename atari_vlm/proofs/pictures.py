@@ -12,7 +12,7 @@ import torch
 
 from atari_vlm._lazy import require
 from atari_vlm.evaluation.fidelity import HeldOutConfig, dream, read, segments
-from atari_vlm.experience.replay import ReplayBuffer, Segments
+from atari_vlm.experience.replay import Replay
 from atari_vlm.picture import encode_png
 from atari_vlm.world_models.rem.networks import Networks
 
@@ -20,16 +20,14 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7")
 
 
 @torch.no_grad()
-def frame_strip(
-    networks: Networks, held_out: ReplayBuffer, context: int, shown: Sequence[int], *, rows: int = 6
-) -> bytes:
+def frame_strip(networks: Networks, held_out: Replay, context: int, shown: Sequence[int], *, rows: int = 6) -> bytes:
     """PNG: ``rows`` moments one below the other: the last real frame, then for each number of steps in ``shown`` the real frame
     and beside it one sampled dream.
     """
     cut = segments(held_out, HeldOutConfig(context=context, ahead=(max(shown),)))
     whole = np.flatnonzero(cut.mask[:, -1])
     chosen = np.sort(np.random.default_rng(0).choice(whole, min(rows, len(whole)), replace=False))
-    frames, blocks = read(networks, held_out, Segments(cut.slots[chosen], cut.mask[chosen]))
+    frames, blocks = read(networks, held_out, cut.rows(chosen))
     tokens = dream(networks, blocks, context, max(shown), torch.Generator(frames.device).manual_seed(0))
     last, white = context - 1, np.full((len(chosen), frames.shape[2], 4, 3), 255, np.uint8)
     thin = np.full((len(chosen), frames.shape[2], 1, 3), 128, np.uint8)

@@ -25,7 +25,7 @@ import tyro
 from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError
 from atari_vlm.evaluation.fidelity import HeldOutConfig, measure
-from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
+from atari_vlm.experience.replay import Replay, picture_columns
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.pictures import frame_strip
 from atari_vlm.proofs.toys_page import plot, to_markdown
@@ -146,14 +146,14 @@ def train_one(folder: Path, toy: Toy, settings: RemSettings, seed: int) -> dict[
     return found
 
 
-def play_held_out(trainer: RemTrainer, toy: Toy) -> ReplayBuffer:
+def play_held_out(trainer: RemTrainer, toy: Toy) -> Replay:
     """Games on seeds of their own: every second by random actions, the others by the trained policy of which three in ten
     actions are random.
     """
     networks, generator = trainer.learner.networks, torch.Generator().manual_seed(HELD_OUT_SEED)
     px = networks.tokenizer.config.frame_px
     game, policy = RemGame(GameConfig(toy.id, px)), RemPolicy(networks.tokenizer, networks.actor)
-    replay = ReplayBuffer(ReplayConfig(100 * HELD_OUT_GAMES, px))
+    replay = Replay(picture_columns((px, px, 3)), 100 * HELD_OUT_GAMES)
     for index in range(HELD_OUT_GAMES):
         rng = np.random.default_rng(HELD_OUT_SEED + index)
         epsilon, ended = (1.0, 0.3)[index % 2], False
@@ -167,7 +167,14 @@ def play_held_out(trainer: RemTrainer, toy: Toy) -> ReplayBuffer:
             moved = game.step(action)
             state = policy.executed(np.array([action]), state)
             ended = moved.terminated or moved.truncated
-            replay.add(frame, action, moved.reward, moved.terminated, moved.truncated)
+            step = {
+                "image": frame,
+                "action": action,
+                "reward": moved.reward,
+                "terminated": moved.terminated,
+                "truncated": moved.truncated,
+            }
+            replay.add(step)
     game.close()
     return replay
 

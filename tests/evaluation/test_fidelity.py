@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from replay_helpers import add_step, picture_replay
 from torch import nn
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.evaluation.fidelity import HeldOutConfig, dream, measure, one_step_ratios, read, segments
-from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
 from atari_vlm.world_models.learned.heads import SignScalar
 from atari_vlm.world_models.rem.world_model import Predictions
 
@@ -26,13 +26,18 @@ def ring(replay, steps, seed):
         action = int(rng.integers(2))
         place = (place + 1 + action) % 4
         ends = t == steps - 1
-        replay.add(
-            frame.reshape(2, 2, 3), action, {0: 1.0, 2: -1.0}.get(place, 0.0), ends and seed < 2, ends and seed >= 2
+        add_step(
+            replay,
+            frame.reshape(2, 2, 3),
+            action,
+            {0: 1.0, 2: -1.0}.get(place, 0.0),
+            ends and seed < 2,
+            ends and seed >= 2,
         )
 
 
 def replay_of(*lengths):
-    replay = ReplayBuffer(ReplayConfig(200, 2))
+    replay = picture_replay(200, 2)
     for seed, steps in enumerate(lengths):
         ring(replay, steps, seed)
     return replay
@@ -113,9 +118,9 @@ def test_a_model_that_copies_is_as_good_as_the_copy():
         assert (ratio.value, ratio.low, ratio.high) == (1, 1, 1)
     assert found.estimates["changed_token_accuracy"].value == 0 and found.estimates["reward_f1"].value == 0
     replay = replay_of(12, 9, 4)
-    scored = np.concatenate([replay.column("reward", np.arange(a, b)) for a, b in ((1, 12), (13, 21), (22, 25))])
+    scored = np.concatenate([replay.read("reward", np.arange(a, b)) for a, b in ((1, 12), (13, 21), (22, 25))])
     assert found.estimates["reward_squared_error"].value == pytest.approx((scored**2).mean())
-    mean = replay_of(30).column("reward", np.arange(30)).mean()
+    mean = replay_of(30).read("reward", np.arange(30)).mean()
     assert found.estimates["mean_reward_squared_error"].value == pytest.approx(((scored - mean) ** 2).mean(), rel=1e-4)
     share = (scored**2).mean() / ((scored - mean) ** 2).mean()
     assert found.estimates["reward_error_to_mean"].value == pytest.approx(share, rel=1e-4)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from atari_vlm.experience.episodes import RemEpisode
-from atari_vlm.experience.replay import ReplayBuffer
+from atari_vlm.experience.replay import Replay
 from atari_vlm.runs.seeds import train_seed
 from atari_vlm.training.imagination.games import Moved, RemGame
 from atari_vlm.world_models.rem.policy import RemPolicy
@@ -43,7 +43,7 @@ class Collector:
     def collect(
         self,
         steps: int,
-        replay: ReplayBuffer,
+        replay: Replay,
         exploring: Exploring,
         random: tuple[np.random.Generator, torch.Generator],
         on_step: Callable[[], None] = lambda: None,
@@ -65,7 +65,14 @@ class Collector:
             self.state = self.policy.executed(np.array([action]), self.state)
             self._actions.append(action)
             self._return += moved.reward
-            replay.add(frame, action, moved.reward, moved.terminated or moved.lost_life, moved.truncated)
+            step = {
+                "image": frame,
+                "action": action,
+                "reward": moved.reward,
+                "terminated": moved.terminated or moved.lost_life,
+                "truncated": moved.truncated,
+            }
+            replay.add(step)
             if moved.lost_life:
                 self.state = self.policy.begin(1)
             if moved.terminated or moved.truncated:

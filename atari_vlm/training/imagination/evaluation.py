@@ -89,7 +89,7 @@ class Gallery:
             return []
         rng, before = np.random.default_rng([self.epoch, 1]), learner.settings.actor_critic.burn_in + 1
         history = replay.histories(self.config.episodes, before, rng)
-        frames, actions = replay.frames(history.slots), replay.column("action", history.slots)
+        frames, actions = replay.read("image", history.slots), replay.read("action", history.slots)
         moments = moments_at(learner.networks, frames, actions, history.mask)
         generator = torch.Generator(learner.device.name).manual_seed(self.epoch)
         config = DreamConfig(min(self.config.steps, DreamConfig().steps), self.temperature)
@@ -98,7 +98,7 @@ class Gallery:
     def _reconstructions(self, learner: RemLearner) -> None:
         """Eight frames of the replay beside what the tokenizer makes of them."""
         slots = learner.replay.any_slots(8, np.random.default_rng(self.epoch))
-        frames, tokenizer = learner.replay.frames(slots), learner.networks.tokenizer
+        frames, tokenizer = learner.replay.read("image", slots), learner.networks.tokenizer
         tokens = tokenizer.encode(torch.from_numpy(frames).to(learner.device.name))
         path = self.folder / "reconstructions" / f"epoch-{self.epoch:06d}.png"
         write_reconstructions(path, frames, tokenizer.decode(tokens).cpu().numpy())

@@ -15,7 +15,7 @@ from atari_vlm.errors import ConfigError, RunError
 from atari_vlm.experience.episode_files import save_steps, steps_of
 from atari_vlm.experience.minari import _create, _episodes
 from atari_vlm.experience.recorded_steps import Steps
-from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
+from atari_vlm.experience.replay import Replay, picture_columns
 from atari_vlm.runs.run_folder import read_config
 from atari_vlm.training.imagination.checkpoints import Checkpoints
 from atari_vlm.world_models.checkpoint import Checkpoint
@@ -42,11 +42,11 @@ def steps_of_run(run: Path) -> tuple[Steps, str]:
         return steps_of(replay, tuple(newest[1].config["action_names"])), str(settings["source"])
 
 
-def _replay(run: Path, rem: dict[str, Any], checkpoint: Checkpoint) -> ReplayBuffer:
+def _replay(run: Path, rem: dict[str, Any], checkpoint: Checkpoint) -> Replay:
     tensors = under(checkpoint.tensors, "replay")
     px = rem["networks"]["tokenizer"]["frame_px"]
     reserve = len(tensors["serial"]) - rem["capacity"]
-    replay = ReplayBuffer(ReplayConfig(rem["capacity"], px, reserve), run / "replay")
+    replay = Replay(picture_columns((px, px, 3)), rem["capacity"], reserve=reserve, folder=run / "replay")
     replay.restore(tensors)
     return replay
 

@@ -7,38 +7,35 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from atari_vlm.experience.replay import ReplayBuffer
+from atari_vlm.experience.replay import Replay
 from atari_vlm.world_models.learned.team import Team
 
 _CHUNK = 4096  # frames sent at once
-_COLUMNS = ("action", "reward", "terminated", "truncated")
 _KEY = "ranks"
 
 
-def send_steps(team: Team, replay: ReplayBuffer, before: int) -> None:
+def send_steps(team: Team, replay: Replay, before: int) -> None:
     """Bring the other ranks' replays up to rank 0's, which had ``before`` steps until now."""
     if team.size == 1:
         return
     added = int(team.from_first(torch.tensor(replay.written - before)))
-    slots = np.arange(before, before + added) % len(replay.serial)
-    frames = _first(team, replay.frames(slots))
-    columns = [_first(team, replay.column(name, slots)) for name in _COLUMNS]
+    slots = replay.slots(np.arange(before, before + added))
+    columns = {name: _first(team, replay.read(name, slots)) for name in replay.columns}
     if team.rank > 0:
-        for frame, *values in zip(frames, *columns, strict=True):
-            action, reward, terminated, truncated = values
-            replay.add(frame, int(action), float(reward), bool(terminated), bool(truncated))
+        for t in range(added):
+            replay.add({name: values[t] for name, values in columns.items()})
 
 
-def send_frames(team: Team, replay: ReplayBuffer) -> None:
+def send_frames(team: Team, replay: Replay) -> None:
     """Give the other ranks the frames of all steps that are kept: a checkpoint has them in rank 0's file alone."""
     if team.size == 1:
         return
-    serials = np.arange(replay.written - len(replay), replay.written)
-    for begin in range(0, len(serials), _CHUNK):
-        slots = serials[begin : begin + _CHUNK] % len(replay.serial)
-        frames = _first(team, replay.frames(slots))
+    kept = replay.kept()
+    for begin in range(0, len(kept), _CHUNK):
+        slots = kept[begin : begin + _CHUNK]
+        frames = _first(team, replay.read("image", slots))
         if team.rank > 0:
-            replay.put_frames(slots, frames)
+            replay.write("image", slots, frames)
 
 
 def streams_of_others(team: Team, own: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from atari_vlm.errors import MismatchError, StoppedError
-from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
+from atari_vlm.experience.replay import Replay, picture_columns
 from atari_vlm.runs.metrics import MetricsLog
 from atari_vlm.runs.progress import Hook, Quiet, stage
 from atari_vlm.runs.seeds import eval_seed
@@ -82,7 +82,8 @@ class RemTrainer:
         reserve = play.steps * run.settings.checkpoint_every if run.game is not None else 0
         self.team, self.leads = run.team, run.team.rank == 0
         where = run.folder / "replay" if self.leads else None
-        self.replay = ReplayBuffer(ReplayConfig(run.settings.capacity, px, reserve), where)
+        columns = picture_columns((px, px, 3))
+        self.replay = Replay(columns, run.settings.capacity, reserve=reserve, folder=where)
         self.learner = RemLearner(run.settings, self.replay, run.seed, run.device, run.team)
         networks = self.learner.networks
         self.policy = RemPolicy(networks.tokenizer, networks.actor, run.device.name)
@@ -276,7 +277,8 @@ class RemTrainer:
         if not (self.replay.lengths >= 2).any():
             return None
         history = self.replay.histories(START_ROWS, 2, np.random.default_rng(self.run.seed))
-        return StartFrames(self.replay.frames(history.slots), self.replay.column("action", history.slots)[:, :1])
+        frames, actions = (self.replay.read(name, history.slots) for name in ("image", "action"))
+        return StartFrames(frames, actions[:, :1])
 
     def _check_stop(self) -> None:
         if self.team.any(self.run.stop is not None and self.run.stop.is_set()):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atari_vlm.experience.replay import Column, ReplayBuffer
+from atari_vlm.experience.replay import Column, Replay
 from atari_vlm.world_models.learned.device import Device
 from atari_vlm.world_models.learned.random_streams import Streams
 from atari_vlm.world_models.learned.schedule import Schedule
@@ -45,7 +45,7 @@ class GameFacts:
 class Workplace:
     """What a learner works with. It calls ``open_replay`` once, with the columns that the replay must keep."""
 
-    open_replay: Callable[[Mapping[str, Column]], ReplayBuffer]
+    open_replay: Callable[[Mapping[str, Column]], Replay]
     device: Device
     team: Team
     seed: int
@@ -138,7 +138,7 @@ class Learner(Protocol):
 
     kind: str
     stages: Sequence[Stage]
-    replay: ReplayBuffer
+    replay: Replay
     streams: Streams
 
     def update(self, stage: str) -> Metrics:
@@ -157,7 +157,7 @@ class Learner(Protocol):
         """Whether the world model has begun to learn by the end of ``epoch``."""
         ...
 
-    def held_out(self, replay: ReplayBuffer, epoch: int) -> Metrics:
+    def held_out(self, replay: Replay, epoch: int) -> Metrics:
         """The losses of training on play that it never learned from; neither weights nor streams notice."""
         ...
 

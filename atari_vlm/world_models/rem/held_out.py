@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from atari_vlm.experience.episodes import RemEpisode, as_replay
-from atari_vlm.experience.replay import ReplayBuffer
+from atari_vlm.experience.replay import Replay
 from atari_vlm.world_models.learned.learner import Metrics
 from atari_vlm.world_models.rem.learner import RemLearner
 from atari_vlm.world_models.rem.losses import Blocks, world_model_loss
@@ -25,7 +25,7 @@ def held_out_losses(learner: RemLearner, played: Sequence[RemEpisode], epoch: in
     """
     replay, rng = as_replay(played), np.random.default_rng(epoch)
     networks, device = learner.networks, learner.device
-    frames = torch.from_numpy(replay.frames(replay.any_slots(FRAMES, rng))).to(device.name)
+    frames = torch.from_numpy(replay.read("image", replay.any_slots(FRAMES, rng))).to(device.name)
     found: Metrics = {}
     for part in frames.split(64):
         with device.autocast():
@@ -37,11 +37,11 @@ def held_out_losses(learner: RemLearner, played: Sequence[RemEpisode], epoch: in
     return {f"held_out/{name}": value for name, value in found.items()}
 
 
-def _world_model_losses(learner: RemLearner, replay: ReplayBuffer, rng: np.random.Generator) -> Metrics:
+def _world_model_losses(learner: RemLearner, replay: Replay, rng: np.random.Generator) -> Metrics:
     chosen, networks = learner.settings.world_model, learner.networks
     segments = replay.segments(ROWS, chosen.length, rng, least=chosen.context + 1)
-    actions, rewards, ends = (replay.column(name, segments.slots) for name in ("action", "reward", "terminated"))
-    moments = moments_at(networks, replay.frames(segments.slots), actions, segments.mask)
+    actions, rewards, ends = (replay.read(name, segments.slots) for name in ("action", "reward", "terminated"))
+    moments = moments_at(networks, replay.read("image", segments.slots), actions, segments.mask)
     scored, over = (torch.from_numpy(values).to(learner.device.name) for values in (rewards, ends))
     blocks = Blocks(moments.tokens, moments.actions, scored, over, moments.mask)
     on_tokens, on_acts = (where.sum() for where in blocks.scored(chosen.context))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from atari_vlm.errors import CheckpointError
-from atari_vlm.experience.replay import ReplayBuffer, Segments
+from atari_vlm.experience.replay import Replay, Segments
 from atari_vlm.world_models.learned.actor_critic import PolicyGradient, ReturnScale, actor_critic_loss
 from atari_vlm.world_models.learned.arrays import _array, under
 from atari_vlm.world_models.learned.device import Device
@@ -49,7 +49,7 @@ class RemLearner:
     def __init__(
         self,
         settings: RemSettings,
-        replay: ReplayBuffer,
+        replay: Replay,
         seed: int,
         device: Device | None = None,
         team: Team | None = None,
@@ -82,7 +82,7 @@ class RemLearner:
     def improve_tokenizer(self) -> Metrics:
         """One update on uniformly drawn frames."""
         chosen, tokenizer = self.settings.tokenizer, self.networks.tokenizer
-        frames = self.replay.frames(self.replay.any_slots(self.team.share(chosen.updates.batch), self.rng))
+        frames = self.replay.read("image", self.replay.any_slots(self.team.share(chosen.updates.batch), self.rng))
         batch = torch.from_numpy(frames).to(self.device.name)
         found: Metrics = {}
         for part in batch.split(chosen.updates.micro_batch):
@@ -150,8 +150,8 @@ class RemLearner:
 
     def _set_priority(self, segments: Segments, rows: Tensor) -> None:
         """Priorities of all ranks' segments, so that replays stay equal."""
-        slots, mask = (self.team.gather(torch.from_numpy(part)).numpy() for part in (segments.slots, segments.mask))
-        self.replay.set_priority(Segments(slots, mask), self.team.gather(rows.float().cpu()).numpy())
+        slots = self.team.gather(torch.from_numpy(segments.slots[:, 0].copy())).numpy()
+        self.replay.set_priority(slots, self.team.gather(rows.float().cpu()).numpy())
 
     def improve_actor_critic(self, rollouts: int | None = None, stepper: Stepper | None = None) -> Metrics:
         """One update on imagined rollouts, so many as the settings say unless told otherwise; ``stepper`` as in ``imagine``."""
@@ -174,7 +174,7 @@ class RemLearner:
         self.networks.world_model.use_codes(self.networks.tokenizer.codes.weight)
         slots = segments.slots
         actions, rewards, ends = (
-            self._tensor(self.replay.column(name, slots)) for name in ("action", "reward", "terminated")
+            self._tensor(self.replay.read(name, slots)) for name in ("action", "reward", "terminated")
         )
         return Blocks(self._tokens(slots), actions, rewards, ends, self._tensor(segments.mask))
 
@@ -182,7 +182,7 @@ class RemLearner:
         """Where imagined rollouts begin."""
         self.networks.world_model.use_codes(self.networks.tokenizer.codes.weight)
         history = self.replay.histories(count, self.settings.actor_critic.burn_in + 1, self.rng)
-        actions = self.replay.column("action", history.slots)
+        actions = self.replay.read("action", history.slots)
         return Moments(self._tokens(history.slots), self._tensor(actions), self._tensor(history.mask))
 
     def _tokens(self, slots: np.ndarray) -> Tensor:

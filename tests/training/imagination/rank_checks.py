@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from rem_helpers import GAME, NETWORKS, StopAt, toy_settings
+from replay_helpers import add_step, picture_replay
 
 from atari_vlm.errors import ConfigError, MismatchError, StoppedError
-from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig, Segments
 from atari_vlm.training.imagination.checkpoints import Checkpoints
 from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
 from atari_vlm.world_models.learned.actor_critic import Imagined
@@ -35,10 +35,10 @@ def settings():
 
 
 def replay_of_noise():
-    rng, replay = np.random.default_rng(0), ReplayBuffer(ReplayConfig(100, 16))
+    rng, replay = np.random.default_rng(0), picture_replay(100, 16)
     for n in range(60):
         frame = rng.integers(0, 256, (16, 16, 3), np.uint8)
-        replay.add(frame, n % 3, float(n % 2), n % 9 == 8, False)
+        add_step(replay, frame, n % 3, float(n % 2), n % 9 == 8, False)
     return replay
 
 
@@ -51,7 +51,7 @@ def gradients(team, monkey):
     moments = RemLearner.moments(learner, BATCH)  # of stream 0: rank 1 is given rank 0's below
     moments = type(moments)(*(team.from_first(leaf) for leaf in vars(moments).values()))
     learner.replay.any_slots = lambda count, _: slots[part]
-    learner.replay.segments = lambda count, *_, **__: Segments(segments.slots[part], segments.mask[part])
+    learner.replay.segments = lambda count, *_, **__: segments.rows(part)
     learner.moments = lambda count: moments
 
     def imagined_part(networks, whole, decisions, *_, **__):
@@ -114,8 +114,8 @@ def check_training(team, folder):
     found = whole.train()
     team.check_equal(whole.learner.weights())
     team.check_equal({k: v for k, v in whole.replay.arrays().items()})
-    slots = np.arange(whole.replay.written - len(whole.replay), whole.replay.written) % len(whole.replay.serial)
-    team.check_equal({"frames": whole.replay.frames(slots)})
+    slots = whole.replay.kept()
+    team.check_equal({"frames": whole.replay.read("image", slots)})
     streams = team.gather(torch.from_numpy(whole.learner.streams()["numpy"].view(np.uint8).copy())[None])
     assert (streams[0] != streams[1]).any()  # each rank draws its own rows
     assert ("evaluation/return" in found) == (team.rank == 0)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from rem_helpers import GAME, NETWORKS, toy_settings
+from replay_helpers import add_step, picture_replay
 
 from atari_vlm import play
 from atari_vlm.errors import ConfigError
 from atari_vlm.experience.episodes import RemEpisode, as_replay, newest_episodes
-from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
 from atari_vlm.training.imagination import media
 from atari_vlm.training.imagination.collection import EpisodeKeeper, Seen
 from atari_vlm.training.imagination.evaluation import imagined_returns
@@ -111,7 +111,7 @@ def test_held_out_losses_are_the_losses_of_training_and_disturb_nothing(trained)
     for mine, other in zip(copy.networks.named().values(), learner.networks.named().values(), strict=True):
         mine.load_state_dict(other.state_dict())
     rng = np.random.default_rng(3)
-    frames = torch.from_numpy(replay.frames(replay.any_slots(256, rng)))
+    frames = torch.from_numpy(replay.read("image", replay.any_slots(256, rng)))
     assert first["held_out/reconstruction"] == pytest.approx(
         float(copy.networks.tokenizer.loss(frames).reconstruction.detach()), rel=1e-5
     )
@@ -125,14 +125,14 @@ def test_held_out_losses_are_the_losses_of_training_and_disturb_nothing(trained)
 def test_a_lost_life_is_an_end_of_held_out_games():
     replay = as_replay([episode(6, lost=[2]), episode(4)])
     assert replay.lengths.tolist() == [3, 3, 4]
-    assert np.flatnonzero(replay.column("terminated", np.arange(10))).tolist() == [2, 5, 9]
+    assert np.flatnonzero(replay.read("terminated", np.arange(10))).tolist() == [2, 5, 9]
 
 
 def test_a_game_that_only_began_has_no_end():
     whole = episode(6)
     cut = dataclasses.replace(whole, **{name: getattr(whole, name)[:4] for name in vars(whole)})
     replay = as_replay([cut])
-    assert not replay.column("terminated", np.arange(4)).any() and replay.column("truncated", np.arange(4))[-1]
+    assert not replay.read("terminated", np.arange(4)).any() and replay.read("truncated", np.arange(4))[-1]
 
 
 def test_the_keeper_keeps_beginnings():
@@ -146,10 +146,11 @@ def test_the_keeper_keeps_beginnings():
 
 
 def test_the_newest_ended_episodes_of_a_replay():
-    replay, serial = ReplayBuffer(ReplayConfig(12, 4)), 0
+    replay, serial = picture_replay(12, 4), 0
     for length in (4, 3, 5, 2):  # the first gives way; the last goes on
         for t in range(length):
-            replay.add(
+            add_step(
+                replay,
                 np.full((4, 4, 3), serial, np.uint8),
                 serial % 3,
                 1.0,
@@ -157,11 +158,11 @@ def test_the_newest_ended_episodes_of_a_replay():
                 length == 5 == t + 1,
             )
             serial += 1
-    replay.add(np.full((4, 4, 3), serial, np.uint8), 0, 1.0, False, False)
+    add_step(replay, np.full((4, 4, 3), serial, np.uint8), 0, 1.0, False, False)
     found = newest_episodes(replay, 2, 3)
     assert [e.pictures[:, 0, 0, 0].tolist() for e in found] == [[7, 8, 9, 10], [12, 13]]
     assert [len(e) for e in found] == [3, 2] and found[1].terminated.tolist() == [False, True]
-    assert newest_episodes(ReplayBuffer(ReplayConfig(5, 4)), 2, 3) == []
+    assert newest_episodes(picture_replay(5, 4), 2, 3) == []
 
 
 def test_a_dream_ends_at_its_end_and_counts_no_more():
@@ -172,7 +173,7 @@ def test_a_dream_ends_at_its_end_and_counts_no_more():
         torch.tensor([[False, True, False], [False, False, False], [True, True, False]]),
     )
     assert dreams.lengths.tolist() == [2, 3, 1] and dreams.returns.tolist() == [3.0, 7.0, 1.0]
-    networks = RemLearner(toy_settings(), ReplayBuffer(ReplayConfig(5, 16)), 0).networks
+    networks = RemLearner(toy_settings(), picture_replay(5, 16), 0).networks
     first, second, third = as_episodes(networks, dreams)
     assert first.pictures.shape == (3, 16, 16, 3) and first.terminated.tolist() == [False, True]
     assert second.truncated.tolist() == [False, False, True] and len(third) == 1
@@ -182,7 +183,7 @@ def test_a_dream_ends_at_its_end_and_counts_no_more():
 def test_the_imagined_return_stands_beside_the_real_one_of_the_same_games(reward):
     world = dataclasses.replace(NETWORKS.world_model, reward=reward)
     settings = toy_settings(networks=dataclasses.replace(NETWORKS, world_model=world))
-    networks = RemLearner(settings, ReplayBuffer(ReplayConfig(5, 16)), 0).networks
+    networks = RemLearner(settings, picture_replay(5, 16), 0).networks
     networks.world_model.end_head[2].bias.data = torch.tensor([30.0, -30.0])
     played = [episode(7, seed=1), episode(4, seed=2), episode(1, seed=3)]
     found = imagined_returns(networks, played, DreamConfig(5), torch.Generator().manual_seed(0))

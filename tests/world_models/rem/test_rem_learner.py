@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from rem_helpers import GAME, NETWORKS, toy_settings
+from replay_helpers import picture_replay, with_helpers
 
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
-from atari_vlm.experience.replay import ReplayBuffer, ReplayConfig
 from atari_vlm.settings import with_changes
 from atari_vlm.training.imagination.collection import Collector, Exploring, Playing, play_games
 from atari_vlm.training.imagination.games import GameConfig, RemGame
@@ -28,7 +28,7 @@ from atari_vlm.world_models.rem.settings import TokenizerTraining, preset
 
 def learner_with_play(steps=60, epsilon=0.5, **changes):
     settings = toy_settings(**changes)
-    replay = ReplayBuffer(ReplayConfig(100, 16))
+    replay = picture_replay(100, 16)
     learner = RemLearner(settings, replay, seed=0)
     policy = RemPolicy(learner.networks.tokenizer, learner.networks.actor)
     collector = Collector(RemGame(GameConfig(GAME, 16)), policy, seed=0)
@@ -44,7 +44,7 @@ def test_the_executed_action_is_remembered_and_told():
     collector.policy.executed = lambda actions, state: (told.append(int(actions[0])), tell(actions, state))[1]
     collector.policy.act = lambda observations, state, **_: (np.array([0]), state)
     collector.collect(40, learner.replay, Exploring(1.0, 1.0), (learner.rng, learner.generator))
-    remembered = learner.replay.column("action", np.arange(40)).tolist()
+    remembered = learner.replay.read("action", np.arange(40)).tolist()
     assert remembered == executed == told and set(remembered) == {0, 1, 2}
 
 
@@ -135,7 +135,7 @@ def test_codes_begin_at_frames_after_the_warm_up():
     assert torch.equal(tokenizer.codes.weight, first) and not any("restarted_codes" in found for found in warm)
     begun = learner.improve_tokenizer()
     assert begun["commitment"] == 0 and begun["restarted_codes"] > 3
-    frames = torch.from_numpy(learner.replay.frames(np.arange(len(learner.replay))))
+    frames = torch.from_numpy(learner.replay.read("image", np.arange(len(learner.replay))))
     vectors = tokenizer.encoder(tokenizer.to_float(frames)).permute(0, 2, 3, 1).flatten(0, 2)
     moved = (tokenizer.codes.weight != first).any(1)
     assert moved.sum() == begun["restarted_codes"]
@@ -190,7 +190,7 @@ def test_frames_are_encoded_once_per_tokenizer_version():
     slots = learner.replay.segments(20, 5, np.random.default_rng(0)).slots
     first, again = learner._tokens(slots), learner._tokens(slots)
     assert torch.equal(first, again) and sum(encoded) == len(np.unique(slots))
-    assert torch.equal(first, encode(torch.from_numpy(learner.replay.frames(slots))))
+    assert torch.equal(first, encode(torch.from_numpy(learner.replay.read("image", slots))))
     learner.version += 1
     learner._tokens(slots)
     assert sum(encoded) == 2 * len(np.unique(slots))
@@ -284,13 +284,13 @@ def test_lpips_from_a_local_file(tmp_path):
 
 MEASURED = """
 import resource, numpy as np, torch
-from atari_vlm.training.rem_learner import RemLearner
-from atari_vlm.training.rem_settings import preset
-from atari_vlm.training.replay_buffer import ReplayBuffer, ReplayConfig
+from atari_vlm.world_models.rem.learner import RemLearner
+from atari_vlm.world_models.rem.settings import preset
+from replay_helpers import add_step, picture_replay
 torch.set_num_threads(1)
-replay = ReplayBuffer(ReplayConfig(400, 64))
+replay = picture_replay(400, 64)
 for n in range(300):
-    replay.add(np.zeros((64, 64, 3), np.uint8), n % 4, 0.0, n % 100 == 99, False)
+    add_step(replay, np.zeros((64, 64, 3), np.uint8), n % 4, 0.0, n % 100 == 99, False)
 settings = preset("rem", 4)
 assert settings.world_model.updates.batch == 64
 RemLearner(settings, replay, 0).improve_world_model()
@@ -300,5 +300,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
 
 @pytest.mark.slow
 def test_memory_of_a_world_model_update_at_batch_64():
-    done = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True, env=with_helpers()
+    )
     assert float(done.stdout) < 8.0  # GB, everything included

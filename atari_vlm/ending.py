@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+from collections.abc import Callable
 
 from atari_vlm.errors import AtariVLMError
+from atari_vlm.runs.terminal import one_line
 from atari_vlm.vlm.layers.keyless import known_keys, without_keys
 
 _READER_GONE = 141  # as a shell reports SIGPIPE
 _NO_FILE = 74  # EX_IOERR of sysexits.h
+
+Main = Callable[[list[str] | None], int]
+
+
+def program(main: Main) -> Callable[..., int]:
+    """A ``main(argv)`` whose errors end it with one line and their exit code."""
+
+    @functools.wraps(main)
+    def run(argv: list[str] | None = None) -> int:
+        try:
+            return main(argv)
+        except (AtariVLMError, OSError) as error:
+            return end_with(error)
+
+    return run
 
 
 def end_with(error: AtariVLMError | OSError) -> int:
@@ -20,5 +38,5 @@ def end_with(error: AtariVLMError | OSError) -> int:
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
         return _READER_GONE
-    print(f"error: {without_keys(str(error), known_keys())}", file=sys.stderr)
+    print(f"error: {one_line(without_keys(str(error), known_keys()))}", file=sys.stderr)
     return error.exit_code if isinstance(error, AtariVLMError) else _NO_FILE

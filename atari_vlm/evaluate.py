@@ -13,18 +13,16 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import tyro
-from rich.console import Console
-
 from atari_vlm.conditions import machine
-from atari_vlm.ending import end_with
-from atari_vlm.errors import AtariVLMError, StoppedError
+from atari_vlm.ending import program
+from atari_vlm.errors import StoppedError
 from atari_vlm.evaluation.cells import EvaluateConfig
 from atari_vlm.evaluation.evaluate import Watching, evaluate
 from atari_vlm.evaluation.results import to_markdown
+from atari_vlm.runs.command_line import parse
 from atari_vlm.runs.display import ProgressDisplay
-from atari_vlm.runs.option_files import with_files
 from atari_vlm.runs.stopping import stop_on_signals
+from atari_vlm.runs.terminal import messages, results
 
 
 def conditions() -> list[tuple[str, str]]:
@@ -36,7 +34,7 @@ def conditions() -> list[tuple[str, str]]:
 
 def run(config: EvaluateConfig) -> int:
     """Evaluate, print the tables and where they are; returns the exit code."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = messages()
     with stop_on_signals() as stop, ProgressDisplay(console) as display:
         watching = Watching(
             display, stop, conditions(), lambda cell: console.print(f"{cell.game}, {cell.agent}:", style="bold")
@@ -46,24 +44,17 @@ def run(config: EvaluateConfig) -> int:
         except StoppedError:
             console.print("stopped; the same command continues")
             return stop.exit_code
-    print(to_markdown(found))
-    print(f"results: {folder}/results.md, results.csv, results.json")
-    print(f"every step: python -m atari_vlm.report {folder}")
+    out = results()
+    out.print(to_markdown(found))
+    out.print(f"results: {folder}/results.md, results.csv, results.json")
+    out.print(f"every step: python -m atari_vlm.report {folder}")
     return 0
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run."""
-    try:
-        config = tyro.cli(
-            EvaluateConfig,
-            args=with_files(sys.argv[1:] if argv is None else argv, EvaluateConfig),
-            prog="python -m atari_vlm.evaluate",
-            description=__doc__,
-        )
-        return run(config)
-    except (AtariVLMError, OSError) as error:
-        return end_with(error)
+    return run(parse(EvaluateConfig, argv, __doc__))
 
 
 if __name__ == "__main__":

@@ -22,20 +22,23 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import tyro
 
 from atari_vlm._lazy import load
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
 from atari_vlm.agents.policy_agent import PolicyAgent
-from atari_vlm.ending import end_with
-from atari_vlm.errors import AtariVLMError, ConfigError, UnknownNameError, check_positive
+from atari_vlm.ending import program
+from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
 from atari_vlm.registration import is_dream
+from atari_vlm.runs.command_line import parse
+from atari_vlm.runs.options import EndpointOptions, KeyOptions, ModelOptions, Options, pairs
+from atari_vlm.runs.terminal import results
 from atari_vlm.spaces import Env
 from atari_vlm.viewing.dream_view import ModelView, RealView
 from atari_vlm.viewing.episode_browser import EpisodeBrowser, read_episodes
 from atari_vlm.viewing.game_session import GameSession
 from atari_vlm.viewing.recording import Recording
+from atari_vlm.vlm.catalogue import OFFLINE_NAMES
 from atari_vlm.world_models.checkpoint import load_world_model
 from atari_vlm.wrappers.dreamed_game import DreamedGame
 from atari_vlm.wrappers.world_model_env import WorldModelEnv
@@ -44,8 +47,8 @@ DREAM, POLICY = "dream", "policy"
 
 
 @dataclass(frozen=True)
-class PlayConfig:
-    """What is played, by whom, and what is kept of it."""
+class WhatOptions(Options):
+    """What is played."""
 
     id: str = "AtariVLM/Pong-v5"
     """any registered id that renders rgb_array, or "dream": the checkpoint's world model whatever its game"""
@@ -55,34 +58,60 @@ class PlayConfig:
     """begin a dreamed game with real frames, come back to them after so many steps, and show the real game beside it"""
     episodes: Path | None = None
     """npz file or folder of saved episodes to look at, instead of playing"""
+
+
+@dataclass(frozen=True)
+class WhoOptions(Options):
+    """Who plays."""
+
     agent: str | None = None
-    """who plays: random, noop, scripted, any name that train's --vlm takes, or policy: the checkpoint's own (default: you)"""
+    """random, noop, scripted, any name that train's --vlm takes, or policy: the checkpoint's own; without it you"""
+    prompt_type: str = "cot"
+    """basic, cot or expert, for an agent that asks a VLM"""
+
+
+@dataclass(frozen=True)
+class ShowOptions(Options):
+    """What is shown, and what is kept of it."""
+
     record: Path | None = None
     """an mp4 to write, and an npz beside it; together with --agent no window opens"""
     steps: int | None = None
-    """end after so many steps (default with --record and --agent: 1,000; else none)"""
+    """end after so many steps; without it with --record and --agent 1,000, else none"""
     seed: int = 0
     """seed of the first episode; the following ones count up"""
     fps: float | None = None
-    """steps per second (default: the game's own speed)"""
+    """steps per second; without it the game's own speed"""
     zoom: int | None = None
-    """enlargement in whole pixels (default: to about 420 pixels of height)"""
+    """enlargement in whole pixels; without it to about 420 pixels of height"""
     header: bool = True
     """show action, reward and return above the picture"""
-    prompt_type: str = "cot"
-    """basic, cot or expert, for an agent that asks a VLM"""
-    model: str | None = None
-    """model id or path of the agent's VLM"""
-    base_url: str | None = None
-    """OpenAI-compatible server of the agent's VLM"""
+
+
+@dataclass(frozen=True)
+class PlayConfig(
+    ShowOptions,
+    KeyOptions,
+    ModelOptions,
+    EndpointOptions,
+    WhoOptions,
+    WhatOptions,
+):
+    """What is played, by whom, and what is kept of it."""
+
+    program = "play"
 
 
 def check(config: PlayConfig) -> None:
     """Raise ``ConfigError`` for options that make no sense."""
     given = {name: getattr(config, name) for name in ("steps", "fps", "zoom", "reanchor_every")}
     check_positive(**{name: value for name, value in given.items() if value is not None})
-    if config.agent is None and (config.model or config.base_url):
-        raise ConfigError("--model and --base-url belong to an agent; give --agent too")
+    theirs = [name for name in ("model", "base_url", "vlm_option", "api_key", "api_key_env") if getattr(config, name)]
+    if theirs and (config.agent is None or config.agent in (*SIMPLE_NAMES, POLICY)):
+        raise ConfigError(
+            f"--model, --base-url and their like belong to an agent that asks a VLM; give --agent NAME, or leave out "
+            f"--{theirs[0].replace('_', '-')}"
+        )
     if config.episodes is not None and (config.agent or config.checkpoint):
         raise ConfigError("--episodes shows what was played; it goes with neither --agent nor --checkpoint")
     if config.reanchor_every is not None and not is_dream(config.id):
@@ -139,7 +168,10 @@ def make_player(config: PlayConfig, env: Env) -> Agent | None:
     if config.agent in SIMPLE_NAMES:
         return make_agent(config.agent, action_space=env.action_space)
     options = {name: value for name in ("model", "base_url") if (value := getattr(config, name)) is not None}
-    return make_agent(config.agent, prompt_type=config.prompt_type, **options)
+    if config.agent not in OFFLINE_NAMES:
+        options |= {"api_key": config.key(), "timeout_s": config.timeout_s}
+    more = pairs(config.vlm_option, "--vlm-option")
+    return make_agent(config.agent, prompt_type=config.prompt_type, **options, **more)
 
 
 def frame_source(env: Env) -> Callable[[], Any]:
@@ -190,15 +222,13 @@ def run(config: PlayConfig) -> Path | None:
         env.close()
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and play."""
-    try:
-        path = run(tyro.cli(PlayConfig, args=argv, prog="python -m atari_vlm.play", description=__doc__))
-        if path is not None:
-            print(path)
-        return 0
-    except (AtariVLMError, OSError) as error:
-        return end_with(error)
+    path = run(parse(PlayConfig, argv, __doc__))
+    if path is not None:
+        results().print(path)
+    return 0
 
 
 if __name__ == "__main__":

@@ -18,11 +18,13 @@ from typing import Annotated
 
 import tyro
 
-from atari_vlm.ending import end_with
-from atari_vlm.errors import AtariVLMError
+from atari_vlm.ending import program
 from atari_vlm.reporting.atari100k.compare import ResultsConfig
 from atari_vlm.reporting.atari100k.files import write_comparison
 from atari_vlm.reporting.page.run_report import write_report
+from atari_vlm.runs.command_line import parse
+from atari_vlm.runs.options import Options
+from atari_vlm.runs.terminal import results
 
 __all__ = ["ReportConfig", "ResultsConfig", "main", "write_comparison", "write_report"]
 
@@ -38,8 +40,10 @@ folder ``OUT``. Equal input gives equal files.
 
 
 @dataclass(frozen=True)
-class ReportConfig:
+class ReportConfig(Options):
     """Which run, and where to."""
+
+    program = "report"
 
     run: Annotated[Path, tyro.conf.Positional]
     """the folder of the run"""
@@ -49,24 +53,17 @@ class ReportConfig:
     """about how large the file may get"""
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, write the report or the comparison, print its path."""
     arguments = sys.argv[1:] if argv is None else argv
-    try:
-        print(_results(arguments[1:]) if arguments[:1] == ["results"] else _report(arguments))
-        return 0
-    except (AtariVLMError, OSError) as error:
-        return end_with(error)
-
-
-def _report(arguments: list[str]) -> Path:
-    config = tyro.cli(ReportConfig, args=arguments, prog="python -m atari_vlm.report", description=__doc__)
-    return write_report(config.run, config.out, config.max_mb)
-
-
-def _results(arguments: list[str]) -> Path:
-    config = tyro.cli(ResultsConfig, args=arguments, prog="python -m atari_vlm.report results", description=_RESULTS)
-    return write_comparison(config)
+    if arguments[:1] == ["results"]:
+        path = write_comparison(parse(ResultsConfig, arguments[1:], _RESULTS))
+    else:
+        config = parse(ReportConfig, arguments, __doc__)
+        path = write_report(config.run, config.out, config.max_mb)
+    results().print(path)
+    return 0
 
 
 if __name__ == "__main__":

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from atari_vlm import games as known_games
 from atari_vlm import prompts
 from atari_vlm.agents.make import SIMPLE_NAMES, agent_names
+from atari_vlm.agents.vlm_agent import VLMAgentOptions
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
+from atari_vlm.runs.command_line import command_line, command_of
+from atari_vlm.runs.options import (
+    AnswerOptions,
+    AskOptions,
+    EpisodeOptions,
+    FileOptions,
+    FolderOptions,
+    KeyOptions,
+    ModelOptions,
+    Options,
+    PlayOptions,
+    execution_of,
+    names_of,
+    pairs,
+    shared,
+)
 from atari_vlm.runs.player import EpisodeSpec
 from atari_vlm.runs.run_folder import RunRequest
 from atari_vlm.runs.seeds import SEEDS_PER_RUN, eval_seed
+from atari_vlm.settings import plain, with_changes
 from atari_vlm.vlm.catalogue import OFFLINE_NAMES
 
 BASELINES = ("random", "scripted")
-ENVIRONMENT: dict[str, Any] = {"env": {}, "latency": None}  # the same for all: the environment's own defaults
-_EXECUTION = ("budget_usd", "max_calls", "max_tokens", "parallel", "cache", "timeout_s")
-_NOT_SETTINGS = (*_EXECUTION, "api_key", "save_dir", "run_name", "resume", "config")
+_DEFAULTS = AnswerOptions()
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
-    """What is played, by whom, and what it may cost."""
+class StudyOptions(Options):
+    """What is played, by whom."""
 
     games: list[str] = field(default_factory=lambda: ["Pong"])
     """names or ids of games"""
@@ -35,36 +49,24 @@ class EvaluateConfig:
     """one run each: what the intervals are drawn over"""
     episodes: int = 1
     """episodes in a run; its score is their mean return"""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(
+    FileOptions,
+    FolderOptions,
+    PlayOptions,
+    KeyOptions,
+    ModelOptions,
+    AskOptions,
+    AnswerOptions,
+    EpisodeOptions,
+    StudyOptions,
+):
+    """What is played, by whom, and what it may cost. Model, address and key are for the one agent that is not an offline one."""
+
+    program = "evaluate"
     max_steps: int | None = None
-    """agent steps after which an episode is cut (none: the environment's own 10,000)"""
-    prompt_type: str = "cot"
-    """basic, cot or expert"""
-    model: str | None = None
-    """model id or path, for the one agent that is not an offline one"""
-    base_url: str | None = None
-    """OpenAI-compatible server, for the one agent that is not an offline one"""
-    api_key: str | None = None
-    """key for it; better in the vendor's environment variable"""
-    budget_usd: float | None = None
-    """stop before this much is spent"""
-    max_calls: int | None = None
-    """stop after so many paid calls"""
-    max_tokens: int | None = None
-    """stop after so many tokens of paid calls"""
-    parallel: int = 1
-    """episodes played at once"""
-    cache: Path | None = None
-    """file of a reply cache shared between runs"""
-    timeout_s: float = 60.0
-    """seconds to wait for one reply"""
-    save_dir: Path = Path("atari_vlm_results")
-    """where run folders lie"""
-    run_name: str | None = None
-    """name of the run folder (default: made from the games, numbered)"""
-    resume: str | None = None
-    """name (in --save-dir) or path of a run to continue; what it was started with holds"""
-    config: Path | None = None
-    """YAML file with any of these options; the command line goes before it"""
 
     @property
     def game_names(self) -> list[str]:
@@ -86,22 +88,20 @@ def check(config: EvaluateConfig) -> None:
     """Raise ``ConfigError`` (or its ``UnknownNameError``) for what cannot be evaluated."""
     for name in config.games:
         known_games.game(name)
-    check_positive(episodes=config.episodes, parallel=config.parallel, timeout_s=config.timeout_s)
-    if config.max_steps is not None:
-        check_positive(max_steps=config.max_steps)
+    check_positive(episodes=config.episodes)
     if not config.games or not config.seeds:
         raise ConfigError("give at least one game and one seed")
     if len(set(config.seeds)) < len(config.seeds) or any(not 0 <= seed <= 100_000 for seed in config.seeds):
         raise ConfigError(f"seeds must be different numbers from 0 to 100000, got {config.seeds}")
     if config.episodes > SEEDS_PER_RUN:
         raise ConfigError(f"episodes must be at most {SEEDS_PER_RUN}, got {config.episodes}")
-    prompts.check_style(config.prompt_type)
     for agent in config.agents:
         if agent not in agent_names():
             raise UnknownNameError("agent", agent, agent_names())
-    if (config.model or config.base_url or config.api_key) and len(config.paid_agents) != 1:
+    theirs = [name for name in ("model", "base_url", "api_key", "api_key_env", "vlm_option") if getattr(config, name)]
+    if theirs and len(config.paid_agents) != 1:
         raise ConfigError(
-            f"--model, --base-url and --api-key belong to one agent, but {len(config.paid_agents)} of the agents are not "
+            f"--{theirs[0].replace('_', '-')} belongs to one agent, but {len(config.paid_agents)} of the agents are not "
             f"offline ones ({', '.join(config.paid_agents) or 'none'}); evaluate them one at a time"
         )
 
@@ -126,30 +126,40 @@ def cells(config: EvaluateConfig) -> Iterator[Cell]:
 
 
 def settings_of(config: EvaluateConfig) -> dict[str, Any]:
-    """What the results depend on."""
-    settings = {name: value for name, value in asdict(config).items() if name not in _NOT_SETTINGS}
-    return {"program": "evaluate", **ENVIRONMENT, **settings, "games": config.game_names, "agents": config.all_agents}
+    """What the results depend on; options that are left as they are by default are not among it."""
+    always = (*names_of(StudyOptions), "max_steps", "prompt_type", "model", "base_url")
+    added = {name: value for name, value in shared(config, AnswerOptions).items() if value != getattr(_DEFAULTS, name)}
+    for name in ("env_option", "vlm_option"):
+        if getattr(config, name):
+            added[name] = pairs(getattr(config, name), f"--{name.replace('_', '-')}")
+    settings = {name: plain(getattr(config, name)) for name in always}
+    plays = {"games": config.game_names, "agents": config.all_agents}
+    return {"program": "evaluate", **environment_of(config), **settings, **plays, **plain(added)}
+
+
+def environment_of(config: EvaluateConfig) -> dict[str, Any]:
+    """What :func:`~atari_vlm.runs.environments.make_env` needs besides the game."""
+    return {"env": pairs(config.env_option, "--env-option"), "latency": None}
+
+
+def agent_options(config: EvaluateConfig) -> VLMAgentOptions:
+    """How the agents that ask a VLM do so."""
+    options = VLMAgentOptions(**{**shared(config, VLMAgentOptions), "max_tokens": config.reply_tokens})
+    return with_changes(options, pairs(config.agent_option, "--agent-option"), "--agent-option")
 
 
 def run_request(config: EvaluateConfig) -> RunRequest:
     """The run folder that is wanted."""
-    execution = {name: value for name, value in asdict(config).items() if name in _EXECUTION}
     return RunRequest(
         save_dir=config.save_dir,
         label="-".join(["evaluate", *config.game_names]),
-        settings=json.loads(json.dumps(settings_of(config))),
-        execution=json.loads(json.dumps(execution, default=str)),
+        settings=settings_of(config),
+        execution=execution_of(config),
         run_name=config.run_name,
         resume=config.resume,
         command=command_of(config),
+        command_line=command_line(config),
     )
-
-
-def command_of(config: EvaluateConfig) -> dict[str, Any]:
-    """The options as plain data, without the key and without what names the run."""
-    hidden = ("api_key", "save_dir", "run_name", "resume", "config")
-    values = {name: value for name, value in asdict(config).items() if name not in hidden}
-    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
 def conditions_of(config: EvaluateConfig) -> Iterator[tuple[str, str]]:

@@ -15,19 +15,20 @@ from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
 from atari_vlm.errors import NotSupportedError
 from atari_vlm.evaluation import results as tables
 from atari_vlm.evaluation.cells import (
-    ENVIRONMENT,
     Cell,
     EvaluateConfig,
+    agent_options,
     cells,
     check,
-    command_of,
     conditions_of,
+    environment_of,
     run_request,
 )
 from atari_vlm.files import atomic_write
 from atari_vlm.runs.command_line import command_line
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.journal import EpisodeRow, Journal
+from atari_vlm.runs.options import pairs
 from atari_vlm.runs.player import Player, PlayerOptions, Progress, Silence
 from atari_vlm.runs.run_folder import RunFolder
 from atari_vlm.spaces import Env
@@ -95,8 +96,7 @@ def collect(config: EvaluateConfig, journal: Journal, conditions: Sequence[tuple
         notes.append(f"Unfinished: {missing} episodes are still to be played; the same command continues.")
     if config.max_steps is not None:
         notes.append(f"Episodes are cut after {config.max_steps:,} steps; published scores are of whole episodes.")
-    command = command_line("evaluate", command_of(config))
-    return tables.Results(tuple(runs), (*conditions_of(config), *conditions), command, tuple(notes))
+    return tables.Results(tuple(runs), (*conditions_of(config), *conditions), command_line(config), tuple(notes))
 
 
 def write_results(folder: Path, found: tables.Results) -> None:
@@ -118,14 +118,16 @@ class NoVLM(NoScores):
 
 
 def _play(config: EvaluateConfig, cell: Cell, journal: Journal, vlm: VLM, watching: Watching) -> None:
+    environment = environment_of(config)
     options = PlayerOptions(
         max_steps=config.max_steps, parallel=config.parallel, progress=watching.progress, stop=watching.stop
     )
-    player = Player(journal, vlm, lambda: make_env({**ENVIRONMENT, "game_name": cell.game}), options)
-    simple = cell.agent in SIMPLE_NAMES
+    player = Player(journal, vlm, lambda: make_env({**environment, "game_name": cell.game}), options)
+    simple, asked = cell.agent in SIMPLE_NAMES, agent_options(config)
 
     def agent(journalled: VLM, _: Env) -> Agent:
-        return make_agent(cell.agent, vlm=None if simple else journalled, prompt_type=config.prompt_type)
+        vlm = None if simple else journalled
+        return make_agent(cell.agent, vlm=vlm, prompt_type=config.prompt_type, options=asked)
 
     player.play(cell.specs, agent)
 
@@ -135,11 +137,12 @@ def _vlm(config: EvaluateConfig, agent: str, budget: Budget) -> VLM:
         return NoVLM()
     if agent in OFFLINE_NAMES:
         return load_vlm(agent)
+    key, more = config.key(), pairs(config.vlm_option, "--vlm-option")
     backend = load_vlm(
-        agent, model=config.model, api_key=config.api_key, base_url=config.base_url, timeout_s=config.timeout_s
+        agent, model=config.model, api_key=key, base_url=config.base_url, timeout_s=config.timeout_s, **more
     )
-    vlm: VLM = BudgetVLM(KeylessVLM(backend, known_keys(config.api_key)), budget)
-    return vlm if config.cache is None else CachedVLM(vlm, config.cache)
+    vlm: VLM = BudgetVLM(KeylessVLM(backend, known_keys(key)), budget)
+    return vlm if config.cache is None else CachedVLM(vlm, config.cache, config.cache_mode)
 
 
 def _restore(budget: Budget, config: EvaluateConfig, journal: Journal) -> None:

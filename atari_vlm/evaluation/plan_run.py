@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from atari_vlm.files import atomic_write
 from atari_vlm.reporting.page.run_report import write_report
 from atari_vlm.runs import outputs
 from atari_vlm.runs.journal import EpisodeRow, Journal
+from atari_vlm.runs.options import CacheOptions, FolderOptions, LimitOptions, PlayOptions, execution_of
 from atari_vlm.runs.player import EpisodeSpec, Player, PlayerOptions, Progress, Silence
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.runs.seeds import eval_seed
@@ -27,23 +27,13 @@ from atari_vlm.vlm.base import VLM
 from atari_vlm.vlm.layers.budget import Budget, BudgetVLM
 from atari_vlm.vlm.layers.cache import CachedVLM
 
-_LIMITS = ("budget_usd", "max_calls", "max_tokens")
-
 
 @dataclass(frozen=True)
-class PlanExecution:
+class PlanExecution(FolderOptions, PlayOptions, CacheOptions, LimitOptions):
     """How a run is carried out, which its results do not depend on; the fields mean what ``TrainerOptions`` says."""
 
-    save_dir: Path = Path("atari_vlm_results")
-    run_name: str | None = None
-    resume: str | None = None
-    parallel: int = 1
-    budget_usd: float | None = None
-    max_calls: int | None = None
-    max_tokens: int | None = None
-    cache: Path | None = None
-    videos: int = 2
     command: Mapping[str, Any] = field(default_factory=dict)
+    command_line: str = ""
     progress: Progress = field(default_factory=Silence)
     stop: Stop | None = None
 
@@ -77,9 +67,11 @@ class PlanRun:
     def __init__(self, settings: PlanSettings, vlm: VLM, execution: PlanExecution, identity: Mapping[str, Any]):
         self.settings, self._execution = settings, execution
         self._workshop = PlanWorkshop(settings)
-        self._budget = Budget(*(getattr(execution, name) for name in _LIMITS))
+        self._budget = Budget(execution.budget_usd, execution.max_calls, execution.max_tokens)
         limited = BudgetVLM(vlm, self._budget)
-        self._vlm: VLM = limited if execution.cache is None else CachedVLM(limited, execution.cache)
+        self._vlm: VLM = (
+            limited if execution.cache is None else CachedVLM(limited, execution.cache, execution.cache_mode)
+        )
         self.run = RunFolder.open(self._request(identity))
         self._restore_budget()
 
@@ -165,16 +157,15 @@ class PlanRun:
 
     def _request(self, identity: Mapping[str, Any]) -> RunRequest:
         execution = self._execution
-        limits = {name: getattr(execution, name) for name in (*_LIMITS, "parallel")}
-        cache = None if execution.cache is None else str(execution.cache)
         return RunRequest(
             save_dir=execution.save_dir,
             label="-".join(self._label(identity)),
             settings=json.loads(json.dumps({**self.settings.as_dict(), **identity})),
-            execution={**limits, "cache": cache},
+            execution=execution_of(execution),
             run_name=execution.run_name,
             resume=execution.resume,
             command=execution.command,
+            command_line=execution.command_line,
         )
 
     def _label(self, identity: Mapping[str, Any]) -> list[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from atari_vlm import games, prompts
+from atari_vlm import games
 from atari_vlm._lazy import load
 from atari_vlm.agents.action_buffer import ActionBuffer
 from atari_vlm.agents.base import Agent
@@ -15,6 +14,8 @@ from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
 from atari_vlm.agents.world_model_agent import VLMWorldModelAgent
 from atari_vlm.errors import ConfigError, check_positive
 from atari_vlm.runs.environments import CATCH, make_env
+from atari_vlm.runs.options import TYPED_ONLY, EpisodeOptions, Options, SeedOptions, pairs, shared
+from atari_vlm.settings import plain
 from atari_vlm.spaces import Env
 from atari_vlm.vlm.base import VLM
 from atari_vlm.world_models.base import WorldModel, check_fit
@@ -46,44 +47,59 @@ ABLATION = (
 
 
 @dataclass(frozen=True)
-class PlanSettings:
+class WorldOptions(Options):
+    """The world model that judges plans, and the game as it sees it."""
+
+    world_model: str = field(default="emulator", metadata={**TYPED_ONLY, "harmless": ("emulator", "catch")})
+    """emulator, catch, or the checkpoint folder of a world model"""
+    use_world_model: bool = True
+    """without it the VLM's first plan is followed"""
+    dream: str | None = field(default=None, metadata=TYPED_ONLY)
+    """checkpoint folder of a world model to play in, instead of the real game"""
+    end_on_life_loss: bool = True
+    """the emulator as a model takes a lost life for the end"""
+    sticky: float | None = None
+    """chance that the game repeats an action; without it 0 with the emulator as the model, else 0.25"""
+
+
+@dataclass(frozen=True)
+class PlansOptions(Options):
+    """Plans, and where they wait."""
+
+    plan_horizon: int = 5
+    """actions in a plan"""
+    num_plans: int = 3
+    """plans per request"""
+    use_action_buffer: bool = True
+    """follow plans instead of asking at every step"""
+    action_buffer_size: int = 10
+    """most plans that wait in the buffer"""
+    action_buffer_threshold: float = 0.0
+    """lowest score with which a plan enters it"""
+    ablation: bool = False
+    """compare no plan, plan, plan with model, with buffer, with both, on the same seeds"""
+
+
+@dataclass(frozen=True)
+class PlanSettings(SeedOptions, EpisodeOptions, PlansOptions, WorldOptions):
     """Everything that the results of a planning run depend on, but for the VLM.
 
-    ``game`` is an Atari game or ``Catch``. ``world_model`` is ``emulator``, ``catch`` or a checkpoint folder. ``dream`` is the
-    checkpoint folder of a world model to play in instead of the real game. ``sticky`` is the repeat-action probability, which the
-    emulator as a model needs to be 0. ``ablation`` plays every variant of :data:`ABLATION` on the same seeds.
+    ``game`` is an Atari game or ``Catch``. ``sticky`` is the repeat-action probability, which the emulator as a model needs to be
+    0. ``ablation`` plays every variant of :data:`ABLATION` on the same seeds.
     """
 
     game: str = "Breakout"
-    world_model: str = "emulator"
-    use_world_model: bool = True
-    dream: str | None = None
-    plan_horizon: int = 5
-    num_plans: int = 3
-    use_action_buffer: bool = False
-    action_buffer_size: int = 10
-    action_buffer_threshold: float = 0.0
-    end_on_life_loss: bool = True
-    sticky: float | None = None
-    prompt_type: str = "cot"
     num_episodes: int = 3
-    max_steps: int | None = 200
-    seed: int = 0
-    ablation: bool = False
     options: PlanOptions = field(default_factory=PlanOptions)
 
     def __post_init__(self) -> None:
-        prompts.check_style(self.prompt_type)
         check_positive(num_episodes=self.num_episodes, plan_horizon=self.plan_horizon, num_plans=self.num_plans)
-        if self.max_steps is not None:
-            check_positive(max_steps=self.max_steps)
-        if not 0 <= self.seed <= 100_000:
-            raise ConfigError(f"seed must be 0 to 100000, got {self.seed!r}")
-        if self.game == CATCH and (self.dream is not None or self.sticky):
-            raise ConfigError("Catch is played as it is: it has no dream and no sticky actions")
+        if self.game == CATCH and (self.dream is not None or self.sticky or self.env_option):
+            raise ConfigError("Catch is played as it is: it has no dream, no sticky actions and no --env-option")
         if self.world_model == "emulator" and (self.game == CATCH or self.dream is not None) and self.needs_model:
             raise ConfigError("the emulator is a model of a real Atari game only; choose catch or a checkpoint")
         ActionBuffer(self.action_buffer_size, self.action_buffer_threshold)
+        super().__post_init__()
 
     @property
     def needs_model(self) -> bool:
@@ -101,21 +117,20 @@ class PlanSettings:
     def environment(self) -> dict[str, Any]:
         """What :func:`~atari_vlm.runs.environments.make_env` needs; part of a run's config.yaml."""
         name = self.game if self.game == CATCH else games.game(self.game).name
-        if self.game == CATCH or self.dream is not None:
-            return {"game_name": name, "env": {}, "latency": None, "dream": self.dream}
-        sticky = self.sticky
-        if sticky is None:
-            sticky = 0.0 if self.world_model == "emulator" else 0.25
-        return {"game_name": name, "env": {"repeat_action_probability": sticky}, "latency": None, "dream": None}
+        settings: dict[str, Any] = {"game_name": name, "env": {}, "latency": None, "dream": self.dream}
+        if self.game != CATCH and self.dream is None:
+            sticky = self.sticky
+            if sticky is None:
+                sticky = 0.0 if self.world_model == "emulator" else 0.25
+            settings["env"] = {"repeat_action_probability": sticky}
+        settings["env"] |= pairs(self.env_option, "--env-option")
+        return settings
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a run's config.yaml."""
-        values = dataclasses.asdict(self)
-        return {
-            **self.environment(),
-            "program": "plan",
-            **{k: v for k, v in values.items() if k not in ("game", "sticky")},
-        }
+        replaced = ("game", "sticky", "env_option")  # by those of the environment
+        values = {name: value for name, value in plain(self).items() if name not in replaced}
+        return {**self.environment(), "program": "plan", **values}
 
 
 class PlanWorkshop:
@@ -151,8 +166,7 @@ class PlanWorkshop:
         """A fresh agent for one episode."""
         settings = self.settings
         if not variant.plans:
-            names = [option.name for option in dataclasses.fields(VLMAgentOptions)]
-            single = VLMAgentOptions(**{name: getattr(settings.options, name) for name in names})
+            single = VLMAgentOptions(**shared(settings.options, VLMAgentOptions))
             return VLMAgent(vlm, prompt_type=settings.prompt_type, options=single)
         return VLMWorldModelAgent(
             vlm,

@@ -1,37 +1,66 @@
-"""Options from files as arguments before those of the command line, so that the command line wins."""
+"""Options below those of the command line: from a file (``--config``), and from the run that is continued (``--resume``).
+
+A run folder may be a stranger's. What runs code, opens an address, or reads or writes somewhere (the options that are marked
+:data:`~atari_vlm.runs.options.TYPED_ONLY`) is never taken from one: the whole command is shown instead, for the user to judge.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from atari_vlm.errors import ConfigError, UnknownNameError
+from atari_vlm.errors import ConfigError
+from atari_vlm.runs.options import Options, is_typed_only, names_of
 from atari_vlm.runs.run_folder import existing_run, read_config
+from atari_vlm.settings import check_names, plain, typed
+from atari_vlm.vlm.remote.keys import refuse_keys
 from atari_vlm.yaml_files import read_yaml
 
-_NEVER_FROM_A_FILE = ("config", "resume")
+_FROM_NO_FILE = ("config", "resume")
 
 
-def with_files(argv: Sequence[str], config_class: Any) -> list[str]:
-    """``argv`` with the options of ``--config FILE`` and ``--resume RUN`` put before it.
+def options_below(kind: type[Options], argv: Sequence[str]) -> dict[str, Any]:
+    """What the command line says nothing about: the recorded options of ``--resume RUN``, over them those of ``--config``.
 
-    ``config_class`` is the program's dataclass; it has ``save_dir``, where a run is looked for by its name. Raises
-    ``ConfigError`` for a file that cannot be read, an unknown option, or a key in a file.
+    Raises ``ConfigError`` for a file that cannot be read, an unknown option, a key in a file, and a run that needs what is
+    only taken from the command line.
     """
+    if "config" not in names_of(kind):
+        return {}
     first = ArgumentParser(add_help=False, allow_abbrev=False)
     for flag in ("--config", "--resume", "--save-dir"):
         first.add_argument(flag)
     known, _ = first.parse_known_args([_with_hyphens(word) for word in argv])
-    recorded: list[str] = []
+    given = given_names(kind, argv)
+    below: dict[str, Any] = {}
     if known.config is not None:
-        recorded += _as_arguments(_read(Path(known.config)), known.config, config_class)
+        below = _from_file(kind, Path(known.config), given)
     if known.resume is not None:
-        run = existing_run(Path(known.save_dir or config_class.save_dir), known.resume)
-        recorded += _as_arguments(read_config(run).get("command") or {}, str(run), config_class)
-    return [*recorded, *argv]
+        run = existing_run(Path(known.save_dir or _default(kind, "save_dir")), known.resume)
+        recorded = read_config(run).get("command") or {}
+        below = {**_from_run(kind, recorded, run, {*given, *below}), **below}
+    return below
+
+
+def given_names(kind: type[Options], argv: Sequence[str]) -> set[str]:
+    """The options that stand on the command line."""
+    known = {item.name for item in dataclasses.fields(kind)}
+    names = {word.partition("=")[0][2:].replace("-", "_") for word in argv if word.startswith("--")}
+    return {name if name in known else name.removeprefix("no_") for name in names}
+
+
+def option_words(name: str, value: Any) -> list[str]:
+    """An option as words of a command line."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    if name.endswith("_option"):
+        return [word for item in value for word in (f"--{flag}", str(item))]
+    return [f"--{flag}", *map(str, value if isinstance(value, (list, tuple)) else [value])]
 
 
 def _with_hyphens(word: str) -> str:
@@ -40,27 +69,51 @@ def _with_hyphens(word: str) -> str:
     return (flag.replace("_", "-") + equals + value) if word.startswith("--") else word
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """A plain mapping of options, or the ``command`` of a run's config.yaml."""
+def _from_file(kind: type[Options], path: Path, given: Collection[str]) -> dict[str, Any]:
+    """A plain mapping of options, or the ``command`` of a run's config.yaml, which is trusted no more than the run."""
     content = read_yaml(path, what=f"--config {path}")
-    command = content.get("command")
-    return command if isinstance(command, dict) else content
+    if isinstance(content.get("command"), dict):
+        return _from_run(kind, content["command"], path, given)
+    return _checked(kind, content, str(path))
 
 
-def _as_arguments(options: Mapping[str, Any], where: str, config_class: Any) -> list[str]:
-    known = {field.name for field in dataclasses.fields(config_class)} - set(_NEVER_FROM_A_FILE)
-    arguments: list[str] = []
-    for name, value in options.items():
-        key = str(name).replace("-", "_")
-        if key not in known:
-            raise UnknownNameError(f"option in {where}", name, known)
-        if key == "api_key":
-            raise ConfigError(
-                f"{where} holds an API key; keys come from --api-key or the vendor's environment variable"
-            )
-        flag = "--" + key.replace("_", "-")
-        if isinstance(value, bool):
-            arguments.append(flag if value else "--no-" + flag[2:])
-        else:
-            arguments += [flag, *map(str, value if isinstance(value, list) else [value])]
-    return arguments
+def _from_run(kind: type[Options], recorded: Any, run: Path, given: Collection[str]) -> dict[str, Any]:
+    """The recorded options that may be taken; ``ConfigError`` with the whole command if others are needed."""
+    values = _checked(kind, recorded, str(run))
+    items = {item.name: item for item in dataclasses.fields(kind)}
+    withheld = {
+        name: plain(value)
+        for name, value in values.items()
+        if name not in given and is_typed_only(name, value, {**values, **dict.fromkeys(given)}, items[name])
+    }
+    if withheld:
+        words = [
+            "--resume",
+            str(run),
+            *(word for name, value in withheld.items() for word in option_words(name, value)),
+        ]
+        raise ConfigError(
+            f"{run} was made with {', '.join('--' + name.replace('_', '-') for name in withheld)}; what runs code, opens an "
+            "address, or reads or writes elsewhere is not taken from a run. If you trust it, give the whole command: "
+            f"python -m atari_vlm.{kind.program} {shlex.join(words)}"
+        )
+    return values
+
+
+def _checked(kind: type[Options], options: Any, where: str) -> dict[str, Any]:
+    """Options under their names and of their types."""
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"{where} must hold options, one 'name: value' a line")
+    named = {str(name).replace("-", "_"): value for name, value in options.items()}
+    if "api_key" in named:
+        raise ConfigError(
+            f"{where} holds an API key; keys come from --api-key, --api-key-env or the vendor's environment variable"
+        )
+    items = [item.name for item in dataclasses.fields(kind) if item.name not in _FROM_NO_FILE]
+    check_names(named, items, f"option in {where}")
+    refuse_keys({f"{name} in {where}": value for name, value in named.items()})
+    return typed(kind, named, where)
+
+
+def _default(kind: type[Options], name: str) -> Any:
+    return next(item.default for item in dataclasses.fields(kind) if item.name == name)

@@ -44,7 +44,7 @@ class RunRequest:
 
     ``settings`` (plain data) is everything the results depend on; ``execution`` is how it is carried out, which may change from
     one start to the next. ``resume`` is the name of a run in ``save_dir`` or the path of a run folder. ``command`` is what a
-    program needs to be started again.
+    program needs to be started again, and ``command_line`` the line that does so.
     """
 
     save_dir: Path
@@ -54,6 +54,7 @@ class RunRequest:
     run_name: str | None = None
     resume: str | None = None
     command: Mapping[str, Any] = field(default_factory=dict)
+    command_line: str = ""
 
     @property
     def identity(self) -> str:
@@ -270,6 +271,7 @@ def _write_config(path: Path, request: RunRequest) -> None:
         "settings": dict(request.settings),
         "execution": dict(request.execution),
         "command": dict(request.command),
+        "command_line": request.command_line,
         "versions": _versions(),
     }
     atomic_write(path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -67,5 +67,8 @@ def _advise_key(vendor: Vendor, model: str, endpoint: Endpoint) -> str:
     variables = " or ".join(vendor.key_variables)
     if endpoint.custom and endpoint.key.reveal() == NO_KEY:
         own = urllib.parse.urlsplit(vendor.home).hostname
-        return f"No key was sent ({variables} is for {own} only): pass this server's key as api_key (--api-key)"
+        return (
+            f"No key was sent ({variables} is for {own} only): name the variable that holds this server's key with "
+            "--api-key-env NAME, or pass this server's key as api_key (--api-key)"
+        )
     return f"Check the key (api_key, --api-key or {variables}) and that it may use {model}"

@@ -18,6 +18,7 @@ import tyro
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.games import game as known_game
 from atari_vlm.reporting.atari100k.own_runs import OwnRun, own_methods, read_runs
+from atari_vlm.runs.options import UNRECORDED, Options
 from atari_vlm.scores.comparisons import Profile, performance_profile, probability_of_improvement
 from atari_vlm.scores.published import DEFAULT_NAMES, Method, benchmark_games, published
 from atari_vlm.scores.statistics import BootstrapConfig, Estimate, aggregate, aggregates
@@ -29,10 +30,14 @@ _JUST_HUMAN = 1 - 1e-9
 
 
 @dataclass(frozen=True)
-class ResultsConfig:
+class ResultsConfig(Options):
     """What is compared, and where the page goes."""
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN ...]")] = ()
+    program = "report results"
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN ...]")] = field(
+        default=(), metadata=UNRECORDED
+    )
     """folders of own runs (dream rem, train, plan, evaluate), each RUN or NAME=RUN; runs of one name are seeds of one method"""
     out: Path = Path("atari_vlm_results/atari100k")
     """the page is OUT.md; its numbers and plots lie in the folder OUT"""

@@ -13,7 +13,8 @@ import numpy as np
 
 from atari_vlm.reporting.atari100k.compare import Comparison, Table
 from atari_vlm.reporting.atari100k.own_runs import OwnRun
-from atari_vlm.reporting.atari100k.page import command_of, notes
+from atari_vlm.reporting.atari100k.page import notes
+from atari_vlm.runs.command_line import command_line
 from atari_vlm.scores.statistics import Estimate
 
 _INTERVALS = ("value", "low", "high")
@@ -61,7 +62,7 @@ def to_json(found: Comparison) -> str:
     """Everything: settings, methods with their runs, scores, aggregates, probabilities, own runs, notes; but for the profiles."""
     config = found.config
     content = {
-        "command": command_of(config),
+        "command": command_line(config, config.runs),
         "confidence": config.confidence,
         "repetitions": config.repetitions,
         "seed": config.seed,

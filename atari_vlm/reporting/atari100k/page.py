@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from atari_vlm.games import game_or_generic
-from atari_vlm.reporting.atari100k.compare import Comparison, GameScore, Improvement, ResultsConfig, Table
+from atari_vlm.reporting.atari100k.compare import Comparison, GameScore, Improvement, Table
 from atari_vlm.reporting.atari100k.own_runs import OwnRun
 from atari_vlm.runs.command_line import command_line
 from atari_vlm.scores.published import Method
@@ -24,18 +24,12 @@ _CAVEATS = {
 }
 
 
-def command_of(config: ResultsConfig) -> str:
-    """The line that makes the page again."""
-    options = {name: value for name, value in vars(config).items() if name != "runs"}
-    return command_line("report results", {**options, "out": str(config.out)}, config.runs)
-
-
 def to_markdown(found: Comparison, plots: Sequence[str]) -> str:
     """The page. ``plots`` are the names of those that exist in the folder beside it, each as NAME.svg and NAME.png."""
     lines = [
         "# Atari 100k: published scores and our own runs" if found.own else "# Atari 100k: published scores",
         "",
-        f"Made by `{command_of(found.config)}`; do not edit it by hand.",
+        f"Made by `{command_line(found.config, found.config.runs)}`; do not edit it by hand.",
         "",
         *_introduction(found),
     ]

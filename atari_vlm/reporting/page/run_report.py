@@ -10,10 +10,11 @@ from atari_vlm import prompts
 from atari_vlm.files import atomic_write
 from atari_vlm.reporting.page.html import RunFacts, report_page
 from atari_vlm.reporting.page.replayed import environment_replay
-from atari_vlm.runs.command_line import command_line
+from atari_vlm.runs.command_line import recorded_line
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.run_folder import read_config
+from atari_vlm.settings import flat
 from atari_vlm.spaces import Env
 
 _SHOWN = (
@@ -57,21 +58,13 @@ def run_facts(name: str, config: Mapping[str, Any], rows: Sequence[EpisodeRow] =
     versions = {"atari-vlm": config.get("atari_vlm", "unknown"), **config.get("versions", {})}
     conditions.append(("versions", ", ".join(f"{package} {version}" for package, version in versions.items())))
     others = [(_words(key), _value(value)) for key, value in settings.items() if key not in _SHOWN]
-    command = command_line(settings.get("program", "train"), config.get("command") or {})
+    command = recorded_line(config)
     return RunFacts(name, _subtitle(settings), conditions, others, command)
 
 
 def _seeds(seeds: Sequence[int]) -> str:
     unique = sorted(set(seeds))
     return ", ".join(map(str, unique)) if len(unique) <= 12 else f"{unique[0]} to {unique[-1]}"
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return found
 
 
 def _subtitle(settings: Mapping[str, Any]) -> str:

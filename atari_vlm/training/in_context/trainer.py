@@ -64,7 +64,7 @@ class VLMTrainer:
         save_dir: str | Path = "./atari_vlm_results",
         **more: Any,
     ):
-        self.options = TrainerOptions.of(more)
+        self.options = TrainerOptions.of({**more, "save_dir": Path(save_dir)})
         self.game, self.prompt_type, self.use_icl = games.game(game_name).name, prompt_type, use_in_context_learning
         prompts.check_style(prompt_type)
         self._make_env().close()  # wrong keywords show here
@@ -79,7 +79,7 @@ class VLMTrainer:
             )
         self._budget = Budget(self.options.budget_usd, self.options.max_calls, self.options.max_tokens)
         vlm = self._within_limits(KeylessVLM(backend, known_keys(api_key)))
-        self.run = RunFolder.open(self._request(Path(save_dir), backend))
+        self.run = RunFolder.open(self._request(backend))
         self._restore_budget()
         self._player = Player(self.run.journal, vlm, self._make_env, self._player_options())
         self._tensorboard = TensorBoardLog(self.run.path / "tensorboard")
@@ -215,7 +215,7 @@ class VLMTrainer:
             stop=self.options.stop,
         )
 
-    def _request(self, save_dir: Path, backend: VLM) -> RunRequest:
+    def _request(self, backend: VLM) -> RunRequest:
         settings = {
             **self._header(),
             "use_in_context_learning": self.use_icl,
@@ -223,13 +223,14 @@ class VLMTrainer:
             **self.options.settings(),
         }
         return RunRequest(
-            save_dir=save_dir,
+            save_dir=self.options.save_dir,
             label=f"{self.game}-{self.vlm_type}-{self.prompt_type}",
             settings=json.loads(json.dumps(settings)),
             execution=self.options.execution(),
             run_name=self.options.run_name,
             resume=self.options.resume,
             command=self.options.command,
+            command_line=self.options.command_line,
         )
 
     def _header(self) -> dict[str, Any]:

@@ -6,13 +6,18 @@ import base64
 import os
 import re
 import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from atari_vlm.errors import AuthenticationError, ConfigError
 
 NO_KEY = "no-key"  # what is sent to a server of one's own when no key was given: the SDKs insist on one
 _MASK = "[key]"
+_KEY_FORM = re.compile(
+    r"(?<![A-Za-z0-9])((sk|pk|rk)[-_](?=\S*\d)[A-Za-z0-9_-]{12,}|(gsk|hf|r8|ghp|tgp|fw)_[A-Za-z0-9_]{16,}|(xai|nvapi|pplx|csk)-[A-Za-z0-9_-]{16,}"
+    r"|AIza[A-Za-z0-9_-]{20,}|AQ\.[A-Za-z0-9_-]{20,}|Bearer\s+\S{8,})"
+)
 _PIECE = 8  # a vendor's own masking leaves about as much
 
 
@@ -124,3 +129,20 @@ def check_url(url: str) -> str:
     if not valid or not url.isascii() or not url.isprintable() or " " in url:
         raise ConfigError(f"base_url {url!r} is not an address such as http://127.0.0.1:8000/v1")
     return url.rstrip("/")
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether a word is a key: of a form that vendors use, or the value of a variable of the environment that holds one."""
+    known = (value for name, value in os.environ.items() if name.endswith("_API_KEY") and len(value) >= _PIECE)
+    return _KEY_FORM.search(text) is not None or any(value in text for value in known)
+
+
+def refuse_keys(options: Mapping[str, Any]) -> None:
+    """Raise ``ConfigError`` for an option that holds a key and is not meant to; the message does not show it."""
+    for name, value in options.items():
+        words = value if isinstance(value, (list, tuple)) else [value]
+        if any(isinstance(word, str) and looks_like_key(word) for word in words):
+            raise ConfigError(
+                f"the value of {name} looks like a key: it is not used, shown or stored; a key is given in the vendor's "
+                "environment variable, with --api-key-env NAME or with --api-key"
+            )

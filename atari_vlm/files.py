@@ -73,6 +73,14 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
+def append(path: Path, text: str) -> None:
+    """Add ``text`` to a file that is there; a link in its place is not followed (``OSError``)."""
+    with naming(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "ab") as file:
+            file.write(text.encode())
+
+
 def remove_left_behind(folder: Path) -> None:
     """Remove the unfinished files of a process that died while it wrote into ``folder``; nobody else may be writing there."""
     for entry in os.scandir(folder):

@@ -41,7 +41,7 @@ from atari_vlm.runs.options import (
 from atari_vlm.runs.stopping import Stop, stop_on_signals
 from atari_vlm.runs.terminal import messages, results
 from atari_vlm.settings import with_changes
-from atari_vlm.vlm.layers.keyless import KeylessVLM, known_keys
+from atari_vlm.vlm.base import VLM, closing
 from atari_vlm.vlm.load import load_vlm
 
 
@@ -78,7 +78,12 @@ class PlanConfig(
 def run(config: PlanConfig) -> int:
     """Do what the configuration says; returns the exit code."""
     console = messages()
-    with stop_on_signals() as stop, ProgressDisplay(console) as display, make_run(config, stop, display) as planned:
+    with (
+        stop_on_signals() as stop,
+        ProgressDisplay(console) as display,
+        closing(load(config)) as vlm,
+        make_run(config, vlm, (stop, display)) as planned,
+    ):
         path = planned.run.path
         console.print(f"run {path} ({'continued' if planned.run.resumed else 'new'})")
         try:
@@ -97,12 +102,21 @@ def run(config: PlanConfig) -> int:
     return 0
 
 
-def make_run(config: PlanConfig, stop: Stop, display: ProgressDisplay) -> PlanRun:
-    """A new run, or the one that is to be continued."""
-    key, more = config.key(), pairs(config.vlm_option, "--vlm-option")
-    vlm = load_vlm(
-        config.vlm, model=config.model, api_key=key, base_url=config.base_url, timeout_s=config.timeout_s, **more
+def load(config: PlanConfig) -> VLM:
+    """The model that is asked."""
+    return load_vlm(
+        config.vlm,
+        model=config.model,
+        api_key=config.key(),
+        base_url=config.base_url,
+        timeout_s=config.timeout_s,
+        **pairs(config.vlm_option, "--vlm-option"),
     )
+
+
+def make_run(config: PlanConfig, vlm: VLM, watching: tuple[Stop, ProgressDisplay]) -> PlanRun:
+    """A new run, or the one that is to be continued."""
+    more, (stop, display) = pairs(config.vlm_option, "--vlm-option"), watching
     execution = PlanExecution(
         **shared(config, PlanExecution),
         command=command_of(config),
@@ -112,7 +126,7 @@ def make_run(config: PlanConfig, stop: Stop, display: ProgressDisplay) -> PlanRu
     )
     identity: dict[str, Any] = {"vlm_type": config.vlm, "model": config.model, "base_url": config.base_url}
     identity |= {"endpoint": vlm.name, **({"vlm_options": more} if more else {})}
-    return PlanRun(settings_of(config), KeylessVLM(vlm, known_keys(key)), execution, identity)
+    return PlanRun(settings_of(config), vlm, execution, identity, api_key=config.key())
 
 
 def settings_of(config: PlanConfig) -> PlanSettings:

@@ -10,9 +10,10 @@ import dataclasses
 import enum
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard, get_args
 
 import numpy as np
 
@@ -115,7 +116,8 @@ class Reply:
     """What a VLM said, verbatim. An empty, refused or cut reply is a legal value.
 
     ``model`` is the id the vendor resolved. ``latency_s`` is seconds of wall clock for the successful attempt.
-    ``cost_usd`` is ``None`` when the price is unknown. ``attempts`` counts requests including retried ones.
+    ``cost_usd`` is ``None`` when the price is unknown. ``attempts`` counts requests including retried ones. ``cached`` tells
+    that it was not asked for now, and so cost nothing; it is no part of what was said, and of no record of it.
     """
 
     text: str
@@ -125,15 +127,83 @@ class Reply:
     latency_s: float = 0.0
     cost_usd: float | None = None
     attempts: int = 1
+    cached: bool = dataclasses.field(default=False, compare=False)
+
+    @property
+    def paid_usd(self) -> float | None:
+        """Dollars that it cost here: 0 when it was cached, ``None`` when the price is unknown."""
+        return 0.0 if self.cached else self.cost_usd
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON data; :meth:`from_dict` is the inverse."""
-        return dataclasses.asdict(self)
+        data = dataclasses.asdict(self)
+        del data["cached"]
+        return data
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Reply:
-        """Rebuild a reply from :meth:`as_dict`'s data."""
-        return cls(**{**data, "usage": Usage(**data["usage"])})
+    def from_dict(cls, data: Any) -> Reply:
+        """Rebuild a reply from :meth:`as_dict`'s data. The one reader for caches, journals and cassettes.
+
+        Raises ``ValueError`` for anything else: other names, other types, numbers that are negative or not finite, text that
+        UTF-8 cannot hold.
+        """
+        names = {field.name for field in dataclasses.fields(cls)} - {"cached"}
+        if not isinstance(data, Mapping) or not {"text", "model", "usage"} <= data.keys() <= names:
+            raise ValueError("a reply has text, model and usage, and only names that replies have")
+        usage = data["usage"]
+        counts = {field.name for field in dataclasses.fields(Usage)}
+        if not isinstance(usage, Mapping) or not usage.keys() <= counts or not all(map(_is_count, usage.values())):
+            raise ValueError("a reply's usage holds counts of tokens")
+        reply = cls(**{**data, "usage": Usage(**usage)})
+        if wrong := [name for name, fits in _FITS.items() if not fits(getattr(reply, name))]:
+            raise ValueError(f"a reply cannot have {wrong[0]} {getattr(reply, wrong[0])!r:.60}")
+        return reply
+
+    def legal(self) -> Reply:
+        """This reply as :meth:`from_dict` takes it: lone surrogates replaced, numbers that mean nothing unknown.
+
+        A price above 1,000 dollars is not believed: it is unknown too.
+        """
+        counts = {name: count if _is_count(count) else None for name, count in vars(self.usage).items()}
+        return dataclasses.replace(
+            self,
+            text=_utf8(self.text),
+            model=_utf8(self.model),
+            finish_reason=self.finish_reason if _FITS["finish_reason"](self.finish_reason) else "stop",
+            usage=Usage(**counts),
+            latency_s=self.latency_s if _is_number(self.latency_s) else 0.0,
+            cost_usd=self.cost_usd if _is_number(self.cost_usd) and self.cost_usd <= _MOST_USD else None,
+            attempts=self.attempts if _FITS["attempts"](self.attempts) else 1,
+        )
+
+
+_MOST_USD = 1000.0
+
+
+def _utf8(text: Any) -> str:
+    return str(text).encode("utf-8", "replace").decode("utf-8")
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
+def _is_count(value: Any) -> bool:
+    return value is None or (_is_number(value) and isinstance(value, int) and value < 1 << 53)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and _utf8(value) == value
+
+
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "text": _is_text,
+    "model": _is_text,
+    "finish_reason": lambda value: isinstance(value, str) and value in get_args(FinishReason),
+    "latency_s": _is_number,
+    "cost_usd": lambda value: value is None or _is_number(value),
+    "attempts": lambda value: value is not None and _is_count(value),
+}
 
 
 class Source(enum.StrEnum):
@@ -176,8 +246,8 @@ class Decision:
 
     @property
     def cost_usd(self) -> float | None:
-        """Dollars spent on replies; ``None`` if any price is unknown."""
-        costs = [reply.cost_usd for reply in self.replies]
+        """Dollars spent on replies, cached ones not counted; ``None`` if any price is unknown."""
+        costs = [reply.paid_usd for reply in self.replies]
         return None if None in costs else float(sum(cost for cost in costs if cost is not None))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,11 +34,10 @@ from atari_vlm.runs.player import Player, PlayerOptions, Progress, Silence
 from atari_vlm.runs.run_folder import RunFolder
 from atari_vlm.spaces import Env
 from atari_vlm.types import Message, Reply
-from atari_vlm.vlm.base import VLM, Capability, NoScores, Sampling
+from atari_vlm.vlm.base import VLM, Capability, NoScores, Sampling, close_vlm
 from atari_vlm.vlm.catalogue import OFFLINE_NAMES
-from atari_vlm.vlm.layers.budget import Budget, BudgetVLM
-from atari_vlm.vlm.layers.cache import CachedVLM
-from atari_vlm.vlm.layers.keyless import KeylessVLM, known_keys
+from atari_vlm.vlm.layers.budget import Budget
+from atari_vlm.vlm.layers.stack import budget_of, limited
 from atari_vlm.vlm.load import load_vlm
 
 
@@ -58,27 +58,29 @@ def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[
     """
     check(config)
     watching = watching or Watching()
-    budget = Budget(config.budget_usd, config.max_calls, config.max_tokens)
-    vlms = {agent: _vlm(config, agent, budget) for agent in config.all_agents}
-    run = RunFolder.open(run_request(config))
-    try:
+    budget = budget_of(config)
+    with ExitStack() as opened:
+        vlms = {agent: _vlm(config, agent, budget, opened) for agent in config.all_agents}
+        run = RunFolder.open(run_request(config))
+        opened.callback(run.close)
         by_episode = {str(spec.episode): cell for cell in cells(config) for spec in cell.specs}
         run.journal.set_meta(
             games={number: cell.game for number, cell in by_episode.items()},
             labels={number: f"{cell.game}, {cell.agent}" for number, cell in by_episode.items()},
         )
-        _restore(budget, config, run.journal)
+        paid = [spec.episode for cell in cells(config) if cell.agent in config.paid_agents for spec in cell.specs]
+        budget.restore_from(
+            call.reply for episode in paid for call in run.journal.calls(episode) if call.reply and call.paid
+        )
         try:
             for cell in cells(config):
                 watching.cell_began(cell)
                 _play(config, cell, run.journal, vlms[cell.agent], watching)
-            run.journal.set_meta(finished=True)
+            run.finish()
         finally:
             found = collect(config, run.journal, watching.conditions)
             write_results(run.path, found)
         return run.path, found
-    finally:
-        run.close()
 
 
 def collect(config: EvaluateConfig, journal: Journal, conditions: Sequence[tuple[str, str]] = ()) -> tables.Results:
@@ -132,7 +134,7 @@ def _play(config: EvaluateConfig, cell: Cell, journal: Journal, vlm: VLM, watchi
     player.play(cell.specs, agent)
 
 
-def _vlm(config: EvaluateConfig, agent: str, budget: Budget) -> VLM:
+def _vlm(config: EvaluateConfig, agent: str, budget: Budget, opened: ExitStack) -> VLM:
     if agent in SIMPLE_NAMES:
         return NoVLM()
     if agent in OFFLINE_NAMES:
@@ -141,20 +143,10 @@ def _vlm(config: EvaluateConfig, agent: str, budget: Budget) -> VLM:
     backend = load_vlm(
         agent, model=config.model, api_key=key, base_url=config.base_url, timeout_s=config.timeout_s, **more
     )
-    vlm: VLM = BudgetVLM(KeylessVLM(backend, known_keys(key)), budget)
-    return vlm if config.cache is None else CachedVLM(vlm, config.cache, config.cache_mode)
-
-
-def _restore(budget: Budget, config: EvaluateConfig, journal: Journal) -> None:
-    """Count what earlier parts of the run spent."""
-    paid = [spec.episode for cell in cells(config) if cell.agent in config.paid_agents for spec in cell.specs]
-    replies = [call.reply for episode in paid for call in journal.calls(episode) if call.reply]
-    usage = [reply.get("usage", {}) for reply in replies]
-    budget.restore(
-        usd=sum(reply.get("cost_usd") or 0.0 for reply in replies),
-        calls=len(replies),
-        tokens=sum((used.get("input_tokens") or 0) + (used.get("output_tokens") or 0) for used in usage),
-    )
+    opened.callback(close_vlm, backend)
+    vlm = limited(backend, config, api_key=key, budget=budget)
+    opened.callback(vlm.close)
+    return vlm
 
 
 def _run(cell: Cell, seed: int, rows: list[EpisodeRow]) -> tables.Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +25,7 @@ from atari_vlm.runs.videos import worth_filming, write_video
 from atari_vlm.scores.statistics import Estimate, aggregate
 from atari_vlm.video import can_write_videos
 from atari_vlm.vlm.base import VLM
-from atari_vlm.vlm.layers.budget import Budget, BudgetVLM
-from atari_vlm.vlm.layers.cache import CachedVLM
+from atari_vlm.vlm.layers.stack import limited
 
 
 @dataclass(frozen=True)
@@ -64,23 +64,31 @@ class PlanRun:
     The same settings continue the latest unfinished run that was made with them; ``execution.resume`` names one.
     """
 
-    def __init__(self, settings: PlanSettings, vlm: VLM, execution: PlanExecution, identity: Mapping[str, Any]):
+    def __init__(
+        self,
+        settings: PlanSettings,
+        vlm: VLM,
+        execution: PlanExecution,
+        identity: Mapping[str, Any],
+        *,
+        api_key: str | None = None,
+    ):
         self.settings, self._execution = settings, execution
         self._workshop = PlanWorkshop(settings)
-        self._budget = Budget(execution.budget_usd, execution.max_calls, execution.max_tokens)
-        limited = BudgetVLM(vlm, self._budget)
-        self._vlm: VLM = (
-            limited if execution.cache is None else CachedVLM(limited, execution.cache, execution.cache_mode)
-        )
-        self.run = RunFolder.open(self._request(identity))
-        self._restore_budget()
+        with ExitStack() as opened:
+            self._vlm = limited(vlm, execution, api_key=api_key)
+            opened.callback(self._vlm.close)
+            self.run = RunFolder.open(self._request(identity))
+            opened.callback(self.run.close)
+            self._vlm.restore(self.run.journal.replies(paid=True))
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> PlanRun:
         return self
 
     def __exit__(self, *_: object) -> None:
-        outputs.write_tables(self.run.path, self.run.journal)
-        self.run.close()
+        with self._opened:
+            outputs.write_tables(self.run.path, self.run.journal)
 
     def play(self) -> list[VariantResult]:
         """Play every variant on the same seeds, write results and report, and mark the run as finished."""
@@ -92,7 +100,7 @@ class PlanRun:
             self._play(variant)
         results = [self._result(variant) for variant in variants]
         self._save(results)
-        self.run.journal.set_meta(finished=True)
+        self.run.finish()
         return results
 
     def _play(self, variant: Variant) -> None:
@@ -135,7 +143,7 @@ class PlanRun:
             mean_return=_mean(summary["episode_rewards"]),
             against_replanning=against,
             steps=sum(row.length or 0 for row in rows),
-            vlm_calls=sum(len(journal.calls(row.episode)) for row in rows),
+            vlm_calls=sum(call.paid for row in rows for call in journal.calls(row.episode)),
             cost_usd=summary["cost_usd"],
             seconds=journal.meta()["seconds"][variant.name],
             fallback_rate=summary["fallback_rate"],
@@ -171,14 +179,6 @@ class PlanRun:
     def _label(self, identity: Mapping[str, Any]) -> list[str]:
         game, vlm = self.settings.environment()["game_name"], str(identity.get("vlm_type", "vlm"))
         return ["plan", game, vlm, *["ablation"] * self.settings.ablation]
-
-    def _restore_budget(self) -> None:
-        """Count what earlier parts of the run spent."""
-        replies = list(self.run.journal.replies())
-        usage = [reply.get("usage", {}) for reply in replies]
-        tokens = sum((used.get("input_tokens") or 0) + (used.get("output_tokens") or 0) for used in usage)
-        usd = sum(reply.get("cost_usd") or 0.0 for reply in replies)
-        self._budget.restore(usd=usd, calls=len(replies), tokens=tokens)
 
 
 def reward_correlation(journal: Journal, rows: Sequence[EpisodeRow]) -> float | None:

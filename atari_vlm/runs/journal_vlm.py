@@ -5,18 +5,23 @@ It stands outermost, around cache and budget: what the journal serves costs noth
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from atari_vlm.errors import RunError
+from atari_vlm.errors import RunError, reading
 from atari_vlm.runs.journal import CallRow, Journal
 from atari_vlm.types import Image, Message, Reply
 from atari_vlm.vlm.base import VLM, Sampling, request_key
+from atari_vlm.vlm.layers.asking import asking
+from atari_vlm.vlm.layers.cache import scores_of
+
+Answer = TypeVar("Answer")
 
 
 class JournalVLM:
@@ -42,10 +47,11 @@ class JournalVLM:
         with self._lock:
             row = self._begin("complete", key, messages)
             if row.reply is None:
-                reply = self._vlm.complete(messages, sampling=sampling)
-                self._answered(row, reply.as_dict())
-                return reply
-        return Reply.from_dict(row.reply)
+                with asking(self._asker(row)) as call:
+                    reply = self._vlm.complete(messages, sampling=sampling).legal()
+                self._answered(row, reply.as_dict(), call.cached)
+                return dataclasses.replace(reply, cached=call.cached)
+        return dataclasses.replace(self._read(Reply.from_dict, row.reply), cached=row.cached)
 
     def score_choices(self, messages: Sequence[Message], choices: Sequence[str]) -> np.ndarray:
         """The recorded scores, else the VLM's own, float64 ``(n,)``."""
@@ -53,10 +59,11 @@ class JournalVLM:
         with self._lock:
             row = self._begin("scores", key, messages)
             if row.reply is None:
-                scores = np.asarray(self._vlm.score_choices(messages, choices), dtype=np.float64)
-                self._answered(row, {"scores": scores.tolist()})
+                with asking(self._asker(row)) as call:
+                    scores = np.asarray(self._vlm.score_choices(messages, choices), dtype=np.float64)
+                self._answered(row, {"scores": scores.tolist()}, call.cached)
                 return scores
-        return np.array(row.reply["scores"], dtype=np.float64)
+        return self._read(lambda reply: scores_of(reply.get("scores"), len(choices)), row.reply)
 
     def take_calls(self) -> list[int]:
         """The indices of the calls since the last time this was asked: those of the step just decided."""
@@ -78,9 +85,17 @@ class JournalVLM:
         self._journal.record_request(row, blobs)
         return row
 
-    def _answered(self, row: CallRow, reply: dict[str, Any]) -> None:
-        self._journal.record_reply(row.episode, row.call, reply)
-        self.asked += 1
+    def _answered(self, row: CallRow, reply: dict[str, Any], cached: bool) -> None:
+        self._journal.record_reply(row.episode, row.call, reply, cached=cached)
+        self.asked += not cached
+
+    def _asker(self, row: CallRow) -> str:
+        return f"{self._journal.id} {row.episode} {row.call}"
+
+    def _read(self, read: Callable[[Any], Answer], reply: dict[str, Any]) -> Answer:
+        """A recorded reply through its schema."""
+        with reading(f"a reply in {self._journal.path}", RunError):
+            return read(reply)
 
     def _difference(self, found: CallRow, kind: str, request: list[Any]) -> str:
         where = f"{self._journal.path}: episode {self._episode} diverged from its journal at call {found.call}: "

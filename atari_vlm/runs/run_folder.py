@@ -3,8 +3,10 @@
 ::
 
     <save_dir>/<run name>/
-        config.yaml       settings (what the results depend on) with their hash, versions, and how it was run; never a key
-        journal.sqlite    everything that happened (:mod:`atari_vlm.runs.journal`); all else is made from it
+        config.yaml       settings (what the results depend on) with their hash, versions, how it was run, and which journal is
+                          its own; never a key
+        journal.sqlite    everything that happened (:mod:`atari_vlm.runs.journal`); all else is made from it. Runs that ask nobody
+                          have none
         metrics.jsonl  episodes.csv  results.json  tensorboard/  videos/*.mp4  report.html
         lock              held while a process writes the run
 
@@ -14,10 +16,8 @@ it is finished, the same settings make a new run, unless it is named: then it is
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,12 +29,14 @@ from typing import IO, Any
 import yaml
 
 import atari_vlm
-from atari_vlm.errors import ConfigError, RunError
-from atari_vlm.files import atomic_write, child_folder
+from atari_vlm.errors import ConfigError, RunError, StorageError
+from atari_vlm.files import atomic_write, check_no_links, child_folder, remove_left_behind
 from atari_vlm.runs.journal import Journal
+from atari_vlm.runs.run_lock import hold_lock
 from atari_vlm.yaml_files import read_yaml
 
 _PACKAGES = ("gymnasium", "ale-py", "numpy", "opencv-python-headless", "torch", "transformers", "openai", "anthropic")
+_BEFORE_CONFIG = {"lock", *(f"journal.sqlite{end}" for end in ("", "-wal", "-shm", ".mark"))}
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9.-]+")
 
 
@@ -69,31 +71,57 @@ class RunFolder:
         self.path, self.resumed = path, resumed
         self._lock = lock
         self._groups = 0
-        self.journal = Journal(path / "journal.sqlite")
+        self._journal: Journal | None = None
 
     @classmethod
-    def open(cls, request: RunRequest) -> RunFolder:
-        """Find the run that is to be continued or make a new one, and lock it.
+    def open(cls, request: RunRequest, *, journal: bool = True) -> RunFolder:
+        """Find the run that is to be continued or make a new one, lock it, and open its journal if it is to have one.
 
-        Raises ``ConfigError`` for a name that is none or a folder that cannot be written, and ``RunError`` when the run is being
-        written by another process or was made with other settings.
+        Raises ``ConfigError`` for a name that is none, a folder that cannot be written or that holds links, and ``RunError`` when
+        the run is being written by another process, was made with other settings, or has lost its journal or a part of it.
         """
         try:
             path, resumed = _locate(request)
             if not resumed:
                 path.mkdir(parents=True, exist_ok=True)
-            lock = _locked(path)
+            check_no_links(path)
+            run = cls(path, hold_lock(path), resumed=resumed)
+        except StorageError:
+            raise
         except OSError as error:
             raise ConfigError(f"no run can be written in {request.save_dir}: {error}") from error
         try:
-            if resumed:
-                _check_settings(path, request)
-                _check_journal(path)
-            _write_config(path, request)
-            return cls(path, lock, resumed=resumed)
+            run._begin(request, journal)
         except BaseException:
-            lock.close()
+            run.close()
             raise
+        return run
+
+    def _begin(self, request: RunRequest, journal: bool) -> None:
+        """The journal first, then ``config.yaml`` with its id: a run that has one never lacks the other."""
+        config = _checked_config(self.path, request) if self.resumed else {}
+        remove_left_behind(self.path)
+        if journal:
+            file = self.path / "journal.sqlite"
+            _check_made(self.path, file)
+            self._journal = Journal(file, noted_id=config.get("journal"))
+            if not self.resumed and any(self._journal.replies()):
+                raise RunError(
+                    f"{file} holds the answers of a run whose config.yaml is gone: put it back, or choose another name"
+                )
+        facts = (
+            {"finished": bool(config.get("finished", False))}
+            if self._journal is None
+            else {"journal": self._journal.id}
+        )
+        _write_config(self.path, request, facts)
+
+    @property
+    def journal(self) -> Journal:
+        """What happens in the run; ``RunError`` for a run that was opened without one."""
+        if self._journal is None:
+            raise RunError(f"the run {self.path} has no journal")
+        return self._journal
 
     @property
     def name(self) -> str:
@@ -103,7 +131,16 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether everything that was asked for is done."""
-        return bool(self.journal.meta().get("finished", False))
+        if self._journal is None:
+            return bool(read_config(self.path).get("finished", False))
+        return bool(self._journal.meta().get("finished", False))
+
+    def finish(self) -> None:
+        """Note that everything that was asked for is done."""
+        if self._journal is None:
+            _rewrite_config(self.path, {**read_config(self.path), "finished": True})
+        else:
+            self._journal.set_meta(finished=True)
 
     def record_group(self, phase: str, episodes: Sequence[int], conditions: Mapping[str, Any]) -> None:
         """Note that a group of episodes (a round, an evaluation) begins, under which conditions.
@@ -122,7 +159,8 @@ class RunFolder:
 
     def close(self) -> None:
         """Close the journal and let go of the lock."""
-        self.journal.close()
+        if self._journal is not None:
+            self._journal.close()
         self._lock.close()
 
 
@@ -169,13 +207,13 @@ def _locate(request: RunRequest) -> tuple[Path, bool]:
         if (
             not exists
             and path.is_dir()
-            and any(entry.name != "lock" and entry.name[0] != "." for entry in path.iterdir())
+            and any(entry.name not in _BEFORE_CONFIG and entry.name[0] != "." for entry in path.iterdir())
         ):
             raise ConfigError(f"{path} exists and is not a run; choose another --run-name")
         return path, exists
-    same = [path for path, config in _runs(request.save_dir) if config["identity"] == request.identity]
+    same = {path: config for path, config in _runs(request.save_dir) if config["identity"] == request.identity}
     latest = max(same, key=_number, default=None)
-    if latest is not None and not _finished(latest):
+    if latest is not None and not _finished(latest, same[latest]):
         return latest, True
     return _new_folder(request), False
 
@@ -188,7 +226,9 @@ def _runs(save_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             continue  # somebody else's folder
 
 
-def _finished(path: Path) -> bool:
+def _finished(path: Path, config: Mapping[str, Any]) -> bool:
+    if config.get("finished", False):
+        return True
     if not (path / "journal.sqlite").is_file():
         return False
     try:
@@ -218,26 +258,11 @@ def _new_folder(request: RunRequest) -> Path:
             number += 1
 
 
-def _locked(path: Path) -> IO[str]:
-    lock = open(path / "lock", "a+", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.seek(0)
-        owner = lock.read().strip() or "unknown"
-        lock.close()
-        raise RunError(f"the run {path} is being written by another process (process id {owner})") from error
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
-    return lock
-
-
-def _check_settings(path: Path, request: RunRequest) -> None:
-    """What the journal was made with must be what is asked for now."""
+def _checked_config(path: Path, request: RunRequest) -> dict[str, Any]:
+    """A run's config; ``RunError`` unless it was made with what is asked for now."""
     config = read_config(path)
     if config["identity"] == request.identity:
-        return
+        return config
     old, new = _flat(config["settings"]), _flat(request.settings)
     keys = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
     changed = "; ".join(f"{key} was {old.get(key)!r}, is now {new.get(key)!r}" for key in keys)
@@ -246,9 +271,8 @@ def _check_settings(path: Path, request: RunRequest) -> None:
     )
 
 
-def _check_journal(path: Path) -> None:
-    """A run whose results are there has a journal; without it everything would be played, and paid, again."""
-    journal = path / "journal.sqlite"
+def _check_made(path: Path, journal: Path) -> None:
+    """Runs of older versions noted nothing of their journal: what was made from it tells that there was one."""
     made = [name for name in ("metrics.jsonl", "results.json") if (path / name).is_file()]  # never before the journal
     if made and not (journal.is_file() and journal.stat().st_size > 0):
         raise RunError(
@@ -264,7 +288,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _write_config(path: Path, request: RunRequest) -> None:
+def _write_config(path: Path, request: RunRequest, noted: Mapping[str, Any]) -> None:
     content = {
         "atari_vlm": atari_vlm.__version__,
         "identity": request.identity,
@@ -273,7 +297,12 @@ def _write_config(path: Path, request: RunRequest) -> None:
         "command": dict(request.command),
         "command_line": request.command_line,
         "versions": _versions(),
+        **noted,
     }
+    _rewrite_config(path, content)
+
+
+def _rewrite_config(path: Path, content: Mapping[str, Any]) -> None:
     atomic_write(path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -57,6 +58,22 @@ class VLM(Protocol):
     def score_choices(self, messages: Sequence[Message], choices: Sequence[str]) -> np.ndarray:
         """Log-probability of each choice as the answer, float64 ``(n,)``; ``NotSupportedError`` where impossible."""
         ...
+
+
+def close_vlm(vlm: VLM) -> None:
+    """Let go of what a VLM holds open (connections, threads, memory), if it is of those that hold anything."""
+    close = getattr(vlm, "close", None)
+    if close is not None:
+        close()
+
+
+@contextmanager
+def closing(vlm: VLM) -> Iterator[VLM]:
+    """``vlm``, closed (:func:`close_vlm`) when the block ends."""
+    try:
+        yield vlm
+    finally:
+        close_vlm(vlm)
 
 
 class NoScores:

@@ -17,6 +17,7 @@ from atari_vlm import report
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.evaluation.cells import EvaluateConfig
 from atari_vlm.evaluation.evaluate import evaluate
+from atari_vlm.runs.journal_schema import COLUMNS, VERSION, insert, select
 from atari_vlm.runs.seeds import eval_seed
 
 
@@ -89,7 +90,9 @@ def test_an_episode_that_does_not_repeat_is_said(run_folder, tmp_path):
     (copy / "config.yaml").write_text((run_folder / "config.yaml").read_text())
     with sqlite3.connect(run_folder / "journal.sqlite") as source, sqlite3.connect(copy / "journal.sqlite") as target:
         source.backup(target)
-        target.execute("UPDATE steps SET reward = 5 WHERE episode = 1 AND step = 4")
+        row = list(target.execute(select("steps", VERSION) + "WHERE episode = 1 AND step = 4").fetchone()[:-1])
+        row[COLUMNS["steps"].index("reward")] = 5.0
+        insert(target, "steps", row)  # as a whole row that somebody else wrote, not as damage
         target.commit()
     source.close()
     target.close()

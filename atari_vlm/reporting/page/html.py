@@ -161,7 +161,7 @@ def _totals(journal: Journal, rows: list[EpisodeRow]) -> list[tuple[str, str, st
     rate = sum((row.fallback_rate or 0.0) * (row.length or 0) for row in done) / max(steps, 1)
     calls, tokens, dollars = 0, 0, 0.0
     unknown = False
-    for reply in journal.replies():
+    for reply in journal.replies(paid=True):
         usage = reply.get("usage") or {}
         calls += 1
         tokens += (usage.get("input_tokens") or 0) + (usage.get("output_tokens") or 0)

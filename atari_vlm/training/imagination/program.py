@@ -50,13 +50,13 @@ def train(line: Any) -> int:
     run, steps = _prepare(line)
     with joined() as team, stop_on_signals() as stop:
         console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=team.rank > 0)
-        folder = RunFolder.open(_request(line, run, team.size)) if team.rank == 0 else None
+        folder = RunFolder.open(_request(line, run, team.size), journal=False) if team.rank == 0 else None
         path = Path(text_from_first(team, str(folder.path) if folder is not None else ""))
         try:
             run = dataclasses.replace(run, folder=path, stop=stop, team=team)
             code = _train(run, steps, (console, stop))
             if folder is not None and code == 0:
-                folder.journal.set_meta(finished=True)
+                folder.finish()
         finally:
             if folder is not None:
                 folder.close()
@@ -99,7 +99,9 @@ def _train(run: RemRun, steps: Any, watching: tuple[Console, Stop]) -> int:
 def _prepare(line: Any) -> tuple[RemRun, Any]:
     """The run's settings, and the steps of a dataset if it learns from one."""
     check_installed(LogConfig(tuple(line.log)).trackers)
-    changes = read_yaml(line.config, what=f"--config {line.config}").get("settings", {}) if line.config is not None else {}
+    changes = (
+        read_yaml(line.config, what=f"--config {line.config}").get("settings", {}) if line.config is not None else {}
+    )
     device = Device(device_of_rank(line.device), line.precision)
     steps = load_steps(line.dataset) if line.dataset else None
     if steps is not None:

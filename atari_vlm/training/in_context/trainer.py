@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,8 @@ from atari_vlm.training.in_context.examples import (
 )
 from atari_vlm.training.in_context.options import TrainerOptions
 from atari_vlm.video import can_write_videos
-from atari_vlm.vlm.base import VLM
-from atari_vlm.vlm.layers.budget import Budget, BudgetVLM
-from atari_vlm.vlm.layers.cache import CachedVLM
-from atari_vlm.vlm.layers.keyless import KeylessVLM, known_keys
+from atari_vlm.vlm.base import VLM, close_vlm
+from atari_vlm.vlm.layers.stack import limited
 from atari_vlm.vlm.load import load_vlm
 
 
@@ -68,22 +67,32 @@ class VLMTrainer:
         self.game, self.prompt_type, self.use_icl = games.game(game_name).name, prompt_type, use_in_context_learning
         prompts.check_style(prompt_type)
         self._make_env().close()  # wrong keywords show here
+        with ExitStack() as opened:
+            self._open(opened, vlm_type, api_key)
+            self._opened = opened.pop_all()
+        self._next_episode = self._trained = 0
+
+    def _open(self, opened: ExitStack, vlm_type: str | VLM, api_key: str | None) -> None:
+        """The VLM, what limits it, and the run; ``opened`` closes what was opened here, whatever happens after."""
         backend = self._backend(vlm_type, api_key)
+        if isinstance(vlm_type, str):
+            opened.callback(close_vlm, backend)
         self.vlm_type = vlm_type if isinstance(vlm_type, str) else backend.name
         self.library = DemonstrationLibrary()
-        if self.options.demonstrations is not None and use_in_context_learning:
+        if self.options.demonstrations is not None and self.use_icl:
             self.library.add(
                 load("atari_vlm.training.in_context.minari:import_demonstrations")(
                     self.options.demonstrations, self.options.in_context.examples
                 )
             )
-        self._budget = Budget(self.options.budget_usd, self.options.max_calls, self.options.max_tokens)
-        vlm = self._within_limits(KeylessVLM(backend, known_keys(api_key)))
+        vlm = limited(backend, self.options, api_key=api_key)
+        opened.callback(vlm.close)
         self.run = RunFolder.open(self._request(backend))
-        self._restore_budget()
+        opened.callback(self.run.close)
+        vlm.restore(self.run.journal.replies(paid=True))
         self._player = Player(self.run.journal, vlm, self._make_env, self._player_options())
         self._tensorboard = TensorBoardLog(self.run.path / "tensorboard")
-        self._next_episode = self._trained = 0
+        opened.callback(self._tensorboard.close)
 
     def __enter__(self) -> VLMTrainer:
         return self
@@ -92,10 +101,9 @@ class VLMTrainer:
         self.close()
 
     def close(self) -> None:
-        """Write the tables as far as the run has come and let go of the run."""
-        self._write_tables()
-        self._tensorboard.close()
-        self.run.close()
+        """Write the tables as far as the run has come and let go of the run and of all that was opened for it."""
+        with self._opened:
+            self._write_tables()
 
     def train(self, num_episodes: int = 100, eval_interval: int = 10, save_interval: int = 20) -> dict[str, Any]:
         """Play and learn so many episodes; returns their summary (``outputs.summarise``).
@@ -141,7 +149,7 @@ class VLMTrainer:
                 if not video.exists():
                     write_video(video, self.run.journal, row, self._make_env)
         write_report(self.run.path)
-        self.run.journal.set_meta(finished=True)
+        self.run.finish()
         return path
 
     def _round(self, count: int) -> list[PlayedEpisode]:
@@ -199,13 +207,6 @@ class VLMTrainer:
             **self.options.vlm_options,
         )
 
-    def _within_limits(self, backend: VLM) -> VLM:
-        """The VLM behind budget and cache; what the cache serves is not counted."""
-        limited = BudgetVLM(backend, self._budget)
-        if self.options.cache is None:
-            return limited
-        return CachedVLM(limited, self.options.cache, self.options.cache_mode)
-
     def _player_options(self) -> PlayerOptions:
         return PlayerOptions(
             max_steps=self.options.max_steps,
@@ -235,15 +236,6 @@ class VLMTrainer:
 
     def _header(self) -> dict[str, Any]:
         return {"game_name": self.game, "vlm_type": self.vlm_type, "prompt_type": self.prompt_type}
-
-    def _restore_budget(self) -> None:
-        """Count what earlier parts of the run spent."""
-        replies = list(self.run.journal.replies())
-        usage = [reply.get("usage", {}) for reply in replies]
-        tokens = sum((used.get("input_tokens") or 0) + (used.get("output_tokens") or 0) for used in usage)
-        self._budget.restore(
-            usd=sum(reply.get("cost_usd") or 0.0 for reply in replies), calls=len(replies), tokens=tokens
-        )
 
     def _write_tables(self) -> None:
         outputs.write_tables(self.run.path, self.run.journal)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,19 @@ class Budget:
         with self._lock:
             self.spent = {"usd": usd, "calls": calls, "tokens": tokens}
 
+    def restore_from(self, replies: Iterable[Mapping[str, Any]]) -> None:
+        """Likewise, from the replies (and scores) that it paid for, as the journal holds them."""
+        self.restore(usd=0.0, calls=0, tokens=0)
+        for reply in replies:
+            self.recover(Reply.from_dict(reply) if "text" in reply else None)
+
+    def recover(self, reply: Reply | None) -> None:
+        """Count a call that was made earlier, whatever the limits; ``None`` is one that has no price, such as scores."""
+        with self._lock:
+            self.spent["calls"] += 1
+        if reply is not None:
+            self.spend(reply)
+
     def reserve_call(self) -> None:
         """Count one call, or raise ``BudgetExhaustedError`` when a limit is reached.
 
@@ -56,11 +70,12 @@ class Budget:
             self.spent["calls"] -= 1
 
     def spend(self, reply: Reply) -> None:
-        """Count a reply's tokens and dollars."""
+        """Count a reply's tokens and dollars; a price that is no number is unknown."""
+        cost = reply.legal().cost_usd
         with self._lock:
             self.spent["tokens"] += reply.usage.total
-            self.spent["usd"] += reply.cost_usd or 0.0
-            if reply.cost_usd is None:
+            self.spent["usd"] += cost or 0.0
+            if cost is None:
                 self._unpriced_model = reply.model
 
 

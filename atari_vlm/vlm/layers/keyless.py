@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -34,9 +35,13 @@ class KeylessVLM:
         self.name, self.capabilities = vlm.name, vlm.capabilities
 
     def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
-        """The reply, with ``[key]`` where a key stood."""
-        reply = self._vlm.complete(messages, sampling=sampling)
-        return dataclasses.replace(reply, text=without_keys(reply.text, self._keys))
+        """The reply, with ``[key]`` wherever a key stood, as every file can hold it."""
+        reply = self._vlm.complete(messages, sampling=sampling).legal()
+        words = {field.name: getattr(reply, field.name) for field in dataclasses.fields(reply)}
+        clean: dict[str, Any] = {
+            name: without_keys(word, self._keys) for name, word in words.items() if isinstance(word, str)
+        }
+        return dataclasses.replace(reply, **clean)
 
     def score_choices(self, messages: Sequence[Message], choices: Sequence[str]) -> np.ndarray:
         """The scores."""

@@ -1,0 +1,112 @@
+"""The rows of a journal as records, and as SQLite holds them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from atari_vlm.errors import ConfigError
+
+Phase = Literal["train", "eval"]
+
+
+@dataclass(frozen=True)
+class EpisodeRow:
+    """One episode. The last four are ``None`` while ``status`` is ``"running"``; ``cost_usd`` also when it is unknown."""
+
+    episode: int
+    phase: Phase
+    seed: int
+    status: Literal["running", "done"] = "running"
+    episode_return: float | None = None
+    length: int | None = None
+    fallback_rate: float | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One step: what was done, why, and what came of it.
+
+    ``decision`` has the keys reasoning, problems, details, latency_s, cost_usd, calls (the indices of this step's calls).
+    """
+
+    episode: int
+    step: int
+    action: int
+    source: str
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any]
+    decision: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CallRow:
+    """One call of a VLM. ``reply`` is ``None`` while no answer has arrived.
+
+    ``request`` is ``[[role, [["text", sha] | ["image", sha], ...]], ...]``; ``reply`` is ``Reply.as_dict()`` for the kind
+    ``"complete"`` and ``{"scores": [...]}`` for ``"scores"``. ``started_at`` is Unix time in seconds. ``cached``: the answer
+    came from a cache, and cost nothing.
+    """
+
+    episode: int
+    call: int
+    step: int
+    kind: Literal["complete", "scores"]
+    request_key: str
+    request: list[Any]
+    reply: dict[str, Any] | None
+    started_at: float
+    cached: bool = False
+
+    @property
+    def paid(self) -> bool:
+        """Whether it was asked and answered."""
+        return self.reply is not None and not self.cached
+
+
+def call_row(row: Any) -> CallRow:
+    """A call from its row."""
+    reply = None if row[6] is None else json.loads(row[6])
+    values: list[Any] = [*row[:5], json.loads(row[5]), reply, row[7], bool(row[8])]
+    return CallRow(*values)
+
+
+def call_values(row: CallRow) -> tuple[Any, ...]:
+    """What is stored of a call before it is answered, but for the clock."""
+    return row.episode, row.call, row.step, row.kind, row.request_key, dumps(row.request)
+
+
+def step_values(row: StepRow) -> tuple[Any, ...]:
+    """A step's row as it is stored."""
+    return (
+        *(row.episode, row.step, row.action, row.source),
+        *(float(row.reward), int(row.terminated), int(row.truncated)),
+        *(dumps(row.info), dumps(row.decision)),
+    )
+
+
+def step_row_of(row: Any) -> StepRow:
+    """A step from its row."""
+    values: list[Any] = [*row[:5], bool(row[5]), bool(row[6]), json.loads(row[7]), json.loads(row[8])]
+    return StepRow(*values)
+
+
+def dumps(value: Any) -> str:
+    """Plain data as JSON."""
+    return json.dumps(value, sort_keys=True, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Numpy scalars and arrays, tuples and mappings as plain JSON data."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise ConfigError(f"a journal holds plain data, not {type(value).__name__}: {value!r}")

@@ -1,0 +1,162 @@
+"""The tables of a journal, how their rows are sealed, and how a file is opened.
+
+Every row carries a digest of its values, and the number of rows that belong together is kept: of ``meta`` and ``episodes`` in
+``meta``, of an episode's calls and steps in its row when it is done. A flipped bit, or a row that is gone, is therefore told
+when it is read. Journals of version 1 have none of this and are read as they are; opened for writing, they become version 2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from atari_vlm.errors import RunError, StorageError
+
+VERSION = 2
+OWN = "_journal"  # the row of meta that is the journal's own: its id, and how many rows there are
+COLUMNS = {
+    "meta": ("key", "value"),
+    "episodes": (
+        *("episode", "phase", "seed", "status", "episode_return", "length", "fallback_rate", "cost_usd"),
+        "calls",
+    ),
+    "calls": ("episode", "call", "step", "kind", "request_key", "request", "reply", "started_at", "cached"),
+    "steps": (*("episode", "step", "action", "source", "reward", "terminated", "truncated", "info", "decision"),),
+}
+_ADDED = {"episodes": ("calls", "INTEGER", None), "calls": ("cached", "INTEGER NOT NULL DEFAULT 0", 0)}
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE blobs (sha TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE episodes (episode INTEGER PRIMARY KEY, phase TEXT NOT NULL, seed INTEGER NOT NULL, status TEXT NOT NULL,
+    episode_return REAL, length INTEGER, fallback_rate REAL, cost_usd REAL);
+CREATE TABLE calls (episode INTEGER, call INTEGER, step INTEGER NOT NULL, kind TEXT NOT NULL, request_key TEXT NOT NULL,
+    request TEXT NOT NULL, reply TEXT, started_at REAL NOT NULL, PRIMARY KEY (episode, call)) WITHOUT ROWID;
+CREATE TABLE steps (episode INTEGER, step INTEGER, action INTEGER NOT NULL, source TEXT NOT NULL, reward REAL NOT NULL,
+    terminated INTEGER NOT NULL, truncated INTEGER NOT NULL, info TEXT NOT NULL, decision TEXT NOT NULL,
+    PRIMARY KEY (episode, step)) WITHOUT ROWID
+"""
+_LONGEST_VALUE = 1 << 28
+
+
+def digest_of(table: str, values: Sequence[Any]) -> bytes:
+    """16 bytes of SHA-256 over a row as SQLite gives it back."""
+    return hashlib.sha256(f"{table} {tuple(values)!a}".encode()).digest()[:16]
+
+
+def insert(db: sqlite3.Connection, table: str, values: Sequence[Any]) -> None:
+    """Write a row with its digest, in place of one with the same key."""
+    marks = ", ".join("?" * (len(values) + 1))
+    db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", (*values, digest_of(table, values)))
+
+
+def select(table: str, version: int) -> str:
+    """The start of a query for whole rows: the columns, then the digest (``NULL`` in version 1)."""
+    names = list(COLUMNS[table])
+    if version == 1 and table in _ADDED:
+        names[-1] = "NULL" if _ADDED[table][2] is None else str(_ADDED[table][2])
+    return f"SELECT {', '.join(names)}, {'NULL' if version == 1 else 'digest'} FROM {table} "
+
+
+def checked(table: str, version: int, rows: list[Any]) -> list[tuple[Any, ...]]:
+    """The rows without their digests, once these are found right; ``ValueError`` if one is not."""
+    for row in rows:
+        if version != 1 and row[-1] != digest_of(table, row[:-1]):
+            raise ValueError(f"a row of {table} is not what was written (of {COLUMNS[table][0]} {row[0]!r:.60})")
+    return [tuple(row[:-1]) for row in rows]
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """The journal at ``path``, made if there is no file or an empty one, and of this version afterwards.
+
+    Raises ``RunError`` for what is no journal: nothing is made or changed in it. ``StorageError`` where nothing can be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
+    except sqlite3.Error as error:
+        raise StorageError(f"{path} cannot be opened: {error}") from error
+    try:
+        version = version_of(db, path)
+        db.execute("PRAGMA trusted_schema=OFF")
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        if version < VERSION:
+            _upgrade(db, version)
+        return db
+    except sqlite3.Error as error:
+        db.close()
+        raise StorageError(f"{path} cannot be written: {error}") from error
+    except BaseException:
+        db.close()
+        raise
+
+
+def _upgrade(db: sqlite3.Connection, version: int) -> None:
+    """Make the tables (version 0), or give those of version 1 what this version adds; all of it or nothing."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if version == 0:
+            for statement in _TABLES.split(";\n"):
+                db.execute(statement)
+        for table, (column, kind, _) in _ADDED.items():
+            db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+        for table in COLUMNS:
+            db.execute(f"ALTER TABLE {table} ADD COLUMN digest BLOB")
+        for table, columns in COLUMNS.items():
+            for row in db.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall():
+                insert(db, table, row)
+        counts = {table: _count(db, table) for table in ("meta", "episodes")}
+        own = {"id": secrets.token_hex(8), **counts}
+        insert(db, "meta", (OWN, json.dumps(own, sort_keys=True)))
+        db.execute(f"PRAGMA user_version={VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _count(db: sqlite3.Connection, table: str) -> int:
+    return int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """The journal at ``path``, which may be written by another process meanwhile; ``RunError`` for what is none."""
+    address = path.resolve().as_uri()
+    db = sqlite3.connect(f"{address}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("SELECT 1 FROM sqlite_schema").fetchall()
+    except sqlite3.OperationalError as error:  # a finished run on a medium that cannot be written
+        db.close()
+        if path.with_name(path.name + "-wal").exists():
+            raise RunError(f"{path} cannot be read here while its write-ahead log is open: {error}") from error
+        db = sqlite3.connect(f"{address}?immutable=1", uri=True, isolation_level=None, check_same_thread=False)
+    except sqlite3.DatabaseError:
+        pass  # said properly below
+    try:
+        if version_of(db, path) == 0:
+            raise RunError(f"{path} is empty: its run was stopped before it began")
+        return db
+    except BaseException:
+        db.close()
+        raise
+
+
+def version_of(db: sqlite3.Connection, path: Path) -> int:
+    """The file's version, 0 for a new file; ``RunError`` if it is no journal or of a later version."""
+    try:
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} is not a journal: {error}") from error
+    if version > VERSION or version < 0:
+        raise RunError(f"{path} has journal version {version}; this package reads version {VERSION}")
+    if {name for name in tables if not name.startswith("sqlite_")} != ({*COLUMNS, "blobs"} if version else set()):
+        raise RunError(f"{path} is not a journal but another program's database; nothing was changed in it")
+    return version

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from atari_vlm.agents.vlm_agent import VLMAgentOptions
-from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
-from atari_vlm.planning.scoring import PlanScores, ValueFunction, score_plans
-from atari_vlm.types import Transition
-from atari_vlm.world_models.base import WorldModel
+from atari_vlm.errors import ConfigError, UnknownNameError, check_count
+from atari_vlm.planning.scoring import PlanScores, ValueFunction, check_discount, score_plans
+from atari_vlm.types import Action, Transition
+from atari_vlm.world_models.base import WorldModel, in_units_of
 from atari_vlm.world_models.view import FrameSource, WorldView
 
 Follow = Literal["first", "whole"] | int
@@ -41,10 +41,11 @@ class PlanOptions(VLMAgentOptions):
         if isinstance(self.follow, bool) or (isinstance(self.follow, str) and self.follow not in ("first", "whole")):
             raise UnknownNameError("follow", self.follow, ("first", "whole", "a number of actions"))
         if isinstance(self.follow, int):
-            check_positive(follow=self.follow)
-        check_positive(discount=self.discount, num_futures=self.num_futures)
-        if self.discount > 1 or self.pessimism < 0 or self.reward_tolerance < 0:
-            raise ConfigError("discount is in (0, 1]; pessimism and reward_tolerance are not negative")
+            check_count(follow=self.follow)
+        check_count(num_futures=self.num_futures)
+        check_discount(self.discount)
+        if not (self.pessimism >= 0 and self.reward_tolerance >= 0):
+            raise ConfigError("pessimism and reward_tolerance are not negative")
 
     def steps(self, horizon: int) -> int:
         """How many actions of a plan of ``horizon`` actions are executed."""
@@ -78,15 +79,15 @@ class Judge:
         if self._view is not None:
             self._view.reset()
 
-    def look(self, observation: Mapping[str, Any]) -> None:
+    def observe(self, observation: Mapping[str, Any]) -> None:
         """Take in the present observation; once a step."""
         if self._view is not None:
-            self._view.look(observation)
+            self._view.observe(observation)
 
-    def did(self, action: int) -> None:
+    def executed(self, action: Action) -> None:
         """Note the executed action."""
         if self._view is not None:
-            self._view.did(action)
+            self._view.executed(action)
 
     def score(self, plans: Sequence[Sequence[int]], rng: np.random.Generator) -> PlanScores:
         """All plans in one batched rollout."""
@@ -122,7 +123,8 @@ class Judge:
         """Whether reward, end or picture differ from the prediction beyond tolerance."""
         if self.world_model is None or self._view is None:
             return False
-        if abs(self.as_model(transition.reward) - expected.reward) > self._options.reward_tolerance:
+        reward = in_units_of(self.world_model, transition.reward)
+        if abs(reward - expected.reward) > self._options.reward_tolerance:
             return True
         if transition.terminated != expected.over:
             return True
@@ -131,8 +133,3 @@ class Judge:
         predicted = self.world_model.decode(expected.state)[0].astype(np.float32)
         real = self._view.frame(transition.next_observation).astype(np.float32)
         return float(np.abs(predicted - real).mean()) > (self._options.picture_tolerance or 0.0)
-
-    def as_model(self, reward: float) -> float:
-        """A real reward in the model's units."""
-        clipped = self.world_model is not None and self.world_model.reward_transform == "sign"
-        return float(np.sign(reward)) if clipped else reward

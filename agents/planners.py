@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from atari_vlm.errors import check_positive
+from atari_vlm.actions import as_action
+from atari_vlm.errors import check_count
 from atari_vlm.planning.cross_entropy import CEMConfig, cem
 from atari_vlm.planning.scoring import PlanScores, ValueFunction
 from atari_vlm.planning.tree_search import MCTSConfig, SearchResult, Tree, mcts
 from atari_vlm.types import Decision, Source, Transition
-from atari_vlm.world_models.base import WorldModel
+from atari_vlm.world_models.base import WorldModel, in_units_of
 from atari_vlm.world_models.view import FrameSource, WorldView
 
 
@@ -31,7 +32,7 @@ class _PlanningAgent:
 
     def observe(self, transition: Transition) -> None:
         """Note what was really done."""
-        self._view.did(transition.decision.action)
+        self._view.executed(transition.decision.action)
 
 
 class MCTSAgent(_PlanningAgent):
@@ -51,23 +52,23 @@ class MCTSAgent(_PlanningAgent):
         follow: int = 1,
         frame_source: FrameSource | None = None,
     ):
-        check_positive(follow=follow)
+        check_count(follow=follow)
         super().__init__(world_model, value, frame_source)
         self.config, self._reuse, self._follow = config or MCTSConfig(), reuse_tree, follow
         self._tree: Tree | None = None
-        self._followed, self._next = 0, -1
+        self._followed, self._next = 0, 0
 
     def reset(self, *, seed: int | None = None) -> None:
         """Begin an episode with an empty tree."""
         super().reset(seed=seed)
-        self._tree, self._followed, self._next = None, 0, -1
+        self._tree, self._followed, self._next = None, 0, 0
 
     def act(self, observation: Any) -> Decision:
         """Follow the path of the last search, or search from the present state."""
-        self._view.look(observation)
+        self._view.observe(observation)
         if self._tree is not None and 0 < self._followed < self._follow and any(self._tree.root.visits):
             self._followed += 1
-            self._next = self._tree.root.favourite(self.config.backup)
+            self._next = self._tree.favourite(self.config.backup)
             return Decision(self._next, Source.BUFFER)
         result = mcts(
             self.world_model,
@@ -86,9 +87,11 @@ class MCTSAgent(_PlanningAgent):
         super().observe(transition)
         if self._tree is None:
             return
-        child = self._tree.root.children[self._next]
-        expected = child is not None and (child.reward, child.over) == (transition.reward, transition.terminated)
-        kept = expected and transition.decision.action == self._next
+        expected = self._tree.expected(self._next)
+        kept = transition.decision.action == self._next and expected is not None
+        if kept and expected is not None:
+            reward = in_units_of(self.world_model, transition.reward)
+            kept = expected[1] == transition.terminated and bool(np.isclose(expected[0], reward, rtol=1e-5, atol=1e-6))
         self._tree = self._tree.advance(self._next) if kept else None
 
     def _prior(self, observation: Any) -> np.ndarray | None:
@@ -131,7 +134,7 @@ class CEMAgent(_PlanningAgent):
 
     def search(self, observation: Any, initial_plans: np.ndarray | None = None) -> Decision:
         """:meth:`act`, with plans ``(P, H)`` that belong to the first population."""
-        self._view.look(observation)
+        self._view.observe(observation)
         warm = None if self._last is None else self._last.plans[self._last.best]
         state = self._view.state(self._rng)
         self._last = cem(
@@ -145,4 +148,4 @@ class CEMAgent(_PlanningAgent):
         )
         plan = self._last.plans[self._last.best]
         details = {"plan": plan.tolist(), "score": float(self._last.scores[self._last.best])}
-        return Decision(plan[0] if plan.ndim > 1 else int(plan[0]), Source.POLICY, details=details)
+        return Decision(as_action(self.world_model.action_space, plan[0]), Source.POLICY, details=details)

@@ -107,7 +107,7 @@ class VLMAgent:
 
     def select_action(self, observation: Mapping[str, Any], prompt: str | None = None) -> int:
         """:meth:`act`, but only the action; ``prompt`` is sent instead of the instructions."""
-        return self._decide(observation, prompt).action
+        return int(self._decide(observation, prompt).action)
 
     def observe(self, transition: Transition) -> None:
         """Note what was really done; the rest stands in the next observation."""
@@ -134,7 +134,7 @@ class VLMAgent:
     def _feedback(self, names: Sequence[str]) -> str | None:
         if self._last is None or self._last.source is not Source.FALLBACK:
             return None
-        return f"Your last answer could not be used ({self._last.problems[-1]}); {names[self._last.action]} was played."
+        return f"Your last answer could not be used ({self._last.problems[-1]}); {names[int(self._last.action)]} was played."
 
     def _ask(self, messages: tuple[Message, ...], names: Sequence[str]) -> Decision:
         replies: list[Reply] = []
@@ -173,7 +173,7 @@ class VLMAgent:
             raise VLMError(f"{self.vlm.name} gave no usable answer in {len(replies)} replies: {'; '.join(problems)}")
         action = names.index("NOOP") if "NOOP" in names else 0
         if how == "repeat" and self._last is not None:
-            action = self._last.action
+            action = int(self._last.action)
         if how == "random":
             action = int(self._rng.integers(len(names)))
         details = {"answer": self.answer, "fallback": how}

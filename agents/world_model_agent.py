@@ -102,7 +102,7 @@ class VLMWorldModelAgent:
         """The next action of a good plan: from the buffer, from waiting plans judged anew, or from a new request."""
         names = read_actions(observation["action_space"])
         self._requests.look(observation)
-        self._judge.look(observation)
+        self._judge.observe(observation)
         decision = self._from_buffer(names)
         if decision is not None:
             return decision
@@ -114,7 +114,7 @@ class VLMWorldModelAgent:
 
     def observe(self, transition: Transition) -> None:
         """Compare what happened with what was predicted; clear the buffer on a surprise or a lost life."""
-        self._judge.did(transition.decision.action)
+        self._judge.executed(transition.decision.action)
         lives = transition.info.get("lives")
         lost_life = lives is not None and self._lives is not None and lives < self._lives
         self._lives = lives
@@ -145,7 +145,7 @@ class VLMWorldModelAgent:
             "buffer_status": decision.details["buffer"],
             **decision.details,
         }
-        return decision.action, response
+        return int(decision.action), response
 
     def _from_buffer(self, names: Sequence[str]) -> Decision | None:
         """The next action of the plan being followed, or of waiting plans judged anew; ``None`` if a request is due."""

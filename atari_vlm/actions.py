@@ -15,8 +15,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from atari_vlm.errors import ConfigError
-
-Action = int | np.ndarray
+from atari_vlm.types import Action
 
 
 def check_action_space(space: gymnasium.Space[Any], whose: str = "this one") -> Discrete | Box:
@@ -67,7 +66,7 @@ def _continuous(space: Box, array: np.ndarray, what: str) -> np.ndarray:
 
 
 def _short(array: np.ndarray) -> str:
-    return np.array2string(array, threshold=12, precision=4)
+    return " ".join(np.array2string(array, threshold=12, precision=4).split())
 
 
 def as_action(space: gymnasium.Space[Any], action: Any, what: str = "action") -> Action:

@@ -31,8 +31,10 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class AtariVLMError(Exception):
@@ -164,6 +166,14 @@ def check_positive(**values: float) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
             raise ConfigError(f"{name} must be greater than 0, got {value!r}")
+
+
+def check_count(**values: Any) -> None:
+    """Raise :class:`ConfigError` for the first keyword that is not a whole number of at least 1."""
+    for name, value in values.items():
+        whole = hasattr(value, "__index__") and not isinstance(value, bool)
+        if not whole or operator.index(value) < 1:
+            raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 class StoppedError(AtariVLMError):

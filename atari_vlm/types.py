@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeGuard, get_args
 
 import numpy as np
 
+Action = int | np.ndarray  # a number, or float32 (A,)
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "refusal", "filter"]
 
@@ -224,20 +225,28 @@ class Proposal:
     reply: Reply | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Decision:
     """One chosen action, why it was chosen, and every reply that was asked for on the way (re-asks included).
 
-    ``problems`` says, per rejected reply, why it was not understood. ``details`` is plain JSON data for the report
-    (for example a planner's plans and scores).
+    ``action`` is a number, or float32 ``(A,)`` where actions are continuous. ``problems`` says, per rejected reply,
+    why it was not understood. ``details`` is plain JSON data for the report (for example a planner's plans and scores).
     """
 
-    action: int
+    action: Action
     source: Source
     proposal: Proposal | None = None
     replies: tuple[Reply, ...] = ()
     problems: tuple[str, ...] = ()
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Decision):
+            return NotImplemented
+        pairs = [(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self)]
+        return np.array_equal(*pairs[0]) and all(mine == theirs for mine, theirs in pairs[1:])
+
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def latency_s(self) -> float:
@@ -273,7 +282,7 @@ class Trajectory:
     transitions: tuple[Transition, ...]
 
     @property
-    def actions(self) -> tuple[int, ...]:
+    def actions(self) -> tuple[Action, ...]:
         """The executed actions in order."""
         return tuple(t.decision.action for t in self.transitions)
 

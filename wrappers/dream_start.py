@@ -8,12 +8,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from atari_vlm.actions import as_action, as_actions, check_action_space, still_action
 from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.types import Action
 from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit
 from atari_vlm.world_models.view import Context, can_see, eye_of, is_rgb, picture_of
 
 Start = gymnasium.Env[Any, Any] | Sequence[gymnasium.Env[Any, Any]] | StartFrames | None
-StartContext = tuple[np.ndarray, np.ndarray]  # observations (T, ...) and the actions int64 (T - 1,) between them
+StartContext = tuple[np.ndarray, np.ndarray]  # observations (T, ...) and the actions (T - 1, ...) between them
 
 
 class StoredStart:
@@ -23,26 +25,28 @@ class StoredStart:
         space, shape = world_model.observation_space, frames.observations.shape[2:]
         if shape != space.shape or frames.observations.dtype != space.dtype:
             raise MismatchError(f"the model sees {space}, the start frames are {frames.observations.dtype} {shape}")
-        self._frames = frames
+        actions = as_actions(world_model.action_space, frames.actions, "the actions of start frames")
+        self._observations, self._actions = frames.observations, actions
 
     def begin(self, row: int, rng: np.random.Generator) -> StartContext:
         """A context for ``row``."""
-        chosen = int(rng.integers(len(self._frames.observations)))
-        return self._frames.observations[chosen], self._frames.actions[chosen]
+        chosen = int(rng.integers(len(self._observations)))
+        return self._observations[chosen], self._actions[chosen]
 
 
 class RealStart:
     """Contexts of real environments: one serves all rows, or each row has its own, which can follow the dream.
 
-    A context is the last ``world_model.context_length`` (default 1) pictures; at the beginning action 0 is played until there
-    are so many.
+    A context is the last ``world_model.context_length`` (default 1) pictures; at the beginning the first action (of a Box: the
+    one nearest to zero) is played until there are so many.
     """
 
     def __init__(self, envs: Sequence[gymnasium.Env[Any, Any]], world_model: WorldModel[Any]):
         for env in envs:
             _check_real(env, world_model)
         self.envs = list(envs)
-        self._eye = eye_of(world_model)
+        self._eye, self._still = eye_of(world_model), still_action(world_model.action_space)
+        self._latest: list[np.ndarray | None] = [None for _ in envs]
         self._contexts = [Context(world_model) for _ in envs]
         self._over = [True for _ in envs]
 
@@ -57,7 +61,7 @@ class RealStart:
         self._see(i, observation)
         self._over[i] = False
         while not self._contexts[i].is_full:
-            self._step(i, 0)
+            self._step(i, self._still)
             if self._over[i]:
                 raise ConfigError("the real environment ended before it had shown enough pictures to begin a dream")
         return self._contexts[i].arrays()
@@ -66,13 +70,21 @@ class RealStart:
         """Play the dream's actions in the environments of ``rows``, those that have ended excepted."""
         for row in rows:
             if not self._over[row]:
-                self._step(row, int(actions[row]))
+                self._step(row, as_action(self.envs[row].action_space, actions[row]))
 
-    def context(self, row: int) -> StartContext | None:
-        """The newest context of ``row``; ``None`` when its environment has ended."""
-        return None if self._over[row] else self._contexts[row].arrays()
+    def context(self, row: int) -> StartContext:
+        """The newest context of ``row``."""
+        return self._contexts[row].arrays()
 
-    def _step(self, i: int, action: int) -> None:
+    def latest(self) -> np.ndarray:
+        """The newest picture of every environment, ``(B, ...)``; of one that has ended, its last."""
+        return np.stack([picture for picture in self._latest if picture is not None])
+
+    def is_over(self, row: int) -> bool:
+        """Whether the environment of ``row`` has ended."""
+        return self._over[row]
+
+    def _step(self, i: int, action: Action) -> None:
         observation, _, terminated, truncated, _ = self.envs[i].step(action)
         self._contexts[i].executed(action)
         self._see(i, observation)
@@ -80,7 +92,8 @@ class RealStart:
 
     def _see(self, i: int, observation: Any) -> None:
         if self._contexts[i].length:
-            self._contexts[i].observed(picture_of(self.envs[i], observation, self._eye))
+            self._latest[i] = picture = picture_of(self.envs[i], observation, self._eye)
+            self._contexts[i].observed(picture)
 
 
 def start_of(start: Start, world_model: WorldModel[Any]) -> StoredStart | RealStart:
@@ -88,6 +101,7 @@ def start_of(start: Start, world_model: WorldModel[Any]) -> StoredStart | RealSt
 
     Raises ``ConfigError`` when there is nothing to begin from, ``MismatchError`` for a start that the model cannot dream from.
     """
+    check_action_space(world_model.action_space, "the world model")
     if start is None:
         start = getattr(world_model, "start", None)
         if start is None:

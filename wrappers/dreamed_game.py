@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 
 from atari_vlm import _lazy
+from atari_vlm.actions import as_index
 from atari_vlm.env.camera import Look
 from atari_vlm.env.emulator import Emulator, EmulatorConfig
 from atari_vlm.env.observing import Observer, View
@@ -101,8 +102,9 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
 
     def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Dream one step."""
-        self._frame, reward, terminated, truncated, info = self._dream.step(action)
-        self._observer.count(int(action), reward)
+        index = as_index(action)
+        self._frame, reward, terminated, truncated, info = self._dream.step(index)
+        self._observer.count(index, reward)
         return self._observe(), reward, terminated, truncated, self._info(info)
 
     def render(self) -> Any:

@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from atari_vlm.env.camera import Look
-from atari_vlm.env.emulator import check_count
+from atari_vlm.errors import check_count
 from atari_vlm.picture import ResizeShape, target_shape
 from atari_vlm.registration import MAX_EPISODE_STEPS
 from atari_vlm.world_models.base import check_fit

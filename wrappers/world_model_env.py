@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from atari_vlm.actions import as_action
 from atari_vlm.world_models.base import WorldModel
 from atari_vlm.wrappers.dream_start import Start
 from atari_vlm.wrappers.world_model_vector_env import WorldModelVectorEnv
@@ -54,7 +55,7 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
 
     def get_keys_to_action(self) -> dict[tuple[str, ...], int]:
         """Keys for ``gymnasium.utils.play``."""
-        return keys_to_action(self.get_action_meanings())
+        return keys_to_action(self.get_action_meanings(), int(getattr(self.action_space, "start", 0)))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin a dream. ``options`` are not used."""
@@ -65,7 +66,7 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Dream one step; stepping a dream that has ended raises gymnasium's ``ResetNeeded``."""
-        frames, reward, terminated, truncated, info = self._dreams.step(np.asarray(action)[None])
+        frames, reward, terminated, truncated, info = self._dreams.step(np.asarray(as_action(self.action_space, action))[None])
         return frames[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._info(info)
 
     def render(self) -> Any:
@@ -78,9 +79,12 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
         return {name: value[0].item() for name, value in info.items() if not name.startswith("_")}
 
 
-def keys_to_action(action_names: Sequence[str]) -> dict[tuple[str, ...], int]:
-    """Keys for actions: ``UPLEFTFIRE`` is w, a and the space bar together, NOOP is e. Without ALE's names: the number."""
+def keys_to_action(action_names: Sequence[str], start: int = 0) -> dict[tuple[str, ...], int]:
+    """Keys for actions, the first of which is ``start``: ``UPLEFTFIRE`` is w, a and the space bar together, NOOP is e.
+
+    Without ALE's names: the number.
+    """
     parts = {"UP": "w", "DOWN": "s", "LEFT": "a", "RIGHT": "d", "FIRE": " ", "NOOP": "e"}
     keys = [tuple(key for part, key in parts.items() if part in name) for name in action_names]
     named = all(keys) and len(set(keys)) == len(keys)
-    return {key if named else (str(i),): i for i, key in enumerate(keys)}
+    return {key if named else (str(i),): i for i, key in enumerate(keys, start)}

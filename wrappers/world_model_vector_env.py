@@ -13,8 +13,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from atari_vlm.actions import as_actions
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
-from atari_vlm.world_models.base import WorldModel, put_rows
+from atari_vlm.world_models.base import WorldModel, put_rows, take_rows
 from atari_vlm.wrappers.dream_start import RealStart, Start, start_of
 
 
@@ -70,6 +71,8 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._state: Any = None
+        self._observe = None if reanchor_every is None else getattr(world_model, "observe", None)
+        self._real_state: Any = None  # what the real environments lead to, of a model that can observe
         self._frames: Any = None
         self._steps = np.zeros(num_envs, np.int64)
         self._done = np.ones(num_envs, bool)
@@ -129,8 +132,8 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
 
     def get_action_meanings(self) -> list[str]:
         """Action names, where the model knows them, else numbers."""
-        n = getattr(self.single_action_space, "n", 0)
-        return list(getattr(self.world_model, "action_names", map(str, range(int(n)))))
+        n, first = (int(getattr(self.single_action_space, name, 0)) for name in ("n", "start"))
+        return list(getattr(self.world_model, "action_names", map(str, range(first, first + n))))
 
     def _check_real(self, num_envs: int, reanchor_every: int | None) -> None:
         real = self._start.envs if isinstance(self._start, RealStart) else []
@@ -149,27 +152,28 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         if self._mode is AutoresetMode.DISABLED and self._done.any():
             ended = np.flatnonzero(self._done).tolist()
             raise gymnasium.error.ResetNeeded(f"rows {ended} have ended: reset them with options={{'reset_mask': ...}}")
-        actions, single = np.asarray(actions), self.single_action_space
-        if actions.shape[:1] != (self.num_envs,) or actions.shape[1:] != single.shape:
-            raise ConfigError(f"actions must have the shape {self.action_space.shape}, got {actions.shape}")
-        if isinstance(single, gymnasium.spaces.Discrete):
-            if actions.dtype.kind not in "iu" or not ((0 <= actions) & (actions < single.n)).all():
-                raise ConfigError(f"actions must be whole numbers from 0 to {single.n - 1}, got {actions!r}")
-            actions = actions.astype(np.int64)
-        return actions
+        checked = as_actions(self.single_action_space, actions)
+        if checked.shape != self.action_space.shape:
+            raise ConfigError(f"actions must have the shape {self.action_space.shape}, got {checked.shape}")
+        return checked
 
     def _begin(self, rows: np.ndarray) -> None:
         """Start new dreams in ``rows``."""
         if len(rows):
-            self._put(rows, [self._start.begin(int(row), self.np_random) for row in rows])
+            fresh = self._made([self._start.begin(int(row), self.np_random) for row in rows])
+            self._state = self._replaced(self._state, rows, fresh)
+            if self._observe is not None:
+                self._real_state = self._replaced(self._real_state, rows, fresh)
             self._steps[rows] = 0
             self._done[rows] = False
 
-    def _put(self, rows: np.ndarray, contexts: list[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Make the state of ``rows`` anew from their contexts."""
+    def _made(self, contexts: list[tuple[np.ndarray, np.ndarray]]) -> Any:
+        """The state of as many rows, made from their contexts."""
         observations, actions = (np.stack(part) for part in zip(*contexts, strict=True))
-        fresh = self.world_model.init(observations, actions, rng=self.np_random)
-        self._state = fresh if len(rows) == self.num_envs else put_rows(self._state, rows, fresh)
+        return self.world_model.init(observations, actions, rng=self.np_random)
+
+    def _replaced(self, state: Any, rows: np.ndarray, fresh: Any) -> Any:
+        return fresh if len(rows) == self.num_envs else put_rows(state, rows, fresh)
 
     def _reanchor(self, live: np.ndarray, actions: np.ndarray, over: np.ndarray) -> dict[str, Any]:
         """Let the real environments follow; where it is time, bring the dreams that go on back to them."""
@@ -177,14 +181,17 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             return {}
         assert isinstance(self._start, RealStart)
         self._start.follow(np.flatnonzero(live), actions)
+        if self._observe is not None:
+            pictures = self._start.latest()
+            self._real_state = self._observe(self._real_state, actions, pictures, rng=self.np_random)
         due = live & ~over & (self._steps % self.reanchor_every == 0)
-        contexts = {int(row): self._start.context(int(row)) for row in np.flatnonzero(due)}
-        found = {row: context for row, context in contexts.items() if context is not None}
+        rows = np.array([row for row in np.flatnonzero(due).tolist() if not self._start.is_over(row)], np.int64)
+        if len(rows):
+            contexts = [self._start.context(row) for row in rows]
+            fresh = take_rows(self._real_state, rows) if self._observe is not None else self._made(contexts)
+            self._state = self._replaced(self._state, rows, fresh)
         reanchored = np.zeros(self.num_envs, bool)
-        if found:
-            rows = np.array(list(found))
-            self._put(rows, list(found.values()))
-            reanchored[rows] = True
+        reanchored[rows] = True
         return {"reanchored": reanchored, "_reanchored": np.ones(self.num_envs, bool)}
 
     def _final(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import ale_py
 import gymnasium
 import numpy as np
 
-from atari_vlm.errors import ConfigError
+from atari_vlm.errors import ConfigError, check_count
 from atari_vlm.games import game
 from atari_vlm.picture import TwoFrames, palette_for
 
@@ -41,13 +41,6 @@ class EmulatorConfig:
             raise ConfigError(
                 f"repeat_action_probability must be at least 0 and below 1, got {self.repeat_action_probability!r}"
             )
-
-
-def check_count(**values: Any) -> None:
-    """Raise ``ConfigError`` for the first keyword that is not a whole number of at least 1."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 class Emulator:

@@ -7,9 +7,9 @@ from typing import Any
 import gymnasium
 
 from atari_vlm.env.camera import Camera, Look
-from atari_vlm.env.emulator import Emulator, EmulatorConfig, check_count
+from atari_vlm.env.emulator import Emulator, EmulatorConfig
 from atari_vlm.env.observing import Observer, View
-from atari_vlm.errors import UnknownNameError
+from atari_vlm.errors import UnknownNameError, check_count
 from atari_vlm.picture import ResizeShape, to_ansi
 
 RENDER_MODES = ("human", "rgb_array", "ansi")

@@ -11,8 +11,7 @@ import numpy as np
 
 from atari_vlm import prompts
 from atari_vlm.description import Facts, list_actions
-from atari_vlm.env.emulator import check_count
-from atari_vlm.errors import ConfigError
+from atari_vlm.errors import ConfigError, check_count
 from atari_vlm.games import Game
 from atari_vlm.spaces import carry_source, observation_space, to_pil
 

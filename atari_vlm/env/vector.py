@@ -15,9 +15,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from atari_vlm.env.camera import Camera, Look
-from atari_vlm.env.emulator import Emulator, EmulatorConfig, check_count
+from atari_vlm.env.emulator import Emulator, EmulatorConfig
 from atari_vlm.env.environment import FRAMES_PER_SECOND
-from atari_vlm.errors import ConfigError, UnknownNameError
+from atari_vlm.errors import ConfigError, UnknownNameError, check_count
 from atari_vlm.picture import ResizeShape
 from atari_vlm.registration import MAX_EPISODE_STEPS
 

@@ -13,8 +13,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from atari_vlm.errors import ConfigError, check_positive
-from atari_vlm.planning.scoring import PlanScores, ValueFunction, check_plans, score_plans
+from atari_vlm.actions import bounds, check_action_space
+from atari_vlm.errors import ConfigError, check_count, check_positive
+from atari_vlm.planning.scoring import PlanScores, ValueFunction, check_discount, check_plans, score_plans
 from atari_vlm.world_models.base import WorldModel
 
 
@@ -36,8 +37,9 @@ class CEMConfig:
     """iCEM: exponent of the noise's power spectrum over time; 0 is white noise (continuous actions only)"""
 
     def __post_init__(self) -> None:
-        check_positive(horizon=self.horizon, population=self.population, elites=self.elites, iterations=self.iterations)
-        check_positive(discount=self.discount, population_decay=self.population_decay)
+        check_count(horizon=self.horizon, population=self.population, elites=self.elites, iterations=self.iterations)
+        check_positive(population_decay=self.population_decay)
+        check_discount(self.discount)
         if self.elites > self.population:
             raise ConfigError(f"elites ({self.elites}) must not exceed the population ({self.population})")
         if not (0 <= self.smoothing < 1 and 0 <= self.keep_elites <= 1 and self.noise_beta >= 0):
@@ -48,41 +50,40 @@ ICEM = CEMConfig(keep_elites=0.3, population_decay=1.25, noise_beta=2.0)
 
 
 class Categorical:
-    """Independent categorical actions: ``probabilities`` ``(H, A)``."""
+    """Independent categorical actions: ``probabilities`` ``(H, A)`` of ``start`` and those after it."""
 
-    def __init__(self, num_actions: int, horizon: int):
+    def __init__(self, num_actions: int, horizon: int, start: int = 0):
         self.probabilities = np.full((horizon, num_actions), 1.0 / num_actions)
+        self._actions = np.arange(num_actions) + start  # (A,)
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Plans int64 ``(n, H)``."""
         thresholds = self.probabilities.cumsum(1)[None]  # (1, H, A)
         draws = rng.random((n, len(self.probabilities), 1))
-        return np.minimum((draws > thresholds).sum(2), self.probabilities.shape[1] - 1)
+        return self._actions[np.minimum((draws > thresholds).sum(2), len(self._actions) - 1)]
 
     def fit(self, plans: np.ndarray, weights: np.ndarray, smoothing: float) -> None:
         """Move towards the weighted plans; ``weights`` ``(n,)`` sum to 1."""
-        one_hot = plans[:, :, None] == np.arange(self.probabilities.shape[1])  # (n, H, A)
+        one_hot = plans[:, :, None] == self._actions  # (n, H, A)
         target = np.einsum("n,nha->ha", weights, one_hot)
         self.probabilities = smoothing * self.probabilities + (1 - smoothing) * target
 
     def shift_to(self, plan: np.ndarray) -> None:
         """Start around the rest of the last plan: half the mass on it, shifted by one step."""
         following = np.append(plan[1:], plan[-1])[: len(self.probabilities)]
-        one_hot = following[:, None] == np.arange(self.probabilities.shape[1])
+        one_hot = following[:, None] == self._actions
         self.probabilities[: len(following)] = 0.5 * self.probabilities[: len(following)] + 0.5 * one_hot
 
     def mode(self) -> np.ndarray:
         """The most likely plan, int64 ``(H,)``."""
-        return self.probabilities.argmax(1)
+        return self._actions[self.probabilities.argmax(1)]
 
 
 class Gaussian:
     """Diagonal Gaussian actions inside a Box: ``mean`` and ``std`` ``(H, A)``."""
 
     def __init__(self, space: gymnasium.spaces.Box, horizon: int, noise_beta: float):
-        self._low, self._high, self._beta = space.low, space.high, noise_beta
-        if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
-            raise ConfigError(f"planning needs bounded actions, got {space}")
+        (self._low, self._high), self._beta = bounds(space), noise_beta
         self.mean = np.tile((space.low + space.high) / 2, (horizon, 1)).astype(np.float64)
         self._start_std = np.tile((space.high - space.low) / 4, (horizon, 1)).astype(np.float64)
         self.std = self._start_std.copy()
@@ -124,9 +125,16 @@ def coloured_noise(beta: float, shape: tuple[int, int, int], rng: np.random.Gene
 
 def distribution(space: gymnasium.Space[Any], horizon: int, noise_beta: float = 0.0) -> Categorical | Gaussian:
     """The widest sampling distribution over plans of an action space."""
+    space = check_action_space(space, "the world model")
     if isinstance(space, gymnasium.spaces.Box):
         return Gaussian(space, horizon, noise_beta)
-    return Categorical(int(space.n), horizon)  # type: ignore[attr-defined]
+    return Categorical(int(space.n), horizon, int(space.start))
+
+
+def start_from(sampler: Categorical | Gaussian, space: gymnasium.Space[Any], plan: Any) -> None:
+    """Start a search around the rest of ``plan`` ``(H,)`` or ``(H, A)``, which was followed until now; ``None``: nowhere."""
+    if plan is not None:
+        sampler.shift_to(check_plans(space, np.asarray(plan)[None], "warm_start")[0])
 
 
 def cem(
@@ -146,9 +154,8 @@ def cem(
     """
     config = config or CEMConfig()
     sampler = distribution(world_model.action_space, config.horizon, config.noise_beta)
-    if warm_start is not None:
-        sampler.shift_to(warm_start)
-    kept = None if initial_plans is None else check_plans(world_model.action_space, initial_plans)[:, : config.horizon]
+    start_from(sampler, world_model.action_space, warm_start)
+    kept = None if initial_plans is None else _initial(world_model.action_space, initial_plans, config.horizon)
     population, best = config.population, None
     for _ in range(config.iterations):
         plans = sampler.sample(population, rng)
@@ -156,6 +163,8 @@ def cem(
             plans = np.concatenate([kept, plans])
         result = score_plans(world_model, state, plans, discount=config.discount, rng=rng, value=value)
         elites = result.order[: config.elites]
+        if np.isfinite(result.scores[elites[0]]):
+            elites = elites[np.isfinite(result.scores[elites])]
         sampler.fit(result.plans[elites], np.full(len(elites), 1.0 / len(elites)), config.smoothing)
         if best is None or result.scores[result.best] > best.scores[0]:
             best = _only(result, result.best)
@@ -163,6 +172,14 @@ def cem(
         population = max(2 * config.elites, int(population / config.population_decay))
     assert best is not None
     return _joined(best, result)
+
+
+def _initial(space: gymnasium.Space[Any], plans: Any, horizon: int) -> np.ndarray:
+    """Plans for the first population, cut to ``horizon``; shorter ones are refused."""
+    checked = check_plans(space, plans, "initial_plans")
+    if checked.shape[1] < horizon:
+        raise ConfigError(f"initial_plans have {checked.shape[1]} actions, the search's horizon is {horizon}")
+    return checked[:, :horizon]
 
 
 def _only(result: PlanScores, index: int) -> PlanScores:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from atari_vlm.errors import check_positive
-from atari_vlm.planning.cross_entropy import distribution
-from atari_vlm.planning.scoring import PlanScores, ValueFunction, score_plans
+from atari_vlm.errors import check_count, check_positive
+from atari_vlm.planning.cross_entropy import distribution, start_from
+from atari_vlm.planning.scoring import PlanScores, ValueFunction, check_discount, score_plans
 from atari_vlm.world_models.base import WorldModel
 
 
@@ -24,8 +24,9 @@ class MPPIConfig:
     discount: float = 1.0
 
     def __post_init__(self) -> None:
-        check_positive(horizon=self.horizon, population=self.population, iterations=self.iterations)
-        check_positive(temperature=self.temperature, discount=self.discount)
+        check_count(horizon=self.horizon, population=self.population, iterations=self.iterations)
+        check_positive(temperature=self.temperature)
+        check_discount(self.discount)
 
 
 def mppi(
@@ -40,8 +41,7 @@ def mppi(
     """Search for a plan; plan 0 of the result is the weighted mean (discrete: the most likely actions), the rest the samples."""
     config = config or MPPIConfig()
     sampler = distribution(world_model.action_space, config.horizon)
-    if warm_start is not None:
-        sampler.shift_to(warm_start)
+    start_from(sampler, world_model.action_space, warm_start)
     for _ in range(config.iterations):
         plans = np.concatenate([sampler.mode()[None], sampler.sample(config.population, rng)])
         result = score_plans(world_model, state, plans, discount=config.discount, rng=rng, value=value)

@@ -14,8 +14,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from atari_vlm.errors import ConfigError, MismatchError, check_positive
-from atari_vlm.world_models.base import WorldModel, take_rows
+from atari_vlm.actions import as_actions, random_actions
+from atari_vlm.errors import ConfigError, MismatchError, check_count, check_positive
+from atari_vlm.world_models.base import WorldModel, check_one_row, take_rows
 
 ValueFunction = Callable[[Any], np.ndarray]  # state of B rows -> float (B,)
 
@@ -84,23 +85,20 @@ def roll(
     return Rollout(returns, rewards.T, lengths, state)
 
 
-def check_plans(action_space: gymnasium.Space[Any], plans: Any) -> np.ndarray:
-    """``plans`` as an array ``(P, H)`` of legal actions, or ``(P, H, A)`` for a Box; ``ConfigError`` otherwise."""
-    if isinstance(action_space, gymnasium.spaces.Box):
-        array = np.asarray(plans, np.float32)
-        if array.ndim != 3 or 0 in array.shape or array.shape[2:] != action_space.shape:
-            raise ConfigError(f"plans must be (P, H, {action_space.shape[0]}) with P, H >= 1, got {array.shape}")
-        return array
-    try:
-        array = np.asarray(plans)
-    except ValueError as error:
-        raise ConfigError("plans must all have one length") from error
-    if array.ndim != 2 or 0 in array.shape or not np.issubdtype(array.dtype, np.integer):
-        raise ConfigError(f"plans must be integers (P, H) with P, H >= 1, got {array.dtype} {array.shape}")
-    n = int(action_space.n)  # type: ignore[attr-defined]
-    if array.min() < 0 or array.max() >= n:
-        raise ConfigError(f"plans hold an action outside 0..{n - 1}")
-    return array.astype(np.int64)
+def check_plans(action_space: gymnasium.Space[Any], plans: Any, what: str = "plans") -> np.ndarray:
+    """``plans`` as int64 ``(P, H)``, or float32 ``(P, H, A)`` for a Box, of legal actions; ``ConfigError`` otherwise."""
+    array = as_actions(action_space, plans, what)
+    if array.ndim != 2 + len(action_space.shape or ()) or 0 in array.shape:
+        width = "".join(f", {a}" for a in action_space.shape or ())
+        raise ConfigError(f"{what} must be (P, H{width}) with P, H >= 1, got {np.shape(plans)}")
+    return array
+
+
+def check_discount(discount: float) -> None:
+    """Raise ``ConfigError`` unless ``discount`` is in (0, 1]."""
+    check_positive(discount=discount)
+    if discount > 1:
+        raise ConfigError(f"discount is in (0, 1], got {discount!r}")
 
 
 def score_plans(
@@ -119,11 +117,14 @@ def score_plans(
     An ensemble is a sequence of models with a sequence of their states. ``num_futures`` futures are sampled per plan and
     model. ``discount`` is in (0, 1]. Raises ``ConfigError`` for plans that are empty, ragged or illegal.
     """
-    check_positive(num_futures=num_futures, discount=discount)
+    check_count(num_futures=num_futures)
+    check_discount(discount)
     models, states = ([world_model], [state]) if not isinstance(world_model, Sequence) else (world_model, state)
     if len(models) != len(states) or not models:
         raise MismatchError(f"{len(models)} world models with {len(states)} states")
     checked = check_plans(models[0].action_space, plans)
+    for one in states:
+        check_one_row(one)
     p = len(checked)
     repeated = np.tile(checked, (num_futures,) + (1,) * (checked.ndim - 1))  # (F * P, H, ...)
     origin = np.zeros(p * num_futures, np.int64)
@@ -148,10 +149,7 @@ def random_plans(
     action_space: gymnasium.Space[Any], num_plans: int, horizon: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Uniformly random plans, ``(P, H)`` int64 or ``(P, H, A)`` float32 within the bounds of a Box."""
-    if isinstance(action_space, gymnasium.spaces.Box):
-        shape = (num_plans, horizon, *action_space.shape)
-        return rng.uniform(action_space.low, action_space.high, shape).astype(np.float32)
-    return rng.integers(int(action_space.n), size=(num_plans, horizon))  # type: ignore[attr-defined]
+    return random_actions(action_space, (num_plans, horizon), rng)
 
 
 def random_shooting(
@@ -165,6 +163,6 @@ def random_shooting(
     value: ValueFunction | None = None,
 ) -> PlanScores:
     """Score ``num_plans`` random plans; ``result.plans[result.best]`` is the one to follow."""
-    check_positive(num_plans=num_plans, horizon=horizon)
+    check_count(num_plans=num_plans, horizon=horizon)
     plans = random_plans(world_model.action_space, num_plans, horizon, rng)
     return score_plans(world_model, state, plans, discount=discount, rng=rng, value=value)

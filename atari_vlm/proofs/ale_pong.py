@@ -115,7 +115,7 @@ def collect(first_seed: int, pieces: int, steps: int) -> Steps:
         agent.reset(seed=seed)
         for step in range(1, steps + 1):
             frame, before, action = game.frame, env.seen, int(rng.integers(game.num_actions))
-            chosen = agent.act(before).action
+            chosen = int(agent.act(before).action)
             if index % 2 and rng.random() < 0.5:
                 action = chosen
             moved = game.step(action)

@@ -110,6 +110,21 @@ def map_leaves(function: Callable[..., Any], *trees: Any) -> Any:
     return function(*trees)
 
 
+def check_one_row(state: Any) -> None:
+    """Raise ``MismatchError`` unless every leaf of ``state`` holds one row."""
+
+    def check(leaf: Any) -> None:
+        if len(leaf.shape) == 0 or leaf.shape[0] != 1:
+            raise MismatchError(f"a planner begins from the state of one row, got a leaf {tuple(leaf.shape)}")
+
+    map_leaves(check, state)
+
+
+def in_units_of(world_model: WorldModel[Any], reward: float) -> float:
+    """A real reward in the model's units (``reward_transform``) and precision (float32)."""
+    return float(np.float32(np.sign(reward) if world_model.reward_transform == "sign" else reward))
+
+
 def take_rows(state: Any, rows: Sequence[int] | np.ndarray) -> Any:
     """The rows of a state in the given order (int64 indices); repeated indices repeat rows."""
     index = np.ascontiguousarray(rows, dtype=np.int64)

@@ -15,10 +15,12 @@ import cv2
 import gymnasium
 import numpy as np
 
+from atari_vlm.actions import as_action, as_actions
 from atari_vlm.description import Facts
 from atari_vlm.errors import MismatchError
 from atari_vlm.games import game_names
 from atari_vlm.spaces import PILImage, source_of
+from atari_vlm.types import Action
 from atari_vlm.world_models.base import WorldModel
 
 FrameSource = Callable[[], Any]
@@ -147,18 +149,19 @@ def picture_of(env: gymnasium.Env[Any, Any], observation: Any, eye: Eye) -> np.n
 class Context:
     """The last ``context_length`` pictures (default 1) that a model was shown, and the actions played between them.
 
-    A model with ``context_length`` 0 needs no picture.
+    A model with ``context_length`` 0 needs no picture. A picture that does not follow an action begins anew.
     """
 
     def __init__(self, world_model: WorldModel[Any]):
-        self._space = world_model.observation_space
+        self._space, self._action_space = world_model.observation_space, world_model.action_space
         self.length = int(getattr(world_model, "context_length", 1))
         self.reset()
 
     def reset(self) -> None:
         """Begin an episode."""
         self._pictures: deque[np.ndarray] = deque(maxlen=self.length)
-        self._actions: deque[Any] = deque(maxlen=max(0, self.length - 1))
+        self._actions: deque[Action] = deque(maxlen=max(0, self.length - 1))
+        self._moved = False
 
     @property
     def is_full(self) -> bool:
@@ -167,44 +170,71 @@ class Context:
 
     def observed(self, picture: np.ndarray) -> None:
         """Keep a picture, which is nobody else's memory."""
+        if not self._moved:
+            self.reset()
         self._pictures.append(picture)
+        self._moved = False
 
     def executed(self, action: Any) -> None:
         """Keep what was played after the last picture."""
-        self._actions.append(action)
+        self._actions.append(as_action(self._action_space, action, "an executed action"))
+        self._moved = True
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Observations ``(T, ...)`` and the actions int64 ``(T - 1,)`` between them."""
+        """Observations ``(T, ...)``, and the actions between them: int64 ``(T - 1,)`` or float32 ``(T - 1, A)``."""
         shape = (len(self._pictures), *(self._space.shape or ()))
         pictures = np.array(self._pictures, self._space.dtype).reshape(shape)
-        between = list(self._actions)[len(self._actions) - (len(pictures) - 1) :] if len(pictures) else []
-        return pictures, np.array(between, np.int64)
+        between = list(self._actions)[max(0, len(self._actions) - (len(pictures) - 1)) :] if len(pictures) else []
+        return pictures, as_actions(self._action_space, between)
 
 
 class WorldView:
-    """An episode as a world model sees it: its context, made by an :class:`Eye`, and the state that it leads to."""
+    """An episode as a world model sees it, through an :class:`Eye`, and the state that it leads to.
+
+    A model that can ``observe`` takes in every real step once; of another one the state is made from its context.
+    """
 
     def __init__(self, world_model: WorldModel[Any], frame_source: FrameSource | None = None):
         self._model, self._eye = world_model, eye_of(world_model, frame_source)
         self._context = Context(world_model)
+        self.reset()
 
     def reset(self) -> None:
         """Begin an episode."""
         self._context.reset()
+        self._state: Any = None
+        self._action: Action | None = None
+        self._news: list[tuple[Action | None, np.ndarray]] = []  # steps that ``_state`` does not know of yet
 
-    def look(self, observation: Any) -> None:
+    def observe(self, observation: Any) -> None:
         """Take in the present observation; once per step."""
-        if self._context.length:
-            self._context.observed(self._eye(observation))
+        if not self._context.length:
+            return
+        picture = self._eye(observation)
+        if hasattr(self._model, "observe"):
+            self._news.append((self._action, picture))
+        else:
+            self._context.observed(picture)
+        self._action = None
 
-    def did(self, action: Any) -> None:
+    def executed(self, action: Any) -> None:
         """Note the executed action."""
         self._context.executed(action)
+        self._action = as_action(self._model.action_space, action, "an executed action")
 
     def state(self, rng: np.random.Generator) -> Any:
         """The model's state of one row for the present moment."""
-        pictures, actions = self._context.arrays()
-        return self._model.init(pictures[None], actions[None], rng=rng)
+        if not hasattr(self._model, "observe") or not self._context.length:
+            pictures, actions = self._context.arrays()
+            return self._model.init(pictures[None], actions[None], rng=rng)
+        for action, picture in self._news:
+            if action is None:
+                none = as_actions(self._model.action_space, np.zeros((1, 0)))
+                self._state = self._model.init(picture[None, None], none, rng=rng)
+            else:
+                self._state = self._model.observe(self._state, np.asarray(action)[None], picture[None], rng=rng)
+        self._news.clear()
+        return self._state
 
     def frame(self, observation: Any) -> np.ndarray:
         """The present picture as the model sees it."""

@@ -89,7 +89,8 @@ def check_agent(make: Callable[[], Agent], env: gymnasium.Env[Any, Any], *, step
     ``make`` builds a fresh agent. Two agents with one seed must decide alike in the same episode.
     """
     first, second = _play(make(), env, steps, seed), _play(make(), env, steps, seed)
-    _require([d.action for d in first] == [d.action for d in second], "an agent is deterministic given its seed")
+    alike = len(first) == len(second) and all(map(np.array_equal, *([d.action for d in ds] for ds in (first, second))))
+    _require(alike, "an agent is deterministic given its seed")
 
 
 def _play(agent: Agent, env: gymnasium.Env[Any, Any], steps: int, seed: int) -> list[Decision]:

@@ -37,7 +37,7 @@ class StepRow:
 
     episode: int
     step: int
-    action: int
+    action: int | list[float]
     source: str
     reward: float
     terminated: bool
@@ -86,7 +86,7 @@ def call_values(row: CallRow) -> tuple[Any, ...]:
 def step_values(row: StepRow) -> tuple[Any, ...]:
     """A step's row as it is stored."""
     return (
-        *(row.episode, row.step, row.action, row.source),
+        *(row.episode, row.step, _number_or_text(row.action), row.source),
         *(float(row.reward), int(row.terminated), int(row.truncated)),
         *(dumps(row.info), dumps(row.decision)),
     )
@@ -94,8 +94,15 @@ def step_values(row: StepRow) -> tuple[Any, ...]:
 
 def step_row_of(row: Any) -> StepRow:
     """A step from its row."""
-    values: list[Any] = [*row[:5], bool(row[5]), bool(row[6]), json.loads(row[7]), json.loads(row[8])]
+    action = json.loads(row[2]) if isinstance(row[2], str) else row[2]
+    ends = bool(row[5]), bool(row[6])
+    values: list[Any] = [*row[:2], action, *row[3:5], *ends, json.loads(row[7]), json.loads(row[8])]
     return StepRow(*values)
+
+
+def _number_or_text(action: int | list[float]) -> int | str:
+    """An action as its column holds it: a number, or a continuous one as JSON."""
+    return action if isinstance(action, int) else json.dumps(action)
 
 
 def dumps(value: Any) -> str:

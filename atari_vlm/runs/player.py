@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
 from atari_vlm.agents.base import Agent
 from atari_vlm.errors import StoppedError
 from atari_vlm.runs.journal import EpisodeRow, Journal, Phase, StepRow
@@ -162,7 +164,7 @@ def step_row(episode: int, step: int, transition: Transition, calls: list[int]) 
     return StepRow(
         episode=episode,
         step=step,
-        action=int(decision.action),
+        action=np.asarray(decision.action).tolist(),
         source=str(decision.source),
         reward=transition.reward,
         terminated=transition.terminated,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from atari_vlm.errors import RunError
 from atari_vlm.runs.journal import EpisodeRow, StepRow
 from atari_vlm.runs.rollout import OnStep, play_episode
 from atari_vlm.spaces import Env
-from atari_vlm.types import Decision, Proposal, Reply, Source, Trajectory, Transition
+from atari_vlm.types import Action, Decision, Proposal, Reply, Source, Trajectory, Transition
 
 
 class RecordedAgent:
@@ -28,8 +30,12 @@ class RecordedAgent:
         row = self._steps[self._next]
         decision = row.decision
         reply = Reply("", "recorded", latency_s=decision["latency_s"], cost_usd=decision["cost_usd"])
-        proposal = Proposal((row.action,), decision["reasoning"])
-        return Decision(row.action, Source(row.source), proposal, (reply,), tuple(decision["problems"]))
+        if isinstance(row.action, int):
+            action: Action = row.action
+            proposal = Proposal((row.action,), decision["reasoning"])
+        else:
+            action, proposal = np.array(row.action, np.float32), None
+        return Decision(action, Source(row.source), proposal, (reply,), tuple(decision["problems"]))
 
     def observe(self, transition: Transition) -> None:
         """Compare with what was recorded."""

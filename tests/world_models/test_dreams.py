@@ -295,5 +295,5 @@ def test_without_a_frame_source_the_policy_sees_the_dream_s_own_frame(pong):
     actions = [play_episode(dream, agent, seed=1, max_steps=6).actions for agent in agents]
     assert actions[0] == actions[1]
     resized = gymnasium.make(ID, checkpoint=pong, image_format="numpy")
-    with pytest.raises(MismatchError, match="frame_source=env.render"):
+    with pytest.raises(MismatchError, match=r"frame_source=env\.render"):
         PolicyAgent(pong).act(resized.reset(seed=1)[0])

@@ -11,7 +11,7 @@ import numpy as np
 
 from atari_vlm._lazy import require
 from atari_vlm.description import read_actions
-from atari_vlm.errors import MismatchError, check_positive
+from atari_vlm.errors import MismatchError, check_temperature
 from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.world_models.checkpoint import read_checkpoint
 from atari_vlm.world_models.families import load_part
@@ -23,8 +23,8 @@ class PolicyAgent:
 
     It sees what its checkpoint was trained on, through an :class:`~atari_vlm.world_models.view.Eye`: what
     ``frame_source`` returns (an environment's ``render``), else the screen that an observation's PIL image was
-    made from (in a dream: the model's own frame). Actions are drawn at ``temperature`` > 0 (REM evaluates at
-    0.5). The policy is told what was really played, whoever chose it. Raises ``NotSupportedError`` for a kind of
+    made from (in a dream: the model's own frame). Actions are drawn at ``temperature`` (0 takes the likeliest; REM
+    evaluates at 0.5). The policy is told what was really played, whoever chose it. Raises ``NotSupportedError`` for a kind of
     checkpoint without policy and, at the first observation, ``MismatchError`` where its actions are not the
     game's, or the picture is not made as those it learned from.
     """
@@ -37,7 +37,7 @@ class PolicyAgent:
         temperature: float = 0.5,
         device: str = "cpu",
     ):
-        check_positive(temperature=temperature)
+        check_temperature(temperature=temperature)
         read = read_checkpoint(checkpoint)
         make_policy = load_part(read.kind, "policy")
         self._torch = require("torch", "train")

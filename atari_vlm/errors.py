@@ -176,6 +176,14 @@ def check_count(**values: Any) -> None:
             raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
+def check_temperature(**values: float) -> None:
+    """Raise :class:`ConfigError` for the first keyword whose value is no temperature: 0 (the likeliest) or above, finite."""
+    for name, value in values.items():
+        real = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not real or not 0 <= value < float("inf"):
+            raise ConfigError(f"{name} is 0 or a finite number above, got {value!r}")
+
+
 class StoppedError(AtariVLMError):
     """Somebody asked for the end of the run; it stopped between two steps and can be resumed."""
 

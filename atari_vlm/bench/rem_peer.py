@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from atari_vlm.errors import ConfigError
-from atari_vlm.world_models.rem.config import RemConfig
+from atari_vlm.world_models.rem.settings import RemConfig
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
 NEEDED = {"yet_another_retnet": "yet-another-retnet>=0.5", "einops": "einops", "loguru": "loguru"}

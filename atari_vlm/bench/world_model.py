@@ -12,6 +12,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from gymnasium.spaces import Discrete
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,8 +21,12 @@ from atari_vlm.bench.plain_rem import PlainStepper
 from atari_vlm.bench.rem_peer import NEEDED, RemPeer
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.experience.replay import Replay, picture_columns
+from atari_vlm.world_models.learned.device import Device
+from atari_vlm.world_models.learned.learner import GameFacts, Workplace
+from atari_vlm.world_models.learned.model import LearnedOptions, ModelFacts
+from atari_vlm.world_models.learned.team import Team
 from atari_vlm.world_models.rem.learner import RemLearner
-from atari_vlm.world_models.rem.model import RemOptions, RemSetting, RemState, RemWorldModel
+from atari_vlm.world_models.rem.model import RemState, RemWorldModel
 from atari_vlm.world_models.rem.settings import preset
 from atari_vlm.world_models.rem.stepper import Stepper
 from atari_vlm.world_models.rem.tokenizer import Tokenizer
@@ -29,6 +34,7 @@ from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
 GOALS = {"f32": {1: 1.5, 8: 1.1, 64: 1.1}, "bf16": {1: 3.0, 8: 2.2, 64: 2.1}}
 ROLLOUTS = 16
+FACTS = GameFacts("Breakout", {}, Discrete(4), ("NOOP", "FIRE", "RIGHT", "LEFT"), 4)
 LARGEST_DIFFERENCE = 1e-4
 
 
@@ -48,12 +54,12 @@ def cases(peers: dict[str, str]) -> list[Case]:
             raise UnknownNameError("peer of bench world-model", name, ["rem"])
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    config = preset("rem", 4).networks
+    config = preset("rem", FACTS).networks
     tokenizer, network = Tokenizer(config.tokenizer).eval(), TokenWorldModel(config).eval()
     network.use_codes(torch.randn_like(network.codes))
-    setting = RemSetting(("NOOP", "FIRE", "RIGHT", "LEFT"))
+    facts = ModelFacts(FACTS.action_names)
     models = {
-        precision: RemWorldModel(config, tokenizer, network, setting, RemOptions(precision=precision))
+        precision: RemWorldModel(config, tokenizer, network, facts, LearnedOptions(precision=precision))
         for precision in ("f32", "bf16")
     }
     others = [_rem(path, network) for path in peers.values()] + [
@@ -68,7 +74,7 @@ def cases(peers: dict[str, str]) -> list[Case]:
 
 
 def _rem(path: str, network: TokenWorldModel) -> _Other:
-    peer = RemPeer(path, preset("rem", 4).networks)
+    peer = RemPeer(path, preset("rem", FACTS).networks)
     difference = peer.difference(network)
     if difference > LARGEST_DIFFERENCE:
         raise ConfigError(
@@ -79,7 +85,7 @@ def _rem(path: str, network: TokenWorldModel) -> _Other:
 
 
 def _imagination(model: RemWorldModel, rows: int, other: _Other) -> Case:
-    state, precision, count = _state(model.network, rows), model.options.precision, max(1, 10 // rows)
+    state, precision, count = _state(model.network, rows), model.place.precision, max(1, 10 // rows)
     action, plain = np.zeros(rows, np.int64), PlainStepper(model.network)
     rng = np.random.default_rng(0)
 
@@ -114,7 +120,7 @@ def _decoding(model: RemWorldModel, goal: float, other: _Other) -> Case:
             pixels = model.tokenizer.decoder(model.tokenizer.code_map(state.tokens).contiguous())
             return ((pixels + 1) * 127.5).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
-    name = f"decode, {model.options.precision}, batch 64"
+    name = f"decode, {model.place.precision}, batch 64"
     theirs = other.peer.decoding(64) if other.peer is not None else plain
     note = "64 tokens to a frame of 64 x 64; ours and the plain one's (torch's default memory layout) uint8, REM's left as floats"
     return Case(name, f"{other.name}, f32", lambda: model.decode(state), theirs, goal, note=note)
@@ -153,7 +159,8 @@ def _learner() -> RemLearner:
         picture = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
         ends = {"terminated": n % 100 == 99, "truncated": False}
         replay.add({"image": picture, "action": n % 4, "reward": 0.0, **ends})
-    learner = RemLearner(preset("rem", 4), replay, 0)
+    workplace = Workplace(lambda columns: replay, Device(), Team(), seed=0)
+    learner = RemLearner(preset("rem", FACTS), FACTS, workplace)
     learner.cache.read(replay.any_slots(3000, rng), learner.networks.tokenizer, 0, "cpu")
     return learner
 
@@ -182,7 +189,7 @@ def _encoding(learner: RemLearner, stepper: Stepper | None = None) -> Unit:
     """An update as a learner without a cache does it: encode all frames of a batch first."""
 
     def work() -> None:
-        history = learner.replay.histories(ROLLOUTS, learner.settings.actor_critic.burn_in + 1, learner.rng)
+        history = learner.replay.histories(ROLLOUTS, learner.settings.actor_critic.burn_in + 1, learner.streams.rng)
         learner.networks.tokenizer.encode(torch.from_numpy(learner.replay.read("image", history.slots)))
         learner.improve_actor_critic(ROLLOUTS, stepper)
 
@@ -191,7 +198,7 @@ def _encoding(learner: RemLearner, stepper: Stepper | None = None) -> Unit:
 
 def _segments(learner: RemLearner) -> tuple[Tensor, Tensor, Tensor]:
     """A batch as REM's loader gives it: frames float ``(B, T, 3, 64, 64)`` in [0, 1], actions and mask ``(B, T)``."""
-    history = learner.replay.histories(ROLLOUTS, learner.settings.actor_critic.burn_in + 1, learner.rng)
+    history = learner.replay.histories(ROLLOUTS, learner.settings.actor_critic.burn_in + 1, learner.streams.rng)
     frames = (
         torch.from_numpy(learner.replay.read("image", history.slots)).movedim(-1, -3).contiguous().float().div_(255)
     )

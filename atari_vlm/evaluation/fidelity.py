@@ -1,9 +1,9 @@
-"""How well REM's tokenizer and world model predict play that they were not trained on.
+"""How well a world model predicts play that it was not trained on.
 
-Held-out episodes are cut into segments. Rewards, ends and the next frame's tokens are predicted one step ahead with the real
-frames as memory. Frames farther ahead are dreamed: the model reads ``context`` real frames and then sees nothing but the actions
-that were really played. Frames are compared on the pixels that are not those of the last real frame any more (a copy of it
-is wrong on all of them), and on all pixels.
+Held-out episodes are cut into segments. Rewards and ends are predicted one step ahead of real observations. Observations farther
+ahead are dreamed: the model reads ``context`` real ones and then sees nothing but the actions that were really played. Pictures
+are compared on the pixels that are not those of the last real picture any more (a copy of it is wrong on all of them), and on all
+pixels; other observations likewise, number by number.
 
 Every figure is a ratio of two sums over segments, with an interval from drawing the segments anew.
 """
@@ -14,17 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from atari_vlm.errors import ConfigError, check_positive
 from atari_vlm.experience.replay import Replay, Segments
 from atari_vlm.scores.statistics import BootstrapConfig, Estimate
-from atari_vlm.world_models.rem.losses import Blocks
-from atari_vlm.world_models.rem.networks import Networks
+from atari_vlm.world_models.base import Forecast, WorldModel
 
 Ratios = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> numerators and denominators, float64 (N,) each
-_MEDIAN_OF = 1_000  # frames
+_MEDIAN_OF = 1_000  # pictures
 
 
 @dataclass(frozen=True)
@@ -59,12 +56,13 @@ class HeldOut:
 
     ``estimates``: ``reward_f1``, ``end_f1`` (0 for a model that foretells nothing; a reward of the wrong sign is both false and
     missed), ``reward_squared_error`` and that of always saying the training data's mean (``mean_reward_squared_error``);
-    ``token_accuracy``, ``copy_token_accuracy``, ``changed_token_accuracy`` (of tokens unlike the last frame's); and for each
-    number of steps ahead ``changed/<who>/<steps>`` and ``all/<who>/<steps>``, mean absolute differences (0 to 255) from the real
-    frame, where ``<who>`` is ``sampled``, ``likeliest`` (every token the most probable one), ``copy`` (of the last real frame),
-    ``median`` (the training frames' median) or ``tokenizer`` (the real frame reconstructed, the model's bound); and
-    ``sampled_to_copy/<steps>``, ``likeliest_to_copy/<steps>``, below 1 where the model beats the copy on changed pixels; likewise
-    ``reward_error_to_mean``, the two squared errors of rewards over the same steps.
+    the family's own scores (REM: ``token_accuracy``, ``copy_token_accuracy``, ``changed_token_accuracy``, of tokens unlike the
+    last frame's); and for each number of steps ahead ``changed/<who>/<steps>`` and ``all/<who>/<steps>``, mean absolute
+    differences from the real observation (0 to 255 for pictures), where ``<who>`` is ``sampled``, ``likeliest`` (drawn at
+    temperature 0, where the model has one), ``copy`` (of the last real one), ``median`` (the training data's median) or
+    ``tokenizer`` (the real one as the model reads and decodes it, its bound); and ``sampled_to_copy/<steps>``,
+    ``likeliest_to_copy/<steps>``, below 1 where the model beats the copy on what changed; likewise ``reward_error_to_mean``, the
+    two squared errors of rewards over the same steps.
     ``counts``: ``steps``, ``segments``, ``positive_rewards``, ``negative_rewards``, ``ends``.
     """
 
@@ -73,11 +71,24 @@ class HeldOut:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
-        return {**{name: found.as_dict() for name, found in self.estimates.items()}, "counts": self.counts}
+        measured = {name: estimate.as_dict() for name, estimate in self.estimates.items()}
+        return {**measured, "counts": self.counts}
 
 
-@torch.no_grad()
-def measure(networks: Networks, held_out: Replay, training: Replay, config: HeldOutConfig) -> HeldOut:
+@dataclass(frozen=True)
+class Played:
+    """Real play of B rows and T steps: ``observations`` ``(B, T, ...)``, ``actions``, ``rewards`` as the model counts them,
+    ``ends`` and ``mask`` ``(B, T)``.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    ends: np.ndarray
+    mask: np.ndarray
+
+
+def measure(model: WorldModel[Any], held_out: Replay, training: Replay, config: HeldOutConfig) -> HeldOut:
     """Measure on every step of ``held_out`` but the first ``context - 1`` of each episode; baselines are of ``training``.
 
     Raises ``ConfigError`` when no episode is long enough for the farthest dream.
@@ -85,17 +96,16 @@ def measure(networks: Networks, held_out: Replay, training: Replay, config: Held
     cut = segments(held_out, config)
     if not cut.mask[:, -1].any():
         raise ConfigError(f"no held-out episode has {cut.mask.shape[1]} steps: a context and {max(config.ahead)} ahead")
-    networks.world_model.use_codes(networks.tokenizer.codes.weight)
-    generator = torch.Generator(networks.tokenizer.codes.weight.device).manual_seed(config.seed)
     kept = training.kept()
-    mean_reward = float(_labels(networks, training.read("reward", kept)).mean())
-    median = np.median(training.read("image", kept[:: max(1, len(kept) // _MEDIAN_OF)]), axis=0)
+    mean_reward = float(_labels(model, training.read("reward", kept)).mean())
+    some = kept[:: max(1, len(kept) // _MEDIAN_OF)]
+    median = np.median(training.read(_observed(training), some), axis=0)
+    rng = np.random.default_rng(config.seed)
     parts: list[Ratios] = []
     for begin in range(0, len(cut.slots), config.batch):
-        rows = slice(begin, begin + config.batch)
-        frames, blocks = read(networks, held_out, cut.rows(rows))
-        found = one_step_ratios(networks, blocks, mean_reward, config)
-        parts.append(found | dreamed_ratios(networks, frames, blocks, torch.from_numpy(median), config, generator))
+        play = read(model, held_out, cut.rows(slice(begin, begin + config.batch)))
+        ratios = one_step_ratios(model, play, mean_reward, config)
+        parts.append(ratios | dreamed_ratios(model, play, median, config, rng))
     joined = {name: _join([part[name] for part in parts]) for name in parts[0]}
     joined["reward_error_to_mean"] = (joined["reward_squared_error"][0], joined["mean_reward_squared_error"][0])
     for who in ("sampled", "likeliest"):
@@ -106,88 +116,97 @@ def measure(networks: Networks, held_out: Replay, training: Replay, config: Held
 
 def segments(replay: Replay, config: HeldOutConfig) -> Segments:
     """All segments: a context, the steps after it, padded on the right where the episode stops sooner."""
-    bounds = zip(*replay.bounds(), strict=True)
-    begins = [np.arange(first, stop - config.context + 1, config.step) for first, stop in bounds]
+    firsts, stops = replay.bounds()
+    begins = [np.arange(a, b - config.context + 1, config.step) for a, b in zip(firsts, stops, strict=True)]
     return replay.segments_at(np.concatenate(begins), config.context + max(config.ahead))
 
 
-def read(networks: Networks, replay: Replay, cut: Segments) -> tuple[Tensor, Blocks]:
-    """Segments as real frames uint8 ``(B, T, H, W, 3)`` and as what the world model reads."""
-    device = networks.tokenizer.codes.weight.device
-    frames = torch.from_numpy(replay.read("image", cut.slots)).to(device)
-    actions, rewards, ends = (
-        torch.from_numpy(replay.read(name, cut.slots)).to(device) for name in ("action", "reward", "terminated")
-    )
-    mask = torch.from_numpy(cut.mask).to(device)
-    return frames, Blocks(networks.tokenizer.encode(frames), actions, _labels(networks, rewards), ends, mask)
+def read(model: WorldModel[Any], replay: Replay, cut: Segments) -> Played:
+    """Segments as they were really played."""
+    names = (_observed(replay), "action", "reward", "terminated")
+    observations, actions, rewards, ends = (replay.read(name, cut.slots) for name in names)
+    return Played(observations, actions, _labels(model, rewards), ends, cut.mask)
 
 
-def one_step_ratios(networks: Networks, blocks: Blocks, mean_reward: float, config: HeldOutConfig) -> Ratios:
-    """Rewards, ends and tokens one step ahead of real frames; each step of an episode is scored in one segment."""
-    predicted = networks.world_model(blocks.tokens, blocks.actions)
-    place = torch.arange(blocks.mask.shape[1], device=blocks.mask.device) - (config.context - 1)
-    acts = blocks.mask & (place >= 0) & (place < config.step)  # (B, T)
-    seen = blocks.mask & (place >= 1) & (place <= config.step)
-    expected, truth = networks.world_model.reward.mean(predicted.reward), blocks.rewards
+def one_step_ratios(model: WorldModel[Any], play: Played, mean_reward: float, config: HeldOutConfig) -> Ratios:
+    """Rewards, ends and the family's scores one step ahead; each step of an episode is scored in one segment."""
+    forecast = _forecast(model, play, config)
+    place = np.arange(play.mask.shape[1]) - (config.context - 1)
+    acts = play.mask & (place >= 0) & (place < config.step)  # (B, T)
+    seen = play.mask & (place >= 1) & (place <= config.step)
+    expected, truth = forecast.rewards, play.rewards
     said = expected.round()
-    last = torch.cat([blocks.tokens[:, :1], blocks.tokens[:, :-1]], 1)
-    right, moved = predicted.tokens.argmax(-1) == blocks.tokens, last != blocks.tokens  # (B, T, K)
-    each = seen[..., None].expand(right.shape)
-    return {
+    ratios = {
         "reward_f1": _f1(said != 0, truth != 0, (said == truth) & (said != 0), acts),
-        "end_f1": _f1(predicted.end.argmax(-1) == 1, blocks.ends, (predicted.end.argmax(-1) == 1) & blocks.ends, acts),
+        "end_f1": _f1(forecast.ends, play.ends, forecast.ends & play.ends, acts),
         "reward_squared_error": _mean((expected - truth) ** 2, acts),
         "mean_reward_squared_error": _mean((mean_reward - truth) ** 2, acts),
-        "token_accuracy": _mean(right, each),
-        "copy_token_accuracy": _mean(~moved, each),
-        "changed_token_accuracy": _mean(right, each & moved),
     }
+    for name, (values, where) in forecast.scores.items():
+        there = seen.reshape(*seen.shape, *[1] * (values.ndim - 2))
+        ratios[name] = _mean(values, where & there)
+    return ratios
+
+
+def _forecast(model: WorldModel[Any], play: Played, config: HeldOutConfig) -> Forecast:
+    """What the model forecasts, or, where it cannot, the mean of ``draws`` steps from each real observation."""
+    if hasattr(model, "forecast"):
+        forecast: Forecast = model.forecast(play.observations, play.actions)
+        return forecast
+    rewards, ends = np.zeros((2, *play.mask.shape))
+    rng = np.random.default_rng(config.seed)
+    length = max(1, int(getattr(model, "context_length", 1)))
+    for t in range(config.context - 1, play.mask.shape[1]):
+        since = max(0, t + 1 - length)
+        state = model.init(play.observations[:, since : t + 1], play.actions[:, since:t], rng=rng)
+        for _ in range(config.draws):
+            step = model.step(state, play.actions[:, t], rng=rng)
+            rewards[:, t] += step.reward / config.draws
+            ends[:, t] += step.terminated / config.draws
+    return Forecast(rewards, ends > 0.5, {})
 
 
 def dreamed_ratios(
-    networks: Networks,
-    frames: Tensor,
-    blocks: Blocks,
-    median: Tensor,
-    config: HeldOutConfig,
-    generator: torch.Generator,
+    model: WorldModel[Any], play: Played, median: np.ndarray, config: HeldOutConfig, rng: np.random.Generator
 ) -> Ratios:
-    """Differences of dreamed frames, and of what they are compared with, from the real frames."""
-    c, farthest = config.context, max(config.ahead)
-    likeliest = dream(networks, blocks, c, farthest, None)
-    sampled = [dream(networks, blocks, c, farthest, generator) for _ in range(config.draws)]
-    last, found = frames[:, c - 1].float(), {}
+    """Differences of dreamed observations, and of what they are compared with, from the real ones."""
+    context = config.context
+    greedy = model.at_temperature(0.0) if hasattr(model, "at_temperature") else model
+    likeliest = dream(greedy, play, config, rng)
+    sampled = [dream(model, play, config, rng) for _ in range(config.draws)]
+    last, ratios = play.observations[:, context - 1].astype(np.float64), {}
     for k in config.ahead:
-        truth, there = frames[:, c - 1 + k].float(), blocks.mask[:, c - 1 + k, None, None]
-        places = {"changed": (truth != last).any(-1) & there, "all": there.expand(truth.shape[:-1])}
-        told = {
-            "sampled": [networks.tokenizer.decode(draw[:, k - 1]) for draw in sampled],
-            "likeliest": [networks.tokenizer.decode(likeliest[:, k - 1])],
+        real = play.observations[:, context - 1 + k]
+        truth, there = real.astype(np.float64), play.mask[:, context - 1 + k]
+        there = there.reshape(-1, *[1] * (truth.ndim - 1))
+        bound = model.decode(model.init(real[:, None], play.actions[:, :0], rng=rng))
+        compared = {
+            "sampled": [draw[k] for draw in sampled],
+            "likeliest": [likeliest[k]],
             "copy": [last],
-            "median": [median.to(last)],
-            "tokenizer": [networks.tokenizer.decode(blocks.tokens[:, c - 1 + k])],
+            "median": [median],
+            "tokenizer": [bound],
         }
-        for who, pictures in told.items():
-            error = torch.stack([(picture.float() - truth).abs().mean(-1) for picture in pictures]).mean(0)
-            for where, mask in places.items():
-                found[f"{where}/{who}/{k}"] = _mean(error, mask)
-    return found
+        changed = (truth != last).any(-1, keepdims=True)
+        for who, shown in compared.items():
+            error = np.mean([np.abs(one - truth) for one in shown], 0).mean(-1, keepdims=True)
+            for name, where in (("changed", changed & there), ("all", there)):
+                ratios[f"{name}/{who}/{k}"] = _mean(error, np.broadcast_to(where, error.shape))
+    return ratios
 
 
-@torch.no_grad()
-def dream(networks: Networks, blocks: Blocks, context: int, steps: int, generator: torch.Generator | None) -> Tensor:
-    """Tokens int64 ``(B, steps, K)`` of the frames after the first ``context`` ones, along the blocks' own actions: sampled at
-    temperature 1, or without a generator the most likely.
-    """
-    world, frame, found = networks.world_model, blocks.tokens[:, context - 1], []
-    state = world.empty_state(len(frame))
-    for t in range(context - 1):
-        state, _, _ = world.read(state, blocks.tokens[:, t], blocks.actions[:, t])
-    for t in range(context - 1, context - 1 + steps):
-        state, _, _ = world.read(state, frame, blocks.actions[:, t])
-        frame = world.draw_frame(state, generator, 0.0 if generator is None else 1.0)
-        found.append(frame)
-    return torch.stack(found, 1)
+def dream(
+    model: WorldModel[Any], play: Played, config: HeldOutConfig, rng: np.random.Generator
+) -> dict[int, np.ndarray]:
+    """What the model shows after so many of ``config.ahead`` steps along the real actions, ``(B, ...)`` each."""
+    context = config.context
+    state = model.init(play.observations[:, :context], play.actions[:, : context - 1], rng=rng)
+    shown = {}
+    for k in range(1, max(config.ahead) + 1):
+        state = model.step(state, play.actions[:, context - 2 + k], rng=rng).state
+        if k in config.ahead:
+            shown[k] = model.decode(state)
+    return shown
 
 
 def estimate(ratios: Ratios, bootstrap: BootstrapConfig) -> dict[str, Estimate]:
@@ -205,18 +224,18 @@ def _ratio(top: Any, bottom: Any) -> Any:
     return np.divide(top, bottom, out=np.zeros_like(np.asarray(top, np.float64)), where=np.asarray(bottom) > 0)
 
 
-def _mean(values: Tensor, where: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _mean(values: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sums over each row of ``values`` where ``where`` is true, and how many there are."""
-    return _per_row(values.double() * where), _per_row(where)
+    return _per_row(values * where), _per_row(where)
 
 
-def _f1(said: Tensor, true: Tensor, hits: Tensor, where: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _f1(said: np.ndarray, true: np.ndarray, hits: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """2 hits / (said + true)."""
     return 2 * _per_row(hits & where), _per_row(said & where) + _per_row(true & where)
 
 
-def _per_row(values: Tensor) -> np.ndarray:
-    sums: np.ndarray = values.flatten(1).double().sum(1).cpu().numpy()
+def _per_row(values: np.ndarray) -> np.ndarray:
+    sums: np.ndarray = values.reshape(len(values), -1).astype(np.float64).sum(1)
     return sums
 
 
@@ -224,10 +243,17 @@ def _join(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.nd
     return np.concatenate([top for top, _ in parts]), np.concatenate([bottom for _, bottom in parts])
 
 
-def _labels(networks: Networks, rewards: Any) -> Any:
-    """Rewards as the model's reward head knows them."""
-    sign = networks.world_model.config.reward == "sign"
-    return (torch.sign(rewards) if isinstance(rewards, Tensor) else np.sign(rewards)) if sign else rewards
+def _labels(model: WorldModel[Any], rewards: np.ndarray) -> np.ndarray:
+    """Rewards as the model counts them."""
+    return np.sign(rewards) if model.reward_transform == "sign" else rewards
+
+
+def _observed(replay: Replay) -> str:
+    """The column of a replay that holds what was shown: the one beside the action."""
+    names = [name for name in replay.columns if name not in ("action", "reward", "terminated", "truncated")]
+    if len(names) != 1:
+        raise ConfigError(f"fidelity is measured on one kind of observation, the replay holds {', '.join(names)}")
+    return names[0]
 
 
 def _counts(replay: Replay, rows: int) -> dict[str, int]:

@@ -30,12 +30,19 @@ from atari_vlm.experience.replay import Replay, picture_columns
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.ale_pong_page import to_markdown, write_pictures
 from atari_vlm.training.imagination.games import GameConfig, RemGame
-from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
+from atari_vlm.training.imagination.trainer import TrainingRun, WorldModelTrainer
 from atari_vlm.types import Decision, Source, Transition
-from atari_vlm.world_models.learned.learner import Metrics
+from atari_vlm.world_models.learned.learner import OFFLINE, GameFacts, Metrics
 from atari_vlm.world_models.learned.schedule import ActorCriticTraining, Updates
-from atari_vlm.world_models.rem.config import RemConfig, TokenizerConfig, WorldModelConfig
-from atari_vlm.world_models.rem.settings import RemSettings, TokenizerTraining, WorldModelTraining
+from atari_vlm.world_models.rem.learner import make_learner
+from atari_vlm.world_models.rem.settings import (
+    RemConfig,
+    RemSettings,
+    TokenizerConfig,
+    TokenizerTraining,
+    WorldModelConfig,
+    WorldModelTraining,
+)
 
 HELD_OUT_SEED = 950_001
 MEASURED = HeldOutConfig(context=4, ahead=tuple(range(1, 11)), draws=4)
@@ -144,7 +151,7 @@ def recorded(path: Path, first_seed: int, pieces: int, steps: int) -> Steps:
     return load_steps(str(path))
 
 
-def train(folder: Path, steps: Steps, settings: RemSettings, seed: int) -> RemTrainer:
+def train(folder: Path, steps: Steps, settings: RemSettings, seed: int) -> WorldModelTrainer:
     """Train from ``steps`` alone, or go on from the newest checkpoint."""
 
     def watch(epoch: int, metrics: Metrics) -> None:
@@ -152,8 +159,10 @@ def train(folder: Path, steps: Steps, settings: RemSettings, seed: int) -> RemTr
         shown = ", ".join(f"{name} {metrics[name]:.4f}" for name in names if name in metrics)
         print(f"seed {seed}, epoch {epoch}/{settings.epochs}: {shown}", file=sys.stderr, flush=True)
 
-    run = RemRun(folder, None, settings, seed=seed, action_names=steps.action_names, frame_skip=4, report=watch)
-    trainer = RemTrainer(run)
+    space = gymnasium.spaces.Discrete(steps.num_actions)
+    facts = GameFacts(OFFLINE, {}, space, steps.action_names, frame_skip=4)
+    run = TrainingRun(folder, facts, settings, seed, report=watch)
+    trainer = WorldModelTrainer(run, make_learner)
     if trainer.epoch == 0:
         fill_replay(trainer.replay, steps)
     trainer.train()
@@ -176,8 +185,8 @@ def prove_one(config: PongConfig, seed: int, settings: RemSettings | None = None
     trainer = train(folder, steps, settings, seed)
     done = folder / "proof.json"
     if not done.is_file():
-        networks, px = trainer.learner.networks, settings.networks.tokenizer.frame_px
-        found = measure(networks, replay_of(held_out, px), trainer.replay, MEASURED).as_dict()
+        model, px = trainer.learner.world_model(), settings.networks.tokenizer.frame_px
+        found = measure(model, replay_of(held_out, px), trainer.replay, MEASURED).as_dict()
         known = {frame.tobytes() for frame in steps.frames}
         found |= {
             "seed": seed,
@@ -187,7 +196,7 @@ def prove_one(config: PongConfig, seed: int, settings: RemSettings | None = None
             "lines": [line for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())],
         }
         atomic_write(done, json.dumps(found))
-        write_pictures(folder, found, networks, replay_of(held_out, px))
+        write_pictures(folder, found, model, replay_of(held_out, px))
     return json.loads(done.read_text())
 
 

@@ -11,7 +11,7 @@ from atari_vlm.conditions import machine
 from atari_vlm.experience.replay import Replay
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.pictures import frame_strip
-from atari_vlm.world_models.rem.networks import Networks
+from atari_vlm.world_models.base import WorldModel
 
 _SHOWN = (1, 5, 10)
 _WHO = {
@@ -108,10 +108,10 @@ def _cell(found: dict[str, float], digits: int = 3) -> str:
     return f"{found['value']:.{digits}f} [{found['low']:.{digits}f}, {found['high']:.{digits}f}]"
 
 
-def write_pictures(folder: Path, row: dict[str, Any], networks: Networks, held_out: Replay) -> None:
+def write_pictures(folder: Path, row: dict[str, Any], model: WorldModel[Any], held_out: Replay) -> None:
     """``curves.png`` and ``frames.png`` of one seed; ``MissingDependencyError`` without matplotlib."""
     atomic_write(folder / "curves.png", _curves(row))
-    atomic_write(folder / "frames.png", frame_strip(networks, held_out, 4, _SHOWN))
+    atomic_write(folder / "frames.png", frame_strip(model, held_out, 4, _SHOWN))
 
 
 def _curves(row: dict[str, Any]) -> bytes:

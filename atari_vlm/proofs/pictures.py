@@ -1,4 +1,4 @@
-"""Pictures of REM's proofs: real and dreamed frames side by side, and curves of training."""
+"""Pictures of the proofs: real and dreamed frames side by side, and curves of training."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from atari_vlm._lazy import require
 from atari_vlm.evaluation.fidelity import HeldOutConfig, dream, read, segments
 from atari_vlm.experience.replay import Replay
 from atari_vlm.picture import encode_png
-from atari_vlm.world_models.rem.networks import Networks
+from atari_vlm.world_models.base import WorldModel
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7")
 
 
-@torch.no_grad()
-def frame_strip(networks: Networks, held_out: Replay, context: int, shown: Sequence[int], *, rows: int = 6) -> bytes:
-    """PNG: ``rows`` moments one below the other: the last real frame, then for each number of steps in ``shown`` the real frame
-    and beside it one sampled dream.
+def frame_strip(
+    model: WorldModel[Any], held_out: Replay, context: int, shown: Sequence[int], *, rows: int = 6
+) -> bytes:
+    """PNG: ``rows`` moments one below the other: the last real frame, then for each number of steps
+    in ``shown`` the real frame and beside it one sampled dream.
     """
-    cut = segments(held_out, HeldOutConfig(context=context, ahead=(max(shown),)))
+    config = HeldOutConfig(context=context, ahead=tuple(shown))
+    cut = segments(held_out, config)
     whole = np.flatnonzero(cut.mask[:, -1])
-    chosen = np.sort(np.random.default_rng(0).choice(whole, min(rows, len(whole)), replace=False))
-    frames, blocks = read(networks, held_out, cut.rows(chosen))
-    tokens = dream(networks, blocks, context, max(shown), torch.Generator(frames.device).manual_seed(0))
-    last, white = context - 1, np.full((len(chosen), frames.shape[2], 4, 3), 255, np.uint8)
-    thin = np.full((len(chosen), frames.shape[2], 1, 3), 128, np.uint8)
-    columns = [frames[:, last].cpu().numpy()]
+    rng = np.random.default_rng(0)
+    chosen = np.sort(rng.choice(whole, min(rows, len(whole)), replace=False))
+    play = read(model, held_out, cut.rows(chosen))
+    dreamed, last = dream(model, play, config, rng), context - 1
+    real = play.observations  # (rows, T, H, W, 3)
+    white = np.full((len(chosen), real.shape[2], 4, 3), 255, np.uint8)
+    thin = np.full((len(chosen), real.shape[2], 1, 3), 128, np.uint8)
+    columns = [real[:, last]]
     for k in shown:
-        dreamed = networks.tokenizer.decode(tokens[:, k - 1])
-        columns += [white, frames[:, last + k].cpu().numpy(), thin, dreamed.cpu().numpy()]
+        columns += [white, real[:, last + k], thin, dreamed[k]]
     moments = np.concatenate(columns, 2)  # (rows, H, W', 3)
     lined = np.concatenate([moments, np.full_like(moments[:, :2], 255)], 1)
     return encode_png(np.concatenate(lined)[:-2].repeat(2, 0).repeat(2, 1))

@@ -30,12 +30,12 @@ from atari_vlm.files import atomic_write
 from atari_vlm.proofs.pictures import frame_strip
 from atari_vlm.proofs.toys_page import plot, to_markdown
 from atari_vlm.settings import with_changes
-from atari_vlm.training.imagination.games import GameConfig, RemGame
+from atari_vlm.training.imagination.games import GameConfig, RemGame, facts_of
 from atari_vlm.training.imagination.media import MediaConfig
-from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
+from atari_vlm.training.imagination.trainer import TrainingRun, WorldModelTrainer
 from atari_vlm.world_models.catch import CatchWorldModel
 from atari_vlm.world_models.learned.learner import Metrics
-from atari_vlm.world_models.rem.policy import RemPolicy
+from atari_vlm.world_models.rem.learner import make_learner
 from atari_vlm.world_models.rem.settings import RemSettings, preset
 from atari_vlm.world_models.toy_pong import SoloPongWorldModel
 from atari_vlm.wrappers import WorldModelEnv
@@ -108,7 +108,8 @@ def registered(game: str) -> Toy:
 
 def settings_for(game: str) -> RemSettings:
     """Preset ``tiny`` with a game's changes."""
-    settings: RemSettings = with_changes(preset("tiny", 3), TOYS[game].changes)
+    facts = facts_of(registered(game).id)
+    settings: RemSettings = with_changes(preset("tiny", facts), TOYS[game].changes)
     return settings
 
 
@@ -124,35 +125,37 @@ def train_one(folder: Path, toy: Toy, settings: RemSettings, seed: int) -> dict[
             shown = f"{folder}, epoch {epoch}/{settings.epochs}: return {metrics['evaluation/return']:.2f}"
             print(shown, file=sys.stderr, flush=True)
 
-    run = RemRun(folder, toy.id, settings, seed=seed, report=watch, media=MediaConfig(episodes=0))
-    trainer = RemTrainer(run)
+    media = MediaConfig(episodes=0)
+    run = TrainingRun(folder, facts_of(toy.id), settings, seed, report=watch, media=media)
+    trainer = WorldModelTrainer(run, make_learner)
     trainer.train()
     lines = trainer.log.lines
     upto = np.cumsum([line["epoch/cpu_seconds"] for line in lines]).tolist()
     both = list(zip(upto, lines, strict=True))
     held_out = play_held_out(trainer, toy)
-    measured = measure(trainer.learner.networks, held_out, trainer.replay, HeldOutConfig(2, toy.ahead, draws=4))
+    model = trainer.learner.world_model()
+    measured = measure(model, held_out, trainer.replay, HeldOutConfig(2, toy.ahead, draws=4))
     found = {
         "seed": seed,
         "cpu_seconds": upto[-1],
         "steps": trainer.replay.written,
-        "return": float(np.mean(trainer.evaluate(GAMES).returns)),
+        "return": float(np.mean(trainer.play(GAMES).returns)),
         "curve": [(line["epoch"], at, line["evaluation/return"]) for at, line in both if "evaluation/return" in line],
         "losses": [(at, line["world_model/tokens"]) for at, line in both if "world_model/tokens" in line],
         **measured.as_dict(),
     }  # fmt: skip
-    atomic_write(folder / "frames.png", frame_strip(trainer.learner.networks, held_out, 2, toy.ahead))
+    atomic_write(folder / "frames.png", frame_strip(model, held_out, 2, toy.ahead))
     atomic_write(done, json.dumps(found))
     return found
 
 
-def play_held_out(trainer: RemTrainer, toy: Toy) -> Replay:
+def play_held_out(trainer: WorldModelTrainer, toy: Toy) -> Replay:
     """Games on seeds of their own: every second by random actions, the others by the trained policy of which three in ten
     actions are random.
     """
-    networks, generator = trainer.learner.networks, torch.Generator().manual_seed(HELD_OUT_SEED)
-    px = networks.tokenizer.config.frame_px
-    game, policy = RemGame(GameConfig(toy.id, px)), RemPolicy(networks.tokenizer, networks.actor)
+    policy, generator = trainer.policy, torch.Generator().manual_seed(HELD_OUT_SEED)
+    px = policy.inputs["image"].shape[0]
+    game = RemGame(GameConfig(toy.id, px))
     replay = Replay(picture_columns((px, px, 3)), 100 * HELD_OUT_GAMES)
     for index in range(HELD_OUT_GAMES):
         rng = np.random.default_rng(HELD_OUT_SEED + index)

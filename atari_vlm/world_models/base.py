@@ -11,7 +11,7 @@ unless asked for.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -74,6 +74,20 @@ class StartFrames:
             raise ConfigError(
                 f"start frames (N, T, ...) = {self.observations.shape} need actions (N, T - 1), got {self.actions.shape}"
             )
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One step ahead of real observations ``(B, T)``: the expected reward and whether an end is likely after each action.
+
+    ``scores`` are what a family measures besides, of each observation given those before it: values ``(B, T, ...)`` and where
+    they count, bool of the same shape. A model that can make one at once has ``forecast(observations, actions)``, actions
+    ``(B, T)``; any other is stepped.
+    """
+
+    rewards: np.ndarray
+    ends: np.ndarray
+    scores: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def check_fit(model: WorldModel[Any], action_names: Sequence[str], frame_skip: int, other: str) -> None:

@@ -14,9 +14,9 @@ from atari_vlm.bench import rem_peer
 from atari_vlm.bench.__main__ import BenchConfig, main, shown_options
 from atari_vlm.bench.measure import Case, Result, measure, to_json, to_markdown
 from atari_vlm.bench.rem_peer import RemPeer
-from atari_vlm.bench.world_model import LARGEST_DIFFERENCE, cases
+from atari_vlm.bench.world_model import FACTS, LARGEST_DIFFERENCE, cases
 from atari_vlm.errors import ConfigError
-from atari_vlm.world_models.rem.config import preset
+from atari_vlm.world_models.rem.settings import preset
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
 
@@ -71,7 +71,7 @@ def a_checkout(root, text):
 def test_a_missing_package_of_the_peer_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(rem_peer, "NEEDED", {"json": "json", "no_such_module_here": "no-such-package>=1"})
     with pytest.raises(ConfigError, match=r"pip install no-such-package>=1$"):
-        RemPeer(str(a_checkout(tmp_path, "")), preset("rem", 4))
+        RemPeer(str(a_checkout(tmp_path, "")), preset("rem", FACTS).networks)
 
 
 def test_a_peer_s_modules_leave_no_trace(tmp_path, monkeypatch):
@@ -106,7 +106,7 @@ def test_a_broken_peer_leaves_no_trace_either(tmp_path, monkeypatch):
 @pytest.mark.skipif("REM_PEER" not in os.environ, reason="needs REM_PEER=PATH, a checkout of leor-c/REM")
 def test_rem_s_own_code_computes_what_ours_does():
     torch.manual_seed(0)
-    config = preset("rem", 4)
+    config = preset("rem", FACTS).networks
     network = TokenWorldModel(config).eval()
     network.use_codes(torch.randn_like(network.codes))
     with torch.no_grad():

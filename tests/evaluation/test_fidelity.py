@@ -1,17 +1,13 @@
 """What is measured on held-out play, against models whose errors are known by hand."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
-import torch
+from gymnasium.spaces import Box, Discrete
 from replay_helpers import add_step, picture_replay
-from torch import nn
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.evaluation.fidelity import HeldOutConfig, dream, measure, one_step_ratios, read, segments
-from atari_vlm.world_models.learned.heads import SignScalar
-from atari_vlm.world_models.rem.world_model import Predictions
+from atari_vlm.world_models.base import Forecast, ModelStep
 
 CONFIG = HeldOutConfig(context=2, ahead=(1, 3), draws=2, batch=3)
 BRIGHT = 200
@@ -43,59 +39,62 @@ def replay_of(*lengths):
     return replay
 
 
-class RingTokenizer:
-    """One token a pixel; decoding is off by ``off``."""
+class RingModel:
+    """Knows the game; ``move`` False: foretells what it has just seen, no reward and no end; ``sign`` turns rewards
+    round; what it shows is off by ``off``.
+    """
 
-    def __init__(self, off=0):
-        self.codes, self.off = nn.Embedding(2, 1), off
+    action_space, frame_skip, reward_transform, context_length = Discrete(2), 1, "sign", 1
+    observation_space = Box(0, 255, (2, 2, 3), np.uint8)
 
-    def encode(self, frames):
-        return (frames[..., 0] > 100).long().flatten(-2)
+    def __init__(self, move=True, sign=1, off=0):
+        self.move, self.sign, self.off = move, sign, off
 
-    def decode(self, tokens):
-        picture = tokens * (BRIGHT - 2 * self.off) + self.off
-        return picture.to(torch.uint8).unflatten(-1, (2, 2))[..., None].expand(*picture.shape[:-1], 2, 2, 3)
+    def init(self, observations, actions, *, rng):
+        return (observations[:, -1, ..., 0] > 100).reshape(len(observations), 4)
 
-
-class RingWorld:
-    """Knows the game; ``move`` False: foretells what it has just seen, no reward and no end; ``sign`` turns rewards round."""
-
-    def __init__(self, move=True, sign=1):
-        self.move, self.sign, self.reward, self.config = move, sign, SignScalar(), SimpleNamespace(reward="sign")
-
-    def use_codes(self, codes):
-        self.codes = codes
-
-    def empty_state(self, rows):
-        return torch.zeros(rows, 4)
-
-    def read(self, state, tokens, actions):
+    def step(self, state, action, *, rng):
+        nothing = np.zeros(len(state), np.float32)
         if not self.move:
-            return tokens.float(), None, None
-        rolled = [torch.roll(row, 1 + int(action)) for row, action in zip(tokens, actions, strict=True)]
-        return torch.stack(rolled).float(), None, None
+            return ModelStep(state, nothing, nothing > 0)
+        state = np.stack([np.roll(row, 1 + int(act)) for row, act in zip(state, action, strict=True)])
+        place = state.argmax(-1)
+        reward = self.sign * ((place == 0).astype(np.float32) - (place == 2))
+        return ModelStep(state, reward, nothing > 0)
 
-    def draw_frame(self, state, generator, temperature=1.0):
-        return state.long()
+    def decode(self, state):
+        picture = (state * (BRIGHT - 2 * self.off) + self.off).astype(np.uint8).reshape(-1, 2, 2, 1)
+        return np.broadcast_to(picture, (len(state), 2, 2, 3))
 
-    def __call__(self, tokens, actions):
-        b, t, k = tokens.shape
-        following = self.read(None, tokens.flatten(0, 1), actions.flatten())[0].view(b, t, k)
-        before = torch.cat([tokens[:, :1].float(), following[:, :-1]], 1)
-        place = following.argmax(-1)
-        reward = ((place == 0).long() - (place == 2).long()) * self.sign * int(self.move)
-        ends = torch.stack([torch.ones(b, t), torch.zeros(b, t)], -1)
-        logits = [torch.stack([1 - before, before], -1), nn.functional.one_hot(reward + 1, 3).float(), ends]
-        return Predictions(*(50 * one for one in logits))
+    def forecast(self, observations, actions):
+        shape = actions.shape
+        states = self.init(observations.reshape(-1, 1, 2, 2, 3), None, rng=None)
+        step = self.step(states, actions.ravel(), rng=None)
+        right = np.zeros((*shape, 4), bool)
+        after, seen = step.state.reshape(*shape, 4), states.reshape(*shape, 4)
+        right[:, 1:] = after[:, :-1] == seen[:, 1:]
+        copied = np.concatenate([seen[:, :1], seen[:, :-1]], 1) == seen
+        everywhere = np.ones_like(right)
+        scores = {
+            "token_accuracy": (right, everywhere),
+            "copy_token_accuracy": (copied, everywhere),
+            "changed_token_accuracy": (right, ~copied),
+        }
+        return Forecast(step.reward.reshape(shape), step.terminated.reshape(shape), scores)
 
 
-def measured(world, tokenizer=None, config=CONFIG, held_out=(12, 9, 4)):
-    networks = SimpleNamespace(tokenizer=tokenizer or RingTokenizer(), world_model=world)
-    return measure(networks, replay_of(*held_out), replay_of(30), config)
+class SteppedRing(RingModel):
+    """The same model, which can only be stepped."""
+
+    forecast = property()
+
+
+def measured(model, config=CONFIG, held_out=(12, 9, 4)):
+    return measure(model, replay_of(*held_out), replay_of(30), config)
 
 
 def test_a_perfect_model_has_no_error():
-    found = measured(RingWorld())
+    found = measured(RingModel())
     values = {name: one.value for name, one in found.estimates.items()}
     for k in (1, 3):
         for who in ("sampled", "likeliest", "tokenizer"):
@@ -110,7 +109,7 @@ def test_a_perfect_model_has_no_error():
 
 
 def test_a_model_that_copies_is_as_good_as_the_copy():
-    found = measured(RingWorld(move=False))
+    found = measured(RingModel(move=False))
     for k in (1, 3):
         assert found.estimates[f"changed/sampled/{k}"] == found.estimates[f"changed/copy/{k}"]
         assert found.estimates[f"all/likeliest/{k}"] == found.estimates[f"all/copy/{k}"]
@@ -127,11 +126,11 @@ def test_a_model_that_copies_is_as_good_as_the_copy():
 
 
 def test_rewards_of_the_wrong_sign_are_no_hits():
-    assert measured(RingWorld(sign=-1)).estimates["reward_f1"].value == 0
+    assert measured(RingModel(sign=-1)).estimates["reward_f1"].value == 0
 
 
 def test_the_tokenizer_bounds_the_model():
-    found = measured(RingWorld(), RingTokenizer(off=10))
+    found = measured(RingModel(off=10))
     for who in ("sampled", "likeliest", "tokenizer"):
         assert found.estimates[f"changed/{who}/3"].value == found.estimates[f"all/{who}/3"].value == 10
     assert found.estimates["sampled_to_copy/3"].value == pytest.approx(0.05)
@@ -141,23 +140,28 @@ def test_every_step_after_a_context_is_scored_once():
     for every in (1, 2, 3):
         config = HeldOutConfig(context=3, ahead=(1, 3), every=every)
         replay = replay_of(12, 9, 2, 3)
-        networks = SimpleNamespace(tokenizer=RingTokenizer(), world_model=RingWorld())
-        _, blocks = read(networks, replay, segments(replay, config))
-        ratios = one_step_ratios(networks, blocks, 0.0, config)
+        model = RingModel()
+        ratios = one_step_ratios(model, read(model, replay, segments(replay, config)), 0.0, config)
         assert ratios["reward_squared_error"][1].sum() == (12 - 2) + (9 - 2) + 0 + 1
         assert ratios["token_accuracy"][1].sum() == 4 * ((12 - 3) + (9 - 3))
 
 
 def test_dreams_follow_the_real_actions():
     replay = replay_of(12)
-    networks = SimpleNamespace(tokenizer=RingTokenizer(), world_model=RingWorld())
-    _, blocks = read(networks, replay, segments(replay, HeldOutConfig(context=2, ahead=(10,))))
-    assert (dream(networks, blocks, 2, 10, None)[0] == blocks.tokens[0, 2:]).all()
+    model, config = RingModel(), HeldOutConfig(context=2, ahead=tuple(range(1, 11)))
+    play = read(model, replay, segments(replay, config))
+    dreamed = dream(model, play, config, np.random.default_rng(0))
+    assert all((dreamed[k][0] == play.observations[0, 1 + k]).all() for k in range(1, 11))
+
+
+def test_a_model_that_can_only_be_stepped_is_measured_alike():
+    forecast, stepped = measured(RingModel()).estimates, measured(SteppedRing()).estimates
+    assert stepped == {name: one for name, one in forecast.items() if not name.endswith("token_accuracy")}
 
 
 def test_intervals_are_the_same_every_time_and_hold_the_value():
     first, again = (
-        measured(RingWorld(move=False), config=HeldOutConfig(context=2, ahead=(2,)), held_out=(30, 40)) for _ in "ab"
+        measured(RingModel(move=False), config=HeldOutConfig(context=2, ahead=(2,)), held_out=(30, 40)) for _ in "ab"
     )
     assert first == again
     error = first.estimates["mean_reward_squared_error"]
@@ -166,7 +170,7 @@ def test_intervals_are_the_same_every_time_and_hold_the_value():
 
 def test_what_cannot_be_measured_is_refused():
     with pytest.raises(ConfigError, match="5 steps"):
-        measured(RingWorld(), held_out=(4, 3))
+        measured(RingModel(), held_out=(4, 3))
     for wrong in ({"context": 0}, {"draws": 0}, {"ahead": ()}, {"ahead": (0,)}, {"ahead": (1, 5), "every": 6}):
         with pytest.raises(ConfigError):
             HeldOutConfig(**wrong)

@@ -7,10 +7,23 @@ from pathlib import Path
 
 import gymnasium
 
+from atari_vlm.training.imagination.games import facts_of
+from atari_vlm.training.imagination.trainer import TrainingRun, WorldModelTrainer
 from atari_vlm.world_models.catch import CatchWorldModel
+from atari_vlm.world_models.learned.device import Device
+from atari_vlm.world_models.learned.learner import GameFacts, Workplace
 from atari_vlm.world_models.learned.schedule import ActorCriticTraining, Play, Updates
-from atari_vlm.world_models.rem.config import ActorCriticConfig, RemConfig, TokenizerConfig, WorldModelConfig
-from atari_vlm.world_models.rem.settings import RemSettings, TokenizerTraining, WorldModelTraining
+from atari_vlm.world_models.learned.team import Team
+from atari_vlm.world_models.rem.learner import RemLearner, make_learner
+from atari_vlm.world_models.rem.settings import (
+    ActorCriticConfig,
+    RemConfig,
+    RemSettings,
+    TokenizerConfig,
+    TokenizerTraining,
+    WorldModelConfig,
+    WorldModelTraining,
+)
 from atari_vlm.wrappers import WorldModelEnv
 
 GAME = "TestCatch-v0"
@@ -41,6 +54,24 @@ def toy_settings(**changes) -> RemSettings:
         checkpoint_every=1,
     )
     return dataclasses.replace(settings, **changes)
+
+
+def facts(num_actions=3, **more) -> GameFacts:
+    """Of some game."""
+    names = tuple(f"A{n}" for n in range(num_actions))
+    return GameFacts("Some", {}, gymnasium.spaces.Discrete(num_actions), names, **more)
+
+
+def rem_trainer(folder, game=GAME, settings=None, **run) -> WorldModelTrainer:
+    """REM on a game, in a folder."""
+    made = TrainingRun(folder, facts_of(game), settings or toy_settings(), **run)
+    return WorldModelTrainer(made, make_learner)
+
+
+def rem_learner(settings, replay, seed=0, team=None) -> RemLearner:
+    """A learner on a replay that is there."""
+    workplace = Workplace(lambda columns: replay, Device(), team or Team(), seed)
+    return RemLearner(settings, facts(settings.networks.num_actions), workplace)
 
 
 class StopAt(threading.Event):

@@ -9,8 +9,13 @@ from atari_vlm.proofs import ale_pong
 from atari_vlm.proofs.ale_pong import Pieces, PongConfig, beaten, collect, pong_settings, prove_one
 from atari_vlm.proofs.ale_pong_page import to_markdown
 from atari_vlm.world_models.learned.schedule import Updates
-from atari_vlm.world_models.rem.config import RemConfig, TokenizerConfig, WorldModelConfig
-from atari_vlm.world_models.rem.settings import TokenizerTraining, WorldModelTraining
+from atari_vlm.world_models.rem.settings import (
+    RemConfig,
+    TokenizerConfig,
+    TokenizerTraining,
+    WorldModelConfig,
+    WorldModelTraining,
+)
 
 SMALL = dataclasses.replace(
     pong_settings(6),

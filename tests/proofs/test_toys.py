@@ -7,11 +7,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from rem_helpers import facts  # noqa: E402
+
 from atari_vlm.proofs import rem_switches, toys  # noqa: E402
 from atari_vlm.proofs.toys_page import to_markdown  # noqa: E402
 from atari_vlm.settings import with_changes  # noqa: E402
 from atari_vlm.world_models.rem.actor_critic import ActorCritic  # noqa: E402
-from atari_vlm.world_models.rem.config import preset as network_preset  # noqa: E402
 from atari_vlm.world_models.rem.settings import preset  # noqa: E402
 
 
@@ -25,7 +26,7 @@ def one_thread():
 
 @pytest.mark.parametrize(("view", "length"), [("latent", 0.01), ("latent", 1.0), ("pixel", 1.0)])
 def test_the_actor_tells_frames_apart_however_short_code_vectors_are(view, length):
-    config = network_preset("tiny", 3)
+    config = preset("tiny", facts()).networks
     config = dataclasses.replace(config, actor_critic=dataclasses.replace(config.actor_critic, view=view))
     torch.manual_seed(0)
     actor, rows = ActorCritic(config), 16
@@ -38,11 +39,11 @@ def test_the_actor_tells_frames_apart_however_short_code_vectors_are(view, lengt
     wanted = column * 3 // 8
     optimizer = torch.optim.AdamW(actor.parameters(), lr=1e-3)
     for _ in range(80):
-        logits, _, _ = actor.look(picture, actor.empty_memory(rows))
+        policy, _, _ = actor.observe(picture, actor.begin(rows))
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(logits, wanted).backward()
+        torch.nn.functional.cross_entropy(policy.logits, wanted).backward()
         optimizer.step()
-    assert (logits.argmax(-1) == wanted).float().mean() > 0.9
+    assert (policy.logits.argmax(-1) == wanted).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("game", ["catch", "small-catch", "solo-pong"])
@@ -83,7 +84,7 @@ def test_the_ablation_turns_one_switch_at_a_time(tmp_path):
     for title, settings in found.items():
         if title.startswith("with "):
             assert 1 <= differing(nothing, dataclasses.asdict(settings)) <= 2  # two-hot values and their weight are one
-    plus = preset("rem-plus", 3)
+    plus = preset("rem-plus", facts())
     assert found["all switches"].networks.world_model.reward == plus.networks.world_model.reward == "two-hot"
     assert found["all switches"].world_model.prioritised == plus.world_model.prioritised
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rem_helpers import facts
 
 from atari_vlm.runs.journal import Journal
 from atari_vlm.settings import with_changes
@@ -16,7 +17,7 @@ from atari_vlm.world_models.rem.settings import preset
 
 def rem_run(folder: Path, returns: Mapping[int, float], **options: Any) -> Path:
     """A REM run whose evaluations are given as epoch -> mean return. ``options``: game, seed, epochs (played), of, changes."""
-    settings = with_changes(preset("tiny", 6), {"epochs": options.get("of", 34), **options.get("changes", {})})
+    settings = with_changes(preset("tiny", facts(6)), {"epochs": options.get("of", 34), **options.get("changes", {})})
     game = options.get("game", "Pong-v5")
     config = {
         "atari_vlm": "0.1.0",

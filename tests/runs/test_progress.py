@@ -6,13 +6,12 @@ import itertools
 import re
 
 import pytest
-from rem_helpers import GAME, toy_settings
+from rem_helpers import rem_trainer, toy_settings
 from rich.console import Console
 
 from atari_vlm.errors import RunError
 from atari_vlm.runs import progress
 from atari_vlm.runs.progress import Bars, Quiet, stage
-from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
 
 
 class Heard(Quiet):
@@ -33,7 +32,7 @@ class Heard(Quiet):
 
 def test_every_stage_is_told_unit_by_unit(tmp_path):
     hook = Heard()
-    RemTrainer(RemRun(tmp_path, GAME, dataclasses.replace(toy_settings(), epochs=3), progress=hook)).train()
+    rem_trainer(tmp_path, settings=dataclasses.replace(toy_settings(), epochs=3), progress=hook).train()
     assert [(epoch[0], name, total, unit) for epoch, name, total, unit, _ in hook.stages] == [
         (1, "collection", 15, "steps"),
         (1, "tokenizer", 2, "updates"),

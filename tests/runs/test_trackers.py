@@ -7,13 +7,12 @@ import sys
 import types
 
 import pytest
-from rem_helpers import GAME, toy_settings
+from rem_helpers import rem_trainer, toy_settings
 
 from atari_vlm import dream
 from atari_vlm.errors import MissingDependencyError, UnknownNameError
 from atari_vlm.runs.metrics import MetricsLog
 from atari_vlm.runs.trackers import LogConfig, open_trackers
-from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
 
 
 class Calls(list):
@@ -60,8 +59,8 @@ def fake(monkeypatch):
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
 def test_a_run_tells_every_epoch_once_over_stops(name, fake, tmp_path):
     calls = fake(name)
-    run = RemRun(tmp_path / "toy", GAME, dataclasses.replace(toy_settings(), epochs=2), log=LogConfig((name,)))
-    RemTrainer(run).train()
+    options = {"settings": dataclasses.replace(toy_settings(), epochs=2), "log": LogConfig((name,))}
+    rem_trainer(tmp_path / "toy", **options).train()
     steps = [call for call in calls if call[0] == "log"]
     assert [step for _, step, _ in steps] == [1, 2] and calls[-1] == ("finish",)
     lines = [json.loads(line) for line in (tmp_path / "toy" / "metrics.jsonl").read_text().splitlines()]
@@ -69,7 +68,8 @@ def test_a_run_tells_every_epoch_once_over_stops(name, fake, tmp_path):
     began = calls[0]
     assert began[1] == "atari-vlm" and began[2].startswith("toy-")
     calls.clear()
-    again = RemTrainer(dataclasses.replace(run, settings=dataclasses.replace(run.settings, epochs=3)))
+    options["settings"] = dataclasses.replace(toy_settings(), epochs=3)
+    again = rem_trainer(tmp_path / "toy", **options)
     again.train()
     assert calls[0] == began and [call[1] for call in calls if call[0] == "log"] == [3]
 

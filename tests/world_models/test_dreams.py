@@ -40,21 +40,16 @@ CONFIG = {"game": "Pong", "action_names": NAMES, "frame_skip": 4, "reward_transf
 def pong(tmp_path_factory) -> str:
     """A checkpoint of REM's preset ``tiny`` with random weights, for Pong; it hardly ever ends an episode."""
     import torch
+    from rem_helpers import facts
 
-    from atari_vlm.world_models.rem.actor_critic import ActorCritic
-    from atari_vlm.world_models.rem.config import preset
-    from atari_vlm.world_models.rem.tokenizer import Tokenizer
-    from atari_vlm.world_models.rem.world_model import TokenWorldModel
+    from atari_vlm.world_models.learned.arrays import weights_of
+    from atari_vlm.world_models.rem.networks import Networks
+    from atari_vlm.world_models.rem.settings import preset
 
-    torch.manual_seed(0)
-    config = preset("tiny", num_actions=6)
-    networks = {
-        "tokenizer": Tokenizer(config.tokenizer),
-        "world_model": TokenWorldModel(config),
-        "actor_critic": ActorCritic(config),
-    }
-    networks["world_model"].end_head[2].bias.data = torch.tensor([9.0, -9.0])
-    tensors = {f"{n}.{k}": v.numpy() for n, network in networks.items() for k, v in network.state_dict().items()}
+    config = preset("tiny", facts(6)).networks
+    networks = Networks.of(config, 0)
+    networks.world_model.end_head[2].bias.data = torch.tensor([9.0, -9.0])
+    tensors = weights_of(networks.named())
     frames = np.random.default_rng(0).integers(0, 256, (3, 2, 64, 64, 3), np.uint8)
     start = StartFrames(frames, np.zeros((3, 1), np.int64))
     folder = tmp_path_factory.mktemp("models") / "pong"

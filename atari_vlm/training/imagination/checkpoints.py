@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from atari_vlm.errors import CheckpointError
+from atari_vlm.runs.progress import warn
 from atari_vlm.world_models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 
 KEPT = 2
 
 
 class Checkpoints:
-    """The checkpoints of a run, by epoch."""
+    """The checkpoints of a run, by epoch; ``kind`` names the family of those that are written."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, kind: str = ""):
+        self.folder, self.kind = folder, kind
 
     def epochs(self) -> list[int]:
         """Epochs that have a checkpoint, ascending."""
@@ -26,18 +28,45 @@ class Checkpoints:
         return sorted(int(name[6:]) for name in names if name[6:].isdigit())
 
     def save(
-        self, epoch: int, config: dict[str, Any], tensors: Mapping[str, np.ndarray], provenance: dict[str, Any]
+        self,
+        epoch: int,
+        config: dict[str, Any],
+        tensors: Mapping[str, np.ndarray],
+        provenance: dict[str, Any],
     ) -> None:
         """Write a checkpoint as a whole, then remove all but the newest two."""
-        provenance = {**provenance, "epoch": epoch}
-        save_checkpoint(self._path(epoch), kind="rem", config=config, tensors=tensors, provenance=provenance)
+        made = {**provenance, "epoch": epoch}
+        path = self._path(epoch)
+        save_checkpoint(path, kind=self.kind, config=config, tensors=tensors, provenance=made)
         for old in self.epochs()[:-KEPT]:
             shutil.rmtree(self._path(old))
 
-    def newest(self) -> tuple[int, Checkpoint] | None:
-        """The newest checkpoint; ``None`` if there is none. ``CheckpointError`` for one that is damaged."""
-        epochs = self.epochs()
-        return (epochs[-1], read_checkpoint(self._path(epochs[-1]))) if epochs else None
+    def newest(self, say: Callable[[str], None] = warn) -> tuple[int, Checkpoint] | None:
+        """The newest whole checkpoint and its epoch, ``None`` if there is none.
+
+        One that is damaged, or of another epoch than its folder says, is passed over, and ``say`` is
+        told. ``CheckpointError`` where no other is left.
+        """
+        damaged: list[str] = []
+        for epoch in reversed(self.epochs()):
+            try:
+                checkpoint = self._read(epoch)
+            except CheckpointError as error:
+                damaged.append(str(error))
+                continue
+            for reason in damaged:
+                say(f"{reason}; going on from the checkpoint of epoch {epoch} instead")
+            return epoch, checkpoint
+        if damaged:
+            raise CheckpointError("; ".join(damaged) + "; no whole checkpoint is left to go on from")
+        return None
+
+    def _read(self, epoch: int) -> Checkpoint:
+        checkpoint = read_checkpoint(self._path(epoch))
+        recorded = checkpoint.provenance.get("epoch", epoch)
+        if recorded != epoch:
+            raise CheckpointError(f"{self._path(epoch)} is a checkpoint of epoch {recorded}")
+        return checkpoint
 
     def _path(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch:06d}"

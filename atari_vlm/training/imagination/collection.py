@@ -1,9 +1,10 @@
-"""Real play for REM: collecting experience, and evaluation that never teaches."""
+"""Real play: collecting experience, and evaluation that never teaches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from atari_vlm.experience.episodes import RemEpisode
 from atari_vlm.experience.replay import Replay
 from atari_vlm.runs.seeds import train_seed
 from atari_vlm.training.imagination.games import Moved, RemGame
-from atari_vlm.world_models.rem.policy import RemPolicy
+from atari_vlm.world_models.learned.learner import Policy
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Returns:
 class Collector:
     """Plays one game after another into the replay. What was executed is kept, and told the policy."""
 
-    def __init__(self, game: RemGame, policy: RemPolicy, seed: int):
+    def __init__(self, game: RemGame, policy: Policy[Any], seed: int):
         self.game, self.policy, self.seed, self.state = game, policy, seed, policy.begin(1)
         self._index = -1  # of the game; its seed follows from it
         self._actions: list[int] = []
@@ -100,12 +101,12 @@ class Collector:
         """Play the saved game again up to where it was."""
         self._index, self._return = int(arrays["collector.index"][0]), 0.0
         self._actions = arrays["collector.actions"].tolist()
-        memory = torch.from_numpy(arrays["collector.memory"]).to(self.policy.device)
+        memory = zip(arrays["collector.memory"], self.policy.begin(1), strict=True)
         if self._index >= 0:
             self.game.reset(train_seed(self.seed, self._index))
             for action in self._actions:
                 self._return += self.game.step(action).reward
-        self.state = (memory[0], memory[1])
+        self.state = tuple(torch.from_numpy(part).to(leaf.device) for part, leaf in memory)
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,9 @@ class Playing:
     watch: Callable[[Seen], None] = lambda seen: None
 
 
-def play_games(make_game: Callable[[], RemGame], policy: RemPolicy, seeds: Sequence[int], playing: Playing) -> Returns:
+def play_games(
+    make_game: Callable[[], RemGame], policy: Policy[Any], seeds: Sequence[int], playing: Playing
+) -> Returns:
     """Play one game per seed to its end, row ``i`` with the ``i``-th seed; nothing is remembered beyond the game."""
     found = Returns([], [])
     games = [make_game() for _ in range(min(playing.lanes, len(seeds)))]
@@ -151,7 +154,7 @@ def play_games(make_game: Callable[[], RemGame], policy: RemPolicy, seeds: Seque
 
 
 def _play_side_by_side(
-    games: Sequence[RemGame], policy: RemPolicy, rows: Sequence[tuple[int, int]], playing: Playing, found: Returns
+    games: Sequence[RemGame], policy: Policy[Any], rows: Sequence[tuple[int, int]], playing: Playing, found: Returns
 ) -> None:
     for game, (_, seed) in zip(games, rows, strict=True):
         game.reset(seed)

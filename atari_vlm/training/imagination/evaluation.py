@@ -1,7 +1,7 @@
-"""What an evaluation of REM measures and keeps besides the real return: losses on held-out games, imagined returns, media.
+"""What an evaluation measures and keeps besides the real return: held-out losses, imagined returns, media.
 
-All of it is on games that were never trained on, with random streams of its own: neither the replay nor what training goes on
-with notices.
+All of it is on games that were never trained on, with random streams of its own: neither the replay
+nor what training goes on with notices.
 """
 
 from __future__ import annotations
@@ -9,33 +9,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from atari_vlm.experience.episodes import RemEpisode, first_steps, newest_episodes
-from atari_vlm.training.imagination.media import MediaConfig, keep_newest, save_episodes, write_reconstructions
-from atari_vlm.world_models.learned.dreams import DreamConfig, as_episodes, dream
-from atari_vlm.world_models.learned.learner import Metrics
-from atari_vlm.world_models.rem.held_out import held_out_losses
-from atari_vlm.world_models.rem.learner import RemLearner
-from atari_vlm.world_models.rem.networks import Networks, beginnings, moments_at
+from atari_vlm.experience.episodes import RemEpisode, as_replay, first_steps, newest_episodes
+from atari_vlm.training.imagination.media import (
+    MediaConfig,
+    keep_newest,
+    save_episodes,
+    write_reconstructions,
+)
+from atari_vlm.world_models.learned.imagination import Contexts, DreamConfig, Imagination, dream
+from atari_vlm.world_models.learned.learner import Learner, Metrics, Policy
+from atari_vlm.world_models.learned.model import LearnedWorldModel
 
 GAMES, STEPS = 16, 500  # of an evaluation that are held in memory: at most 100 MB of 64 x 64 frames
+HISTORY = 21  # steps of real play that a dream of the gallery goes on from
 
 
 def imagined_returns(
-    networks: Networks, played: Sequence[RemEpisode], config: DreamConfig, generator: torch.Generator
+    policy: Policy[Any],
+    model: LearnedWorldModel[Any],
+    played: Sequence[RemEpisode],
+    config: DreamConfig,
+    generator: torch.Generator,
 ) -> Metrics:
-    """The player's return in dreams from the second picture of real games, beside the real return of the same games over as
-    many steps at most, counted as the world model counts (by sign where it learned signs). Empty for games of one step.
+    """The player's return in dreams from the first pictures of real games, beside the real return of
+    the same games over as many steps at most, counted as the world model counts (by sign where it
+    learned signs). Empty where every game is shorter than the model's context.
     """
-    games = [episode for episode in played if len(episode) >= 2]
+    length = model.context_length
+    games = [episode for episode in played if len(episode) >= length]
     if not games:
         return {}
-    dreams = dream(networks, beginnings(networks, games), config, generator)
-    real = [episode.rewards[1 : 1 + config.steps] for episode in games]
-    if networks.world_model.config.reward == "sign":
+    dreams = dream(policy, model, beginnings(policy, games, length), config, generator)
+    real = [episode.rewards[length - 1 : length - 1 + config.steps] for episode in games]
+    if model.reward_transform == "sign":
         real = [np.sign(rewards) for rewards in real]
     return {
         "imagined_return": float(dreams.returns.mean()),
@@ -45,20 +56,33 @@ def imagined_returns(
     }
 
 
-def measure(learner: RemLearner, played: Sequence[RemEpisode], temperature: float, epoch: int) -> Metrics:
-    """Held-out losses and, where the world model has begun to learn, imagined returns at the player's ``temperature``."""
-    found = held_out_losses(learner, played, epoch)
-    if epoch >= learner.settings.world_model.updates.first_epoch:
-        generator = torch.Generator(learner.device.name).manual_seed(epoch)
-        config = DreamConfig(temperature=temperature)
-        dreamed = imagined_returns(learner.networks, played, config, generator)
-        found |= {f"evaluation/{name}": value for name, value in dreamed.items()}
-    return found
+def beginnings(policy: Policy[Any], games: Sequence[RemEpisode], length: int) -> Contexts:
+    """The first ``length`` steps of each game, which are so many at least."""
+    (name,) = policy.inputs
+    frames = np.stack([episode.pictures[:length] for episode in games])
+    actions = np.stack([episode.actions[:length] for episode in games])
+    return Contexts({name: frames}, actions, np.ones(actions.shape, np.bool_))
+
+
+def measure(learner: Learner, played: Sequence[RemEpisode], temperature: float, epoch: int) -> Metrics:
+    """Held-out losses and, where the world model has begun to learn, imagined returns at the player's
+    ``temperature``.
+    """
+    held_out = learner.held_out(as_replay(played), epoch)
+    metrics = {f"held_out/{name}": value for name, value in held_out.items()}
+    if learner.dreams(epoch):
+        model, config = learner.world_model(), DreamConfig(temperature=temperature)
+        generator = torch.Generator(model.place.name).manual_seed(epoch)
+        dreamed = imagined_returns(learner.policy(), model, played, config, generator)
+        metrics |= {f"evaluation/{name}": value for name, value in dreamed.items()}
+    return metrics
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Where the media of one evaluation go: the run's ``folder``; ``temperature`` is the dreaming player's."""
+    """Where the media of one evaluation go: the run's ``folder``; ``temperature`` is the dreaming
+    player's.
+    """
 
     folder: Path
     epoch: int
@@ -66,39 +90,59 @@ class Gallery:
     temperature: float
     config: MediaConfig
 
-    def save(self, learner: RemLearner, played: Sequence[RemEpisode]) -> None:
+    def save(self, learner: Learner, played: Sequence[RemEpisode]) -> None:
         """Write reconstructions and episodes; kinds of which there is nothing yet are left out."""
         if not len(learner.replay):
             return
-        self._reconstructions(learner)
+        model = learner.world_model()
+        self._reconstructions(learner, model)
         count, steps = self.config.episodes, self.config.steps
         kinds = {
             "train": newest_episodes(learner.replay, count, steps),
             "test": [first_steps(episode, steps) for episode in played[:count]],
-            "imagination": self._dreams(learner) if count else [],
+            "imagination": self._dreams(learner, model) if count else [],
         }
         for kind, episodes in kinds.items():
             if episodes:
                 save_episodes(self.folder / "media", kind, self.epoch, episodes, self.action_names)
         keep_newest(self.folder / "media", self.config.kept)
 
-    def _dreams(self, learner: RemLearner) -> list[RemEpisode]:
-        """The player in its dream, from moments of the replay."""
-        replay = learner.replay
-        if not (replay.lengths >= 2).any():
+    def _dreams(self, learner: Learner, model: LearnedWorldModel[Any]) -> list[RemEpisode]:
+        """The player in its dream, from histories of the replay."""
+        replay, policy = learner.replay, learner.policy()
+        if not (replay.lengths >= model.context_length).any():
             return []
-        rng, before = np.random.default_rng([self.epoch, 1]), learner.settings.actor_critic.burn_in + 1
-        history = replay.histories(self.config.episodes, before, rng)
-        frames, actions = replay.read("image", history.slots), replay.read("action", history.slots)
-        moments = moments_at(learner.networks, frames, actions, history.mask)
-        generator = torch.Generator(learner.device.name).manual_seed(self.epoch)
+        rng = np.random.default_rng([self.epoch, 1])
+        history = replay.histories(self.config.episodes, HISTORY, rng)
+        (name,) = policy.inputs
+        inputs = {name: replay.read("image", history.slots)}
+        contexts = Contexts(inputs, replay.read("action", history.slots), history.mask)
+        generator = torch.Generator(model.place.name).manual_seed(self.epoch)
         config = DreamConfig(min(self.config.steps, DreamConfig().steps), self.temperature)
-        return as_episodes(learner.networks, dream(learner.networks, moments, config, generator))
+        shown: list[np.ndarray] = []
+        dreams = dream(policy, model, contexts, config, generator, lambda state: shown.append(model.decode(state)))
+        return as_episodes(dreams, np.stack(shown, 1))
 
-    def _reconstructions(self, learner: RemLearner) -> None:
-        """Eight frames of the replay beside what the tokenizer makes of them."""
-        slots = learner.replay.any_slots(8, np.random.default_rng(self.epoch))
-        frames, tokenizer = learner.replay.read("image", slots), learner.networks.tokenizer
-        tokens = tokenizer.encode(torch.from_numpy(frames).to(learner.device.name))
+    def _reconstructions(self, learner: Learner, model: LearnedWorldModel[Any]) -> None:
+        """Eight frames of the replay beside what the model makes of them."""
+        rng = np.random.default_rng(self.epoch)
+        frames = learner.replay.read("image", learner.replay.any_slots(8, rng))
+        state = model.init(frames[:, None], np.zeros((len(frames), 0), np.int64), rng=rng)
         path = self.folder / "reconstructions" / f"epoch-{self.epoch:06d}.png"
-        write_reconstructions(path, frames, tokenizer.decode(tokens).cpu().numpy())
+        write_reconstructions(path, frames, model.decode(state))
+
+
+def as_episodes(dreams: Imagination, shown: np.ndarray) -> list[RemEpisode]:
+    """Dreams whose states look like ``shown`` ``(B, N + 1, H, W, 3)``, each up to its end; one that did
+    not end counts as truncated.
+    """
+    episodes = []
+    for row, length in enumerate(dreams.lengths.tolist()):
+        actions, rewards, terminated = (
+            leaf[row, :length].cpu().numpy() for leaf in (dreams.actions, dreams.rewards, dreams.ends)
+        )
+        truncated = np.zeros(length, np.bool_)
+        truncated[-1] = not terminated[-1]
+        columns = (actions, rewards, terminated, truncated, np.zeros(length, np.bool_))
+        episodes.append(RemEpisode(shown[row, : length + 1], *columns))
+    return episodes

@@ -14,7 +14,9 @@ import numpy as np
 
 import atari_vlm  # noqa: F401 (registers the ids)
 from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.experience.replay import Column
 from atari_vlm.games import game_names
+from atari_vlm.world_models.learned.learner import GameFacts
 from atari_vlm.world_models.view import as_seen
 
 
@@ -117,4 +119,16 @@ class RemGame:
             raise MismatchError(
                 f"REM needs RGB pictures uint8 (H, W, 3); {self.config.game} shows {frame.dtype} {frame.shape}"
             )
+        self.shown_shape = frame.shape
         return as_seen(frame, gymnasium.spaces.Box(0, 255, shape, np.uint8), self.config.game)
+
+
+def facts_of(game: str) -> GameFacts:
+    """What is known of a game before anything is built for it; ``ConfigError`` for none."""
+    made = RemGame(GameConfig(game))
+    try:
+        made.reset(0)
+        inputs = {"image": Column(made.shown_shape, "uint8")}
+        return GameFacts(game, inputs, made.env.action_space, made.action_names, made.frame_skip)
+    finally:
+        made.close()

@@ -8,26 +8,39 @@ from typing import Any
 
 import torch
 
-from atari_vlm.errors import ConfigError
+from atari_vlm.errors import ConfigError, UnknownNameError
+
+PRECISIONS = ("f32", "bf16")
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where and how it is computed: ``precision`` ``"f32"`` or ``"bf16"`` (autocast; weights stay float32)."""
+    """Where and how it is computed: ``precision`` ``"f32"`` or ``"bf16"`` (autocast; weights stay
+    float32). Making one is the check: ``ConfigError`` where torch cannot compute on ``name`` here.
+    """
 
     name: str = "cpu"
     precision: str = "f32"
 
     def __post_init__(self) -> None:
-        if self.precision not in ("f32", "bf16"):
-            raise ConfigError(f"precision is f32 or bf16, got {self.precision!r}")
+        if self.precision not in PRECISIONS:
+            raise UnknownNameError("precision", self.precision, PRECISIONS)
+        if not isinstance(self.name, str):
+            raise ConfigError(f"a device is a name like cpu or cuda:1, got {self.name!r}")
         try:
-            torch.empty(0, device=self.name)
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"there is no device {self.name!r} here: {error}") from error
+            torch.Generator(self.name)
+            float(torch.zeros(1, device=self.name).sum())  # "meta" makes tensors and computes none
+        except Exception as error:  # every backend has its own way to be absent
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ConfigError(f"there is no device {self.name!r} here: {reason}") from error
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context of forward passes."""
         if self.precision == "f32":
             return contextlib.nullcontext()
         return torch.autocast(torch.device(self.name).type, torch.bfloat16)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of products."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32

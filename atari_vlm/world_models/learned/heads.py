@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -45,8 +47,9 @@ class SignScalar:
         return drawn.view(logits.shape[:-1]).float() - 1
 
 
-class TwoHotScalar:
-    """A scalar as a distribution over bins that are evenly spaced in symlog space over [-``limit``, ``limit``].
+class SymlogTwoHot:
+    """A scalar as a distribution over bins that are evenly spaced in symlog space over
+    [-``limit``, ``limit``].
 
     The target puts its mass on the two nearest bins (Hafner et al. 2023, equation 10).
     """
@@ -57,22 +60,26 @@ class TwoHotScalar:
 
     @torch.no_grad()
     def begin(self, layer: nn.Linear) -> None:
-        """Make the last layer say 0 for every input, with nearly all mass close by: what is common to all targets need not be
-        learned through the layers before it.
+        """Make the last layer say 0 for every input, with nearly all mass close by: what is common to
+        all targets need not be learned through the layers before it.
         """
         nn.init.zeros_(layer.weight)
         bins = self.centres / (self.centres[1] - self.centres[0])
         layer.bias.copy_(-(bins**2 / 2).clamp(max=8))
 
-    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy per element; ``logits`` ``(..., bins)``, ``target`` ``(...)``."""
-        centres = self.centres.to(logits.device)
-        place = (symlog(target).clamp(float(centres[0]), float(centres[-1])) - centres[0]) / (centres[1] - centres[0])
+    def encode(self, x: Tensor) -> Tensor:
+        """Probabilities ``(..., bins)`` whose mean in symlog space is ``symlog(x)``."""
+        centres = self.centres.to(x.device)
+        first, last = float(centres[0]), float(centres[-1])
+        place = (symlog(x).clamp(first, last) - centres[0]) / (centres[1] - centres[0])
         low = place.floor().clamp(max=self.size - 2)
         weight = (place - low)[..., None]
         two_hot = functional.one_hot(low.long(), self.size) * (1 - weight)
-        two_hot = two_hot + functional.one_hot(low.long() + 1, self.size) * weight
-        return -(two_hot * logits.float().log_softmax(-1)).sum(-1)
+        return two_hot + functional.one_hot(low.long() + 1, self.size) * weight
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy per element; ``logits`` ``(..., bins)``, ``target`` ``(...)``."""
+        return -(self.encode(target) * logits.float().log_softmax(-1)).sum(-1)
 
     def mean(self, logits: Tensor) -> Tensor:
         """Expected value, ``(...)``: the expectation is taken in symlog space and inverted."""
@@ -83,12 +90,12 @@ class TwoHotScalar:
         return self.mean(logits)
 
 
-ScalarHead = SignScalar | TwoHotScalar
+ScalarHead = SignScalar | SymlogTwoHot
 
 
 def scalar_head(kind: str, bins: int) -> ScalarHead:
     """The head for ``"sign"`` or ``"two-hot"``."""
-    return SignScalar() if kind == "sign" else TwoHotScalar(bins)
+    return SignScalar() if kind == "sign" else SymlogTwoHot(bins)
 
 
 def categorical(logits: Tensor, generator: torch.Generator | None, temperature: float = 1.0) -> Tensor:
@@ -112,3 +119,30 @@ class ScalarValue:
     def mean(self, outputs: Tensor) -> Tensor:
         """The value itself, ``(...)``."""
         return outputs.squeeze(-1)
+
+
+ValueHead = ScalarValue | SymlogTwoHot
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """A choice among classes from ``logits`` ``(..., n)``."""
+
+    logits: Tensor
+
+    @functools.cached_property
+    def log_probabilities(self) -> Tensor:
+        """Float32 ``(..., n)``."""
+        return self.logits.float().log_softmax(-1)
+
+    def sample(self, generator: torch.Generator | None, temperature: float = 1.0) -> Tensor:
+        """Classes int64 ``(...)``, as :func:`categorical`; no gradient."""
+        return categorical(self.logits.detach(), generator, temperature)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Of classes int64 ``(...)``."""
+        return self.log_probabilities.gather(-1, actions[..., None]).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """In nats, ``(...)``."""
+        return -(self.log_probabilities.exp() * self.log_probabilities).sum(-1)

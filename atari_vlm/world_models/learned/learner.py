@@ -22,6 +22,7 @@ from atari_vlm.world_models.learned.schedule import Schedule
 from atari_vlm.world_models.learned.team import Team
 
 Metrics = dict[str, float]
+OFFLINE = "offline"
 P = TypeVar("P")
 M = TypeVar("M")
 
@@ -30,8 +31,8 @@ M = TypeVar("M")
 class GameFacts:
     """What is known of a game before anything is built.
 
-    ``inputs`` is what it shows at its own size, by name: ``{"image": uint8 (210, 160, 3)}``, ``{"state": float32 (4,)}``; empty
-    where pictures are brought to the model's size anyway. ``game`` is its name or id, ``"offline"`` for recorded steps.
+    ``inputs`` is what it shows, at its own size, by name: ``{"image": uint8 (210, 160, 3)}``,
+    ``{"state": float32 (4,)}``. ``game`` is its name or id, :data:`OFFLINE` for recorded steps.
     """
 
     game: str
@@ -39,6 +40,19 @@ class GameFacts:
     action_space: gymnasium.Space[Any]
     action_names: tuple[str, ...]
     frame_skip: int = 1
+
+    @property
+    def offline(self) -> bool:
+        """Whether there is no game to play."""
+        return self.game == OFFLINE
+
+    def as_config(self) -> dict[str, Any]:
+        """What a checkpoint says of the game; ``shown_shape`` is that of its pictures before they were brought to size."""
+        names = list(self.action_names)
+        config = {"game": self.game, "action_names": names, "frame_skip": self.frame_skip}
+        if "image" in self.inputs:
+            config["shown_shape"] = list(self.inputs["image"].shape)
+        return config
 
 
 @dataclass(frozen=True)
@@ -102,9 +116,20 @@ class Policy(Protocol[P]):
     dream.
     """
 
-    inputs: Mapping[str, Column]
-    action_space: gymnasium.Space[Any]
-    actor: Actor[Any]
+    @property
+    def inputs(self) -> Mapping[str, Column]:
+        """What it wants to see."""
+        ...
+
+    @property
+    def action_space(self) -> gymnasium.Space[Any]:
+        """What it does."""
+        ...
+
+    @property
+    def actor(self) -> Actor[Any]:
+        """The player inside a dream."""
+        ...
 
     def begin(self, rows: int) -> P:
         """The state at the beginning of ``rows`` episodes."""
@@ -116,7 +141,7 @@ class Policy(Protocol[P]):
         state: P,
         *,
         generator: torch.Generator | None,
-        temperature: float,
+        temperature: float = 1.0,
     ) -> tuple[np.ndarray, P]:
         """Actions int64 ``(B,)`` or float32 ``(B, A)`` for observations ``(B, ...)``, and the state after seeing them.
 
@@ -136,10 +161,25 @@ class Policy(Protocol[P]):
 class Learner(Protocol):
     """What a family brings to be trained. Everything random comes from ``streams``; every rank of a team has its own."""
 
-    kind: str
-    stages: Sequence[Stage]
-    replay: Replay
-    streams: Streams
+    @property
+    def kind(self) -> str:
+        """The family: what checkpoints are named with."""
+        ...
+
+    @property
+    def stages(self) -> Sequence[Stage]:
+        """The kinds of update, in the order of an epoch."""
+        ...
+
+    @property
+    def replay(self) -> Replay:
+        """What it learns from."""
+        ...
+
+    @property
+    def streams(self) -> Streams:
+        """Its random numbers, and those of the play that it learns from."""
+        ...
 
     def update(self, stage: str) -> Metrics:
         """One update of a stage."""
@@ -178,5 +218,7 @@ class Learner(Protocol):
         ...
 
     def warm_start(self, arrays: Mapping[str, np.ndarray], parts: Sequence[str]) -> None:
-        """Begin with the named parts of another's :meth:`weights`; ``CheckpointError`` if they do not fit."""
+        """Begin with the named parts of another's :meth:`weights`, all where none is named; ``CheckpointError`` if they do
+        not fit.
+        """
         ...

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from atari_vlm.world_models.learned.schedule import Updates
+from atari_vlm.world_models.learned.team import Team
 
 
 def optimizer_for(network: nn.Module, updates: Updates) -> torch.optim.AdamW:
@@ -19,3 +20,13 @@ def optimizer_for(network: nn.Module, updates: Updates) -> torch.optim.AdamW:
                 (decayed if weight else plain).append(parameter)
     groups = [{"params": decayed, "weight_decay": updates.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=updates.learning_rate)
+
+
+def apply_gradients(optimizer: torch.optim.Optimizer, max_norm: float, team: Team) -> float:
+    """Sum the gradients over the ranks, clip, step and forget them; their norm before clipping."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    team.sum_gradients(parameters)
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(norm)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from atari_vlm.errors import ConfigError, check_positive
+from atari_vlm.errors import ConfigError, check_positive, check_temperature
 
 
 class Schedule(Protocol):
@@ -64,34 +65,43 @@ class Updates:
         return self.steps if self.active(epoch) else 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class PolicyGradient:
+    """The constants of the actor-critic's loss. ``normalise`` subtracts the mean of the advantages and
+    divides them by their spread (not in the papers). ``value_weight`` multiplies the value's loss:
+    policy and value share a memory, and two-hot values at full weight keep the policy from learning.
+    """
+
+    discount: float = 0.995
+    lam: float = 0.95
+    entropy: float = 0.001
+    normalise: bool = False
+    value_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.value_weight <= 0:
+            raise ConfigError(f"value_weight is positive, got {self.value_weight!r}")
+        if not 0 < self.discount <= 1 or not 0 <= self.lam <= 1:
+            raise ConfigError(f"discount in (0, 1] and lam in [0, 1] are needed, got {self}")
+
+
 @dataclass(frozen=True)
-class ActorCriticTraining:
-    """Imagination: ``burn_in`` real steps, then ``horizon`` blocks of which two are real, so ``horizon - 1`` decisions, the
-    last of which only bootstraps. ``normalise`` subtracts the mean of the advantages and divides them by their spread (not in
-    the paper). ``imagine_temperature`` is that of the world model's frames and ends; 0 takes the likeliest (the paper's is 1).
-    ``value_weight`` multiplies the value's loss: policy and value share a memory, and two-hot values at full weight keep the
-    policy from learning.
+class ActorCriticTraining(PolicyGradient):
+    """Imagination: ``burn_in`` real steps, then ``horizon`` blocks of which two are real, so
+    ``horizon - 1`` decisions, the last of which only bootstraps. ``imagine_temperature`` is that of
+    the world model's draws; 0 takes the likeliest.
     """
 
     updates: Updates = field(default_factory=lambda: Updates(max_norm=3.0, steps=100, first_epoch=51))
     horizon: int = 10
     burn_in: int = 20
-    discount: float = 0.995
-    lam: float = 0.95
-    entropy: float = 0.001
-    normalise: bool = False
     imagine_temperature: float = 1.0
-    value_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.imagine_temperature < 0:
-            raise ConfigError(f"imagine_temperature must not be negative, got {self.imagine_temperature!r}")
-        if self.value_weight <= 0:
-            raise ConfigError(f"value_weight is positive, got {self.value_weight!r}")
-        if self.horizon < 3 or self.burn_in < 1 or not 0 < self.discount <= 1 or not 0 <= self.lam <= 1:
-            raise ConfigError(
-                f"horizon >= 3, burn_in >= 1, discount in (0, 1] and lam in [0, 1] are needed, got {self}"
-            )
+        super().__post_init__()
+        check_temperature(imagine_temperature=self.imagine_temperature)
+        if self.horizon < 3 or self.burn_in < 1:
+            raise ConfigError(f"horizon >= 3 and burn_in >= 1 are needed, got {self}")
 
 
 @dataclass(frozen=True)
@@ -116,5 +126,25 @@ class Play:
     def __post_init__(self) -> None:
         check_positive(steps=self.steps, max_steps=self.max_steps, eval_every=self.eval_every)
         check_positive(eval_episodes=self.eval_episodes, final_episodes=self.final_episodes)
-        if not 0 <= self.epsilon <= 1 or min(self.temperature, self.eval_temperature) < 0:
-            raise ConfigError(f"epsilon in [0, 1] and temperatures >= 0 are needed, got {self}")
+        check_temperature(temperature=self.temperature, eval_temperature=self.eval_temperature)
+        if not 0 <= self.epsilon <= 1:
+            raise ConfigError(f"epsilon is from 0 to 1, got {self.epsilon!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """What the trainer asks of any family's settings: everything a run's results depend on, but for
+    the game and the seed. A family's settings are a subclass.
+    """
+
+    play: Play = field(default_factory=Play)
+    epochs: int = 600
+    capacity: int = 100_000
+    checkpoint_every: int = 5
+
+    def __post_init__(self) -> None:
+        check_positive(epochs=self.epochs, capacity=self.capacity, checkpoint_every=self.checkpoint_every)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return dataclasses.asdict(self)

@@ -11,8 +11,8 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-from atari_vlm.world_models.learned.heads import ScalarValue, TwoHotScalar
-from atari_vlm.world_models.rem.config import RemConfig
+from atari_vlm.world_models.learned.heads import Categorical, ScalarValue, SymlogTwoHot
+from atari_vlm.world_models.rem.settings import RemConfig
 
 Memory = tuple[Tensor, Tensor]  # LSTM h and c, each (B, width)
 
@@ -62,7 +62,9 @@ def _pixel_eye(config: RemConfig) -> nn.Sequential:
 
 
 class ActorCritic(nn.Module):
-    """Policy logits ``(B, A)`` and value outputs from a picture ``(B, C, h, w)`` and the memory."""
+    """An :class:`~atari_vlm.world_models.learned.learner.Actor`; what it sees is a picture
+    ``(B, C, h, w)``, its memory that of an LSTM.
+    """
 
     def __init__(self, config: RemConfig):
         super().__init__()
@@ -71,25 +73,25 @@ class ActorCritic(nn.Module):
         self.eye = _variance_preserving(_latent_eye(config) if a.view == "latent" else _pixel_eye(config))
         self.memory = nn.LSTMCell(a.width, a.width)
         self.action_embedding = nn.Embedding(config.num_actions, a.width)
-        self.value = ScalarValue() if a.value == "scalar" else TwoHotScalar(a.value_bins)
+        self.value = ScalarValue() if a.value == "scalar" else SymlogTwoHot(a.value_bins)
         self.policy_head = nn.Linear(a.width, config.num_actions)
         self.value_head = nn.Linear(a.width, self.value.size)
         for head in (self.policy_head, self.value_head):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
-        if isinstance(self.value, TwoHotScalar):
+        if isinstance(self.value, SymlogTwoHot):
             self.value.begin(self.value_head)
 
-    def empty_memory(self, rows: int) -> Memory:
+    def begin(self, rows: int) -> Memory:
         """Zeros, two of ``(B, width)``."""
         zeros = self.policy_head.weight.new_zeros(rows, self.config.width)
         return zeros, zeros.clone()
 
-    def look(self, picture: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Memory]:
-        """Policy logits ``(B, A)``, value outputs ``(B, .)``, and the memory after this observation."""
-        memory = self.memory(self.eye(picture), memory)
-        return self.policy_head(memory[0]), self.value_head(memory[0]), memory
+    def observe(self, features: Tensor, memory: Memory) -> tuple[Categorical, Tensor, Memory]:
+        """The policy ``(B, A)``, value outputs ``(B, .)``, and the memory after this picture."""
+        memory = self.memory(self.eye(features), memory)
+        return Categorical(self.policy_head(memory[0])), self.value_head(memory[0]), memory
 
-    def told(self, actions: Tensor, memory: Memory) -> Memory:
+    def executed(self, action: Tensor, memory: Memory) -> Memory:
         """The memory after being told the executed actions int64 ``(B,)``."""
-        return cast(Memory, self.memory(self.action_embedding(actions), memory))
+        return cast(Memory, self.memory(self.action_embedding(action), memory))

@@ -54,7 +54,8 @@ def _doubling(conv: nn.Conv2d) -> nn.ConvTranspose2d:
     for row in (0, 1):
         for column in (0, 1):
             spread[:, :, row : row + 3, column : column + 3] += conv.weight.transpose(0, 1).flip(-1, -2)
-    whole = nn.ConvTranspose2d(conv.in_channels, conv.out_channels, 4, stride=2, padding=1)
+    sizes = (conv.in_channels, conv.out_channels, 4)
+    whole = nn.utils.skip_init(nn.ConvTranspose2d, *sizes, stride=2, padding=1)  # draws no numbers
     whole.weight.copy_(spread)
     assert whole.bias is not None and conv.bias is not None
     whole.bias.copy_(conv.bias)

@@ -1,4 +1,4 @@
-"""The losses of REM's world model and actor-critic, and the LPIPS distance from a local file of weights."""
+"""The loss of REM's world model."""
 
 from __future__ import annotations
 

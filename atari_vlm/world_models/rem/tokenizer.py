@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from atari_vlm.world_models.rem.config import TokenizerConfig
+from atari_vlm.world_models.rem.settings import TokenizerConfig
 
 
 class PlaceNorm(nn.LayerNorm):

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from atari_vlm.world_models.learned.heads import categorical, mlp, scalar_head
-from atari_vlm.world_models.rem.config import RemConfig, WorldModelConfig
 from atari_vlm.world_models.rem.retention import Retention, block_decays, token_decays
+from atari_vlm.world_models.rem.settings import RemConfig, WorldModelConfig
 
 
 class Layer(nn.Module):

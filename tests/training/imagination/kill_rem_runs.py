@@ -13,16 +13,15 @@ import time
 from pathlib import Path
 
 import torch
-from rem_helpers import GAME, toy_settings
+from rem_helpers import rem_trainer
 
 from atari_vlm.errors import CheckpointError
 from atari_vlm.training.imagination.checkpoints import Checkpoints
-from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
 
 
 def train(folder: Path) -> None:
     torch.set_num_threads(1)
-    RemTrainer(RemRun(folder, GAME, toy_settings(), seed=4)).train()
+    rem_trainer(folder, seed=4).train()
 
 
 def fork_training(folder: Path) -> int:

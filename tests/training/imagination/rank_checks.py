@@ -6,16 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rem_helpers import GAME, NETWORKS, StopAt, toy_settings
+from rem_helpers import NETWORKS, StopAt, rem_learner, rem_trainer, toy_settings
 from replay_helpers import add_step, picture_replay
 
 from atari_vlm.errors import ConfigError, MismatchError, StoppedError
 from atari_vlm.training.imagination.checkpoints import Checkpoints
-from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
-from atari_vlm.world_models.learned.actor_critic import Imagined
+from atari_vlm.world_models.base import map_leaves
 from atari_vlm.world_models.learned.team import Team, joined
-from atari_vlm.world_models.rem import learner as rem_learner
-from atari_vlm.world_models.rem.learner import RemLearner
+from atari_vlm.world_models.rem import learner as learner_module
 
 BATCH = 8
 
@@ -44,21 +42,21 @@ def replay_of_noise():
 
 def gradients(team, monkey):
     """The gradient of each network's update on fixed rows, of which ``team``'s rank has its part."""
-    learner = RemLearner(settings(), replay_of_noise(), 0, team=team)
+    learner = rem_learner(settings(), replay_of_noise(), 0, team)
     rng, part = np.random.default_rng(1), slice(team.rank * team.share(BATCH), (team.rank + 1) * team.share(BATCH))
     slots = learner.replay.any_slots(BATCH, rng)
     segments = learner.replay.segments(BATCH, 5, rng, least=3)
-    moments = RemLearner.moments(learner, BATCH)  # of stream 0: rank 1 is given rank 0's below
-    moments = type(moments)(*(team.from_first(leaf) for leaf in vars(moments).values()))
+    starts = learner.start_states(BATCH)  # of stream 0: rank 1 is given rank 0's below
+    starts = map_leaves(team.from_first, starts)
     learner.replay.any_slots = lambda count, _: slots[part]
     learner.replay.segments = lambda count, *_, **__: segments.rows(part)
-    learner.moments = lambda count: moments
+    learner.start_states = lambda count: starts
 
-    def imagined_part(networks, whole, decisions, *_, **__):
-        every = monkey(networks, whole, decisions, torch.Generator().manual_seed(5))
-        return Imagined(*(leaf[part] for leaf in vars(every).values()))
+    def imagined_part(*whole, generator, **options):
+        every = monkey(*whole, generator=torch.Generator().manual_seed(5), **options)
+        return map_leaves(lambda leaf: leaf[part], every)
 
-    rem_learner.imagine = imagined_part
+    learner_module.imagine = imagined_part
     found, metrics = {}, {}
     for name in ("tokenizer", "world_model", "actor_critic"):
         optimizer = learner.optimizers[name]
@@ -69,13 +67,13 @@ def gradients(team, monkey):
 
         optimizer.step = keep
         metrics[name] = getattr(learner, f"improve_{name}")()
-    rem_learner.imagine = monkey
+    learner_module.imagine = monkey
     return found, metrics, learner.replay.arrays()["priority"]
 
 
 def check_gradients(team):
-    whole, of_whole, priority = gradients(Team(), rem_learner.imagine) if team.rank == 0 else (None, None, None)
-    parts, of_parts, shared_priority = gradients(team, rem_learner.imagine)
+    whole, of_whole, priority = gradients(Team(), learner_module.imagine) if team.rank == 0 else (None, None, None)
+    parts, of_parts, shared_priority = gradients(team, learner_module.imagine)
     for name, gradient in parts.items():
         true = team.from_first(whole[name] if whole is not None else gradient)
         gap = float((gradient - true).abs().max() / true.abs().max())
@@ -90,7 +88,7 @@ def check_gradients(team):
 
 
 def check_disagreement(team):
-    learner = RemLearner(settings(), replay_of_noise(), 0, team=team)
+    learner = rem_learner(settings(), replay_of_noise(), 0, team)
     team.check_equal(learner.weights())
     if team.rank == 1:
         learner.networks.actor.policy_head.bias.data[0] += 1e-7
@@ -110,24 +108,24 @@ def check_disagreement(team):
 
 def check_training(team, folder):
     """Stopped and resumed is uninterrupted, weights, replays and codes are equal; only rank 0 writes."""
-    whole = RemTrainer(RemRun(folder / "whole", GAME, toy_settings(), seed=4, team=team))
+    whole = rem_trainer(folder / "whole", seed=4, team=team)
     found = whole.train()
     team.check_equal(whole.learner.weights())
     team.check_equal({k: v for k, v in whole.replay.arrays().items()})
     slots = whole.replay.kept()
     team.check_equal({"frames": whole.replay.read("image", slots)})
-    streams = team.gather(torch.from_numpy(whole.learner.streams()["numpy"].view(np.uint8).copy())[None])
+    streams = team.gather(torch.from_numpy(whole.learner.streams.arrays()["numpy"].view(np.uint8).copy())[None])
     assert (streams[0] != streams[1]).any()  # each rank draws its own rows
     assert ("evaluation/return" in found) == (team.rank == 0)
     for updates in (3, 9):
         stop = StopAt(updates) if team.rank == 0 else None  # one rank is told: all stop
-        trainer = RemTrainer(RemRun(folder / "parts", GAME, toy_settings(), seed=4, team=team, stop=stop))
+        trainer = rem_trainer(folder / "parts", seed=4, team=team, stop=stop)
         try:
             trainer.train()
         except StoppedError:
             continue
         raise AssertionError("no stop")
-    RemTrainer(RemRun(folder / "parts", GAME, toy_settings(), seed=4, team=team)).train()
+    rem_trainer(folder / "parts", seed=4, team=team).train()
     if team.rank == 0:
         a, b = (Checkpoints(folder / name / "checkpoints").newest()[1].tensors for name in ("whole", "parts"))
         assert a.keys() == b.keys() and "ranks.numpy" in a

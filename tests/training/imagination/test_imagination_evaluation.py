@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from rem_helpers import GAME, NETWORKS, toy_settings
+from rem_helpers import NETWORKS, rem_learner, rem_trainer, toy_settings
 from replay_helpers import add_step, picture_replay
 
 from atari_vlm import play
@@ -14,16 +14,15 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.experience.episodes import RemEpisode, as_replay, newest_episodes
 from atari_vlm.training.imagination import media
 from atari_vlm.training.imagination.collection import EpisodeKeeper, Seen
-from atari_vlm.training.imagination.evaluation import imagined_returns
+from atari_vlm.training.imagination.evaluation import as_episodes, beginnings, imagined_returns
 from atari_vlm.training.imagination.games import Moved
 from atari_vlm.training.imagination.media import MediaConfig, keep_newest, save_episodes
-from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
+from atari_vlm.training.imagination.trainer import WorldModelTrainer
 from atari_vlm.viewing.episode_browser import read_episodes
-from atari_vlm.world_models.learned.dreams import DreamConfig, Dreams, as_episodes, dream
-from atari_vlm.world_models.rem.held_out import held_out_losses
-from atari_vlm.world_models.rem.learner import RemLearner
+from atari_vlm.world_models.learned.heads import Categorical
+from atari_vlm.world_models.learned.imagination import DreamConfig, Imagination, dream
+from atari_vlm.world_models.rem.learner import make_learner
 from atari_vlm.world_models.rem.losses import world_model_loss
-from atari_vlm.world_models.rem.networks import beginnings
 
 FILMS = media.can_write_videos()
 
@@ -33,7 +32,8 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     settings = dataclasses.replace(toy_settings(), epochs=4)
     settings = dataclasses.replace(settings, play=dataclasses.replace(settings.play, eval_every=2))
-    trainer = RemTrainer(RemRun(folder, GAME, settings, seed=2, media=MediaConfig(episodes=2, steps=5, kept=1)))
+    media = MediaConfig(episodes=2, steps=5, kept=1)
+    trainer = rem_trainer(folder, settings=settings, seed=2, media=media)
     trainer.train()
     return folder, trainer
 
@@ -66,7 +66,7 @@ def test_media_of_the_newest_evaluations_stay_and_can_be_browsed(trained, tmp_pa
 def test_test_media_are_what_the_evaluation_played(trained):
     folder, trainer = trained
     keeper = EpisodeKeeper(2, 5)
-    returns = trainer.evaluate(3, watch=keeper.see)
+    returns = trainer.play(3, watch=keeper.see)
     played = keeper.episodes()
     assert [len(e) for e in played] == [5, 5] and returns.lengths == [8, 8, 8]
     saved = [e for e in read_episodes(folder / "media" / "test" / "epoch-000004.npz")]
@@ -82,7 +82,8 @@ def test_test_media_are_what_the_evaluation_played(trained):
 
 def test_media_change_nothing_of_the_training(trained, tmp_path):
     _, trainer = trained
-    other = RemTrainer(dataclasses.replace(trainer.run, folder=tmp_path, media=MediaConfig(episodes=0)))
+    run = dataclasses.replace(trainer.run, folder=tmp_path, media=MediaConfig(episodes=0))
+    other = WorldModelTrainer(run, make_learner)
     other.train()
     a, b = trainer.learner.arrays(), other.learner.arrays()
     assert [name for name in a if not np.array_equal(a[name], b[name])] == []
@@ -93,7 +94,7 @@ def test_media_that_cannot_be_written_do_not_end_a_run(tmp_path):
     (tmp_path / "media").write_text("a file where the folder should be")
     settings = dataclasses.replace(toy_settings(), epochs=1)
     with pytest.warns(RuntimeWarning, match="media of epoch 1 could not be written"):
-        RemTrainer(RemRun(tmp_path, GAME, settings)).train()
+        rem_trainer(tmp_path, settings=settings).train()
     assert (tmp_path / "model" / "manifest.json").is_file()
 
 
@@ -101,25 +102,26 @@ def test_held_out_losses_are_the_losses_of_training_and_disturb_nothing(trained)
     _, trainer = trained
     learner, before = trainer.learner, {k: v.copy() for k, v in trainer.learner.arrays().items()}
     played = [episode(9, seed=n) for n in range(4)]
-    first, again = held_out_losses(learner, played, 3), held_out_losses(learner, played, 3)
-    assert first == again and held_out_losses(learner, played, 4) != first
+    replay = as_replay(played)
+    first, again = learner.held_out(replay, 3), learner.held_out(replay, 3)
+    assert first == again and learner.held_out(replay, 4) != first
     after = learner.arrays()
     assert [name for name in before if not np.array_equal(before[name], after[name])] == []
     # the same segments through the update's own path
     replay = as_replay(played)
-    copy = RemLearner(learner.settings, replay, 0)
+    copy = rem_learner(learner.settings, replay)
     for mine, other in zip(copy.networks.named().values(), learner.networks.named().values(), strict=True):
         mine.load_state_dict(other.state_dict())
     rng = np.random.default_rng(3)
     frames = torch.from_numpy(replay.read("image", replay.any_slots(256, rng)))
-    assert first["held_out/reconstruction"] == pytest.approx(
+    assert first["reconstruction"] == pytest.approx(
         float(copy.networks.tokenizer.loss(frames).reconstruction.detach()), rel=1e-5
     )
     blocks = copy.blocks(replay.segments(64, learner.settings.world_model.length, rng, least=3))
     loss = world_model_loss(copy.networks.world_model, blocks, learner.settings.world_model.context)
     for name in ("tokens", "reward", "end"):
-        assert first[f"held_out/{name}"] == pytest.approx(float(getattr(loss, name).detach()), rel=1e-4)
-    assert "held_out/tokens" not in held_out_losses(learner, played, 1)  # the world model begins in epoch 2
+        assert first[name] == pytest.approx(float(getattr(loss, name).detach()), rel=1e-4)
+    assert "tokens" not in learner.held_out(replay, 1)  # the world model begins in epoch 2
 
 
 def test_a_lost_life_is_an_end_of_held_out_games():
@@ -166,15 +168,15 @@ def test_the_newest_ended_episodes_of_a_replay():
 
 
 def test_a_dream_ends_at_its_end_and_counts_no_more():
-    dreams = Dreams(
-        torch.zeros(3, 4, 16, dtype=torch.long),
+    dreams = Imagination(
+        Categorical(torch.zeros(3, 3, 3)),
         torch.tensor([[0, 1, 2]] * 3),
+        torch.zeros(3, 4, 1),
         torch.tensor([[1.0, 2.0, 4.0]] * 3),
         torch.tensor([[False, True, False], [False, False, False], [True, True, False]]),
     )
     assert dreams.lengths.tolist() == [2, 3, 1] and dreams.returns.tolist() == [3.0, 7.0, 1.0]
-    networks = RemLearner(toy_settings(), picture_replay(5, 16), 0).networks
-    first, second, third = as_episodes(networks, dreams)
+    first, second, third = as_episodes(dreams, np.zeros((3, 4, 16, 16, 3), np.uint8))
     assert first.pictures.shape == (3, 16, 16, 3) and first.terminated.tolist() == [False, True]
     assert second.truncated.tolist() == [False, False, True] and len(third) == 1
 
@@ -183,26 +185,30 @@ def test_a_dream_ends_at_its_end_and_counts_no_more():
 def test_the_imagined_return_stands_beside_the_real_one_of_the_same_games(reward):
     world = dataclasses.replace(NETWORKS.world_model, reward=reward)
     settings = toy_settings(networks=dataclasses.replace(NETWORKS, world_model=world))
-    networks = RemLearner(settings, picture_replay(5, 16), 0).networks
-    networks.world_model.end_head[2].bias.data = torch.tensor([30.0, -30.0])
+    learner = rem_learner(settings, picture_replay(5, 16))
+    learner.networks.world_model.end_head[2].bias.data = torch.tensor([30.0, -30.0])
     played = [episode(7, seed=1), episode(4, seed=2), episode(1, seed=3)]
-    found = imagined_returns(networks, played, DreamConfig(5), torch.Generator().manual_seed(0))
+    policy, model = learner.policy(), learner.world_model()
+    found = imagined_returns(policy, model, played, DreamConfig(5), torch.Generator().manual_seed(0))
     real = [played[0].rewards[1:6], played[1].rewards[1:6]]
     real = [np.sign(r) for r in real] if reward == "sign" else real
     assert found["matched_return"] == pytest.approx(np.mean([r.sum() for r in real]))
     assert found["matched_length"] == 4.0 and found["imagined_length"] == 5.0
     assert np.isfinite(found["imagined_return"])
-    assert imagined_returns(networks, played[2:], DreamConfig(5), torch.Generator()) == {}
-    greedy = DreamConfig(5, 0.0, 0.0)
-    at = beginnings(networks, played[:2])
-    one, two = (dream(networks, at, greedy, torch.Generator().manual_seed(n)) for n in (1, 2))
-    assert torch.equal(one.tokens, two.tokens) and torch.equal(one.actions, two.actions)
+    assert imagined_returns(policy, model, played[2:], DreamConfig(5), torch.Generator()) == {}
+    greedy, config, at = model.at_temperature(0.0), DreamConfig(5, 0.0), beginnings(policy, played[:2], 2)
+    one, two = [], []
+    for seed, tokens in enumerate((one, two)):
+        generator = torch.Generator().manual_seed(seed)
+        dreams = dream(policy, greedy, at, config, generator, lambda state, to=tokens: to.append(state.tokens))
+        tokens.append(dreams.actions)
+    assert len(one) == 7 and all(map(torch.equal, one, two))
 
 
 def test_wrong_media_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="kept >= 1"):
         MediaConfig(kept=0)
-    with pytest.raises(ConfigError, match="must not be negative"):
+    with pytest.raises(ConfigError, match="a finite number"):
         DreamConfig(temperature=-1)
     with pytest.raises(ConfigError, match="train, test, imagination"):
         save_episodes(tmp_path, "other", 1, [episode(3)], ("A",))

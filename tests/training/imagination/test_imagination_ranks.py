@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from rem_helpers import ENVIRONMENT, GAME, toy_settings
+from rem_helpers import ENVIRONMENT, GAME, rem_trainer, toy_settings
 
 from atari_vlm.training.imagination.checkpoints import Checkpoints
-from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
 
 HERE = Path(__file__).parent
 
@@ -35,7 +34,7 @@ def test_two_halves_of_a_batch_are_the_batch_and_ranks_stay_equal(checked):
 def test_a_run_of_two_goes_on_alone(checked):
     folder = checked[0] / "whole"
     steps = Checkpoints(folder / "checkpoints").newest()[1].provenance["steps"]
-    trainer = RemTrainer(RemRun(folder, GAME, dataclasses.replace(toy_settings(), epochs=7), seed=4))
+    trainer = rem_trainer(folder, settings=dataclasses.replace(toy_settings(), epochs=7), seed=4)
     assert trainer.epoch == 6
     found = trainer.train()
     assert found["collection/steps"] == steps + 15 and "ranks.numpy" not in trainer.checkpoints.newest()[1].tensors

@@ -9,21 +9,20 @@ retention; POP against single steps; states at block boundaries; no leak; parame
 
 import numpy as np
 import pytest
+from rem_helpers import rem_trainer
 
 from atari_vlm.proofs.toys import registered, settings_for
 from atari_vlm.settings import with_changes
 from atari_vlm.training.imagination.media import MediaConfig
-from atari_vlm.training.imagination.trainer import RemRun, RemTrainer
 
 
 @pytest.mark.timeout(900)
 def test_rem_learns_small_catch_in_imagination(tmp_path):
     """The small form of ``python -m atari_vlm.proofs.toys``, about a minute on one core."""
     settings = with_changes(settings_for("small-catch"), {"checkpoint_every": 100})
-    trainer = RemTrainer(
-        RemRun(tmp_path, registered("small-catch").id, settings, seed=0, media=MediaConfig(episodes=0))
-    )
-    random = np.mean(trainer.evaluate(200).returns)  # the policy begins as the uniform one
+    game, media = registered("small-catch").id, MediaConfig(episodes=0)
+    trainer = rem_trainer(tmp_path, game, settings, seed=0, media=media)
+    random = np.mean(trainer.play(200).returns)  # the policy begins as the uniform one
     assert -0.9 < random < -0.3
     final = trainer.train()
     lines = {line["epoch"]: line for line in trainer.log.lines}

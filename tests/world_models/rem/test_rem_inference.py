@@ -9,12 +9,13 @@ import torch
 from atari_vlm.bench.plain_rem import PlainStepper
 from atari_vlm.errors import ConfigError
 from atari_vlm.world_models.learned.imagination import imagine
+from atari_vlm.world_models.learned.model import LearnedOptions, ModelFacts
 from atari_vlm.world_models.rem import stepper as stepper_module
 from atari_vlm.world_models.rem.actor_critic import ActorCritic
-from atari_vlm.world_models.rem.config import ActorCriticConfig, RemConfig, TokenizerConfig, WorldModelConfig
 from atari_vlm.world_models.rem.decoding import FrameDecoder
-from atari_vlm.world_models.rem.model import RemOptions, RemSetting, RemWorldModel
-from atari_vlm.world_models.rem.networks import Moments, Networks
+from atari_vlm.world_models.rem.model import RemWorldModel
+from atari_vlm.world_models.rem.policy import remember
+from atari_vlm.world_models.rem.settings import ActorCriticConfig, RemConfig, TokenizerConfig, WorldModelConfig
 from atari_vlm.world_models.rem.stepper import Stepper
 from atari_vlm.world_models.rem.tokenizer import Tokenizer
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
@@ -108,11 +109,14 @@ def test_imagined_rollouts_use_the_present_weights():
     torch.manual_seed(5)
     actor = ActorCritic(config)
     tokens, actions = some_blocks(3, 4)
-    moments = Moments(tokens, actions, torch.ones(3, 4, dtype=torch.bool))
 
     def rollout(stepper=None):
-        trio = Networks(tokenizer, network, actor)
-        return imagine(trio, moments, 4, torch.Generator().manual_seed(0), stepper).rewards
+        model = RemWorldModel(config, tokenizer, network, ModelFacts(("A", "B", "C")))
+        model.stepper = stepper or model.stepper
+        memory = remember(actor, tokenizer, tokens[:, :-1], actions[:, :-1], torch.ones(3, 3, dtype=torch.bool))
+        with torch.no_grad():
+            start = model.read_tokens(tokens[:, -2:], actions[:, -2:-1])
+        return imagine(model, start, actor, memory, steps=3, generator=torch.Generator().manual_seed(0)).rewards
 
     stale = Stepper(network)
     assert torch.equal(rollout(), rollout(PlainStepper(network)))
@@ -141,8 +145,8 @@ def test_frames_are_the_tokenizers(channels, norm):
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 def test_the_model_behind_the_protocol_steps_with_it(precision):
     config, tokenizer, network = networks(SIZES["places, blocks, two-hot"])
-    setting = RemSetting(("A", "B", "C"))
-    model = RemWorldModel(config, tokenizer, network, setting, RemOptions(precision=precision, temperature=0))
+    facts, options = ModelFacts(("A", "B", "C")), LearnedOptions(precision=precision, temperature=0)
+    model = RemWorldModel(config, tokenizer, network, facts, options)
     frames = np.random.default_rng(0).integers(0, 255, (2, 2, 16, 16, 3), np.uint8)
     state = model.init(frames, np.zeros((2, 1), np.int64), rng=np.random.default_rng(0))
     step = model.step(state, np.array([1, 2]), rng=np.random.default_rng(0))
@@ -154,7 +158,7 @@ def test_the_model_behind_the_protocol_steps_with_it(precision):
     np.testing.assert_allclose(step.reward, wanted, rtol=1e-4 if precision == "f32" else 0.3, atol=0.1)
     assert model.decode(step.state).shape == (2, 16, 16, 3)
     for wrong in (-1, 3):
-        with pytest.raises(ConfigError, match="actions are 0 to 2"):
+        with pytest.raises(ConfigError, match="whole numbers from 0 to 2"):
             model.step(state, np.array([0, wrong]), rng=np.random.default_rng(0))
 
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from rem_helpers import GAME, NETWORKS, toy_settings
+from rem_helpers import GAME, NETWORKS, facts, rem_learner, toy_settings
 from replay_helpers import picture_replay, with_helpers
 
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
@@ -15,13 +15,11 @@ from atari_vlm.settings import with_changes
 from atari_vlm.training.imagination.collection import Collector, Exploring, Playing, play_games
 from atari_vlm.training.imagination.games import GameConfig, RemGame
 from atari_vlm.world_models.learned.device import Device
-from atari_vlm.world_models.learned.imagination import imagine
 from atari_vlm.world_models.learned.perceptual import Lpips
 from atari_vlm.world_models.learned.random_streams import pack_rng, unpack_rng
 from atari_vlm.world_models.learned.schedule import Updates
-from atari_vlm.world_models.rem.learner import RemLearner
 from atari_vlm.world_models.rem.losses import revealed_tokens
-from atari_vlm.world_models.rem.networks import Moments
+from atari_vlm.world_models.rem.networks import StartStates
 from atari_vlm.world_models.rem.policy import RemPolicy, remember
 from atari_vlm.world_models.rem.settings import TokenizerTraining, preset
 
@@ -29,10 +27,10 @@ from atari_vlm.world_models.rem.settings import TokenizerTraining, preset
 def learner_with_play(steps=60, epsilon=0.5, **changes):
     settings = toy_settings(**changes)
     replay = picture_replay(100, 16)
-    learner = RemLearner(settings, replay, seed=0)
+    learner = rem_learner(settings, replay)
     policy = RemPolicy(learner.networks.tokenizer, learner.networks.actor)
     collector = Collector(RemGame(GameConfig(GAME, 16)), policy, seed=0)
-    collector.collect(steps, replay, Exploring(epsilon, 1.0), (learner.rng, learner.generator))
+    collector.collect(steps, replay, Exploring(epsilon, 1.0), (learner.streams.rng, learner.streams.generator))
     return learner, collector
 
 
@@ -43,7 +41,7 @@ def test_the_executed_action_is_remembered_and_told():
     collector.game.step = lambda action: (executed.append(action), step(action))[1]
     collector.policy.executed = lambda actions, state: (told.append(int(actions[0])), tell(actions, state))[1]
     collector.policy.act = lambda observations, state, **_: (np.array([0]), state)
-    collector.collect(40, learner.replay, Exploring(1.0, 1.0), (learner.rng, learner.generator))
+    collector.collect(40, learner.replay, Exploring(1.0, 1.0), (learner.streams.rng, learner.streams.generator))
     remembered = learner.replay.read("action", np.arange(40)).tolist()
     assert remembered == executed == told and set(remembered) == {0, 1, 2}
 
@@ -56,7 +54,7 @@ def test_burn_in_over_a_history_is_the_memory_of_live_play():
     state = policy.begin(1)
     for _ in range(5):
         frames.append(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8))
-        _, state = policy.act({"image": frames[-1][None]}, state, generator=learner.generator)
+        _, state = policy.act({"image": frames[-1][None]}, state, generator=learner.streams.generator)
         actions.append(int(rng.integers(3)))
         state = policy.executed(np.array(actions[-1:]), state)
     tokens = tokenizer.encode(torch.from_numpy(np.stack(frames)))[None]
@@ -70,15 +68,17 @@ def test_burn_in_over_a_history_is_the_memory_of_live_play():
 
 def test_a_horizon_of_ten_has_nine_decisions_of_which_eight_are_scored():
     learner, _ = learner_with_play()
+    training = dataclasses.replace(learner.settings.actor_critic, horizon=10)
+    learner.settings = dataclasses.replace(learner.settings, actor_critic=training)
     looks = []
     actor = learner.networks.actor
-    look = actor.look
-    moments = learner.moments(4)
-    burned = moments.tokens.shape[1] - 1
-    actor.look = lambda picture, memory: (looks.append(1), look(picture, memory))[1]
-    imagined = imagine(learner.networks, moments, 9, learner.generator)
+    observe = actor.observe
+    starts = learner.start_states(4)
+    burned = starts.tokens.shape[1] - 1
+    actor.observe = lambda picture, memory: (looks.append(1), observe(picture, memory))[1]
+    imagined = learner.imagine(starts)
     assert len(looks) - burned == 9
-    assert imagined.logits.shape == (4, 8, 3) and imagined.outputs.shape == (4, 9, 1)
+    assert imagined.policies.logits.shape == (4, 8, 3) and imagined.outputs.shape == (4, 9, 1)
 
 
 def test_the_world_is_drawn_at_the_temperature_that_was_set():
@@ -93,7 +93,9 @@ def test_the_world_is_drawn_at_the_temperature_that_was_set():
     )[1]
     learner.improve_actor_critic()
     assert drawn and all(torch.equal(tokens, logits.argmax(-1)) for logits, tokens in drawn)
-    ends = imagine(learner.networks, learner.moments(20), 5, torch.Generator().manual_seed(1), temperature=50.0).ends
+    training = dataclasses.replace(learner.settings.actor_critic, imagine_temperature=50.0, horizon=6)
+    learner.settings = dataclasses.replace(learner.settings, actor_critic=training)
+    ends = learner.imagine(learner.start_states(20)).ends
     assert ends.float().mean() == pytest.approx(0.5, abs=0.2)
     with pytest.raises(ConfigError, match="imagine_temperature"):
         dataclasses.replace(toy_settings().actor_critic, imagine_temperature=-1.0)
@@ -101,17 +103,19 @@ def test_the_world_is_drawn_at_the_temperature_that_was_set():
 
 def test_imagination_does_not_see_padding():
     learner, _ = learner_with_play()
-    moments = learner.moments(40)
+    moments = learner.start_states(40)
     for head in (learner.networks.actor.policy_head, learner.networks.actor.value_head):
         torch.nn.init.normal_(head.weight)  # begins as zeros: nothing would be seen
-    other = Moments(
+    other = StartStates(
         torch.where(moments.mask[..., None], moments.tokens, 3),
         torch.where(moments.mask, moments.actions, 1),
         moments.mask,
     )
-    first, second = (
-        imagine(learner.networks, m, 4, torch.Generator().manual_seed(1)).outputs for m in (moments, other)
-    )
+    outputs = []
+    for starts in (moments, other):
+        learner.streams.generator.manual_seed(1)
+        outputs.append(learner.imagine(starts).outputs)
+    first, second = outputs
     assert torch.equal(first, second) and not moments.mask.all() and first.std() > 0.01
 
 
@@ -248,9 +252,9 @@ def test_bad_input_is_refused_with_a_sentence(tmp_path):
     with pytest.raises(MismatchError, match="RGB"):
         RemGame(GameConfig("CartPole-v1")).reset(0)
     with pytest.raises(UnknownNameError, match="horizon"):
-        with_changes(preset("tiny", 3), {"actor_critic": {"horizont": 3}})
+        with_changes(preset("tiny", facts()), {"actor_critic": {"horizont": 3}})
     with pytest.raises(ConfigError, match="of type int"):
-        with_changes(preset("rem", 3), {"epochs": "many"})
+        with_changes(preset("rem", facts()), {"epochs": "many"})
     with pytest.raises(ConfigError, match="no device"):
         Device("quantum")
     (tmp_path / "weights").write_bytes(b"no weights")
@@ -284,16 +288,16 @@ def test_lpips_from_a_local_file(tmp_path):
 
 MEASURED = """
 import resource, numpy as np, torch
-from atari_vlm.world_models.rem.learner import RemLearner
 from atari_vlm.world_models.rem.settings import preset
+from rem_helpers import facts, rem_learner
 from replay_helpers import add_step, picture_replay
 torch.set_num_threads(1)
 replay = picture_replay(400, 64)
 for n in range(300):
     add_step(replay, np.zeros((64, 64, 3), np.uint8), n % 4, 0.0, n % 100 == 99, False)
-settings = preset("rem", 4)
+settings = preset("rem", facts(4))
 assert settings.world_model.updates.batch == 64
-RemLearner(settings, replay, 0).improve_world_model()
+rem_learner(settings, replay).improve_world_model()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
 """
 

@@ -4,16 +4,21 @@ import dataclasses
 
 import pytest
 import torch
+from rem_helpers import facts
 
 from atari_vlm.errors import UnknownNameError
-from atari_vlm.world_models.learned.actor_critic import Imagined, PolicyGradient, actor_critic_loss, lambda_returns
+from atari_vlm.world_models.learned.actor_critic import actor_critic_loss, lambda_returns
+from atari_vlm.world_models.learned.heads import Categorical
+from atari_vlm.world_models.learned.imagination import Imagination
+from atari_vlm.world_models.learned.schedule import PolicyGradient
 from atari_vlm.world_models.rem.actor_critic import ActorCritic
-from atari_vlm.world_models.rem.config import ActorCriticConfig, RemConfig, TokenizerConfig, WorldModelConfig, preset
 from atari_vlm.world_models.rem.losses import Blocks, world_model_loss
 from atari_vlm.world_models.rem.retention import Retention, block_decays, token_decays
+from atari_vlm.world_models.rem.settings import ActorCriticConfig, RemConfig, TokenizerConfig, WorldModelConfig, preset
 from atari_vlm.world_models.rem.tokenizer import Tokenizer
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
+CONSTANTS = PolicyGradient(discount=0.9, lam=0.9, entropy=0.01)
 SMALL = RemConfig(
     num_actions=3,
     tokenizer=TokenizerConfig(frame_px=16, channels=(8, 8, 8), code_dim=16, num_codes=12),
@@ -184,7 +189,7 @@ def test_lambda_returns_against_a_table():
     rewards = torch.tensor([[0.0, 2.0, 1.0], [-1.0, 1.0, 0.0]])
     ends = torch.tensor([[False, True, False], [False, False, False]])
     values = torch.tensor([[9.0, 2.0, 7.0, 8.0], [9.0, 2.0, 6.0, 4.0]])
-    found = lambda_returns(rewards, ends, values, 0.5, 0.5)
+    found = lambda_returns(rewards, 0.5 * (1 - ends.float()), values, 0.5)
     assert torch.equal(found, torch.tensor([[1.0, 2.0, 5.0], [0.25, 3.0, 2.0]]))
 
 
@@ -193,16 +198,14 @@ def test_two_hot_values_begin_at_zero_and_weigh_what_they_are_told():
     config = dataclasses.replace(SMALL, actor_critic=dataclasses.replace(SMALL.actor_critic, value="two-hot"))
     actor = ActorCritic(config)
     picture = torch.randn(2, config.tokenizer.code_dim, config.tokenizer.grid, config.tokenizer.grid)
-    _, outputs, _ = actor.look(picture, actor.empty_memory(2))
+    _, outputs, _ = actor.observe(picture, actor.begin(2))
     assert actor.value.mean(outputs).abs().max() < 1e-5
     assert outputs.softmax(-1)[:, actor.value.centres.abs() > 1].sum(-1).max() < 0.05
-    imagined = Imagined(
-        torch.randn(2, 3, 3), torch.zeros(2, 3, dtype=torch.long), outputs[:, None].expand(2, 4, -1), torch.ones(2, 3),
-        torch.zeros(2, 3, dtype=torch.bool),
-    )  # fmt: skip
-    full, part = (
-        actor_critic_loss(actor, imagined, PolicyGradient(0.9, 0.9, 0.01, value_weight=w)) for w in (1.0, 0.25)
-    )
+    actions, ends = torch.zeros(2, 3, dtype=torch.long), torch.zeros(2, 3, dtype=torch.bool)
+    policies, outputs = Categorical(torch.randn(2, 3, 3)), outputs[:, None].expand(2, 4, -1)
+    imagined = Imagination(policies, actions, outputs, torch.ones(2, 3), ends)
+    constants = (CONSTANTS, dataclasses.replace(CONSTANTS, value_weight=0.25))
+    full, part = (actor_critic_loss(imagined, actor.value, some) for some in constants)
     assert torch.allclose(full.total - part.total, 0.75 * full.value) and full.value > 0
 
 
@@ -212,14 +215,14 @@ def test_steps_after_an_imagined_end_teach_nothing():
     logits = torch.randn(2, 4, 3, requires_grad=True)
     outputs = torch.randn(2, 5, 1, requires_grad=True)
     ends = torch.tensor([[False, True, False, False], [False, False, False, False]])
-    imagined = Imagined(logits, torch.zeros(2, 4, dtype=torch.long), outputs, torch.ones(2, 4), ends)
-    actor_critic_loss(actor, imagined, PolicyGradient(0.9, 0.9, 0.01)).total.backward()
+    imagined = Imagination(Categorical(logits), torch.zeros(2, 4, dtype=torch.long), outputs, torch.ones(2, 4), ends)
+    actor_critic_loss(imagined, actor.value, CONSTANTS).total.backward()
     assert (logits.grad.abs().sum(-1) > 0).tolist() == [[True, True, False, False], [True] * 4]
     assert (outputs.grad.abs().sum(-1) > 0).tolist() == [[True, True, False, False, False], [True] * 4 + [False]]
 
 
 def test_parameter_counts_of_the_paper():
-    config = preset("rem", 4)
+    config = preset("rem", facts(4)).networks
     counts = [
         sum(p.numel() for p in network.parameters())
         for network in (Tokenizer(config.tokenizer), TokenWorldModel(config), ActorCritic(config))
@@ -244,12 +247,12 @@ def test_a_token_depends_on_its_neighbourhood_alone_with_norms_per_place():
     other[:, :, :8, :8] = 1.0
     for norm, far_is_equal in (("place", True), ("frame", False)):
         torch.manual_seed(0)
-        tokenizer = Tokenizer(dataclasses.replace(preset("tiny", 3).tokenizer, norm=norm))
+        tokenizer = Tokenizer(dataclasses.replace(preset("tiny", facts()).networks.tokenizer, norm=norm))
         before, after = tokenizer.encoder(frames), tokenizer.encoder(other)
         assert not torch.equal(before[..., :2, :2], after[..., :2, :2])
         assert torch.equal(before[..., 6:, 6:], after[..., 6:, 6:]) == far_is_equal
         counts = sum(parameter.numel() for parameter in tokenizer.parameters())
-        assert counts == sum(p.numel() for p in Tokenizer(preset("tiny", 3).tokenizer).parameters())
+        assert counts == sum(p.numel() for p in Tokenizer(preset("tiny", facts()).networks.tokenizer).parameters())
         assert tokenizer.decode(torch.zeros(1, 64, dtype=torch.long)).shape == (1, 64, 64, 3)
     with pytest.raises(UnknownNameError, match="frame, place"):
-        dataclasses.replace(preset("tiny", 3).tokenizer, norm="batch")
+        dataclasses.replace(preset("tiny", facts()).networks.tokenizer, norm="batch")

@@ -6,6 +6,7 @@ back with the same module. They hold only facts that a world model can supply to
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,12 +32,7 @@ class Facts:
     episode_return: float = 0.0
 
     def __post_init__(self) -> None:
-        if "\n" in self.game:
-            raise ConfigError(f"a game's name is one line of text, got {self.game!r}")
-        if self.last_action is not None and (
-            self.last_action == "none" or not _ACTION_NAME.fullmatch(self.last_action)
-        ):
-            raise ConfigError(f"an action's name is one word other than 'none', got {self.last_action!r}")
+        _check_words(self.game, self.last_action)
 
     def to_text(self) -> str:
         """Five lines of ``Name: value``. Numbers are the shortest text that reads back as the same float."""
@@ -60,6 +56,15 @@ class Facts:
             )
         except KeyError as error:
             raise ConfigError(f"the description has no line {error.args[0]!r}: {text!r}") from error
+
+
+@functools.lru_cache(maxsize=256)
+def _check_words(game: str, action: str | None) -> None:
+    """Every step brings the same few words, so each is looked at once."""
+    if "\n" in game:
+        raise ConfigError(f"a game's name is one line of text, got {game!r}")
+    if action is not None and (action == "none" or not _ACTION_NAME.fullmatch(action)):
+        raise ConfigError(f"an action's name is one word other than 'none', got {action!r}")
 
 
 def _number(value: float) -> str:

@@ -25,8 +25,13 @@ ResizeShape = tuple[int, int] | str | None
 
 MAX_EDGE_PX = 4096  # more than any model reads; a mistyped size must not take the machine's memory
 INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
-_CV2_METHODS = {"area": cv2.INTER_AREA, "cubic": cv2.INTER_CUBIC}
+_CV2_METHODS = {
+    "nearest": cv2.INTER_NEAREST_EXACT,
+    "area": cv2.INTER_AREA,
+    "cubic": cv2.INTER_CUBIC,
+}
 PAL_LINES = 250
+_UP = 2  # PNG's filter that stores the difference to the row above
 _SCALE = re.compile(r"x([1-9]\d?)")
 
 
@@ -89,30 +94,33 @@ class TwoFrames:
     """The last two frames of an emulator, and the plane of their brighter colours (:func:`brighter_of`), kept in place.
 
     ``first``, ``second`` and ``plane`` are uint8 ``(H, W)`` palette indices; whoever owns the emulator writes the first two.
+    The three lie one after the other, so that one comparison covers both pairs of neighbours.
     """
 
     def __init__(self, shape: tuple[int, int], rank: np.ndarray):
-        self.first, self.second, self.plane = np.zeros((3, *shape), np.uint8)
-        self._rank = rank
-        self._words = [words_of(plane) for plane in (self.first, self.second, self.plane)]
+        planes = np.zeros((3, *shape), np.uint8)
+        self.first, self.second, self.plane = planes
+        words = words_of(planes[0])
+        words = planes.reshape(3, -1).view(words.dtype)
+        self._uppers, self._lowers = words[:2], words[1:]
+        self._second_words, self._plane_words = self._lowers
+        self._differs = np.empty(self._uppers.shape, np.bool_)
+        self._either, self._second_differs = self._differs
+        self._bright = rank.astype(np.uint16) << 8 | np.arange(256, dtype=np.uint16)  # rank, then index
 
     def blend(self) -> np.ndarray:
         """Update ``plane``; return the ascending numbers of its runs (see :func:`runs_of`) that may have changed by that."""
-        first, second, plane = self._words
-        differs = first != second
-        differs |= second != plane
-        changed = differs.nonzero()[0]
-        earlier, later = first.take(changed), second.take(changed)
-        old, new = earlier.view(np.uint8), later.view(np.uint8)
-        np.copyto(new, old, where=self._rank.take(old) > self._rank.take(new))
-        plane[changed] = later
+        np.not_equal(self._uppers, self._lowers, out=self._differs)
+        changed: np.ndarray = np.logical_or(self._either, self._second_differs, out=self._either).nonzero()[0]
+        both = self._bright.take(self._uppers.take(changed, axis=1).view(np.uint8))
+        brighter = np.maximum(both[0], both[1]).astype(np.uint8)  # drops the rank
+        self._plane_words[changed] = brighter.view(self._plane_words.dtype)
         return changed
 
     def follow(self) -> np.ndarray:
         """As :meth:`blend`, but ``plane`` becomes ``second`` alone."""
-        _, second, plane = self._words
-        changed = (second != plane).nonzero()[0]
-        plane[changed] = second.take(changed)
+        changed: np.ndarray = (self._second_words != self._plane_words).nonzero()[0]
+        self._plane_words[changed] = self._second_words.take(changed)
         return changed
 
 
@@ -152,6 +160,17 @@ def _nearest(source: int, target: int) -> np.ndarray:
     return (2 * np.arange(target) + 1) * source // (2 * target)
 
 
+@functools.lru_cache(maxsize=64)
+def _is_opencvs(source: tuple[int, ...], target: tuple[int, int]) -> bool:
+    """Whether OpenCV's nearest pixels, which its fixed-point arithmetic rounds, are those of :func:`_nearest`."""
+    for old, new in zip(source, target, strict=True):
+        positions = np.arange(old, dtype=np.uint16)[np.newaxis]
+        taken = cv2.resize(positions, (new, 1), interpolation=cv2.INTER_NEAREST_EXACT)
+        if not np.array_equal(taken[0], _nearest(old, new)):
+            return False
+    return True
+
+
 def _fit(source: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
     """The largest shape inside ``target`` with ``source``'s aspect."""
     scale = min(target[0] / source[0], target[1] / source[1])
@@ -176,7 +195,7 @@ def resize(
         canvas = np.zeros((*shape, *picture.shape[2:]), np.uint8)
         canvas[top : top + height, left : left + width] = resize(picture, (height, width), interpolation)
         return canvas
-    if interpolation == "nearest":
+    if interpolation == "nearest" and not _is_opencvs(picture.shape[:2], shape):
         columns = picture.take(_nearest(picture.shape[1], shape[1]), axis=1)
         return columns.take(_nearest(picture.shape[0], shape[0]), axis=0)
     return cv2.resize(picture, (shape[1], shape[0]), interpolation=_CV2_METHODS[interpolation])
@@ -186,33 +205,56 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
 
 
+def _deflate(rows: np.ndarray) -> bytes:
+    """zlib, level 1, with a small hash table: setting up the usual one takes as long as filling it here."""
+    packer = zlib.compressobj(level=1, memLevel=6)
+    return packer.compress(rows.data) + packer.flush()
+
+
 def _indexed_png(indices: np.ndarray, palette: np.ndarray) -> bytes:
-    """PNG colour type 3 (PNG specification, section 11.2), 4 bits a pixel up to 16 colours, else 8; every row unfiltered."""
+    """PNG colour type 3 (PNG specification, section 11.2), 4 bits a pixel up to 16 colours, else 8.
+
+    A row that repeats the row above is filtered by "up" to zeros, which leaves few rows to look at; the others are unfiltered.
+    """
     height, width = indices.shape
-    used = np.flatnonzero(cv2.calcHist([indices], [0], None, [256], [0, 256]))
+    fresh = _fresh_rows(indices)
+    shown = indices[fresh]
+    used = np.flatnonzero(cv2.calcHist([shown], [0], None, [256], [0, 256]))
     depth = 4 if used.size <= 16 else 8
-    per_row = (width * depth + 7) // 8
-    rows = np.zeros((height, 1 + per_row), np.uint8)
-    if depth == 4:
-        codes = np.zeros(256, np.uint8)
-        codes[used] = np.arange(used.size)
-        pixels = np.zeros((height, 2 * per_row), np.uint8)
-        pixels[:, :width] = cv2.LUT(indices, codes)
-        pairs = pixels.view("<u2")  # left pixel in the low byte
-        rows[:, 1:] = ((pairs << 4) | (pairs >> 8)).astype(np.uint8)
-        palette = palette[used]
-    else:
-        rows[:, 1:] = indices
-        palette = palette[: used[-1] + 1]
+    rows = np.zeros((height, 1 + (width * depth + 7) // 8), np.uint8)
+    rows[:, 0] = _UP
+    rows[fresh, 0] = 0
+    rows[fresh, 1:] = _half_bytes(shown, used) if depth == 4 else shown
+    palette = palette[used] if depth == 4 else palette[: used[-1] + 1]
     return b"".join(
         (
             b"\x89PNG\r\n\x1a\n",
             _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 3, 0, 0, 0)),
             _chunk(b"PLTE", np.ascontiguousarray(palette).tobytes()),
-            _chunk(b"IDAT", zlib.compress(rows.data, 1)),
+            _chunk(b"IDAT", _deflate(rows)),
             _chunk(b"IEND", b""),
         )
     )
+
+
+def _fresh_rows(plane: np.ndarray) -> np.ndarray:
+    """The ascending numbers of the rows of a contiguous plane ``(H, W)`` that differ from the row above; row 0 is one."""
+    words = plane.view(np.uint64) if plane.shape[1] % 8 == 0 else plane
+    is_fresh = np.zeros(len(plane), np.bool_)
+    is_fresh[0] = True
+    is_fresh[(words[1:] != words[:-1]).ravel().nonzero()[0] // words.shape[1] + 1] = True
+    return is_fresh.nonzero()[0]
+
+
+def _half_bytes(indices: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Each index as its position in ``used`` (at most 16), two pixels a byte, the left one in the upper half."""
+    codes = np.zeros(256, np.uint8)
+    codes[used] = np.arange(used.size)
+    pixels = cv2.LUT(indices, codes)
+    if pixels.shape[1] % 2:
+        pixels = np.pad(pixels, ((0, 0), (0, 1)))
+    pairs = pixels.view("<u2")  # left pixel in the low byte
+    return ((pairs << 4) | (pairs >> 8)).astype(np.uint8)
 
 
 def encode_png(pixels: np.ndarray, *, indices: np.ndarray | None = None, palette: np.ndarray | None = None) -> bytes:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
+import cv2
 import gymnasium
 import gymnasium as gym
 import numpy as np
@@ -182,13 +183,17 @@ def to_image(value: PIL.Image | np.ndarray) -> Image:
         if value.dtype != np.uint8 or value.ndim not in (2, 3):
             raise ConfigError(f"a picture is uint8 (H, W, 3) or (H, W), got {value.dtype} {value.shape}")
         return Image(np.repeat(value[..., None], 3, axis=2) if value.ndim == 2 else value)
-    pixels = np.asarray(value if value.mode == "RGB" else value.convert("RGB"))
+    picture = value if value.mode == "RGB" else value.convert("RGB")
+    packed = np.frombuffer(picture.tobytes("raw", "RGBX"), np.uint32).reshape(value.height, value.width)
+    pixels = cv2.cvtColor(packed.view(np.uint8).reshape(*packed.shape, 4), cv2.COLOR_RGBA2RGB)
     plane, colours = value.info.get(_INDICES, b""), value.info.get(_PALETTE, b"")
-    if len(plane) != pixels.shape[0] * pixels.shape[1]:
+    if len(plane) != packed.size:
         return Image(pixels)
-    indices = np.frombuffer(plane, np.uint8).reshape(pixels.shape[:2])
+    indices = np.frombuffer(plane, np.uint8).reshape(packed.shape)
     palette = np.frombuffer(colours, np.uint8).reshape(-1, 3)
-    kept = np.array_equal(palette.take(indices, axis=0), pixels)
+    padded = np.full((len(palette), 4), 255, np.uint8)  # as Pillow pads its pixels
+    padded[:, :3] = palette
+    kept = np.array_equal(padded.view(np.uint32).ravel().take(indices), packed)
     return Image(pixels, indices, palette) if kept else Image(pixels)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,7 +87,7 @@ class LatencyAware(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Record
             held, total, ended = held + 1, total + float(reward), terminated or truncated
         if not ended:
             observation, reward, terminated, truncated, info = self.env.step(action)
-            total, self._last_action = total + float(reward), action
+            total, self._last_action = total + float(reward), copy.copy(action)
         wait = {"latency_s": latency_s, "held_steps": held, "held_frames": held * self.frame_skip}
         return observation, total, terminated, truncated, {**info, **wait, "action_played": not ended}
 

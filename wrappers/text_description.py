@@ -10,6 +10,7 @@ import gymnasium
 from gymnasium.spaces import Dict
 
 from atari_vlm import games
+from atari_vlm.actions import as_index
 from atari_vlm.description import Facts, list_actions
 from atari_vlm.errors import ConfigError
 from atari_vlm.spaces import MAX_ACTION_LIST, MAX_TEXT, PrintableText
@@ -69,7 +70,7 @@ class TextDescription(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Rec
         self._facts = Facts(
             self._start.game,
             self._facts.step + 1,
-            self._names[int(action)],
+            self._names[as_index(action)],
             float(reward),
             self._facts.episode_return + float(reward),
         )

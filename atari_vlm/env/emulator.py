@@ -6,6 +6,7 @@ frame skip, sticky actions included: every frame draws the same random numbers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ import ale_py
 import gymnasium
 import numpy as np
 
+from atari_vlm.actions import as_index
 from atari_vlm.errors import ConfigError, check_count
 from atari_vlm.games import game
 from atari_vlm.picture import TwoFrames, palette_for
@@ -47,10 +49,10 @@ class Emulator:
     """A running game.
 
     ``plane`` uint8 ``(H, W)`` holds palette indices: the screen after a reset, and the brighter of a step's last two frames
-    after a step (its last frame alone with frame skip 1, or without ``two_frame_maximum``). ``changed`` holds the runs of
-    pixels in which it may differ from the plane before, as :meth:`atari_vlm.picture.TwoFrames.blend` does; ``None`` means
-    everywhere. A step writes to both in place. ``human`` opens ALE's own window, with sound, which holds the game to 60
-    frames a second.
+    after a step (its last frame alone with frame skip 1, or without ``two_frame_maximum``). ``frames_shown`` is 2 or 1 by
+    that. ``changed`` holds the runs of pixels in which ``plane`` may differ from the one before, as
+    :meth:`atari_vlm.picture.TwoFrames.blend` does; ``None`` means everywhere. A step writes to both in place. ``human``
+    opens ALE's own window, with sound, which holds the game to 60 frames a second.
     """
 
     def __init__(self, config: EmulatorConfig, *, human: bool = False):
@@ -73,7 +75,8 @@ class Emulator:
         self._frames = TwoFrames(self.screen_shape, self.palette.rank)
         self.plane = self._frames.plane
         self.changed: np.ndarray | None = None
-        self._blends = config.two_frame_maximum and config.frame_skip > 1
+        self.frames_shown = 2 if config.two_frame_maximum and config.frame_skip > 1 else 1
+        self._shown = (self._frames.first, self._frames.second)[-self.frames_shown :]
         self._ready = False
 
     def reset(self, seed: int | None = None) -> None:
@@ -88,32 +91,29 @@ class Emulator:
 
         Raises ``ConfigError`` for an action outside the action set, gymnasium's ``ResetNeeded`` before the first reset.
         """
-        reward = self.play(action)
-        self.changed = self._frames.blend() if self._blends else self._frames.follow()
+        reward = self.play(action, self._shown)
+        self.changed = self._frames.blend() if self.frames_shown == 2 else self._frames.follow()
         return reward
 
-    def play(self, action: int) -> float:
-        """A :meth:`step` that leaves ``plane`` as it was; :meth:`last_frames` has what the picture can be made of later."""
+    def play(self, action: int, frames: Iterable[np.ndarray]) -> float:
+        """A :meth:`step` that leaves ``plane`` as it was.
+
+        ``frames``, :attr:`frames_shown` planes uint8 ``(H, W)``, receive the last emulator frames, palette indices: those
+        whose brighter colours the picture shows.
+        """
         if not self._ready:
             raise gymnasium.error.ResetNeeded("call reset() before the first step()")
-        if not isinstance(action, (int, np.integer)) or not 0 <= action < len(self._actions):
+        number = as_index(action)
+        if not 0 <= number < len(self._actions):
             raise ConfigError(f"action must be a number from 0 to {len(self._actions) - 1}, got {action!r}")
-        ale, joystick, frames = self.ale, self._actions[action], self._frames
+        ale, joystick = self.ale, self._actions[number]
         reward = 0.0
-        for _ in range(self.config.frame_skip - 1):
+        for _ in range(self.config.frame_skip - self.frames_shown):
             reward += ale.act(joystick)
-        if self._blends:
-            ale.getScreen(frames.first)
-        reward += ale.act(joystick)
-        ale.getScreen(frames.second)
+        for frame in frames:
+            reward += ale.act(joystick)
+            ale.getScreen(frame)
         return reward
-
-    def last_frames(self) -> np.ndarray:
-        """The frames whose brighter colours the picture shows, palette indices uint8 ``(2, H, W)``, a fresh array.
-
-        They are the last two emulator frames, or the last one twice where only that is shown.
-        """
-        return np.stack((self._frames.first if self._blends else self._frames.second, self._frames.second))
 
     @property
     def terminated(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import gymnasium
@@ -153,8 +154,14 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
         self.spec = state["spec"]
 
 
+OPTIONS = tuple(inspect.signature(AtariVLMEnvironment).parameters)
+
+
 def for_gymnasium(**arguments: Any) -> AtariVLMEnvironment:
     """The entry point of the registered ids: their step limit is gymnasium's ``TimeLimit``, which ``gymnasium.make`` can move."""
+    for name in arguments:
+        if name not in OPTIONS:
+            raise UnknownNameError("option", name, OPTIONS)
     return AtariVLMEnvironment(**{"max_episode_steps": None, **arguments})
 
 

@@ -13,14 +13,17 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
+from numpy.typing import ArrayLike
 
+from atari_vlm.actions import as_actions
 from atari_vlm.env.camera import Camera, Look
 from atari_vlm.env.emulator import Emulator, EmulatorConfig
-from atari_vlm.env.environment import FRAMES_PER_SECOND
+from atari_vlm.env.environment import FRAMES_PER_SECOND, OPTIONS
 from atari_vlm.errors import ConfigError, UnknownNameError, check_count
 from atari_vlm.picture import ResizeShape
 from atari_vlm.registration import MAX_EPISODE_STEPS
 
+_NO_ARGUMENTS = ("self", "others", "__class__")
 Seed = int | Sequence[int | None] | None
 
 
@@ -35,7 +38,8 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
         autoreset_mode: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``, as gymnasium defines them.
         render_mode: ``"rgb_array"`` or ``None``.
 
-    Raises ``ConfigError`` or ``UnknownNameError`` (both ``ValueError``) for wrong arguments.
+    Raises ``ConfigError`` or ``UnknownNameError`` (both ``ValueError``) for wrong arguments, and for the options of single
+    environments that arrays have no use for, which ``vectorization_mode="sync"`` takes.
     """
 
     def __init__(
@@ -55,8 +59,11 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
         two_frame_maximum: bool = True,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
+        **others: Any,
     ):
-        self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self._arguments = {name: value for name, value in locals().items() if name not in _NO_ARGUMENTS}
+        for name in others:
+            raise _not_here(name)
         check_count(num_envs=num_envs, frame_stack=frame_stack)
         if max_episode_steps is not None:
             check_count(max_episode_steps=max_episode_steps)
@@ -98,14 +105,17 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
             self._begin(i, seeds[i])
         return self._stacks.copy(), self._info(chosen)
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Play one action in every game; ``actions`` are integers ``(N,)``. Rewards are float64, ends bool, all ``(N,)``.
+    def step(self, actions: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Play one action in every game; ``actions`` are integers ``(N,)``, a list too.
+
+        Rewards are float64, ends bool, all ``(N,)``.
 
         In mode NextStep a game that had ended ignores its action and begins anew with reward 0; in mode SameStep it begins anew
         at once and ``info["final_obs"]``, ``info["final_info"]`` tell how it ended; in mode Disabled stepping it is an error.
         """
-        if len(actions) != self.num_envs:
-            raise ConfigError(f"actions must hold one action for each of the {self.num_envs} games, got {len(actions)}")
+        chosen = as_actions(self.single_action_space, actions)
+        if chosen.shape != (self.num_envs,):
+            raise ConfigError(f"actions must hold one action for each of the {self.num_envs} games, got {actions!r}")
         if self.autoreset_mode is AutoresetMode.DISABLED and self._done.any():
             ended = np.flatnonzero(self._done).tolist()
             raise gymnasium.error.ResetNeeded(
@@ -115,7 +125,7 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
         terminated = np.zeros(self.num_envs, np.bool_)
         truncated = np.zeros(self.num_envs, np.bool_)
         again = self._done if self.autoreset_mode is AutoresetMode.NEXT_STEP else np.zeros(self.num_envs, np.bool_)
-        for i, action in enumerate(actions.tolist()):
+        for i, action in enumerate(chosen.tolist()):
             if again[i]:
                 self._begin(i, None)
             else:
@@ -196,6 +206,15 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state["arguments"])  # type: ignore[misc]
         self.spec = state["spec"]
+
+
+def _not_here(option: str) -> ConfigError:
+    if option not in OPTIONS:
+        return UnknownNameError("option", option, OPTIONS)
+    return ConfigError(
+        f"this vector environment shows arrays alone and has no {option}; a vector of whole environments has it: "
+        'gymnasium.make_vec(..., vectorization_mode="sync"), or "async" for processes'
+    )
 
 
 def _is_one(seed: Seed) -> bool:

@@ -29,8 +29,9 @@ INEXACT = ("Qbert", "Tetris", "TicTacToe3D")
 
 @dataclass(frozen=True)
 class EmulatorState:
-    """``snapshot`` object ``(B,)`` of ALE states; ``frames`` object ``(B,)`` of uint8 ``(2, H, W)``, the palette indices of the
-    last two emulator frames, shared between states and never written to; ``lives`` int64 ``(B,)``; ``over`` bool ``(B,)``.
+    """``snapshot`` object ``(B,)`` of ALE states; ``frames`` object ``(B,)`` of uint8 ``(1 or 2, H, W)``, the palette
+    indices of the emulator frames shown, shared between states and never written to; ``lives`` int64 ``(B,)``; ``over``
+    bool ``(B,)``.
     """
 
     snapshot: np.ndarray
@@ -75,6 +76,7 @@ class EmulatorWorldModel:
         self._twin = Emulator(config)
         self._twin.reset(seed=0)
         self._at: Any = None  # the snapshot at which the second emulator stands
+        self._shown = (self._twin.frames_shown, *self._twin.screen_shape)
         self.frame_skip = self._twin.config.frame_skip
         self.action_names = self._twin.action_names
         self.action_space: gymnasium.Space[Any] = gymnasium.spaces.Discrete(len(self.action_names))
@@ -87,32 +89,35 @@ class EmulatorWorldModel:
     def init(self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator) -> EmulatorState:
         """The present state of the environment, once per row of ``observations``."""
         n = len(observations)
-        snapshots, frames = np.empty((2, n), object)
-        snapshots[:] = self._real.cloneState()
-        screen = self._real.getScreen()
-        for i in range(n):
-            frames[i] = np.stack((screen, screen))
+        screen = self._real.getScreen()[np.newaxis]
         return EmulatorState(
-            snapshot=snapshots,
-            frames=frames,
+            snapshot=_objects([self._real.cloneState()] * n),
+            frames=_objects([screen] * n),
             lives=np.full(n, self._real.lives()),
             over=np.full(n, self._real.game_over(with_truncation=False)),
         )
 
     def step(self, state: EmulatorState, action: np.ndarray, *, rng: np.random.Generator) -> ModelStep[EmulatorState]:
         """Play ``frame_skip`` emulator frames of every row."""
-        following = EmulatorState(state.snapshot.copy(), state.frames.copy(), state.lives.copy(), state.over.copy())
-        reward = np.zeros(len(state.over), np.float32)
-        twin = self._twin
+        snapshots, frames = list(state.snapshot), list(state.frames)
+        lives, over = state.lives.tolist(), state.over.tolist()
+        rewards = [0.0] * len(over)
         for i, chosen in enumerate(np.asarray(action).tolist()):
-            if not state.over[i]:
-                self._stand_at(state.snapshot[i])
-                reward[i] = twin.play(chosen)
-                self._at = following.snapshot[i] = twin.ale.cloneState()
-                following.frames[i] = twin.last_frames()
-                following.lives[i] = lives = twin.lives
-                following.over[i] = twin.terminated or (self._end_on_life_loss and lives < state.lives[i])
-        return ModelStep(following, reward, following.over.copy())
+            if not over[i]:
+                self._stand_at(snapshots[i])
+                frames[i] = np.empty(self._shown, np.uint8)
+                rewards[i] = self._twin.play(chosen, frames[i])
+                self._at = snapshots[i] = self._twin.ale.cloneState()
+                lives_before, lives[i] = lives[i], self._twin.lives
+                lost = self._end_on_life_loss and lives[i] < lives_before
+                over[i] = lost or self._twin.terminated
+        following = EmulatorState(
+            snapshot=_objects(snapshots),
+            frames=_objects(frames),
+            lives=np.array(lives, np.int64),
+            over=np.array(over, np.bool_),
+        )
+        return ModelStep(following, np.array(rewards, np.float32), following.over.copy())
 
     def decode(self, state: EmulatorState) -> np.ndarray:
         """RGB pictures uint8 ``(B, H, W, 3)``: the brighter of the last two emulator frames."""
@@ -129,13 +134,20 @@ class EmulatorWorldModel:
         return digests
 
     def _plane(self, frames: np.ndarray) -> np.ndarray:
-        return brighter_of(frames[0], frames[1], self._twin.palette.rank)
+        return brighter_of(frames[0], frames[-1], self._twin.palette.rank)
 
     def _stand_at(self, snapshot: Any) -> None:
         """Restore a snapshot unless the second emulator stands there already."""
         if self._at is not snapshot:
             self._twin.ale.restoreState(snapshot)
             self._at = snapshot
+
+
+def _objects(items: list[Any]) -> np.ndarray:
+    """Any objects as an array ``(n,)`` of them, arrays among them too."""
+    array = np.empty(len(items), object)
+    array[:] = items
+    return array
 
 
 def _config_of(base: Any) -> EmulatorConfig:

@@ -17,6 +17,7 @@ from atari_vlm.description import Facts, read_actions
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.prompts import PROMPT_STYLES, render_prompt
+from atari_vlm.wrappers import LatencyAware, StackFrames, TextDescription, VLMPrompt
 
 
 def test_the_default_observation():
@@ -181,10 +182,32 @@ def test_bad_actions_and_order():
     with pytest.raises(gymnasium.error.ResetNeeded):
         env.step(0)
     env.reset(seed=0)
-    for action in (-1, 6, 99):
+    for action in (-1, 6, 99, np.array(6)):
         with pytest.raises(ConfigError, match="0 to 5"):
             env.step(action)
+    for action in (1.0, np.float32(1), np.array(1.0), np.array([1]), "1", None):
+        with pytest.raises(ConfigError, match="whole number"):
+            env.step(action)
     assert env.step(np.int64(5))[4]["episode_step"] == 1
+
+
+@pytest.mark.parametrize("wrap", [lambda env: env, TextDescription, LatencyAware, StackFrames, VLMPrompt])
+def test_whole_numbers_of_any_kind_play_alike(wrap):
+    torch = pytest.importorskip("torch")
+    kinds = (int, np.array, np.int64, np.uint8, torch.tensor, lambda n: np.array(n, np.int32))
+    actions = [2, 3, 1, 0, 5, 4] * 3
+    played = []
+    for kind in kinds:
+        env = wrap(gymnasium.make("AtariVLM/Pong-v5"))
+        env.reset(seed=0)
+        steps = [env.step(kind(action)) for action in actions]
+        played.append([(step[1], step[4]["emulator_frames"], step[0]["text"]) for step in steps])
+    assert all(episode == played[0] for episode in played)
+
+
+def test_unknown_options_offer_the_nearest():
+    with pytest.raises(UnknownNameError, match="did you mean frame_stack"):
+        gymnasium.make("AtariVLM/Pong-v5", frame_stak=2)
 
 
 @pytest.mark.parametrize(("env_id", "form"), [("AtariVLM/Pong-v5", "numpy"), ("AtariVLM/Adventure-expert-v5", "pil")])

@@ -173,6 +173,17 @@ def test_indexed_png_round_trip(height, width, colours, seed):
     assert np.array_equal(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)[..., ::-1], palette[indices])
 
 
+@pytest.mark.parametrize("colours", [1, 2, 16, 17, 256])
+@pytest.mark.parametrize("width", [1, 7, 8, 161])
+def test_indexed_png_of_repeated_rows(width, colours):
+    rng = np.random.default_rng(width * colours)
+    palette = rng.integers(0, 256, (256, 3), dtype=np.uint8)
+    rows = rng.integers(0, colours, (4, width)).astype(np.uint8)
+    for order in ([0], [0, 0, 0], [0, 1, 1, 0, 0, 2, 3, 3], [3, 2, 1, 0]):
+        indices = rows[order]
+        assert np.array_equal(decode(encode_png(np.empty(0), indices=indices, palette=palette)), palette[indices])
+
+
 def test_rgb_png_round_trip():
     pixels = np.random.default_rng(0).integers(0, 256, (33, 21, 3), dtype=np.uint8)
     assert np.array_equal(decode(encode_png(pixels)), pixels)

@@ -170,3 +170,43 @@ def test_numpy_flavour_and_filtered_keys_in_vectors():
     assert envs.reset(seed=0)[0]["image"].shape == (2, 224, 224, 3)
     different = gymnasium.vector.SyncVectorEnv([AtariVLMEnvironment] * 2, observation_mode="different")
     assert different.reset(seed=0)[0]["image"].shape == (2, 224, 224, 3)
+
+
+def test_lists_and_arrays_of_whole_numbers_play_alike():
+    torch = pytest.importorskip("torch")
+    played = []
+    for kind in (
+        list,
+        tuple,
+        np.array,
+        torch.tensor,
+        lambda row: np.array(row, np.uint8),
+        lambda row: [*map(np.int64, row)],
+    ):
+        envs = gymnasium.make_vec("AtariVLM/Pong-v5", num_envs=2)
+        envs.reset(seed=0)
+        played.append([envs.step(kind([2, 3]))[0].copy() for _ in range(5)])
+    assert all(np.array_equal(episode, played[0]) for episode in played)
+
+
+@pytest.mark.parametrize(
+    "actions", [1, [1], [1, 2, 3], [[1, 2]], [1.0, 2.0], ["1", "2"], [1, 6], [-1, 0], [1, [2]], None]
+)
+def test_wrong_actions_of_a_vector(actions):
+    envs = gymnasium.make_vec("AtariVLM/Pong-v5", num_envs=2)
+    envs.reset(seed=0)
+    with pytest.raises(ConfigError, match="actions must"):
+        envs.step(actions)
+
+
+@pytest.mark.parametrize("option", [{"image_format": "numpy"}, {"image_format": "pil"}, {"prompt_type": "cot"}])
+def test_options_of_single_environments_name_their_mode(option):
+    with pytest.raises(ConfigError, match='vectorization_mode="sync"'):
+        gymnasium.make_vec("AtariVLM/Pong-v5", num_envs=2, **option)
+    envs = gymnasium.make_vec("AtariVLM/Pong-v5", num_envs=2, vectorization_mode="sync", **option)
+    assert envs.reset(seed=0)[0]["image"].shape == (2, 224, 224, 3)
+
+
+def test_unknown_options_of_a_vector_offer_the_nearest():
+    with pytest.raises(UnknownNameError, match="did you mean frame_stack"):
+        gymnasium.make_vec("AtariVLM/Pong-v5", num_envs=2, frame_stak=2)

@@ -161,6 +161,12 @@ class SandboxProgramError(SandboxError):
     """Generated code raised an exception of its own."""
 
 
+def require(truth: bool, promise: str) -> None:
+    """Raise :class:`ContractError` with the ``promise`` that was broken."""
+    if not truth:
+        raise ContractError(promise)
+
+
 def check_positive(**values: float) -> None:
     """Raise :class:`ConfigError` for the first keyword whose value is not a number above zero."""
     for name, value in values.items():

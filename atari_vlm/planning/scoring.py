@@ -16,9 +16,10 @@ import numpy as np
 
 from atari_vlm.actions import as_actions, random_actions
 from atari_vlm.errors import ConfigError, MismatchError, check_count, check_positive
-from atari_vlm.world_models.base import WorldModel, check_one_row, take_rows
+from atari_vlm.world_models.base import ModelStep, WorldModel, check_one_row, take_rows
 
-ValueFunction = Callable[[Any], np.ndarray]  # state of B rows -> float (B,)
+ValueFunction = Callable[[Any], np.ndarray]  # state of B rows -> float (B,); a model's own `value`, for instance
+Imagined = tuple[np.ndarray, np.ndarray, np.ndarray, Any]  # rewards (B, H), alive (B,), lengths (B,), last state
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,28 @@ def roll(
     value: ValueFunction | None = None,
 ) -> Rollout:
     """Follow ``plans`` ``(B, H)`` (or ``(B, H, A)`` where actions are continuous) from the B rows of ``state``."""
+    horizon = plans.shape[1]
+    if hasattr(world_model, "rollout"):
+        rewards, alive, lengths, state = _rolled(world_model.rollout(state, plans, rng=rng))
+    else:
+        rewards, alive, lengths, state = _stepped(world_model, state, plans, rng)
+    returns = discount ** np.arange(horizon) @ rewards.T
+    if value is not None and alive.any():
+        returns = returns + discount**horizon * np.where(alive, value(state), 0.0)
+    return Rollout(returns, rewards, lengths, state)
+
+
+def _rolled(rolled: ModelStep[Any]) -> Imagined:
+    """What a model's own rollout says: rewards until the end, who is still alive, steps until the end, the last state."""
+    ended = np.logical_or.accumulate(rolled.terminated, axis=1)  # (B, H)
+    over = np.roll(ended, 1, axis=1)
+    over[:, 0] = False
+    rewards = np.where(over, 0.0, rolled.reward.astype(np.float64))
+    return rewards, ~ended[:, -1], (~over).sum(1), rolled.state
+
+
+def _stepped(world_model: WorldModel[Any], state: Any, plans: np.ndarray, rng: np.random.Generator) -> Imagined:
+    """The same, a step of the model at a time, as long as a row is alive."""
     n, horizon = plans.shape[:2]
     actions = np.ascontiguousarray(plans.swapaxes(0, 1))  # (H, B) or (H, B, A)
     alive = np.ones(n, bool)
@@ -79,10 +102,7 @@ def roll(
         state = step.state
         if not np.count_nonzero(alive):
             break
-    returns = discount ** np.arange(horizon) @ rewards
-    if value is not None and alive.any():
-        returns = returns + discount**horizon * np.where(alive, value(state), 0.0)
-    return Rollout(returns, rewards.T, lengths, state)
+    return rewards.T, alive, lengths, state
 
 
 def check_plans(action_space: gymnasium.Space[Any], plans: Any, what: str = "plans") -> np.ndarray:

@@ -36,8 +36,21 @@ class ModelStep(Generic[S]):
 class WorldModel(Protocol[S]):
     """What turns (state, action) into (state, reward, terminated).
 
-    ``observation_space`` is the space of one decoded row. ``frame_skip`` is emulator frames per step (1 where there is no
-    emulator). ``reward_transform`` names what the rewards are: ``"none"`` (the game's own) or ``"sign"``.
+    ``observation_space`` is the space of one decoded row; ``action_space`` is one that :mod:`atari_vlm.actions` takes.
+    ``frame_skip`` is emulator frames per step (1 where there is no emulator). ``reward_transform`` names what the rewards
+    are: ``"none"`` (the game's own) or ``"sign"``. Actions are int64 ``(B,)``, or float32 ``(B, A)`` where they are
+    continuous, always of the space.
+
+    A model may also have ``context_length`` (pictures that ``init`` reads, default 1; 0: none), ``action_names``, ``start``
+    (:class:`StartFrames`), ``shown_shape`` (of the pictures it learned from, before they were brought to its size), and
+    what makes a planner faster or better. ``check_world_model`` holds each to its promise where it is there:
+
+    - ``observe(state, action, observation, *, rng) -> state``: takes in one real step; the state that ``init`` gives for the
+      longer context. A recurrent model then never reads an episode twice.
+    - ``rollout(state, plans, *, rng) -> ModelStep``: the last state of B rows that follow plans ``(B, H)`` or ``(B, H, A)``,
+      with ``reward`` and ``terminated`` of every step ``(B, H)``; equal to stepping.
+    - ``policy(state)``: float ``(B, n)``, the probability of each action, or ``(B, A)``, actions.
+    - ``value(state)``: float ``(B,)``, the expected return from here, in the model's units.
     """
 
     observation_space: gymnasium.Space[Any]
@@ -46,7 +59,7 @@ class WorldModel(Protocol[S]):
     reward_transform: str
 
     def init(self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator) -> S:
-        """State after a context of observations ``(B, T, ...)`` joined by actions ``(B, T - 1)`` int64."""
+        """State after a context of observations ``(B, T, ...)`` joined by actions ``(B, T - 1)`` or ``(B, T - 1, A)``."""
         ...
 
     def step(self, state: S, action: np.ndarray, *, rng: np.random.Generator) -> ModelStep[S]:
@@ -60,7 +73,8 @@ class WorldModel(Protocol[S]):
 
 @dataclass(frozen=True)
 class StartFrames:
-    """Contexts a dream can begin from: ``observations`` ``(N, T, ...)`` with ``actions`` int64 ``(N, T - 1)`` between them.
+    """Contexts a dream can begin from: ``observations`` ``(N, T, ...)`` with ``actions`` between them, int64 ``(N, T - 1)`` or
+    float32 ``(N, T - 1, A)``.
 
     A model that carries its own start frames has them as attribute ``start`` (``None`` or absent: it needs a real env).
     """

@@ -7,6 +7,7 @@ import dataclasses
 import gymnasium
 import numpy as np
 import pytest
+from track import BOX, FROM_ONE, TrackModel
 
 from atari_vlm.checker import check_world_model
 from atari_vlm.errors import ContractError
@@ -188,3 +189,108 @@ def test_a_model_that_draws_rarely_is_not_accused():
 
     for seed in range(20):
         check_world_model(Rare(4, 5, cell_px=2), seed=seed)
+
+
+class Able(Catch):
+    """Catch with one ball that can do all a model may: what it does besides is made of ``init``, ``step`` and the state."""
+
+    def __init__(self):
+        CatchWorldModel.__init__(self, 6, 5, cell_px=2)
+
+    def observe(self, state, action, observation, *, rng):
+        return self.init(observation[:, None], np.zeros((len(observation), 0), int), rng=rng)
+
+    def rollout(self, state, plans, *, rng):
+        steps = []
+        for action in plans.T:
+            steps.append(self.step(state, action, rng=rng))
+            state = steps[-1].state
+        return ModelStep(state, *(np.stack([getattr(s, name) for s in steps], 1) for name in ("reward", "terminated")))
+
+    def value(self, state):
+        return (state.paddle - state.ball_column).astype(np.float64)
+
+    def policy(self, state):
+        towards = 1 + (state.paddle > state.ball_column)
+        return 0.1 + 0.7 * np.eye(3)[towards]
+
+
+class ObservesTheFirst(Able):
+    def observe(self, state, action, observation, *, rng):
+        return state
+
+
+class ObservesInPlace(Able):
+    def observe(self, state, action, observation, *, rng):
+        state.paddle[:] = 0
+        return state
+
+
+class RollsTooShort(Able):
+    def rollout(self, state, plans, *, rng):
+        return super().rollout(state, plans[:, 1:], rng=rng)
+
+
+class RollsSomethingElse(Able):
+    def rollout(self, state, plans, *, rng):
+        return super().rollout(state, plans[:, ::-1], rng=rng)
+
+
+class ValuesOneForAll(Able):
+    def value(self, state):
+        return np.array(super().value(state).sum())
+
+
+class ValuesNothing(Able):
+    def value(self, state):
+        return super().value(state) * np.nan
+
+
+class ValuesTheMean(Able):
+    def value(self, state):
+        return super().value(state) - super().value(state).mean()
+
+
+class DoesNotSumToOne(Able):
+    def policy(self, state):
+        return 2 * super().policy(state)
+
+
+class ActsWithTooMany(Able):
+    def policy(self, state):
+        return np.full((len(state.paddle), 4), 0.25)
+
+
+ABLE = {
+    ObservesTheFirst: r"observe\(\) gives the state that init\(\) gives for the longer context",
+    ObservesInPlace: r"observe\(\) does not change the state",
+    RollsTooShort: r"reward is an array of float32 \(4, 6\)",
+    RollsSomethingElse: r"rollout\(\) is equal to stepping",
+    ValuesOneForAll: r"value\(\) returns an array of floats \(4,\)",
+    ValuesNothing: r"value\(\) returns numbers",
+    ValuesTheMean: r"value\(\) of a row depends on that row only",
+    DoesNotSumToOne: r"policy\(\) returns probabilities, which sum to 1",
+    ActsWithTooMany: r"policy\(\) returns an array of floats \(4, 3\)",
+}
+
+
+def test_what_a_model_can_do_besides_is_checked():
+    check_world_model(Able())
+
+
+@pytest.mark.parametrize("broken", ABLE)
+def test_a_broken_promise_of_what_it_can_do_is_named(broken):
+    with pytest.raises(ContractError, match=ABLE[broken]):
+        check_world_model(broken())
+
+
+def test_continuous_and_shifted_actions_are_checked():
+    for space in (FROM_ONE, BOX, gymnasium.spaces.Discrete(2, start=-3)):
+        check_world_model(TrackModel(space, context_length=1))
+    model = TrackModel(gymnasium.spaces.MultiBinary(2), context_length=1)
+    with pytest.raises(ContractError, match="the model has MultiBinary"):
+        check_world_model(model)
+    model = TrackModel(FROM_ONE, context_length=2)
+    model.start = StartFrames(np.zeros((1, 2, 8, 16, 3), np.uint8), np.zeros((1, 1), int))
+    with pytest.raises(ContractError, match="the actions of start frames must"):
+        check_world_model(model)

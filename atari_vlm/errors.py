@@ -197,14 +197,17 @@ class StoppedError(AtariVLMError):
 
 
 @contextmanager
-def reading(what: object, error: type[AtariVLMError]) -> Iterator[None]:
+def reading(
+    what: object, error: type[AtariVLMError], *, passing: tuple[type[AtariVLMError], ...] = ()
+) -> Iterator[None]:
     """The boundary of a format: whatever a parser raises inside becomes ``error``, in one sentence that names the file.
 
-    What says that something is missing here, rather than wrong there, passes as it is.
+    What says that something is missing here, rather than wrong there, passes as it is, and so does what is ``passing``.
     """
+    known: tuple[type[AtariVLMError], ...] = (error, MissingDependencyError, NotSupportedError, *passing)
     try:
         yield
-    except (error, MissingDependencyError, NotSupportedError):
+    except known:
         raise
     except Exception as cause:
         reason = " ".join(str(cause).split())[:200] or type(cause).__name__

@@ -18,6 +18,7 @@ from atari_vlm.world_models.base import ModelStep, StartFrames
 from atari_vlm.world_models.checkpoint import Checkpoint
 
 ACTION_NAMES = ("NOOP", "RIGHT", "LEFT")
+_MOST_BYTES, _MOST_ROUNDS = 1 << 28, 10**9
 _MOVES = np.array([0, 1, -1])
 _BALL, _PADDLE = np.array([236, 236, 236], np.uint8), np.array([92, 186, 92], np.uint8)
 
@@ -49,6 +50,7 @@ class CatchWorldModel:
         if rows < 3 or columns < 2:
             raise ConfigError(f"Catch needs at least 3 rows and 2 columns, got {rows} x {columns}")
         self.rows, self.columns, self.cell_px, self.num_balls = rows, columns, cell_px, num_balls
+        check_cells(rows, columns, cell_px, num_balls)
         shape = (rows * cell_px, columns * cell_px, 3)
         self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(0, 255, shape, np.uint8)
         self.action_space: gymnasium.Space[Any] = gymnasium.spaces.Discrete(len(ACTION_NAMES))
@@ -110,6 +112,15 @@ class CatchWorldModel:
         cells[np.arange(n), -1, state.paddle] = _PADDLE
         cells[np.arange(n), state.ball_row, state.ball_column] = _BALL
         return cells.repeat(self.cell_px, 1).repeat(self.cell_px, 2)
+
+
+def check_cells(rows: int, columns: int, cell_px: int, count: int) -> None:
+    """Raise ``ConfigError`` unless a toy game's pictures, one for each column at its start, are of a size for tests."""
+    if columns * (rows * cell_px) * (columns * cell_px) * 3 > _MOST_BYTES or count > _MOST_ROUNDS:
+        raise ConfigError(
+            f"a toy game of {rows} x {columns} cells of {cell_px} pixels for {count} rounds is too large: its first pictures "
+            f"take at most {_MOST_BYTES:,} bytes, and there are at most {_MOST_ROUNDS:,} rounds"
+        )
 
 
 def load(checkpoint: Checkpoint) -> CatchWorldModel:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from atari_vlm.conditions import _versions
-from atari_vlm.errors import CheckpointError, ConfigError, MismatchError, UnknownNameError
+from atari_vlm.errors import AtariVLMError, CheckpointError, ConfigError, MismatchError, UnknownNameError, reading
 from atari_vlm.files import sync_folder
 from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit
 from atari_vlm.world_models.checkpoint_files import (
@@ -108,7 +108,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     folder, contents = _read_while_others_save(Path(path))
     config = from_json(contents[CONFIG], str(folder / CONFIG))
     kind = config.pop("kind", None)
-    try:
+    with reading(f"{folder} is not a usable checkpoint: it", CheckpointError):
         return Checkpoint(
             kind,
             config,
@@ -116,8 +116,6 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             unpack_start(contents[START], str(folder / START)) if START in contents else None,
             from_json(contents[PROVENANCE], str(folder / PROVENANCE)),
         )
-    except ConfigError as error:
-        raise CheckpointError(f"{folder} is not a usable checkpoint: {error}") from error
 
 
 def load_world_model(path: str | Path, **options: Any) -> WorldModel[Any]:
@@ -133,7 +131,9 @@ def build_model(checkpoint: Checkpoint, where: str, **options: Any) -> WorldMode
 
     Raises ``NotSupportedError`` for a kind whose code is not part of this installation.
     """
-    model: WorldModel[Any] = load_part(checkpoint.kind, "model")(checkpoint, **options)
+    load = load_part(checkpoint.kind, "model")
+    with reading(f"the checkpoint {where}", CheckpointError, passing=(AtariVLMError,)):
+        model: WorldModel[Any] = load(checkpoint, **options)
     config = checkpoint.config
     check_fit(model, config["action_names"], config["frame_skip"], f"the config of {where}")
     if model.reward_transform != config["reward_transform"]:

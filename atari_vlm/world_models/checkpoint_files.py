@@ -10,16 +10,18 @@ import io
 import json
 import math
 import os
-import stat
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from atari_vlm._lazy import require
-from atari_vlm.errors import CheckpointError, ConfigError
+from atari_vlm.conditions import free_memory
+from atari_vlm.errors import CheckpointError, ConfigError, reading
+from atari_vlm.files import open_real
 from atari_vlm.world_models.base import StartFrames
 
 MANIFEST, CONFIG, PROVENANCE = "manifest.json", "config.json", "provenance.json"
@@ -29,20 +31,12 @@ _MOST_BYTES = {MANIFEST: 1 << 16, CONFIG: 1 << 22, PROVENANCE: 1 << 22, WEIGHTS:
 _MOST_START_BYTES = 1 << 31  # unpacked
 _MOST_HEADER_BYTES = 1 << 24
 _PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib", ".dill"}
-_NUMBERS = {
-    "F64": 8,
-    "F32": 4,
-    "F16": 2,
-    "I64": 8,
-    "I32": 4,
-    "I16": 2,
-    "I8": 1,
-    "U64": 8,
-    "U32": 4,
-    "U16": 2,
-    "U8": 1,
-    "BOOL": 1,
+_TYPES = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "|b1"},
+    **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1"},
+    **{"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1"},
 }
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def manifest_of(contents: Mapping[str, bytes]) -> bytes:
@@ -65,8 +59,8 @@ def read_files(folder: Path) -> dict[str, bytes]:
         )
     contents = {}
     for name, (size, digest) in _read_manifest(folder).items():
-        raw = read_real_file(folder, name)
-        if len(raw) != size or _sha256(raw) != digest:
+        raw = read_real_file(folder, name, size)
+        if _sha256(raw) != digest:
             raise CheckpointError(f"{folder / name} is damaged: it is not the file that {MANIFEST} describes")
         contents[name] = raw
     return contents
@@ -78,32 +72,50 @@ def _read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
     if not path.exists():
         raise CheckpointError(f"{folder} is not a checkpoint of this package: it has no {MANIFEST}")
     manifest = from_json(read_real_file(folder, MANIFEST), str(path))
-    if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
-        found = f"{manifest.get('format')!r} version {manifest.get('version')!r}"
+    version = manifest.get("version")
+    if manifest.get("format") != FORMAT or type(version) is not int or version != VERSION:
+        found = f"{manifest.get('format')!r} version {version!r}"
         raise CheckpointError(f"{path} describes {found:.120}; this package reads {FORMAT!r} version {VERSION}")
     files, known = manifest.get("files"), {CONFIG, PROVENANCE, WEIGHTS, START}
     if not isinstance(files, dict) or not {CONFIG, PROVENANCE} <= files.keys() <= known:
         raise CheckpointError(f"{path} must name {CONFIG} and {PROVENANCE}, and nothing but {sorted(known)}")
-    try:
-        return {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()}
-    except (TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged: every file needs its bytes and sha256") from error
+    entries = {name: _size_and_digest(entry) for name, entry in files.items()}
+    if None in entries.values():
+        raise CheckpointError(f"{path} is damaged: every file needs its bytes and sha256")
+    return {name: entry for name, entry in entries.items() if entry is not None}
 
 
-def read_real_file(folder: Path, name: str) -> bytes:
-    """The content of ``folder/name``, unless it is a link, a device, or larger than such a file can be."""
+def _size_and_digest(entry: Any) -> tuple[int, str] | None:
+    """What the manifest says of a file, or ``None``."""
+    size, digest = (entry.get("bytes"), entry.get("sha256")) if isinstance(entry, dict) else (None, None)
+    if type(size) is not int or size < 0 or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+        return None
+    return size, digest
+
+
+def read_real_file(folder: Path, name: str, size: int | None = None) -> bytes:
+    """The content of ``folder/name``, looked at before memory is asked for.
+
+    Raises ``CheckpointError`` for a link or a device, for another ``size`` than the manifest says, for more than such a file can
+    hold or than this machine has, and for weights whose header does not describe their file.
+    """
     path = folder / name
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    except OSError as error:
-        reason = "a symbolic link is not followed" if path.is_symlink() else error.strerror
-        raise CheckpointError(f"{path} cannot be read: {reason}") from error
-    about = os.fstat(descriptor)
-    if not stat.S_ISREG(about.st_mode) or about.st_size > _MOST_BYTES[name]:
-        os.close(descriptor)
-        raise CheckpointError(f"{path} is no real file of at most {_MOST_BYTES[name]} bytes")
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(about.st_size)
+    with reading(path, CheckpointError), open_real(path, _MOST_BYTES[name]) as file:
+        found = os.fstat(file.fileno()).st_size
+        if size is not None and found != size:
+            raise CheckpointError(f"{path} is damaged: it has {found} bytes, {MANIFEST} says {size}")
+        _check_memory(path, found * (2 if name == WEIGHTS else 1))  # weights are copied into their arrays
+        if name == WEIGHTS:
+            head = file.read(8)
+            check_tensor_header(head + file.read(min(_header_length(head), _MOST_HEADER_BYTES)), str(path), found)
+            file.seek(0)
+        return file.read(found)
+
+
+def _check_memory(path: Path, needed: int) -> None:
+    free = free_memory()
+    if free is not None and needed > free:
+        raise CheckpointError(f"{path} needs {needed / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free")
 
 
 def to_json(value: Any) -> bytes:
@@ -116,13 +128,20 @@ def to_json(value: Any) -> bytes:
 
 def from_json(raw: bytes, where: str) -> dict[str, Any]:
     """Read a JSON object; ``CheckpointError`` for anything else."""
-    try:
-        value = json.loads(raw, object_pairs_hook=_without_twins)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{where} is damaged: {error}") from error
+    with reading(where, CheckpointError):
+        value = json.loads(raw, object_pairs_hook=_without_twins, parse_constant=_no_number, parse_float=_finite)
     if not isinstance(value, dict):
         raise CheckpointError(f"{where} is damaged: it holds no JSON object")
     return value
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    return value if math.isfinite(value) else _no_number(digits)
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -142,40 +161,59 @@ def pack_tensors(tensors: Mapping[str, np.ndarray]) -> bytes:
 
 def unpack_tensors(raw: bytes, where: str) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file, writable copies, after its header is found to be sound."""
-    check_tensor_header(raw, where)
-    loaded = require("safetensors.numpy", "train").load(raw)
-    return {name: np.array(array) for name, array in loaded.items()}
+    header = check_tensor_header(raw, where)
+    begin = 8 + _header_length(raw)
+    return {name: _array(raw, entry, begin, f"the array {name[:80]!r} of {where}") for name, entry in header.items()}
 
 
-def check_tensor_header(raw: bytes, where: str) -> None:
-    """Raise ``CheckpointError`` unless the header describes exactly the bytes that follow it.
+def _array(raw: bytes, entry: dict[str, Any], begin: int, where: str) -> np.ndarray:
+    """One array, copied: aligned and writable."""
+    shape, dtype = tuple(entry["shape"]), np.dtype(_TYPES[entry["dtype"]])
+    with reading(where, CheckpointError):
+        flat = np.frombuffer(raw, dtype, math.prod(shape), begin + entry["data_offsets"][0])
+        _check_bools(flat)
+        return flat.reshape(shape).copy()
 
-    Format: 8 bytes little-endian length, that many bytes of JSON, then the arrays without holes or overlaps.
+
+def _check_bools(array: np.ndarray) -> None:
+    if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
+        raise ValueError("a bool is neither 0 nor 1")
+
+
+def _header_length(raw: bytes) -> int:
+    return int.from_bytes(raw[:8], "little")
+
+
+def check_tensor_header(raw: bytes, where: str, size: int | None = None) -> dict[str, Any]:
+    """The header, by name; ``CheckpointError`` unless it describes exactly the bytes that follow it.
+
+    Format: 8 bytes little-endian length, that many bytes of JSON, then the arrays without holes or overlaps. ``raw`` may be the
+    beginning of a file of ``size`` bytes.
     """
-    length = int.from_bytes(raw[:8], "little")
+    size = len(raw) if size is None else size
+    length = _header_length(raw)
     if len(raw) < 8 or length > min(len(raw) - 8, _MOST_HEADER_BYTES):
         raise CheckpointError(
-            f"{where} is damaged: its header claims {length} bytes, the file has {max(0, len(raw) - 8)} after the length "
+            f"{where} is damaged: its header claims {length} bytes, the file has {max(0, size - 8)} after the length "
             f"and a header may have {_MOST_HEADER_BYTES}"
         )
     header = from_json(raw[8 : 8 + length], f"the header of {where}")
     header.pop("__metadata__", None)
     spans = sorted(_span(name, entry, where) for name, entry in header.items())
     ends = [0, *(end for _, end in spans)]
-    if any(begin != end for (begin, _), end in zip(spans, ends, strict=False)) or ends[-1] != len(raw) - 8 - length:
+    if any(begin != end for (begin, _), end in zip(spans, ends, strict=False)) or ends[-1] != size - 8 - length:
         raise CheckpointError(f"{where} is damaged: its arrays overlap, leave holes or reach beyond the file")
+    return header
 
 
 def _span(name: str, entry: Any, where: str) -> tuple[int, int]:
     """Begin and end of one array in the bytes after the header."""
-    try:
-        shape, (begin, end), size = entry["shape"], entry["data_offsets"], _NUMBERS[entry["dtype"]]
-        sound = len(shape) <= 16 and all(type(n) is int and n >= 0 for n in (*shape, begin, end))
-        if sound and end - begin == math.prod(shape) * size:
-            return begin, end
-    except (TypeError, KeyError, ValueError):
-        pass
-    raise CheckpointError(f"{where} is damaged: the description of the array {name[:80]!r} contradicts itself")
+    with reading(f"the description of the array {name[:80]!r} of {where}", CheckpointError):
+        shape, (begin, end), size = entry["shape"], entry["data_offsets"], np.dtype(_TYPES[entry["dtype"]]).itemsize
+        sound = len(shape) <= 16 and all(type(n) is int and 0 <= n < 1 << 48 for n in (*shape, begin, end))
+        if not sound or end - begin != math.prod(shape) * size:
+            raise ValueError("it contradicts itself")
+        return begin, end
 
 
 def pack_start(start: StartFrames) -> bytes:
@@ -187,19 +225,15 @@ def pack_start(start: StartFrames) -> bytes:
 
 def unpack_start(raw: bytes, where: str) -> StartFrames:
     """Read start frames; ``CheckpointError`` for another content, for Python objects, and for what unpacks to too much."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-            sizes = {item.filename: item.file_size for item in archive.infolist()}
-            if sorted(sizes) != ["actions.npy", "observations.npy"] or sum(sizes.values()) > _MOST_START_BYTES:
-                raise CheckpointError(
-                    f"{where} must hold observations and actions of at most {_MOST_START_BYTES} bytes"
-                )
-            observations, actions = (_read_array(archive, name, sizes) for name in ("observations.npy", "actions.npy"))
+    with reading(where, CheckpointError), zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        sizes = {item.filename: item.file_size for item in archive.infolist()}
+        if sorted(sizes) != ["actions.npy", "observations.npy"] or sum(sizes.values()) > _MOST_START_BYTES:
+            raise ValueError(f"it must hold observations and actions of at most {_MOST_START_BYTES} bytes")
+        _check_memory(Path(where), sum(sizes.values()))
+        observations, actions = (_read_array(archive, name, sizes) for name in ("observations.npy", "actions.npy"))
         if actions.dtype.kind not in "if":
-            raise CheckpointError(f"{where} holds actions of type {actions.dtype}")
+            raise ValueError(f"its actions are of type {actions.dtype}")
         return StartFrames(observations, actions)
-    except (ValueError, zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise CheckpointError(f"{where} is damaged: {error}") from error
 
 
 def _read_array(archive: zipfile.ZipFile, name: str, sizes: Mapping[str, int]) -> np.ndarray:
@@ -208,14 +242,17 @@ def _read_array(archive: zipfile.ZipFile, name: str, sizes: Mapping[str, int]) -
         version = np.lib.format.read_magic(file)
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         if version not in readers:
-            raise CheckpointError(f"{name} has the unknown npy version {version}")
+            raise ValueError(f"{name} has the unknown npy version {version}")
         shape, _, dtype = readers[version](file)
     if dtype.hasobject or dtype.kind not in "fiub":
-        raise CheckpointError(f"{name} holds {dtype}, not plain numbers: Python objects can run code and are refused")
-    if math.prod(shape) * dtype.itemsize > sizes[name]:
-        raise CheckpointError(f"{name} claims the shape {shape}, more than it holds")
+        raise ValueError(f"{name} holds {dtype}, not plain numbers: Python objects can run code and are refused")
+    if not all(type(n) is int and 0 <= n < 1 << 48 for n in shape) or math.prod(shape) * dtype.itemsize > sizes[name]:
+        raise ValueError(f"{name} claims the shape {shape}, more than it holds")
     with archive.open(name) as file:
         array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+        _check_bools(array)
+        if file.read(1) or (array.dtype.kind == "f" and not np.isfinite(array).all()):
+            raise ValueError(f"{name} holds numbers that are none, or more than it says")
     return array
 
 

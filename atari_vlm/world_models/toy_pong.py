@@ -16,6 +16,7 @@ import numpy as np
 
 from atari_vlm.errors import ConfigError, check_positive
 from atari_vlm.world_models.base import ModelStep, StartFrames
+from atari_vlm.world_models.catch import check_cells
 from atari_vlm.world_models.checkpoint import Checkpoint
 
 ACTION_NAMES = ("NOOP", "RIGHT", "LEFT")
@@ -59,6 +60,7 @@ class SoloPongWorldModel:
                 f"reach every ball, got {rows} x {columns}"
             )
         self.rows, self.columns, self.cell_px, self.num_returns = rows, columns, cell_px, num_returns
+        check_cells(rows, columns, cell_px, num_returns)
         shape = (rows * cell_px, columns * cell_px, 3)
         self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(0, 255, shape, np.uint8)
         self.action_space: gymnasium.Space[Any] = gymnasium.spaces.Discrete(len(ACTION_NAMES))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from atari_vlm._lazy import require
+from atari_vlm.conditions import free_memory
 from atari_vlm.errors import ModelNotAvailableError
 from atari_vlm.vlm.local.options import LocalOptions
 
@@ -154,25 +155,4 @@ def free_bytes(device: str) -> int | None:
         return int(torch.cuda.mem_get_info(torch.device(device))[0])
     if device != "cpu":
         return None
-    limits = [_available_memory(), _container_memory()]
-    known = [limit for limit in limits if limit is not None]
-    return min(known) if known else None
-
-
-def _available_memory() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
-
-
-def _container_memory() -> int | None:
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text().strip()
-        return None if limit == "max" else int(limit) - int((group / "memory.current").read_text())
-    except (OSError, ValueError):
-        return None
+    return free_memory()

@@ -86,7 +86,10 @@ def parse_reply(reply: Reply, names: Sequence[str], *, prompt: str = "") -> Answ
     """:func:`parse_action` of a reply: a refused one is a problem, and the last line of a cut one is not trusted."""
     if reply.finish_reason in ("refusal", "filter"):
         return Problem("refused", "the request was refused")
-    return parse_action(reply.text, names, prompt=prompt, cut=reply.finish_reason == "length")
+    found = parse_action(reply.text, names, prompt=prompt, cut=reply.finish_reason == "length")
+    if isinstance(found, Problem) and reply.note and found.kind in ("empty", "cut"):
+        return Problem(found.kind, reply.note)
+    return found
 
 
 def parse_action(text: str, names: Sequence[str], *, prompt: str = "", cut: bool = False) -> Answer | Problem:

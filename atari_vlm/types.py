@@ -118,7 +118,8 @@ class Reply:
 
     ``model`` is the id the vendor resolved. ``latency_s`` is seconds of wall clock for the successful attempt.
     ``cost_usd`` is ``None`` when the price is unknown. ``attempts`` counts requests including retried ones. ``cached`` tells
-    that it was not asked for now, and so cost nothing; it is no part of what was said, and of no record of it.
+    that it was not asked for now, and so cost nothing; it is no part of what was said, and of no record of it. ``note`` is
+    what the backend knows about a reply that says nothing, as a sentence.
     """
 
     text: str
@@ -129,6 +130,7 @@ class Reply:
     cost_usd: float | None = None
     attempts: int = 1
     cached: bool = dataclasses.field(default=False, compare=False)
+    note: str = ""
 
     @property
     def paid_usd(self) -> float | None:
@@ -136,9 +138,11 @@ class Reply:
         return 0.0 if self.cached else self.cost_usd
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON data; :meth:`from_dict` is the inverse."""
+        """Plain JSON data, without an empty note; :meth:`from_dict` is the inverse."""
         data = dataclasses.asdict(self)
         del data["cached"]
+        if not self.note:
+            del data["note"]
         return data
 
     @classmethod
@@ -175,6 +179,7 @@ class Reply:
             latency_s=self.latency_s if _is_number(self.latency_s) else 0.0,
             cost_usd=self.cost_usd if _is_number(self.cost_usd) and self.cost_usd <= _MOST_USD else None,
             attempts=self.attempts if _FITS["attempts"](self.attempts) else 1,
+            note=_utf8(self.note),
         )
 
 
@@ -200,6 +205,7 @@ def _is_text(value: Any) -> bool:
 _FITS: dict[str, Callable[[Any], bool]] = {
     "text": _is_text,
     "model": _is_text,
+    "note": _is_text,
     "finish_reason": lambda value: isinstance(value, str) and value in get_args(FinishReason),
     "latency_s": _is_number,
     "cost_usd": lambda value: value is None or _is_number(value),

@@ -7,21 +7,26 @@ import urllib.parse
 
 from atari_vlm.errors import AuthenticationError, RequestError, UnavailableError
 from atari_vlm.vlm.remote.keys import NO_KEY, Endpoint, Vendor
-from atari_vlm.vlm.remote.retry import Failure
+from atari_vlm.vlm.remote.outcomes import Failure
+from atari_vlm.vlm.remote.surroundings import hint_of_surroundings
 
 _SCHEMA_WORDS = (
     "response_format", "json_schema", "jsonschema", "response_schema", "responseschema", "output_config", "output_format",
     "structured", "grammar",
 )  # fmt: skip
-_REQUEST_ADVICE = (  # words in the vendor's message -> what to change here
-    ("max_completion_tokens", "Set token_parameter='max_completion_tokens'"),
-    ("max_tokens", "Set token_parameter, or a smaller max_tokens"),
-    ("temperature", "This model takes no temperature: leave it unset (None)"),
-    ("effort", "Set reasoning_effort to a value that the model knows, or leave it unset"),
-    ("thinking", "Set reasoning_effort to a value that the model knows, or leave it unset"),
-    ("context", "The prompt is longer than the model allows: fewer examples, frames or past replies"),
-    ("image", "Send fewer or smaller images, or choose a model that takes images"),
+_EFFORT = (
+    "Set reasoning_effort to a value that the model knows (--vlm-option reasoning_effort=VALUE), or leave it unset"
 )
+_TOKENS = "Set the name of the limit (--vlm-option token_parameter={}), or a smaller --reply-tokens"
+_REQUEST_ADVICE = (  # words in the vendor's message -> what to change here
+    ("max_completion_tokens", _TOKENS.format("max_completion_tokens")),
+    ("max_tokens", _TOKENS.format("max_tokens")),
+    ("temperature", "This model takes no such temperature: leave it unset (no --temperature)"),
+    ("effort", _EFFORT),
+    ("thinking", _EFFORT),
+    ("context", "The prompt is longer than the model allows: fewer examples, frames or past replies (--frames 1)"),
+    ("image", "Send fewer or smaller images (--frames 1), or choose a model that takes images (--model)"),
+)  # fmt: skip
 
 
 class SchemaRefusedError(RequestError):
@@ -29,38 +34,44 @@ class SchemaRefusedError(RequestError):
 
 
 def explain(failure: Failure, name: str, vendor: Vendor, model: str, endpoint: Endpoint) -> Failure:
-    """The failure with the VLM's ``name``, without the key, and with what to do about it if it is permanent."""
-    advice = "" if failure.error is None else advise(failure, vendor, model, endpoint)
-    message = endpoint.key.scrub(f"{name}: {failure.message}")
+    """The failure with the VLM's ``name``, without the key, and with what to do about it."""
+    advice = hint_of_surroundings(failure, endpoint.url) if failure.error is None else ""
+    if failure.error is not None:
+        advice = advise(failure, vendor, model, endpoint)
+    message = endpoint.key.scrub(f"{name}: {failure.message.rstrip('. ')}")
     return dataclasses.replace(failure, message=f"{message}. {advice}" if advice else message)
 
 
-def refused_schema(failure: Failure) -> Failure:
-    """The failure of a request that carried a schema: marked if it was the schema that the server refused."""
+def speaks_of_schema(failure: Failure) -> bool:
+    """Whether a vendor's message names a schema."""
     message = failure.message.lower()
-    if failure.error is not RequestError or not any(word in message for word in _SCHEMA_WORDS):
-        return failure
-    return dataclasses.replace(failure, error=SchemaRefusedError)
+    return any(word in message for word in _SCHEMA_WORDS)
+
+
+def known_reason(failure: Failure) -> str:
+    """The advice for what a vendor's message is about, if that is known and is not the schema."""
+    message = failure.message.lower()
+    return failure.advice or next((advice for word, advice in _REQUEST_ADVICE if word in message), "")
 
 
 def advise(failure: Failure, vendor: Vendor, model: str, endpoint: Endpoint) -> str:
     """What the user can do about a permanent failure, as a sentence."""
     if failure.error is SchemaRefusedError:
-        return "The server refuses the JSON schema: set structured='none' (or 'choice' for vLLM)"
+        return (
+            "The server refuses the JSON schema: set structured='none' (--vlm-option structured=none; for vLLM "
+            "structured=choice)"
+        )
     if failure.error is AuthenticationError:
         return _advise_key(vendor, model, endpoint)
+    if failure.advice:
+        return failure.advice
     if failure.error is UnavailableError:
-        return "The account's credit or quota is used up; add to it and run the same command again"
+        return "Run the same command again later"
     if failure.status == 404:
         return f"Check the model id (--model {model}) and the address ({endpoint.url}, --base-url)"
-    if failure.status == 413:
-        return "The request is too large: fewer examples or frames, or smaller images"
     if failure.status is not None and failure.status < 400:
         return "Redirects are not followed, so that no key goes astray: pass the final address as --base-url"
-    message = failure.message.lower()
-    return next(
-        (advice for word, advice in _REQUEST_ADVICE if word in message), "It would fail again, so it is not repeated"
-    )
+    return known_reason(failure) or "It would fail again, so it is not repeated"
 
 
 def _advise_key(vendor: Vendor, model: str, endpoint: Endpoint) -> str:
@@ -71,4 +82,4 @@ def _advise_key(vendor: Vendor, model: str, endpoint: Endpoint) -> str:
             f"No key was sent ({variables} is for {own} only): name the variable that holds this server's key with "
             "--api-key-env NAME, or pass this server's key as api_key (--api-key)"
         )
-    return f"Check the key (api_key, --api-key or {variables}) and that it may use {model}"
+    return f"Check the key (--api-key-env NAME, api_key, --api-key or {variables}) and that it may use {model}"

@@ -43,7 +43,7 @@ def load_vlm(
     if row.kind == "local" and base_url is None:
         return _local(row, chosen, options)
     backend = row.backend if row.kind == "api" else "openai"
-    remote_options = _options(name, "atari_vlm.vlm.remote.client:RemoteOptions", options)
+    remote_options = _options(name, "atari_vlm.vlm.remote.options:RemoteOptions", options)
     vlm: VLM = load(_REMOTE[backend])(
         chosen, api_key=api_key, base_url=base_url, timeout_s=timeout_s, options=remote_options
     )

@@ -18,8 +18,8 @@ from training_helpers import run_data
 from atari_vlm import VLMTrainer, train
 from atari_vlm.errors import AuthenticationError
 from atari_vlm.runs.journal import Journal
-from atari_vlm.vlm.remote.client import RemoteOptions
 from atari_vlm.vlm.remote.openai import OpenAIVLM
+from atari_vlm.vlm.remote.options import RemoteOptions
 from atari_vlm.vlm.remote.retry import RetryPolicy
 
 CANARY = "sk-canary/7Qx+Zp39&vKw0123456789abcdef=="

@@ -102,7 +102,8 @@ class FakeVendorServer:
     """The server; a context manager. ``requests`` lists what arrived, ``faults_served`` counts the faults by kind.
 
     ``keep_bodies=False`` drops texts and pictures from the list, for long runs. ``hang_s`` bounds a hang when the client does
-    not go away. ``raw(request)`` may replace a 200-body by any bytes; ``redirect_to`` answers everything with a redirect there.
+    not go away. ``raw(request)`` may replace a 200-body by any bytes, ``respond(request)`` a whole response (status, headers,
+    body; ``None``: as usual); ``redirect_to`` answers everything with a redirect there.
     """
 
     def __init__(
@@ -114,10 +115,11 @@ class FakeVendorServer:
         keep_bodies: bool = True,
         hang_s: float = 30.0,
         raw: Callable[[Request], bytes] | None = None,
+        respond: Callable[[Request], tuple[int, Mapping[str, str], bytes] | None] | None = None,
         redirect_to: str | None = None,
     ):
         self.latency_s, self.hang_s, self.keep_bodies = latency_s, hang_s, keep_bodies
-        self.raw, self.redirect_to = raw, redirect_to
+        self.raw, self.respond, self.redirect_to = raw, respond, redirect_to
         self.answer = answer or (lambda text, images: "ACTION: NOOP")
         self.faults = FaultSchedule() if faults is None else faults
         self.requests: list[Request] = []
@@ -210,6 +212,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_status(request)
         elif fault in TRANSPORT_FAULTS:
             self._break_transport(request)
+        elif owner.respond is not None and (response := owner.respond(request)) is not None:
+            self._send(*response)
         elif owner.raw is not None:
             self._send(200, {}, owner.raw(request))
         else:

@@ -12,9 +12,10 @@ from fake_server import FakeVendorServer
 from atari_vlm.types import Image, Message
 from atari_vlm.vlm.base import Sampling
 from atari_vlm.vlm.remote.anthropic import AnthropicVLM
-from atari_vlm.vlm.remote.client import RemoteOptions, RemoteVLM
+from atari_vlm.vlm.remote.client import RemoteVLM
 from atari_vlm.vlm.remote.google import GoogleVLM
 from atari_vlm.vlm.remote.openai import OpenAIVLM
+from atari_vlm.vlm.remote.options import RemoteOptions
 
 BACKENDS = {"openai": OpenAIVLM, "anthropic": AnthropicVLM, "google": GoogleVLM}
 TEST_KEY = "test-key-0123456789"

@@ -13,7 +13,7 @@ from fake_server import ALL_RETRIABLE_FAULTS, BLANK_FAULTS, PASSING_FAULTS, Fake
 from remote_helpers import BACKENDS, SAMPLING, TEST_KEY, VirtualClock, connect, question
 
 from atari_vlm.errors import AuthenticationError, UnavailableError
-from atari_vlm.vlm.remote.client import RemoteOptions
+from atari_vlm.vlm.remote.options import RemoteOptions
 from atari_vlm.vlm.remote.retry import SYSTEM_CLOCK, RetryPolicy
 
 each_backend = pytest.mark.parametrize("dialect", BACKENDS)

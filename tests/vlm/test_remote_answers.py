@@ -14,7 +14,8 @@ from atari_vlm.vlm.remote import anthropic as anthropic_vlm
 from atari_vlm.vlm.remote import google as google_vlm
 from atari_vlm.vlm.remote import openai as openai_vlm
 from atari_vlm.vlm.remote.answers import count, dollars, read_answer, to_reply
-from atari_vlm.vlm.remote.retry import Failure, RetryPolicy
+from atari_vlm.vlm.remote.outcomes import Failure
+from atari_vlm.vlm.remote.retry import RetryPolicy
 
 READERS = {"openai": openai_vlm.read, "anthropic": anthropic_vlm.read, "google": google_vlm.read}
 REQUEST = Request("", "/v1/models/m:generateContent", {}, {"model": "m"}, "", ())

@@ -14,7 +14,8 @@ from atari_vlm.errors import ConfigError, NotSupportedError, RequestError, Unava
 from atari_vlm.types import Message, Usage
 from atari_vlm.vlm import VLM
 from atari_vlm.vlm.base import Sampling
-from atari_vlm.vlm.remote.client import RemoteOptions, merge_turns
+from atari_vlm.vlm.remote.client import merge_turns
+from atari_vlm.vlm.remote.options import RemoteOptions
 
 SCHEMA = {
     "type": "object",
@@ -89,7 +90,7 @@ def test_openai_choices_go_to_vllm_when_told_so():
 def test_openai_token_parameter():
     assert "max_completion_tokens" in sent("openai", token_parameter="max_completion_tokens")
     at_home = BACKENDS["openai"]("gpt-4o", api_key="test-key-1")
-    request = at_home._dialect.build_request(at_home._target, question(), SAMPLING)
+    request = at_home.dialect.build_request(at_home._target, question(), SAMPLING)
     assert request["max_completion_tokens"] == 64 and "max_tokens" not in request
 
 

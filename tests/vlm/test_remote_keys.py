@@ -15,8 +15,8 @@ from remote_helpers import BACKENDS, SAMPLING, VirtualClock, question
 
 from atari_vlm.errors import AuthenticationError, ConfigError, RequestError, UnavailableError, VLMError
 from atari_vlm.vlm.remote import openai as openai_vlm
-from atari_vlm.vlm.remote.client import RemoteOptions
 from atari_vlm.vlm.remote.keys import NO_KEY, Secret, check_url, find_endpoint
+from atari_vlm.vlm.remote.options import RemoteOptions
 from atari_vlm.vlm.remote.retry import RetryPolicy
 
 CANARY = "sk-CANARY/4f9a+77==b_2c-e1:Zq"

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from remote_helpers import VirtualClock
 
 from atari_vlm.errors import AuthenticationError, ConfigError, RequestError, UnavailableError
-from atari_vlm.vlm.remote.retry import Failure, Retrier, RetryPolicy, retry_after_s
+from atari_vlm.vlm.remote.hints import retry_after_s
+from atari_vlm.vlm.remote.outcomes import Failure
+from atari_vlm.vlm.remote.retry import Retrier, RetryPolicy
 
 
 def failing(failures):

@@ -8,26 +8,20 @@ anything else.
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from atari_vlm.types import FinishReason, Reply, Usage
+from atari_vlm.types import Reply, Usage
+from atari_vlm.vlm.base import Sampling
 from atari_vlm.vlm.prices import cost_usd
-from atari_vlm.vlm.remote.retry import Failure
-from atari_vlm.vlm.remote.wire import clean_text, failure_of_status, parse_body
+from atari_vlm.vlm.remote.failures import failure_of_status
+from atari_vlm.vlm.remote.outcomes import Failure, Said
+from atari_vlm.vlm.remote.text import clean_text
+from atari_vlm.vlm.remote.wire import parse_body
 
-
-class Said(NamedTuple):
-    """What a 200-body says. ``model`` and ``cost_usd`` are ``None`` where the server does not name them."""
-
-    text: str
-    finish_reason: FinishReason
-    usage: Usage
-    model: str | None = None
-    cost_usd: float | None = None
-
-
-FILTERED = Said("", "filter", Usage(), cost_usd=0.0)  # a request that the vendor's content filter turned away, unbilled
+_SPOKEN = (None, "text", "output_text")  # types of content parts that are meant to be read
 
 
 class BrokenAnswerError(Exception):
@@ -50,8 +44,48 @@ def read_answer(content: bytes, read: Callable[[dict[str, Any]], Said]) -> Said 
     return said._replace(text=clean_text(said.text), model=clean_text(said.model) if said.model else None)
 
 
-def to_reply(said: Said, asked_model: str, *, latency_s: float, attempts: int) -> Reply:
-    """The public record; priced by the model that answered, else by the one that was asked for."""
+def completed(said: Said, sampling: Sampling, limit: int) -> Said:
+    """An answer without text, with what can be known about it: the constrained answer in another field, or that it was cut.
+
+    Taken from another field are a JSON object with the keys that were asked for and a bare choice; from arguments of a tool
+    call any object. Prose there is no answer. ``limit`` is how many tokens were allowed.
+    """
+    if said.text.strip() or said.finish_reason in ("refusal", "filter"):
+        return said
+    if said.finish_reason == "stop":
+        for _, is_output, value in said.elsewhere:
+            text = _constrained(value, is_output, sampling)
+            if text is not None:
+                return said._replace(text=clean_text(text))
+        if (said.usage.output_tokens or 0) >= limit:
+            said = said._replace(finish_reason="length")
+    filled = [field for field, _, value in said.elsewhere if value]
+    note = f"the reply was empty: the server put the text into {filled[0]}" if filled else said.note
+    return said._replace(note=note)
+
+
+def _constrained(value: object, is_output: bool, sampling: Sampling) -> str | None:
+    """``value`` as the text of an answer, if it has the form that was asked for."""
+    text = json.dumps(value) if isinstance(value, dict) else word(value).strip()
+    if text in (sampling.choices or ()):
+        return text
+    fenced = re.fullmatch(r"```(?:json)?\s*(\{.*\})\s*```", text, re.DOTALL)
+    text = fenced[1] if fenced else text
+    try:
+        parsed = json.loads(text) if text.startswith("{") else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(parsed, dict):
+        return None
+    asked = sampling.schema.get("required", ()) if sampling.schema else ()
+    return text if (asked and set(asked) <= parsed.keys()) or (is_output and not asked) else None
+
+
+def to_reply(said: Said, asked_model: str, *, latency_s: float, attempts: int, free: bool = False) -> Reply:
+    """The public record; priced by the model that answered, else by the one that was asked for.
+
+    ``free``: the server is one's own, so that a model without a price costs nothing.
+    """
     cost = said.cost_usd
     for model in (said.model, asked_model):
         if cost is None and model:
@@ -62,8 +96,9 @@ def to_reply(said: Said, asked_model: str, *, latency_s: float, attempts: int) -
         finish_reason=said.finish_reason,
         usage=said.usage,
         latency_s=latency_s,
-        cost_usd=cost,
+        cost_usd=0.0 if cost is None and free else cost,
         attempts=attempts,
+        note=said.note,
     )
 
 
@@ -111,8 +146,22 @@ def word(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def items(value: object) -> list[Any]:
+    """``value`` if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def is_paid(usage: Usage) -> bool:
+    """Whether a body was counted by the vendor, and so was an answer whatever else it lacks."""
+    return bool(usage.input_tokens or usage.output_tokens)
+
+
 def joined_text(parts: object) -> str:
     """The text of a list of content parts, thoughts and other kinds left out; ``BrokenAnswerError`` if it is no list."""
     if not isinstance(parts, list):
         raise BrokenAnswerError(f"content is {type(parts).__name__}")
-    return "".join(word(mapping(part).get("text")) for part in parts if mapping(part).get("thought") is not True)
+    return "".join(part if isinstance(part, str) else _spoken(mapping(part)) for part in parts)
+
+
+def _spoken(part: Mapping[str, Any]) -> str:
+    return word(part.get("text")) if part.get("type") in _SPOKEN and part.get("thought") is not True else ""

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from atari_vlm._lazy import require
-from atari_vlm.errors import ConfigError
 from atari_vlm.types import FinishReason, Image, Message, Part, Text, Usage
 from atari_vlm.vlm.base import Sampling
-from atari_vlm.vlm.remote.answers import BrokenAnswerError, Said, count, joined_text, mapping, word
-from atari_vlm.vlm.remote.client import (
-    DEFAULT_OPTIONS,
-    Dialect,
-    RemoteOptions,
-    RemoteVLM,
-    Target,
-    system_text,
-    target_of,
-)
-from atari_vlm.vlm.remote.keys import Endpoint, Secret, Vendor
-from atari_vlm.vlm.remote.wire import clean_text
+from atari_vlm.vlm.remote.answers import BrokenAnswerError, count, is_paid, items, joined_text, mapping, word
+from atari_vlm.vlm.remote.client import Dialect, RemoteVLM, Target, system_text
+from atari_vlm.vlm.remote.keys import Endpoint, Vendor
+from atari_vlm.vlm.remote.outcomes import Said
+from atari_vlm.vlm.remote.text import clean_text
+from atari_vlm.vlm.remote.wire import http_client
 
 VENDOR = Vendor("anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY",), "ANTHROPIC_BASE_URL")
 EXAMPLE_MARK = "Example:"  # how the text of an in-context example's user message starts
@@ -33,30 +26,6 @@ _FINISH: dict[str, FinishReason] = {
 }
 
 
-class AnthropicVLM(RemoteVLM):
-    """A Claude model. The key is ``api_key`` or, for Anthropic's own address only, ``ANTHROPIC_API_KEY``.
-
-    ``Sampling.seed`` is not known to this vendor and is ignored.
-    """
-
-    def __init__(
-        self,
-        model: str,
-        *,
-        api_key: str | Secret | None = None,
-        base_url: str | None = None,
-        timeout_s: float = 60.0,
-        options: RemoteOptions = DEFAULT_OPTIONS,
-    ):
-        if options.structured == "choice":
-            raise ConfigError("structured must be one of auto, json_schema, none for Anthropic, got 'choice'")
-        if options.image_detail != "auto":
-            raise ConfigError(f"image_detail must be auto for Anthropic, got {options.image_detail!r}")
-        target = target_of(VENDOR, model, api_key, base_url, options)
-        require("anthropic", "api")
-        super().__init__(_DIALECT, target, timeout_s=timeout_s)
-
-
 def open_client(endpoint: Endpoint, timeout_s: float) -> Any:
     """The SDK's asynchronous client: no retries of its own, no redirects, no credentials but the key it is given."""
     anthropic = require("anthropic", "api")
@@ -65,7 +34,7 @@ def open_client(endpoint: Endpoint, timeout_s: float) -> Any:
         base_url=endpoint.url,
         max_retries=0,
         timeout=timeout_s,
-        http_client=anthropic.DefaultAsyncHttpxClient(follow_redirects=False, timeout=timeout_s),
+        http_client=http_client(anthropic.DefaultAsyncHttpxClient, timeout_s),
     )
 
 
@@ -134,16 +103,30 @@ def _plain_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(body: dict[str, Any]) -> Said:
-    """Read a message. An empty list of content blocks is an empty answer; a body without the list is none at all."""
-    blocks = body.get("content")
-    if body.get("type") == "error" or not isinstance(blocks, list):
+    """Read a message. An empty list of content blocks is an empty answer, and so is whatever was paid for and lacks one.
+
+    A body without the list, and without tokens that were paid, is none at all.
+    """
+    blocks, usage = body.get("content"), _usage(mapping(body.get("usage")))
+    if body.get("type") == "error" or (not isinstance(blocks, list) and not is_paid(usage)):
         raise BrokenAnswerError("no list of content blocks")
     return Said(
-        text=joined_text([block for block in blocks if mapping(block).get("type") == "text"]),
+        text=joined_text([block for block in items(blocks) if mapping(block).get("type") == "text"]),
         finish_reason=_FINISH.get(word(body.get("stop_reason")), "stop"),
-        usage=_usage(mapping(body.get("usage"))),
+        usage=usage,
         model=word(body.get("model")) or None,
+        elsewhere=tuple(_elsewhere([mapping(block) for block in items(blocks)])),
     )
+
+
+def _elsewhere(blocks: list[dict[str, Any]]) -> Iterator[tuple[str, bool, Any]]:
+    """What stands in other blocks than texts, output before reasoning."""
+    for block in blocks:
+        if block.get("type") == "tool_use" and block.get("input"):
+            yield "the input of a tool", True, block["input"]
+    for block in blocks:
+        if block.get("type") == "thinking" and block.get("thinking"):
+            yield "thinking", False, block["thinking"]
 
 
 def _usage(usage: dict[str, Any]) -> Usage:
@@ -159,4 +142,13 @@ def _usage(usage: dict[str, Any]) -> Usage:
     )
 
 
-_DIALECT = Dialect(VENDOR, open_client, close_client, send, build_request, read)
+class AnthropicVLM(RemoteVLM):
+    """A Claude model. The key is ``api_key`` or, for Anthropic's own address only, ``ANTHROPIC_API_KEY``.
+
+    ``Sampling.seed`` is not known to this vendor and is ignored.
+    """
+
+    dialect = Dialect(
+        VENDOR, "anthropic", open_client, close_client, send, build_request, read,
+        allowed={"structured": ("auto", "json_schema", "none"), "image_detail": ("auto",)},
+    )  # fmt: skip

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from atari_vlm.errors import ConfigError, UnavailableError, check_positive
+from atari_vlm.vlm.remote.forking import renew_after_fork
 from atari_vlm.vlm.remote.retry import SYSTEM_CLOCK, Clock
 
 
@@ -53,12 +54,18 @@ class AdaptiveLimit:
     def __init__(self, policy: ConcurrencyPolicy | None = None, *, clock: Clock = SYSTEM_CLOCK):
         self._policy = policy or ConcurrencyPolicy()
         self._clock = clock
-        self._changed = threading.Condition()
         self._limit = float(self._policy.start)
-        self._in_flight, self._clean = 0, 0
+        self._clean = 0
+        self.after_fork()
+        renew_after_fork(self)
         self._reached = False
         self._slow_start = True
         self._last_cut = float("-inf")
+
+    def after_fork(self) -> None:
+        """See :class:`~atari_vlm.vlm.remote.forking.Renewable`: nothing is in flight in a child."""
+        self._changed = threading.Condition()
+        self._in_flight = 0
 
     @property
     def limit(self) -> int:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import math
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from atari_vlm._lazy import require
-from atari_vlm.errors import ConfigError
 from atari_vlm.types import FinishReason, Image, Message, Part, Usage
 from atari_vlm.vlm.base import Sampling
-from atari_vlm.vlm.remote.answers import BrokenAnswerError, Said, count, joined_text, mapping, word
-from atari_vlm.vlm.remote.client import (
-    DEFAULT_OPTIONS,
-    Dialect,
-    RemoteOptions,
-    RemoteVLM,
-    Target,
-    system_text,
-    target_of,
-)
-from atari_vlm.vlm.remote.keys import Endpoint, Secret, Vendor
-from atari_vlm.vlm.remote.wire import clean_text
+from atari_vlm.vlm.remote.answers import BrokenAnswerError, count, items, joined_text, mapping, word
+from atari_vlm.vlm.remote.client import Dialect, RemoteVLM, Target, system_text
+from atari_vlm.vlm.remote.keys import Endpoint, Vendor
+from atari_vlm.vlm.remote.outcomes import Said
+from atari_vlm.vlm.remote.text import clean_text
+from atari_vlm.vlm.remote.wire import http_client
 
 VENDOR = Vendor(
     "google",
@@ -36,48 +32,36 @@ _FINISH: dict[str, FinishReason] = {"MAX_TOKENS": "length", **dict.fromkeys(_FIL
 _LEAST_DEADLINE_S = 10.0  # the service refuses a shorter one; ours is kept on this side
 
 
-class GoogleVLM(RemoteVLM):
-    """A Gemini model. The key is ``api_key`` or, for Google's own address only, ``GOOGLE_API_KEY`` or ``GEMINI_API_KEY``."""
+class _Client(NamedTuple):
+    """The SDK's client and the HTTP client that it was given, which it does not close."""
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        api_key: str | Secret | None = None,
-        base_url: str | None = None,
-        timeout_s: float = 60.0,
-        options: RemoteOptions = DEFAULT_OPTIONS,
-    ):
-        if options.structured == "choice":
-            raise ConfigError("structured must be one of auto, json_schema, none for Google, got 'choice'")
-        target = target_of(VENDOR, model, api_key, base_url, options)
-        require("google.genai", "api")
-        super().__init__(_DIALECT, target, timeout_s=timeout_s)
+    sdk: Any
+    http: Any
 
 
-def open_client(endpoint: Endpoint, timeout_s: float) -> Any:
+def open_client(endpoint: Endpoint, timeout_s: float) -> _Client:
     """The SDK's client: it does not retry unless told to, follows no redirects, and never speaks to Vertex AI."""
     genai = require("google.genai", "api")
-    return genai.Client(
-        vertexai=False,
-        api_key=endpoint.key.reveal(),
-        http_options=genai.types.HttpOptions(
-            base_url=endpoint.url,
-            timeout=math.ceil(max(timeout_s, _LEAST_DEADLINE_S) * 1000),
-            async_client_args={"follow_redirects": False},
-        ),
+    httpx = importlib.import_module("httpx2" if importlib.util.find_spec("httpx2") else "httpx")
+    http = http_client(httpx.AsyncClient, timeout_s)
+    options = genai.types.HttpOptions(
+        base_url=endpoint.url,
+        timeout=math.ceil(max(timeout_s, _LEAST_DEADLINE_S) * 1000),
+        httpx_async_client=http,
     )
+    return _Client(genai.Client(vertexai=False, api_key=endpoint.key.reveal(), http_options=options), http)
 
 
-async def close_client(client: Any) -> None:
-    """Close both halves of the SDK's client; only the asynchronous one was used."""
-    await client.aio.aclose()
-    client.close()
+async def close_client(client: _Client) -> None:
+    """Close both halves of the SDK's client, of which only the asynchronous one was used, and the HTTP client."""
+    await client.sdk.aio.aclose()
+    client.sdk.close()
+    await client.http.aclose()
 
 
-async def send(client: Any, request: dict[str, Any]) -> bytes:
+async def send(client: _Client, request: dict[str, Any]) -> bytes:
     """Send one request; the raw body of the answer."""
-    answer = await client.aio.models.generate_content(**request)
+    answer = await client.sdk.aio.models.generate_content(**request)
     return (answer.sdk_http_response.body or "").encode("utf-8", "surrogatepass")
 
 
@@ -132,12 +116,24 @@ def read(body: dict[str, Any]) -> Said:
     if not isinstance(candidate, dict):
         raise BrokenAnswerError("a candidate is no object")
     blocked = bool(mapping(body.get("promptFeedback")).get("blockReason"))
+    parts = mapping(candidate.get("content")).get("parts", [])
     return Said(
-        text=joined_text(mapping(candidate.get("content")).get("parts", [])),
+        text=joined_text(parts),
         finish_reason="filter" if blocked else _FINISH.get(word(candidate.get("finishReason")), "stop"),
         usage=_usage(mapping(body.get("usageMetadata"))),
         model=word(body.get("modelVersion")) or None,
+        elsewhere=tuple(_elsewhere([mapping(part) for part in items(parts)])),
     )
+
+
+def _elsewhere(parts: list[dict[str, Any]]) -> Iterator[tuple[str, bool, Any]]:
+    """What stands in other parts than texts, output before thoughts."""
+    for part in parts:
+        if call := mapping(part.get("functionCall")).get("args"):
+            yield "the arguments of a function call", True, call
+    for part in parts:
+        if part.get("thought") is True and part.get("text"):
+            yield "a part of thoughts", False, part["text"]
 
 
 def _usage(usage: dict[str, Any]) -> Usage:
@@ -151,4 +147,10 @@ def _usage(usage: dict[str, Any]) -> Usage:
     )
 
 
-_DIALECT = Dialect(VENDOR, open_client, close_client, send, build_request, read)
+class GoogleVLM(RemoteVLM):
+    """A Gemini model. The key is ``api_key`` or, for Google's own address only, ``GOOGLE_API_KEY`` or ``GEMINI_API_KEY``."""
+
+    dialect = Dialect(
+        VENDOR, "google.genai", open_client, close_client, send, build_request, read,
+        allowed={"structured": ("auto", "json_schema", "none")},
+    )  # fmt: skip

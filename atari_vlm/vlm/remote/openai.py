@@ -9,42 +9,31 @@ honestly here (only the 20 likeliest first tokens are reported), so ``score_choi
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from atari_vlm._lazy import require
-from atari_vlm.errors import ConfigError
 from atari_vlm.types import FinishReason, Image, Message, Usage
 from atari_vlm.vlm.base import Sampling
-from atari_vlm.vlm.remote.answers import BrokenAnswerError, Said, count, dollars, joined_text, mapping, word
-from atari_vlm.vlm.remote.client import DEFAULT_OPTIONS, Dialect, RemoteOptions, RemoteVLM, Target, target_of
-from atari_vlm.vlm.remote.keys import Endpoint, Secret, Vendor
-from atari_vlm.vlm.remote.wire import clean_text
+from atari_vlm.vlm.remote.answers import (
+    BrokenAnswerError,
+    count,
+    dollars,
+    is_paid,
+    items,
+    joined_text,
+    mapping,
+    word,
+)
+from atari_vlm.vlm.remote.client import Dialect, RemoteVLM, Target
+from atari_vlm.vlm.remote.keys import Endpoint, Vendor
+from atari_vlm.vlm.remote.outcomes import Said
+from atari_vlm.vlm.remote.text import clean_text
+from atari_vlm.vlm.remote.wire import http_client
 
 VENDOR = Vendor("openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",), "OPENAI_BASE_URL")
 _FINISH: dict[str, FinishReason] = {"length": "length", "content_filter": "filter"}
-
-
-class OpenAIVLM(RemoteVLM):
-    """A model behind a Chat Completions interface; ``base_url`` ends in ``/v1`` for most servers.
-
-    The key is ``api_key`` or, for OpenAI's own address only, ``OPENAI_API_KEY``.
-    """
-
-    def __init__(
-        self,
-        model: str,
-        *,
-        api_key: str | Secret | None = None,
-        base_url: str | None = None,
-        timeout_s: float = 60.0,
-        options: RemoteOptions = DEFAULT_OPTIONS,
-    ):
-        if options.image_detail == "medium":
-            raise ConfigError("image_detail must be one of auto, low, high for OpenAI, got 'medium'")
-        target = target_of(VENDOR, model, api_key, base_url, options)
-        require("openai", "api")
-        super().__init__(_DIALECT, target, timeout_s=timeout_s)
 
 
 def open_client(endpoint: Endpoint, timeout_s: float) -> Any:
@@ -55,7 +44,7 @@ def open_client(endpoint: Endpoint, timeout_s: float) -> Any:
         base_url=endpoint.url,
         max_retries=0,
         timeout=timeout_s,
-        http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, timeout=timeout_s),
+        http_client=http_client(openai.DefaultAsyncHttpxClient, timeout_s),
     )
 
 
@@ -146,27 +135,50 @@ def _requires_all(schema: Any) -> bool:
 
 
 def read(body: dict[str, Any]) -> Said:
-    """Read a chat completion. An empty list of choices is an empty answer; a body without the list is none at all."""
+    """Read a chat completion. An empty list of choices is an empty answer, and so is whatever was paid for and lacks one.
+
+    A body without the list, and without tokens that were paid, is none at all.
+    """
+    usage = _usage(mapping(body.get("usage")))
     choices = body.get("choices")
-    if not isinstance(choices, list):
+    if not isinstance(choices, list) and not is_paid(usage):
         raise BrokenAnswerError("no list of choices")
-    choice = choices[0] if choices else {"message": {"content": None}}
-    message = mapping(choice).get("message")
-    if not isinstance(message, dict):
+    choice = mapping(next(iter(items(choices)), {"message": {}}))
+    message = choice.get("message")
+    if not isinstance(message, dict) and not is_paid(usage):
         raise BrokenAnswerError("no message")
-    finish = word(choice.get("finish_reason"))
+    message, finish = mapping(message), word(choice.get("finish_reason"))
     if finish == "error":  # how OpenRouter passes on that the server behind it failed
         raise BrokenAnswerError("the server behind the router failed")
     refusal = word(message.get("refusal"))
-    content = message.get("content")
-    text = content if isinstance(content, str) else "" if content is None else joined_text(content)
     return Said(
-        text=text or refusal,
+        text=_text(message.get("content")) or refusal,
         finish_reason="refusal" if refusal else _FINISH.get(finish, "stop"),
-        usage=_usage(mapping(body.get("usage"))),
+        usage=usage,
         model=word(body.get("model")) or None,
         cost_usd=dollars(mapping(body.get("usage")).get("cost")),
+        elsewhere=tuple(_elsewhere(message)),
     )
+
+
+def _text(content: object) -> str:
+    """The content: a text, a list of parts, one part, or an object that is the answer itself."""
+    if isinstance(content, dict):
+        return word(content.get("text")) or json.dumps(content)
+    return content if isinstance(content, str) else "" if content is None else joined_text(content)
+
+
+def _elsewhere(message: dict[str, Any]) -> Iterator[tuple[str, bool, Any]]:
+    """What servers put into other fields than ``content``, output before reasoning."""
+    calls = [mapping(mapping(call).get("function")) for call in items(message.get("tool_calls"))]
+    for call in [*calls, mapping(message.get("function_call"))]:
+        if call.get("arguments"):
+            yield "the arguments of a tool call", True, call["arguments"]
+    if message.get("parsed"):
+        yield "parsed", True, message["parsed"]
+    for name in ("reasoning_content", "reasoning", "thinking"):
+        if message.get(name):
+            yield name, False, message[name]
 
 
 def _usage(usage: dict[str, Any]) -> Usage:
@@ -178,4 +190,13 @@ def _usage(usage: dict[str, Any]) -> Usage:
     )
 
 
-_DIALECT = Dialect(VENDOR, open_client, close_client, send, build_request, read)
+class OpenAIVLM(RemoteVLM):
+    """A model behind a Chat Completions interface; ``base_url`` ends in ``/v1`` for most servers.
+
+    The key is ``api_key`` or, for OpenAI's own address only, ``OPENAI_API_KEY``.
+    """
+
+    dialect = Dialect(
+        VENDOR, "openai", open_client, close_client, send, build_request, read,
+        allowed={"image_detail": ("auto", "low", "high")}, token_names=("max_tokens", "max_completion_tokens"),
+    )  # fmt: skip

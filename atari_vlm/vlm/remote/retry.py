@@ -1,25 +1,26 @@
 """The one retry layer of every remote VLM. SDK retries are off, so what is written here is all that happens.
 
 Retried: 408, 409, 429, every 5xx (529 among them), timeouts, broken connections, and bodies that are no answer at all. Not
-retried: every other status. Waits grow from 0.5 s to 60 s with full jitter (a uniform draw below the bound, so that
-parallel episodes do not come back together); a server's ``Retry-After`` is honoured instead, up to 120 s. A call has a
+retried: every other status, and what its body says will not pass. Waits grow from 0.5 s to 60 s with full jitter (a uniform
+draw below the bound, so that parallel episodes do not come back together), after a 429 from the bound's upper half, so that a
+limit of a minute is outlasted; the wait that a server asks for is kept instead, up to 120 s. A call has a
 deadline, and an outage that outlasts the breaker's limits ends every call: both are ``UnavailableError``, after which the
 run can be resumed.
 """
 
 from __future__ import annotations
 
-import email.utils
 import logging
-import math
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from atari_vlm.errors import ConfigError, UnavailableError, VLMError, check_positive
+from atari_vlm.errors import ConfigError, UnavailableError, check_positive
+from atari_vlm.vlm.remote.forking import renew_after_fork
+from atari_vlm.vlm.remote.outcomes import Failure
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -61,27 +62,6 @@ SYSTEM_CLOCK = SystemClock()
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Why one attempt gave no reply.
-
-    ``error`` is what to raise at once, ``None`` for a passing failure that is retried. ``filtered``: the vendor's content
-    filter refused the request, which is an answer and not an error. ``status`` is the HTTP status, ``None`` where no
-    response came. ``retry_after_s`` is the wait that the server asked for, in seconds.
-    """
-
-    message: str
-    status: int | None = None
-    retry_after_s: float | None = None
-    error: type[VLMError] | None = None
-    filtered: bool = False
-
-    @property
-    def throttled(self) -> bool:
-        """Whether the server said that we ask too often."""
-        return self.status == 429
-
-
-@dataclass(frozen=True)
 class RetryPolicy:
     """How long to go on. All times in seconds.
 
@@ -111,13 +91,14 @@ class RetryPolicy:
         """Seconds to wait after the ``attempt``-th (1, 2, ...) failed attempt.
 
         A wait that the server asked for is kept and up to a tenth longer; else uniform in ``[0, first_wait_s * 2**(attempt
-        - 1)]``, capped.
+        - 1)]``, capped; in the upper half of it after a 429.
         """
         asked = failure.retry_after_s
         if asked is not None and asked > 0:
             return min(asked * rng.uniform(1.0, 1.1), self.max_retry_after_s)
         bound = self.first_wait_s * 2.0 ** min(attempt - 1, 60)
-        return rng.uniform(0.0, min(bound, self.max_wait_s))
+        bound = min(bound, self.max_wait_s)
+        return rng.uniform(bound / 2 if failure.throttled else 0.0, bound)
 
 
 class Breaker:
@@ -125,8 +106,13 @@ class Breaker:
 
     def __init__(self, policy: RetryPolicy):
         self._policy = policy
-        self._lock = threading.Lock()
         self._failures, self._since = 0, 0.0
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """See :class:`~atari_vlm.vlm.remote.forking.Renewable`."""
+        self._lock = threading.Lock()
 
     def succeeded(self) -> None:
         """A reply came: the row is broken."""
@@ -192,37 +178,3 @@ class Retrier:
         level = logging.INFO if number < 3 else logging.WARNING
         logger.log(level, "attempt %d failed: %s; the next in %.1f s", number, failure.message, wait)
         self._clock.sleep(wait)
-
-
-def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds that response headers ask to wait; ``None`` if they say nothing usable. ``now`` is seconds since 1970.
-
-    ``retry-after-ms`` comes before ``retry-after``, which holds seconds or an HTTP date; a date is compared with the
-    response's own ``date``, so that a wrong local clock does no harm. Negative waits are 0.
-    """
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000.0
-    value = headers.get("retry-after")
-    seconds = _number(value)
-    if seconds is not None:
-        return seconds
-    until = _date(value)
-    if until is None:
-        return None
-    return max(0.0, until - (_date(headers.get("date")) or now))
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return max(0.0, number) if math.isfinite(number) else None
-
-
-def _date(value: str | None) -> float | None:
-    try:
-        return email.utils.parsedate_to_datetime(value or "").timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None

@@ -1,4 +1,4 @@
-"""The HTTP piece that the vendors share: one client on one event loop, and what went wrong when something did.
+"""The HTTP piece that the vendors share: one client on one event loop, and bodies that are read within limits.
 
 The SDKs' asynchronous clients run on an event loop in a thread of their own, because only a cancelled coroutine ends a
 request for certain: the time-outs of an HTTP library restart with every byte, so that a server which trickles would hold a
@@ -9,46 +9,67 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
+import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from atari_vlm.errors import AuthenticationError, RequestError, UnavailableError, VLMError
-from atari_vlm.vlm.remote.retry import Failure, retry_after_s
+from atari_vlm.errors import UnavailableError
+from atari_vlm.vlm.remote.failures import failure_of_status
+from atari_vlm.vlm.remote.forking import renew_after_fork
+from atari_vlm.vlm.remote.outcomes import Failure
+from atari_vlm.vlm.remote.text import clip
 
 T = TypeVar("T")
 MAX_BODY_BYTES = 16 * 2**20  # no answer to a question about an action is longer
+_BLOCK = 2**16
 _TRANSPORT_MODULES = {"httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "aiohttp", "anyio", "ssl", "socket"}
-_RETRIED = {408, 409, 429}
-_NO_CREDIT = ("insufficient_quota", "credit balance is too low")
-_FILTER_CODES = ("content_filter", "content_policy_violation")
 _CLOSED = "the VLM was closed while a request was in flight"
+_OF_THE_PARENT: list[Any] = []  # kept for ever: to let go of a parent's loop would close what the parent still uses
+
+
+class _Running(NamedTuple):
+    loop: asyncio.AbstractEventLoop
+    stop: asyncio.Event
+    client: Any
 
 
 class Channel:
-    """An SDK client on its own event loop and daemon thread; both start with the first call and end with :meth:`close`."""
+    """An SDK client on its own event loop and daemon thread; both start with the first call and end with :meth:`close`.
+
+    After a fork the child starts its own with its first call; the parent's goes on.
+    """
 
     def __init__(self, open_client: Callable[[], Any], close_client: Callable[[Any], Awaitable[None]]):
         self._open, self._close = open_client, close_client
+        self._begin()
+        renew_after_fork(self)
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Event, Any] | None = None
+        self._running: _Running | None = None
         self._thread: threading.Thread | None = None
         self._in_flight: set[Future[Any]] = set()
 
+    def after_fork(self) -> None:
+        """See :class:`~atari_vlm.vlm.remote.forking.Renewable`."""
+        _OF_THE_PARENT.append((self._running, self._thread, self._in_flight))
+        self._begin()
+
     def run(self, work: Callable[[Any], Coroutine[Any, Any, T]], timeout_s: float) -> T:
         """Run ``work(client)`` and return its result; cancelled with ``TimeoutError`` after ``timeout_s`` seconds."""
-        loop, _, client = self._started()
+        running = self._started()
 
         async def bounded() -> T:
             async with asyncio.timeout(timeout_s):
-                return await work(client)
+                return await work(running.client)
 
         with self._lock:
-            if self._running is None or self._running[0] is not loop:
+            if self._running is not running:
                 raise UnavailableError(_CLOSED)
-            future = asyncio.run_coroutine_threadsafe(bounded(), loop)
+            future = asyncio.run_coroutine_threadsafe(bounded(), running.loop)
             self._in_flight.add(future)
         try:
             return future.result()
@@ -64,30 +85,29 @@ class Channel:
             running, thread = self._running, self._thread
             self._running = self._thread = None
         if running is not None and thread is not None:
-            loop, stop, _ = running
-            loop.call_soon_threadsafe(stop.set)
+            running.loop.call_soon_threadsafe(running.stop.set)
             if thread is not threading.current_thread():
                 thread.join()
                 for future in list(self._in_flight):
                     future.cancel()
 
-    def _started(self) -> tuple[asyncio.AbstractEventLoop, asyncio.Event, Any]:
+    def _started(self) -> _Running:
         with self._lock:
             if self._running is None:
-                ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, Any]] = Future()
+                ready: Future[_Running] = Future()
                 self._thread = threading.Thread(target=asyncio.run, args=(self._main(ready),), name="vlm", daemon=True)
                 self._thread.start()
                 self._running = ready.result()
             return self._running
 
-    async def _main(self, ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, Any]]) -> None:
+    async def _main(self, ready: Future[_Running]) -> None:
         stop = asyncio.Event()
         try:
             client = self._open()
         except BaseException as error:
             ready.set_exception(error)
             return
-        ready.set_result((asyncio.get_running_loop(), stop, client))
+        ready.set_result(_Running(asyncio.get_running_loop(), stop, client))
         await stop.wait()
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
@@ -96,10 +116,72 @@ class Channel:
         await self._close(client)
 
 
+class StatusError(Exception):
+    """A response that is no answer, as it came. Internal: it becomes a :class:`Failure`."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], content: bytes):
+        super().__init__(f"HTTP {status}")
+        self.status, self.headers, self.content = status, headers, content
+
+
+class BodyError(Exception):
+    """A body that is too long, or coded in a way that was not asked for. Internal: it becomes a :class:`Failure`."""
+
+
+def http_client(kind: Callable[..., Any], timeout_s: float) -> Any:
+    """An asynchronous client of class ``kind`` (an httpx ``AsyncClient``): no redirects, no body above ``MAX_BODY_BYTES``.
+
+    Every response passes :func:`_read_whole` before an SDK sees it, so that no SDK reads, unpacks or parses an endless one.
+    """
+    return kind(
+        follow_redirects=False,
+        timeout=timeout_s,
+        headers={"accept-encoding": "identity"},
+        event_hooks={"response": [_read_whole]},
+    )
+
+
+async def _read_whole(response: Any) -> None:
+    """Read a response's body within the limit; ``StatusError`` for every status that is no success."""
+    coding = response.headers.get("content-encoding", "")
+    content = bytearray()
+    try:
+        async for piece in _decoded(response.stream, coding):
+            content += piece
+            if len(content) > MAX_BODY_BYTES:
+                raise BodyError(f"the server sent more than {MAX_BODY_BYTES >> 20} MiB where an answer was expected")
+    finally:
+        await response.stream.aclose()
+    if not 200 <= response.status_code < 300:
+        raise StatusError(response.status_code, dict(response.headers), bytes(content))
+    if coding:
+        del response.headers["content-encoding"]
+    httpx = sys.modules[type(response).__module__.partition(".")[0]]
+    response.stream = httpx.ByteStream(bytes(content))
+
+
+async def _decoded(stream: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:
+    """The body's bytes, unpacked a block at a time."""
+    coding = coding.strip().lower()
+    if coding in ("", "identity"):
+        async for piece in stream:
+            yield piece
+        return
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        raise BodyError(f"the server's answer is coded as {clip(coding, 40)!r}, which was not asked for")
+    unpack = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    async for piece in stream:
+        while piece:
+            try:
+                yield unpack.decompress(piece, _BLOCK)
+            except zlib.error as error:
+                raise BodyError(f"the server's answer cannot be unpacked: {error}") from None
+            piece = unpack.unconsumed_tail
+    yield unpack.flush()
+
+
 def parse_body(content: bytes) -> dict[str, Any] | Failure:
     """The JSON object in a 200-response, or a passing failure: a body that is cut, not JSON or no object was not an answer."""
-    if len(content) > MAX_BODY_BYTES:
-        return Failure(f"the server sent {len(content) >> 20} MiB where an answer was expected")
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
@@ -111,60 +193,22 @@ def parse_body(content: bytes) -> dict[str, Any] | Failure:
 
 def failure_of_error(error: Exception, now: float) -> Failure | None:
     """What an SDK's exception means; ``None`` for one that no server or network caused. ``now`` is seconds since 1970."""
-    status = getattr(error, "status_code", None) or getattr(error, "code", None)
-    response = getattr(error, "response", None)
-    if isinstance(status, int) and response is not None and status != 200:
-        body = getattr(error, "body", None) or getattr(error, "details", None)
-        return failure_of_status(status, body, getattr(response, "headers", None) or {}, now)
-    if any(_is_transport(cause) for cause in _causes(error)):
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, StatusError):
+            return failure_of_status(cause.status, _error_body(cause.content), cause.headers, now)
+        if isinstance(cause, BodyError):
+            return Failure(str(cause))
+    if any(_is_transport(cause) for cause in causes):
         return Failure(f"the connection failed: {_root(error)}")
     return None
 
 
-def failure_of_status(status: int | None, body: object, headers: Mapping[str, str], now: float) -> Failure:
-    """What an HTTP status and the error body beside it mean, in every vendor's dialect."""
-    said = error_text(body)
-    message = f"HTTP {status}: {said}" if said else f"HTTP {status}"
-    wait = retry_after_s(headers, now)
-    if wait is None:
-        wait = _google_retry_delay(body)
-    filtered = status == 400 and any(code in str(body) for code in _FILTER_CODES)
-    return Failure(message, status, wait, _permanent(status, str(body)), filtered)
-
-
-def _permanent(status: int | None, body: str) -> type[VLMError] | None:
-    """The error to raise at once, or ``None`` for a passing failure."""
-    if status in (401, 403) or (status == 400 and "API_KEY_INVALID" in body):  # Gemini answers a wrong key with 400
-        return AuthenticationError
-    if status == 402 or (
-        status in (400, 429) and any(words in body for words in _NO_CREDIT)
-    ):  # waiting brings no money
-        return UnavailableError
-    if status is None or status in _RETRIED or status >= 500:
-        return None
-    return RequestError
-
-
-def error_text(body: object) -> str:
-    """The human-readable part of an error body, one clean line of at most 300 characters."""
-    while isinstance(body, Mapping | list):
-        if isinstance(body, list):
-            body = body[0] if body else ""
-        else:
-            body = next((body[name] for name in ("error", "message", "detail", "msg") if body.get(name)), "")
-    return clip(str(body or ""))
-
-
-def clip(text: str, length: int = 300) -> str:
-    """``text`` as one printable line: tags of an HTML page, control and escape characters removed, cut to ``length``."""
-    plain = re.sub(r"<[^<>]{0,1000}>", " ", text[:20_000])
-    line = " ".join("".join(c if c.isprintable() else " " for c in plain).split())
-    return line if len(line) <= length else line[: length - 1] + "…"
-
-
-def clean_text(text: str) -> str:
-    """``text`` without lone surrogates, which no file and no request could hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+def _error_body(content: bytes) -> object:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return content[:20_000].decode("utf-8", "replace")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -186,14 +230,3 @@ def _root(error: BaseException) -> str:
     while root.__context__ is not None and not str(root):
         root = root.__context__
     return f"{type(root).__name__}: {clip(str(root))}" if str(root) else type(root).__name__
-
-
-def _google_retry_delay(body: object) -> float | None:
-    """Seconds in the ``RetryInfo`` that Google puts into the error body instead of a header."""
-    details = body.get("error", body) if isinstance(body, Mapping) else None
-    rows = details.get("details") if isinstance(details, Mapping) else None
-    for row in rows if isinstance(rows, list) else []:
-        delay = row.get("retryDelay") if isinstance(row, Mapping) else None
-        if isinstance(delay, str) and re.fullmatch(r"\d{1,6}(\.\d{1,9})?s", delay):
-            return float(delay[:-1])
-    return None

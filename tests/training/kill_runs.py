@@ -1,11 +1,16 @@
 """Kills a run with SIGKILL at random moments until it was killed often enough, and compares it with one that was not.
 
-``python kill_runs.py FOLDER KILLS SEED``: each start of the run is a forked child of this process, which imports everything
-once. Prints one line per run; AssertionError when a killed run differs, or repeats more calls than were in flight.
+``python kill_runs.py FOLDER KILLS SEED [cache]``: each start of the run is a forked child of this process, which imports
+everything once. Prints one line per run; AssertionError when a killed run differs, or repeats more calls than were in flight.
+
+With ``cache`` each run has a reply cache in which one of its episodes is already, replies cost something, and the limit on calls is
+exactly what the run that was not killed paid for: one call spent twice, or one cached reply counted, and it does not end.
 """
 
+import dataclasses
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -14,6 +19,7 @@ from pathlib import Path
 from training_helpers import CountingVLM, run_data
 
 from atari_vlm import VLMTrainer
+from atari_vlm.runs.journal import Journal
 
 PARALLEL = 2
 
@@ -24,13 +30,17 @@ class SlowVLM(CountingVLM):
     def complete(self, messages, *, sampling):
         reply = super().complete(messages, sampling=sampling)
         time.sleep(0.02)
-        return reply
+        return dataclasses.replace(reply, cost_usd=0.01)
 
 
-def play(folder):
+def play(folder, episodes=2):
+    """The run of a folder, with the cache that lies there, within the limit that is written there."""
     options = {"max_steps": 8, "round_size": 2, "parallel": PARALLEL, "videos": 0, "run_name": "run"}
+    if (folder / "cache").exists():
+        limit = (folder / "limit").read_text() if (folder / "limit").exists() else ""
+        options |= {"cache": folder / "cache", "max_calls": int(limit) if limit else None}
     with VLMTrainer("Pong-v5", SlowVLM(folder / "calls"), save_dir=folder, **options) as trainer:
-        trainer.train(2)
+        trainer.train(episodes)
         trainer.evaluate(1)
         trainer.save_results()
 
@@ -75,18 +85,41 @@ def random_moment(rng, calls_made, usual_s):
     return is_time
 
 
-def main(root, kills, seed):
+def facts(folder):
+    """What a run left behind, and which of its replies were paid for."""
+    with Journal(folder / "run" / "journal.sqlite", read_only=True) as journal:
+        paid = [call.paid for row in journal.episodes() for call in journal.calls(row.episode)]
+    return {**run_data(folder / "run"), "paid": paid}
+
+
+def new_folder(root, name, cached):
+    """A folder for a run; with ``cached`` the first episode's replies are in its cache, and the limit is written there."""
+    folder = root / name
+    folder.mkdir(parents=True)
+    if cached:
+        if not (root / "warm").exists():
+            (root / "warm").mkdir()
+            (root / "warm" / "cache").touch()
+            play(root / "warm", episodes=1)
+        shutil.copy(root / "warm" / "cache", folder / "cache")
+        if (root / "limit").exists():
+            shutil.copy(root / "limit", folder / "limit")
+    return folder
+
+
+def main(root, kills, seed, cached):
     rng = random.Random(seed)
-    (root / "reference").mkdir(parents=True)
+    folder = new_folder(root, "reference", cached)
     begin = time.monotonic()
-    assert ended(start(root / "reference"), lambda: False) == 0
+    assert ended(start(folder), lambda: False) == 0
     usual_s = time.monotonic() - begin
-    reference, calls = run_data(root / "reference" / "run"), CountingVLM(root / "reference" / "calls").calls
+    reference, calls = facts(folder), CountingVLM(folder / "calls").calls
+    assert sum(reference["paid"]) == calls and all(reference["paid"]) != cached
+    (root / "limit").write_text(str(calls))
     killed = runs = 0
     while killed < kills:
         runs += 1
-        folder = root / f"run-{runs}"
-        folder.mkdir()
+        folder = new_folder(root, f"run-{runs}", cached)
         deaths = 0
         while True:
             child = start(folder)
@@ -101,7 +134,7 @@ def main(root, kills, seed):
             killed, deaths = killed + 1, deaths + 1
         repeated = CountingVLM(folder / "calls").calls - calls
         assert 0 <= repeated <= deaths * PARALLEL, f"{repeated} calls repeated after {deaths} kills"
-        data = run_data(folder / "run")
+        data = facts(folder)
         different = [name for name in reference if data.get(name) != reference[name]]
         assert not different, f"{folder}: {different} differ from the run that was not killed"
         print(f"run {runs}: {deaths} kills, {repeated} of {calls} calls repeated", flush=True)
@@ -109,4 +142,4 @@ def main(root, kills, seed):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), "cache" in sys.argv[4:])

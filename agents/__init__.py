@@ -11,7 +11,7 @@ _ENTRY_POINTS = {
     "ActionBuffer": "atari_vlm.agents.action_buffer",
     "CEMAgent": "atari_vlm.agents.planners",
     "MCTSAgent": "atari_vlm.agents.planners",
-    "VLMWorldModelAgent": "atari_vlm.agents.world_model_agent",
+    "VLMWorldModelAgent": "atari_vlm.agents.compat",
     "VLMPlansCEMAgent": "atari_vlm.agents.vlm_planners",
     "VLMPriorMCTSAgent": "atari_vlm.agents.vlm_planners",
     "ClaudeAgent": "atari_vlm.agents.vendors",
@@ -26,6 +26,7 @@ _ENTRY_POINTS = {
     "ScriptedAgent": "atari_vlm.agents.simple",
     "VLMAgent": "atari_vlm.agents.vlm_agent",
     "VideoLlavaAgent": "atari_vlm.agents.vendors",
+    "WorldModelAgent": "atari_vlm.agents.world_model_agent",
     "make_agent": "atari_vlm.agents.make",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _ENTRY_POINTS)

@@ -11,69 +11,46 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
-from PIL import Image as PILImage
 
 from atari_vlm.agents.action_buffer import ActionBuffer
 from atari_vlm.agents.plan_judge import Expected, Judge, PlanOptions
 from atari_vlm.agents.plan_request import PlanRequest, ProposedPlans
-from atari_vlm.description import Facts, list_actions, read_actions
-from atari_vlm.errors import ConfigError
+from atari_vlm.description import read_actions
 from atari_vlm.planning.scoring import PlanScores, ValueFunction
-from atari_vlm.types import Decision, Message, Proposal, Source, Transition
+from atari_vlm.types import Decision, Proposal, Source, Transition
 from atari_vlm.vlm.base import VLM
-from atari_vlm.vlm.load import load_vlm
 from atari_vlm.world_models.base import WorldModel
 from atari_vlm.world_models.view import FrameSource
 
-# What the VLM World Model system called its models.
-SOURCE_MODELS = {"gpt4": "gpt-4o", "gpt4o": "gpt-4o", "claude": "claude", "qwen": "qwen-vl", "rand": "scripted"}
 _NOTHING = ProposedPlans((), "", (), (), 0)
 
 
-class VLMWorldModelAgent:
+class WorldModelAgent:
     """Plays the best of a VLM's plans. Without a world model the VLM's first plan counts as best.
 
     ``action_buffer`` keeps plans between requests; without one every step asks anew. ``frame_source`` and ``value`` as
-    :class:`~atari_vlm.agents.planners.MCTSAgent`. The keywords of the VLM World Model system work too: ``model_name`` (gpt4o,
-    gemini, claude, qwen, or any ``--vlm`` name) and ``model`` in place of ``vlm``, ``system_message`` in place of the
-    instructions, ``env`` for :meth:`generate_response`; its ``tokenizer`` must be ``None``, because a world model of this package
-    brings its own, and ``device`` changes nothing, because a world model is loaded where it shall run.
+    :class:`~atari_vlm.agents.planners.MCTSAgent`. ``request_options`` are those of
+    :class:`~atari_vlm.agents.plan_request.PlanRequest`: ``prompt_type``, ``examples``, ``system_message``.
+    :class:`~atari_vlm.agents.compat.VLMWorldModelAgent` takes the keywords of the VLM World Model system besides.
     """
 
     def __init__(
         self,
-        vlm: VLM | None = None,
+        vlm: VLM,
         *,
         world_model: WorldModel[Any] | None = None,
         plan_horizon: int = 5,
         num_plans: int = 3,
-        use_world_model: bool = True,
         action_buffer: ActionBuffer | None = None,
-        prompt_type: str = "cot",
-        examples: Sequence[Message] = (),
         options: PlanOptions | None = None,
         value: ValueFunction | None = None,
         frame_source: FrameSource | None = None,
-        model_name: str | None = None,
-        model: str | None = None,
-        system_message: str | None = None,
-        env: gymnasium.Env[Any, Any] | None = None,
-        tokenizer: None = None,
-        device: str | None = None,
+        **request_options: Any,
     ):
-        if tokenizer is not None:
-            raise ConfigError("tokenizer must be None: a world model of this package brings its own")
-        if (vlm is None) == (model_name is None):
-            raise ConfigError("give either vlm or model_name")
-        asked: Any = vlm if model_name is None else load_vlm(SOURCE_MODELS.get(model_name, model_name), model=model)
-        self.options, self.buffer, self._env = options or PlanOptions(), action_buffer, env
-        self._requests = PlanRequest(
-            asked, num_plans, plan_horizon, self.options,
-            prompt_type=prompt_type, examples=examples, system_message=system_message,
-        )  # fmt: skip
-        self._judge = Judge(world_model if use_world_model else None, self.options, value, frame_source)
+        self.options, self.buffer = options or PlanOptions(), action_buffer
+        self._requests = PlanRequest(vlm, num_plans, plan_horizon, self.options, **request_options)
+        self._judge = Judge(world_model, self.options, value, frame_source)
         self.reset(seed=0)
 
     @property
@@ -124,28 +101,6 @@ class VLMWorldModelAgent:
         if self.buffer is not None and (lost_life or surprised):
             self.buffer.clear()
             self._expected = []
-
-    def generate_response(self, path: str) -> tuple[int, dict[str, Any]]:
-        """The VLM World Model system's call: the picture at ``path`` to ``(action, response)``; needs ``env`` for the actions.
-
-        Tell :meth:`observe` what came of it, or else the buffer learns of no surprise.
-        """
-        if self._env is None:
-            raise ConfigError("generate_response needs env=, whose actions are the legal ones")
-        base: Any = self._env.unwrapped
-        names = list(base.get_action_meanings())
-        with PILImage.open(path) as picture:
-            image = np.asarray(picture.convert("RGB"))
-        text = Facts(getattr(base, "game_name", "Unknown")).to_text()
-        decision = self.act({"image": image, "text": text, "action_space": list_actions(names)})
-        response = {
-            "reasoning": decision.proposal.reasoning if decision.proposal else "",
-            "action": decision.action,
-            "from_buffer": decision.source is Source.BUFFER,
-            "buffer_status": decision.details["buffer"],
-            **decision.details,
-        }
-        return int(decision.action), response
 
     def _from_buffer(self, names: Sequence[str]) -> Decision | None:
         """The next action of the plan being followed, or of waiting plans judged anew; ``None`` if a request is due."""

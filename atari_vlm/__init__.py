@@ -9,9 +9,20 @@ from atari_vlm.world_models.families import register_families
 
 __version__ = "0.1.0"
 
+_FACES = {  # what these packages show is shown here too
+    "agents": """ActionBuffer CEMAgent ClaudeAgent CogVLM2Agent GPT4VAgent GeminiAgent Idefics2Agent LlavaAgent MCTSAgent
+        PolicyAgent QwenVLAgent RandomAgent ScriptedAgent VLMAgent VLMPlansCEMAgent VLMPriorMCTSAgent VLMWorldModelAgent
+        VideoLlavaAgent WorldModelAgent make_agent""",
+    "wrappers": """LatencyAware ResizeImage StackFrames TextDescription VLMPrompt WorldModelEnv WorldModelVectorEnv""",
+    "vlm": "Message RecordingVLM ReplayVLM Reply ScriptedVLM VLM load_vlm",
+    "world_models": "CatchWorldModel EmulatorWorldModel WorldModel load_world_model",
+    "planning": "cem mcts random_shooting score_plans",
+    "reporting": "aggregate",
+}
 _ENTRY_POINTS = {
     "AtariVLMEnvironment": "atari_vlm.env.environment",
     "VLMTrainer": "atari_vlm.training.in_context.trainer",
+    **{name: f"atari_vlm.{face}" for face, names in _FACES.items() for name in names.split()},
 }
 __getattr__, __dir__, __all__ = attach(__name__, _ENTRY_POINTS)
 

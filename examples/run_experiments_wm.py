@@ -13,7 +13,7 @@ import argparse
 import sys
 
 from atari_vlm import plan
-from atari_vlm.agents.world_model_agent import SOURCE_MODELS
+from atari_vlm.agents.compat import SOURCE_MODELS
 
 
 def truth(word: str) -> bool:

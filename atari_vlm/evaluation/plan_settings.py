@@ -11,7 +11,7 @@ from atari_vlm.agents.action_buffer import ActionBuffer
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.plan_judge import PlanOptions
 from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
-from atari_vlm.agents.world_model_agent import VLMWorldModelAgent
+from atari_vlm.agents.world_model_agent import WorldModelAgent
 from atari_vlm.errors import ConfigError, check_positive
 from atari_vlm.runs.environments import CATCH, make_env
 from atari_vlm.runs.options import TYPED_ONLY, EpisodeOptions, Options, SeedOptions, pairs, shared
@@ -168,7 +168,7 @@ class PlanWorkshop:
         if not variant.plans:
             single = VLMAgentOptions(**shared(settings.options, VLMAgentOptions))
             return VLMAgent(vlm, prompt_type=settings.prompt_type, options=single)
-        return VLMWorldModelAgent(
+        return WorldModelAgent(
             vlm,
             world_model=self.world_model(env) if variant.model else None,
             plan_horizon=settings.plan_horizon,

@@ -26,7 +26,7 @@ from atari_vlm.agents.base import Agent
 from atari_vlm.agents.plan_judge import PlanOptions
 from atari_vlm.agents.planners import MCTSAgent
 from atari_vlm.agents.simple import RandomAgent, ScriptedAgent
-from atari_vlm.agents.world_model_agent import VLMWorldModelAgent
+from atari_vlm.agents.world_model_agent import WorldModelAgent
 from atari_vlm.conditions import machine
 from atari_vlm.ending import end_with
 from atari_vlm.env.environment import AtariVLMEnvironment
@@ -95,7 +95,7 @@ def make_agent(name: str, game: str, env: gymnasium.Env[Any, Any]) -> Agent:
     if name == "mcts":
         assert model is not None
         return MCTSAgent(model, SEARCH.get(game, NEAR), value=value)
-    return VLMWorldModelAgent(
+    return WorldModelAgent(
         ScriptedVLM(),
         world_model=model,
         plan_horizon=HORIZON.get(game, 40),

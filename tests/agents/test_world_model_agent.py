@@ -229,7 +229,7 @@ def test_the_source_systems_call(tmp_path):
 
 def test_bad_arguments_are_refused():
     vlm = SayingVLM(GOOD)
-    for wrong in ({}, {"vlm": vlm, "model_name": "rand"}, {"vlm": vlm, "tokenizer": 3}, {"vlm": vlm, "num_plans": 0}):
+    for wrong in ({}, {"vlm": vlm, "model_name": "rand"}, {"vlm": vlm, "num_plans": 0}):
         with pytest.raises(ConfigError):
             VLMWorldModelAgent(**wrong)
     with pytest.raises(ConfigError):

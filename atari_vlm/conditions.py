@@ -51,9 +51,13 @@ def _versions() -> dict[str, str]:
 
 
 def free_memory() -> int | None:
-    """Bytes of memory that are free: the smaller of the system's and the container's. ``None``: unknown."""
-    known = [limit for limit in (_available_memory(), _container_memory()) if limit is not None]
-    return min(known) if known else None
+    """Bytes of memory that this process can still take: what the system, its container and its own limit leave it.
+
+    ``None`` where none of them says.
+    """
+    limits = [_available_memory(), _container_memory(), _own_limit()]
+    known = [limit for limit in limits if limit is not None]
+    return max(0, min(known)) if known else None
 
 
 def _available_memory() -> int | None:
@@ -70,6 +74,21 @@ def _container_memory() -> int | None:
     group = Path("/sys/fs/cgroup")
     try:
         limit = (group / "memory.max").read_text().strip()
-        return None if limit == "max" else int(limit) - int((group / "memory.current").read_text())
+        if limit == "max":
+            return None
+        given_back = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used = int((group / "memory.current").read_text()) - int(given_back.get("inactive_file", 0))
+        return int(limit) - used
     except (OSError, ValueError):
         return None
+
+
+def _own_limit() -> int | None:
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (ImportError, OSError, ValueError):
+        return None
+    return None if limit == resource.RLIM_INFINITY else limit - pages * resource.getpagesize()

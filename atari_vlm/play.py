@@ -29,13 +29,14 @@ from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
 from atari_vlm.agents.policy_agent import PolicyAgent
 from atari_vlm.ending import program
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
+from atari_vlm.experience.episode_files import read_episodes
 from atari_vlm.registration import is_dream
 from atari_vlm.runs.command_line import parse
 from atari_vlm.runs.options import EndpointOptions, KeyOptions, ModelOptions, Options, pairs
 from atari_vlm.runs.terminal import results
 from atari_vlm.spaces import Env
 from atari_vlm.viewing.dream_view import ModelView, RealView
-from atari_vlm.viewing.episode_browser import EpisodeBrowser, read_episodes
+from atari_vlm.viewing.episode_browser import EpisodeBrowser
 from atari_vlm.viewing.game_session import GameSession
 from atari_vlm.viewing.recording import Recording
 from atari_vlm.vlm.catalogue import OFFLINE_NAMES

@@ -76,7 +76,7 @@ class FileColumn:
         self._touched = 0
         self._reserved = False
 
-    def __getitem__(self, slots: np.ndarray) -> np.ndarray:
+    def __getitem__(self, slots: np.ndarray | slice) -> np.ndarray:
         found = np.asarray(self._opened()[slots])
         self._touch(found.nbytes)
         return found

@@ -1,72 +1,234 @@
-"""Recorded play for training without a game: an npz file, or a Minari dataset.
+"""Episodes in npz files: one form is written; two older ones are read as well.
 
-The npz file has, for N steps one after the other: ``frames`` uint8 ``(N, H, W, 3)``, ``actions`` int ``(N,)``, ``rewards``
-float ``(N,)``, ``terminated`` and ``truncated`` bool ``(N,)``; ``action_names`` ``(A,)`` strings if they have names. An episode
-stops at an end of either kind.
+For E episodes of N steps together: ``actions`` int ``(N,)`` or float ``(N, A)``, ``rewards`` float ``(N,)``, ``terminated`` and
+``truncated`` bool ``(N,)``; ``observations`` uint8 pictures ``(N + E, H, W, 3)`` one episode after the other, of each one more
+than it has steps, or ``(N, H, W, 3)`` without what followed the last steps; ``starts`` int ``(E,)``: where in them each episode
+begins. Where there are any: ``observations.<name>`` for what else was observed, ``action_names`` strings, ``lost_life`` bool
+``(N,)``, ``action_start`` ``(1,)`` of actions that do not begin at 0, ``action_low`` and ``action_high`` ``(A,)``.
+
+Older files call the pictures ``frames``, or have no ``starts``: an episode then begins after each end.
 """
 
 from __future__ import annotations
 
-import zipfile
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Box, Discrete
 
+from atari_vlm.actions import as_actions
 from atari_vlm.errors import ConfigError
-from atari_vlm.experience.minari import _from_minari
-from atari_vlm.experience.recorded_steps import COLUMNS, Steps
-from atari_vlm.experience.replay import Replay
-from atari_vlm.files import replacing
-from atari_vlm.world_models.view import as_seen
+from atari_vlm.experience.episodes import IMAGE, KINDS, DataSet, Episode, as_pictures, check_actions, check_rewards
+from atari_vlm.experience.minari import read_minari
+from atari_vlm.experience.npz_files import Header, Streamed, boundary, read_arrays, write_arrays
+
+FLAGS = ("terminated", "truncated", "lost_life")
+_NONE = "is no file of episodes"
+_MOST_ACTIONS = 4096
+_MEANT = {  # kinds of numpy's types, and the words for them
+    "actions": ("iuf", "whole numbers (N,), or floats (N, A)"),
+    "rewards": ("iuf", "real numbers, one a step"),
+    **dict.fromkeys(FLAGS, ("biuf", "bool, or numbers 0 and 1, one a step")),
+    "starts": ("iu", "whole numbers (E,)"),
+    "action_names": ("U", "strings (A,)"),
+    "action_start": ("iu", "one whole number (1,)"),
+    **dict.fromkeys(("action_low", "action_high"), ("f", "floats (A,)")),
+}
 
 
-def load_steps(source: str) -> Steps:
-    """Steps from an npz file (a path that ends in ``.npz``) or a local Minari dataset id. Pickles are refused."""
-    return _from_npz(Path(source)) if source.endswith(".npz") else _from_minari(source)
+def read_data_set(source: str) -> DataSet:
+    """Recorded play from an npz file, or from the local Minari data set of that id; ``ConfigError`` names what is wrong."""
+    if not source.endswith(".npz") and not Path(source).is_file():
+        return read_minari(source)
+    with boundary(source, _NONE):
+        episodes, space = _read(Path(source), ("terminated", "truncated"))
+        if space is None:
+            raise ConfigError("actions of floats have their bounds in action_low and action_high")
+        return DataSet(episodes, space, episodes[0].action_names)
 
 
-def save_steps(path: Path, steps: Steps) -> None:
-    """Write steps as a compressed npz file, which appears under its name when it is complete."""
-    arrays = {name: getattr(steps, name) for name in COLUMNS}
-    with replacing(path) as unfinished, open(unfinished, "wb") as file:
-        np.savez_compressed(file, action_names=np.array(steps.action_names), **arrays)
+def read_episodes(path: str | Path) -> list[Episode]:
+    """Every episode of an npz file, or of all npz files below a folder, in the order of their names; flags may be absent.
+
+    Raises ``ConfigError`` for other files. Below a folder an episode is of the kind that its own folder names.
+    """
+    path = Path(path)
+    files = sorted(path.rglob("*.npz")) if path.is_dir() else [path]
+    episodes = []
+    for file in files:
+        kind = next((part for part in reversed(file.parts[:-1]) if part in KINDS), "") if len(files) > 1 else ""
+        with boundary(file, _NONE):
+            episodes += [dataclasses.replace(episode, kind=kind) for episode in _read(file, ())[0]]
+    if not episodes:
+        raise ConfigError(f"{path} holds no episodes: no npz file with observations, actions and rewards")
+    return episodes
 
 
-def fill_replay(replay: Replay, steps: Steps) -> None:
-    """Add all steps, frames brought to the replay's size; an unfinished last episode is closed as truncated."""
-    column = replay.columns["image"]
-    pictures = gymnasium.spaces.Box(0, 255, column.shape, np.uint8)
-    for t in range(len(steps.actions)):
-        step = {
-            "image": as_seen(steps.frames[t], pictures, "the data set"),
-            "action": steps.actions[t],
-            "reward": steps.rewards[t],
-            "terminated": steps.terminated[t],
-            "truncated": steps.truncated[t],
-        }
-        replay.add(step)
-    replay.stop_episode()
+def write_episodes(path: Path, episodes: Sequence[Episode], action_space: gymnasium.Space[Any] | None = None) -> None:
+    """Write episodes that show the same; each is asked for more than once, so that only one needs to be in memory.
+
+    If any has an observation after its last step, so have all: :meth:`Episode.with_last`.
+    """
+    first, lasts = episodes[0], any(len(next(iter(e.inputs.values()))) > len(e) for e in episodes)
+    lengths = [len(episode) for episode in episodes]
+    columns = {name: np.concatenate([getattr(e, name) for e in episodes]) for name in ("actions", "rewards", *FLAGS)}
+    if not columns["lost_life"].any():
+        del columns["lost_life"]
+    arrays: dict[str, np.ndarray | Streamed] = {**columns, **_described(action_space)}
+    arrays["starts"] = np.cumsum([0, *(length + lasts for length in lengths[:-1])])
+    if first.action_names:
+        arrays["action_names"] = np.array(first.action_names)
+    for name, values in first.inputs.items():
+        shape = (sum(lengths) + lasts * len(lengths), *values.shape[1:])
+        parts = ((e.with_last() if lasts else e).inputs[name] for e in episodes)
+        arrays["observations" if name == IMAGE else f"observations.{name}"] = Streamed(shape, values.dtype, parts)
+    write_arrays(path, arrays)
 
 
-def steps_of(replay: Replay, action_names: tuple[str, ...]) -> Steps:
-    """Everything a replay keeps, oldest first."""
-    names = ("image", "action", "reward", "terminated", "truncated")
-    frames, actions, rewards, terminated, truncated = (replay.read(name, replay.kept()) for name in names)
-    return Steps(frames, actions, rewards, terminated, truncated, action_names)
+def _described(space: gymnasium.Space[Any] | None) -> dict[str, np.ndarray]:
+    if isinstance(space, Box):
+        return {"action_low": space.low, "action_high": space.high}
+    return {"action_start": np.array([space.start])} if isinstance(space, Discrete) and space.start else {}
 
 
-def _from_npz(path: Path) -> Steps:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in COLUMNS if name not in archive]
-            if missing:
-                raise ConfigError(f"{path} lacks {', '.join(missing)}; a dataset has {', '.join(COLUMNS)}")
-            frames, actions, rewards, terminated, truncated = (archive[name] for name in COLUMNS)
-            named = archive["action_names"].tolist() if "action_names" in archive else None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"the dataset {path} cannot be read: {error}") from error
-    names = named or [str(action) for action in range(int(actions.max()) + 1 if len(actions) else 1)]
-    return Steps(frames, actions, rewards, terminated, truncated, tuple(names))
+def _read(path: Path, needed: Sequence[str]) -> tuple[list[Episode], gymnasium.Space[Any] | None]:
+    """A file's episodes, and the space of their actions if the file says enough of it."""
+    arrays = read_arrays(path, _is_wanted, lambda headers: _check_headers(headers, needed))
+    inputs, columns = _inputs(arrays), _columns(arrays)
+    names = tuple(map(_name, arrays.get("action_names", np.array([], str)).tolist()))
+    space, names = _actions(arrays, columns["actions"], names)
+    starts = _starts(arrays, columns, len(next(iter(inputs.values()))))
+    return _cut(path.stem, inputs, columns, (starts, names)), space
+
+
+def _is_wanted(name: str) -> bool:
+    return name in _MEANT or name in ("observations", "frames") or name.startswith("observations.")
+
+
+def _check_headers(headers: Mapping[str, Header], needed: Sequence[str]) -> None:
+    """Raise ``ConfigError`` unless the arrays fit together; nothing of them has been read yet."""
+    shown = [name for name in headers if name not in _MEANT]
+    missing = [name for name in ("actions", "rewards", *needed) if name not in headers]
+    missing += [] if shown else ["observations"]
+    if missing:
+        raise ConfigError(
+            f"it lacks {', '.join(missing)}: an npz file of play has observations, actions, rewards and ends"
+        )
+    if {"observations", "frames"} <= headers.keys():
+        raise ConfigError("it has observations and frames, which are two names for the same")
+    for name, header in headers.items():
+        _check_column(name, header)
+    steps, count = headers["actions"].shape[0], headers["starts"].shape[0] if "starts" in headers else 1
+    for name in ("rewards", *FLAGS):
+        if name in headers and headers[name].shape[0] != steps:
+            raise ConfigError(f"{name} has {headers[name].shape[0]} entries, actions {steps}")
+    for name in shown:
+        shape = headers[name].shape
+        if shape[:1] != headers[shown[0]].shape[:1] or shape[:1] not in ((steps,), (steps + count,)) or 0 in shape[1:]:
+            raise ConfigError(f"{name} {shape} do not fit {steps} steps of {count} episodes")
+
+
+def _check_column(name: str, header: Header) -> None:
+    if name not in _MEANT:
+        return
+    kinds, meant = _MEANT[name]
+    floats = name == "actions" and header.dtype.kind == "f"
+    if header.dtype.kind not in kinds or len(header.shape) != 1 + floats:
+        raise ConfigError(f"{name} are {meant}; got {header.dtype} {header.shape}")
+    if name == "action_names" and header.shape[0] > _MOST_ACTIONS:
+        raise ConfigError(f"it has {header.shape[0]} action_names; at most {_MOST_ACTIONS} are read")
+
+
+def _inputs(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    inputs = {}
+    for name, values in arrays.items():
+        if name in ("observations", "frames"):
+            inputs[IMAGE] = as_pictures(values, name)
+        elif name.startswith("observations."):
+            inputs[name.removeprefix("observations.")] = values
+    return inputs
+
+
+def _columns(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    actions, rewards = arrays["actions"], arrays["rewards"]
+    if actions.dtype.kind in "iu" and actions.size and int(actions.max()) > np.iinfo(np.int64).max:
+        raise ConfigError(f"the action {actions.max()} is no whole number of 64 bits")
+    columns = {}
+    with np.errstate(over="ignore"):
+        columns["actions"] = actions.astype(np.float32 if actions.dtype.kind == "f" else np.int64)
+        columns["rewards"] = (
+            rewards if rewards.dtype.kind == "f" and rewards.itemsize <= 8 else rewards.astype(np.float64)
+        )
+    check_actions(columns["actions"])
+    check_rewards(columns["rewards"])
+    for name in FLAGS:
+        flags = arrays.get(name, np.zeros(len(actions), np.bool_))
+        if wrong := np.flatnonzero((flags != 0) & (flags != 1)).tolist():
+            raise ConfigError(f"{name} of step {wrong[0]} is {flags[wrong[0]]}; flags are bool, or numbers 0 and 1")
+        columns[name] = flags != 0
+    return columns
+
+
+def _name(name: str) -> str:
+    if not name.isprintable() or not name:
+        raise ConfigError(f"{name!r} is no name of an action")
+    return name
+
+
+def _actions(
+    arrays: Mapping[str, np.ndarray], actions: np.ndarray, names: tuple[str, ...]
+) -> tuple[gymnasium.Space[Any] | None, tuple[str, ...]]:
+    """The space of actions, and their names where they are numbered; numbers where the file has none."""
+    if actions.ndim == 2:
+        low, high = arrays.get("action_low"), arrays.get("action_high")
+        if low is None or high is None:
+            return None, ()
+        box = Box(low, high, dtype=np.float32)
+        as_actions(box, actions)
+        return box, ()
+    start = int(arrays["action_start"][0]) if "action_start" in arrays else 0
+    if not names:
+        count = int(actions.max(initial=start)) - start + 1
+        if count > _MOST_ACTIONS:
+            raise ConfigError(
+                f"there are {count} actions and no action_names; without names at most {_MOST_ACTIONS} are read"
+            )
+        names = tuple(str(start + action) for action in range(count))
+    space = Discrete(len(names), start=start)
+    as_actions(space, actions)
+    return space, names
+
+
+def _starts(arrays: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray], observations: int) -> list[int]:
+    steps = len(columns["actions"])
+    if "starts" in arrays:
+        starts = arrays["starts"]
+        if not len(starts) or starts[0] != 0 or (starts[1:] <= starts[:-1]).any() or starts[-1] >= max(observations, 1):
+            raise ConfigError(f"starts ascend from 0 and lie below {observations}, got {starts[:20].tolist()}")
+        return [int(start) for start in starts]
+    ends = columns["terminated"] | columns["truncated"]
+    return [0, *(np.flatnonzero(ends[:-1]) + 1).tolist()] if observations == steps else [0]
+
+
+def _cut(
+    title: str,
+    inputs: Mapping[str, np.ndarray],
+    columns: Mapping[str, np.ndarray],
+    where: tuple[list[int], tuple[str, ...]],
+) -> list[Episode]:
+    """The episodes of one file: where last observations were kept, episode n has one more than it has steps."""
+    starts, names = where
+    observations = len(next(iter(inputs.values())))
+    extra = int(observations > len(columns["actions"]))
+    episodes = []
+    for n, (begin, end) in enumerate(zip(starts, [*starts[1:], observations], strict=True)):
+        shown = {name: values[begin:end] for name, values in inputs.items()}
+        steps = slice(begin - n * extra, end - (n + 1) * extra)
+        kept = [columns[name][steps] for name in ("actions", "rewards", *FLAGS)]
+        name = f"{title} {n + 1}/{len(starts)}" if len(starts) > 1 else title
+        episodes.append(Episode(shown, *kept, action_names=names, name=name))
+    return episodes

@@ -1,70 +1,184 @@
-"""Minari datasets of recorded steps, read and written."""
+"""Minari data sets of episodes, read and written: the one place that knows Minari."""
 
 from __future__ import annotations
 
 import inspect
+import math
+import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Box, Discrete
 
 import atari_vlm
 from atari_vlm._lazy import require
+from atari_vlm.actions import as_actions, check_action_space
+from atari_vlm.conditions import free_memory
 from atari_vlm.errors import ConfigError
-from atari_vlm.experience.recorded_steps import COLUMNS, Steps
+from atari_vlm.experience.episodes import IMAGE, DataSet, Episode, as_pictures
+from atari_vlm.experience.npz_files import boundary
+
+_SILENT = ("`eval_env` is set to None", "env_spec is None")  # where no environment shows what the data set does
 
 
-def _from_minari(name: str) -> Steps:
+@dataclass(frozen=True)
+class About:
+    """What a written data set says of itself; ``env`` is the game, where an environment shows what was observed."""
+
+    action_space: gymnasium.Space[Any]
+    algorithm: str
+    description: str
+    env: gymnasium.Env[Any, Any] | None = None
+
+
+def open_minari(dataset_id: str) -> Any:
+    """A local data set; ``ConfigError`` where there is none of this id."""
     minari = require("minari", "datasets")
-    if name not in minari.list_local_datasets():
-        raise ConfigError(f"{name!r} is neither an .npz file nor a local Minari dataset")
-    dataset = minari.load_dataset(name)
-    columns: list[list[np.ndarray]] = [[] for _ in COLUMNS]
-    for episode in dataset.iterate_episodes():
-        shown = np.asarray(episode.observations)[: len(episode.actions)]  # the last one follows the last action
-        values = (shown, episode.actions, episode.rewards, episode.terminations, episode.truncations)
-        for column, value in zip(columns, values, strict=True):
-            column.append(np.asarray(value))
-    numbers = [str(action) for action in range(int(dataset.action_space.n))]
-    names = tuple(map(str, dataset.storage.metadata.get("action_names", numbers)))
-    frames, actions, rewards, terminated, truncated = (np.concatenate(column) for column in columns)
-    return Steps(frames, actions, rewards, terminated, truncated, names)
+    if not _is_local(minari, dataset_id):
+        raise ConfigError(
+            f"there is no local Minari dataset {dataset_id!r}; `minari download {dataset_id}` may fetch it"
+        )
+    with unreadable(dataset_id):
+        return minari.load_dataset(dataset_id)
 
 
-def _episodes(steps: Steps) -> Iterator[Any]:
-    """Episodes as Minari buffers them; the last one may still be going on: it counts as truncated."""
+def unreadable(dataset_id: str) -> AbstractContextManager[None]:
+    """The boundary of everything that reads a data set."""
+    return boundary(f"the Minari dataset {dataset_id!r}", "cannot be read")
+
+
+def _is_local(minari: Any, dataset_id: str) -> bool:
+    """Whether a data set of this id is there, whatever else lies beside it."""
+    from minari.dataset.minari_dataset import parse_dataset_id
+
+    try:
+        parse_dataset_id(dataset_id)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{dataset_id!r} is neither an .npz file nor the id of a Minari dataset (NAME-v0)") from error
+    with unreadable(dataset_id):
+        return dataset_id in minari.list_local_datasets(prefix=dataset_id)
+
+
+def read_minari(dataset_id: str) -> DataSet:
+    """All of a local data set. ``ConfigError`` for spaces, values and sizes that are not meant here."""
+    dataset = open_minari(dataset_id)
+    with unreadable(dataset_id):
+        space = check_action_space(dataset.action_space, "it")
+        numbers = range(int(space.start), int(space.start + space.n)) if isinstance(space, Discrete) else ()
+        names = tuple(map(str, dataset.storage.metadata.get("action_names", numbers)))
+        _check_memory(dataset)
+        return DataSet(list(episodes_of(dataset, names)), space, names if numbers else ())
+
+
+def episodes_of(dataset: Any, action_names: tuple[str, ...] = ()) -> Iterator[Episode]:
+    """Its episodes as they come; what was observed is named as in :class:`Episode`."""
+    space = check_action_space(dataset.action_space, "it")
+    for number, episode in enumerate(dataset.iterate_episodes()):
+        flags = [np.asarray(values).astype(np.bool_) for values in (episode.terminations, episode.truncations)]
+        actions = as_actions(space, episode.actions, f"actions of episode {number}")
+        inputs, rewards = _inputs(episode.observations), np.asarray(episode.rewards)
+        yield Episode(inputs, actions, rewards, *flags, action_names=action_names, name=f"{number + 1}")
+
+
+def _check_memory(dataset: Any) -> None:
+    spaces = dataset.observation_space
+    parts = spaces.spaces.values() if isinstance(spaces, gymnasium.spaces.Dict) else [spaces]
+    a_step = sum(math.prod(part.shape or ()) * np.dtype(part.dtype or "u1").itemsize for part in parts)
+    needed, free = int(dataset.total_steps) * a_step, free_memory()
+    if free is not None and needed > free:
+        raise ConfigError(f"it needs {needed / 1e9:.2f} GB of memory, {free / 1e9:.2f} GB are free")
+
+
+def _inputs(observations: Any) -> dict[str, np.ndarray]:
+    if isinstance(observations, Mapping):
+        return {str(name): _input(values) for name, values in observations.items()}
+    values = _input(observations)
+    return (
+        {IMAGE: as_pictures(values, "observations")}
+        if values.dtype == np.uint8 and values.ndim > 2
+        else {"state": values}
+    )
+
+
+def _input(values: Any) -> np.ndarray:
+    array = np.asarray(values) if isinstance(values, (np.ndarray, list)) else None
+    if array is None or array.dtype.kind not in "biuf":
+        raise ConfigError(f"observations are numbers, or named numbers; got {type(values).__name__}")
+    return array
+
+
+def write_minari(dataset_id: str, episodes: Iterable[Episode], facts: About) -> int:
+    """Write episodes as a local data set, one at a time, pictures without loss; how many steps.
+
+    Minari wants an observation after the last step; the one before it stands for one that was not kept. A last step without an
+    end counts as truncated. ``ConfigError`` when there is one of this id already.
+    """
+    minari = require("minari", "datasets")
+    if _is_local(minari, dataset_id):
+        raise ConfigError(f"there is a local Minari dataset {dataset_id!r} already; delete it or choose another id")
+    dataset, steps = None, 0
+    try:
+        for episode in episodes:
+            steps += len(episode)
+            if dataset is None:
+                dataset = _create(minari, dataset_id, episode, facts)
+            else:
+                dataset.update_dataset_from_buffer([_buffer(episode)])
+    except BaseException:
+        if dataset is not None:
+            shutil.rmtree(Path(dataset.storage.data_path).parent, ignore_errors=True)
+        raise
+    return steps
+
+
+def _buffer(episode: Episode) -> Any:
     from minari.data_collector import EpisodeBuffer
 
-    stops = np.flatnonzero(steps.terminated | steps.truncated) + 1
-    stops = np.union1d(stops, [len(steps.actions)])
-    for begin, stop in zip([0, *stops[:-1]], stops, strict=True):
-        truncated = steps.truncated[begin:stop].copy()
-        truncated[-1] |= not steps.terminated[stop - 1]
-        yield EpisodeBuffer(
-            observations=[*steps.frames[begin:stop], steps.frames[stop - 1]],
-            actions=steps.actions[begin:stop].tolist(),
-            rewards=steps.rewards[begin:stop].tolist(),
-            terminations=steps.terminated[begin:stop].tolist(),
-            truncations=truncated.tolist(),
-        )
+    inputs = episode.with_last().inputs
+    shown = {name: list(values) for name, values in inputs.items()}
+    truncated = episode.truncated.copy()
+    truncated[-1:] |= not episode.terminated[-1:].any()
+    return EpisodeBuffer(
+        seed=episode.seed,
+        observations=next(iter(shown.values())) if len(shown) == 1 else shown,
+        actions=list(episode.actions),
+        rewards=episode.rewards.tolist(),
+        terminations=episode.terminated.tolist(),
+        truncations=truncated.tolist(),
+    )
 
 
-def _create(minari: Any, dataset_id: str, buffer: list[Any], of: tuple[Steps, str]) -> Any:
-    steps, source = of
+def _create(minari: Any, dataset_id: str, episode: Episode, facts: About) -> Any:
+    shown: dict[str, gymnasium.Space[Any]] = {name: _space_of(values) for name, values in episode.inputs.items()}
     options: dict[str, Any] = {
-        "observation_space": gymnasium.spaces.Box(0, 255, steps.frames.shape[1:], np.uint8),
-        "action_space": gymnasium.spaces.Discrete(steps.num_actions),
-        "algorithm_name": "atari_vlm REM",
+        "env": facts.env,
+        "eval_env": facts.env,
+        "observation_space": next(iter(shown.values())) if len(shown) == 1 else gymnasium.spaces.Dict(shown),
+        "action_space": facts.action_space,
+        "algorithm_name": facts.algorithm,
         "author": "atari_vlm",
         "author_email": "none",
         "code_permalink": f"atari-vlm {atari_vlm.__version__}",
-        "description": f"{source}, played by REM while it trained; actions: {', '.join(steps.action_names)}",
+        "description": facts.description,
     }
     if "jpeg_encoding" in inspect.signature(minari.create_dataset_from_buffers).parameters:
         options["jpeg_encoding"] = False  # the default loses pixels
     with warnings.catch_warnings():
-        for missing in ("`eval_env` is set to None", "env_spec is None"):  # no environment shows pictures of this size
+        for missing in _SILENT if facts.env is None else ():
             warnings.filterwarnings("ignore", missing)
-        return minari.create_dataset_from_buffers(dataset_id, buffer=buffer, **options)
+        dataset = minari.create_dataset_from_buffers(dataset_id, buffer=[_buffer(episode)], **options)
+    if episode.action_names:
+        dataset.storage.update_metadata({"action_names": list(episode.action_names)})
+    return dataset
+
+
+def _space_of(values: np.ndarray) -> Box:
+    if values.dtype == np.uint8:
+        return Box(0, 255, values.shape[1:], np.uint8)
+    return Box(-np.inf, np.inf, values.shape[1:], values.dtype.type)

@@ -7,6 +7,7 @@ an episode stops: it is no label that a model learns.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -148,6 +149,15 @@ class Replay:
         """A column's values, a copy ``(*slots.shape, *column.shape)``."""
         return self._files[name][slots] if name in self._files else self._arrays[name][slots]
 
+    def view(self, name: str, slots: np.ndarray) -> np.ndarray:
+        """The same, read-only and where the slots are neighbours no copy: not to be kept."""
+        store = self._files.get(name, self._arrays.get(name))
+        assert store is not None
+        together = len(slots) > 0 and slots[-1] - slots[0] == len(slots) - 1
+        values = store[slice(slots[0], slots[-1] + 1) if together else slots]
+        values.flags.writeable = False
+        return values
+
     def write(self, name: str, slots: np.ndarray, values: np.ndarray) -> None:
         """Replace values of kept steps: what a learner keeps with them, or what :meth:`restore` could not know."""
         column = self.columns[name]
@@ -225,7 +235,9 @@ class Replay:
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything but what lies in files (of it a checksum a step), for a checkpoint."""
         checksums = {f"checksum.{name}": values for name, values in self._checksums.items()}
-        return {**self._rings.arrays(), **self._slot_arrays(), **checksums}
+        on_disk = {name: self.columns[name] for name in self._files}
+        shapes = {f"shape.{name}.{column.dtype}": np.array(column.shape, np.int64) for name, column in on_disk.items()}
+        return {**self._rings.arrays(), **self._slot_arrays(), **checksums, **shapes}
 
     def _slot_arrays(self) -> dict[str, np.ndarray]:
         """A row a slot; columns that would be on disk if there were a folder are not among them."""
@@ -259,6 +271,25 @@ class Replay:
                 f"{file.path} does not hold what this checkpoint knows: {differs.sum()} of {len(kept)} steps differ, step "
                 f"{number} first. Put the run's own file back, or begin a new run"
             )
+
+
+def saved_replay(arrays: Mapping[str, np.ndarray], folder: Path) -> Replay:
+    """The replay that a checkpoint's ``arrays`` and a run's ``folder`` of files hold, to be read."""
+    slots, columns = len(arrays["serial"]), {}
+    for name, array in arrays.items():
+        kind, _, column = name.partition(".")
+        if kind == "shape":
+            column, dtype = column.rsplit(".", 1)
+            columns[column] = Column(tuple(array.tolist()), dtype, on_disk=True)
+        elif name not in (*FOLLOWED, "cursor", "starts", "serial", "priority") and kind != "checksum":
+            columns[name] = Column(array.shape[1:], array.dtype.name)
+    frames = folder / f"{_FILES['image']}.u8"
+    if not any(column.on_disk for column in columns.values()) and frames.is_file():  # of before shapes were kept
+        side = math.isqrt(frames.stat().st_size // slots // 3)
+        columns["image"] = Column((side, side, 3), "uint8", on_disk=True)
+    replay = Replay(columns, slots, folder=folder, num_envs=len(arrays["cursor"]) // 2)
+    replay.restore(arrays)
+    return replay
 
 
 def _stop_after(positions: np.ndarray, firsts: np.ndarray, stops: np.ndarray) -> np.ndarray:

@@ -24,8 +24,8 @@ from atari_vlm.agents.simple import ScriptedAgent
 from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError
 from atari_vlm.evaluation.fidelity import HeldOutConfig, measure
-from atari_vlm.experience.episode_files import fill_replay, load_steps, save_steps
-from atari_vlm.experience.recorded_steps import Steps
+from atari_vlm.experience.episode_files import read_data_set, write_episodes
+from atari_vlm.experience.episodes import DataSet, Episode, fill_replay
 from atari_vlm.experience.replay import Replay, picture_columns
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.ale_pong_page import to_markdown, write_pictures
@@ -107,19 +107,20 @@ class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self.moved
 
 
-def collect(first_seed: int, pieces: int, steps: int) -> Steps:
+def collect(first_seed: int, pieces: int, steps: int) -> DataSet:
     """``pieces`` beginnings of games of ``steps`` steps, seeds from ``first_seed``: every second is random play, the others are
     the scripted player with half of its actions replaced by random ones.
     """
     game = RemGame(GameConfig("Pong-v5"))
     env = _Watched(game.env)
     game.env = env
-    rows: list[tuple[Any, ...]] = []
+    played: list[Episode] = []
     for index in range(pieces):
         seed = first_seed + index
         rng, agent = np.random.default_rng([seed, 0x504F4E47]), ScriptedAgent()
         game.reset(seed)
         agent.reset(seed=seed)
+        rows: list[tuple[Any, ...]] = []
         for step in range(1, steps + 1):
             frame, before, action = game.frame, env.seen, int(rng.integers(game.num_actions))
             chosen = int(agent.act(before).action)
@@ -131,9 +132,11 @@ def collect(first_seed: int, pieces: int, steps: int) -> Steps:
             rows.append((frame, action, moved.reward, moved.terminated, stops))
             if moved.terminated or stops:
                 break
+        frames, actions, rewards, terminated, truncated = (np.array(column) for column in zip(*rows, strict=True))
+        columns = (actions, rewards.astype(np.float32), terminated, truncated)
+        played.append(Episode({"image": frames}, *columns, action_names=game.action_names))
     game.close()
-    frames, actions, rewards, terminated, truncated = (np.array(column) for column in zip(*rows, strict=True))
-    return Steps(frames, actions, rewards.astype(np.float32), terminated, truncated, game.action_names)
+    return DataSet(played, game.env.action_space, game.action_names)
 
 
 def _rest(env: _Watched) -> tuple[Any, bool, bool, dict[str, Any]]:
@@ -141,17 +144,14 @@ def _rest(env: _Watched) -> tuple[Any, bool, bool, dict[str, Any]]:
     return observation, bool(terminated), bool(truncated), info
 
 
-def recorded(path: Path, first_seed: int, pieces: int, steps: int) -> Steps:
+def recorded(path: Path, first_seed: int, pieces: int, steps: int) -> DataSet:
     """The steps of a file, which are played first if they are not there yet."""
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"unfinished-{path.name}")
-        save_steps(unfinished, collect(first_seed, pieces, steps))
-        unfinished.replace(path)
-    return load_steps(str(path))
+        write_episodes(path, collect(first_seed, pieces, steps).episodes)
+    return read_data_set(str(path))
 
 
-def train(folder: Path, steps: Steps, settings: RemSettings, seed: int) -> WorldModelTrainer:
+def train(folder: Path, steps: DataSet, settings: RemSettings, seed: int) -> WorldModelTrainer:
     """Train from ``steps`` alone, or go on from the newest checkpoint."""
 
     def watch(epoch: int, metrics: Metrics) -> None:
@@ -169,9 +169,9 @@ def train(folder: Path, steps: Steps, settings: RemSettings, seed: int) -> World
     return trainer
 
 
-def replay_of(steps: Steps, frame_px: int) -> Replay:
+def replay_of(steps: DataSet, frame_px: int) -> Replay:
     """A replay that holds exactly these steps."""
-    replay = Replay(picture_columns((frame_px, frame_px, 3)), len(steps.actions) + 1)
+    replay = Replay(picture_columns((frame_px, frame_px, 3)), steps.num_steps + 1)
     fill_replay(replay, steps)
     return replay
 
@@ -187,12 +187,14 @@ def prove_one(config: PongConfig, seed: int, settings: RemSettings | None = None
     if not done.is_file():
         model, px = trainer.learner.world_model(), settings.networks.tokenizer.frame_px
         found = measure(model, replay_of(held_out, px), trainer.replay, MEASURED).as_dict()
-        known = {frame.tobytes() for frame in steps.frames}
+        known = {frame.tobytes() for episode in steps.episodes for frame in episode.pictures}
+        rewards = np.concatenate([episode.rewards for episode in steps.episodes])
+        seen = [frame.tobytes() in known for episode in held_out.episodes for frame in episode.pictures]
         found |= {
             "seed": seed,
-            "training_steps": len(steps.actions),
-            "training_rewards": [int((steps.rewards > 0).sum()), int((steps.rewards < 0).sum())],
-            "known_frames": float(np.mean([frame.tobytes() in known for frame in held_out.frames])),
+            "training_steps": steps.num_steps,
+            "training_rewards": [int((rewards > 0).sum()), int((rewards < 0).sum())],
+            "known_frames": float(np.mean(seen)),
             "lines": [line for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())],
         }
         atomic_write(done, json.dumps(found))

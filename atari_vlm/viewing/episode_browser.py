@@ -2,90 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from atari_vlm.errors import ConfigError
+from atari_vlm.experience.episodes import Episode
 from atari_vlm.viewing.panels import Panel, draw_panels
 from atari_vlm.viewing.recording import Recording
 
 _HEIGHT = 420  # pixels that a picture is enlarged to, about
-KINDS = ("train", "test", "imagination")
-
-
-@dataclass(frozen=True, eq=False)
-class Episode:
-    """``pictures`` uint8 ``(T + 1, H, W, 3)`` (``T`` where the last one was not kept), ``actions`` int64 ``(T,)``, ``rewards``
-    ``(T,)``, ``terminated`` and ``truncated`` bool ``(T,)``. ``kind`` is the folder it lay in, one of ``KINDS``, or ``""``.
-    """
-
-    name: str
-    kind: str
-    pictures: np.ndarray
-    actions: np.ndarray
-    rewards: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    action_names: tuple[str, ...] = ()
-
-
-def read_episodes(path: str | Path) -> list[Episode]:
-    """Every episode of an npz file, or of all npz files below a folder, in the order of their names.
-
-    A file holds ``observations`` (or ``frames``), ``actions`` and ``rewards``, and where it has them ``terminated``,
-    ``truncated``, ``starts`` and ``action_names``: what :class:`~atari_vlm.viewing.recording.Recording` and the data sets of
-    :mod:`atari_vlm.experience.episode_files` hold. Raises ``ConfigError`` for other files.
-    """
-    path = Path(path)
-    files = sorted(path.rglob("*.npz")) if path.is_dir() else [path]
-    episodes = [episode for file in files for episode in _read(file, len(files) > 1)]
-    if not episodes:
-        raise ConfigError(f"{path} holds no episodes: no npz file with observations, actions and rewards")
-    return episodes
-
-
-def _read(path: Path, one_of_many: bool) -> list[Episode]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        pictures = arrays["observations"] if "observations" in arrays else arrays["frames"]
-        steps, none = len(arrays["actions"]), np.zeros(len(arrays["actions"]), np.bool_)
-        columns = [
-            arrays["actions"],
-            arrays["rewards"],
-            *(arrays.get(name, none) for name in ("terminated", "truncated")),
-        ]
-        names = tuple(map(str, arrays.get("action_names", ())))
-        starts = arrays["starts"].tolist() if "starts" in arrays else [0]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path} is no file of episodes: {error}") from error
-    fits = pictures.dtype == np.uint8 and pictures.ndim in (3, 4) and {len(column) for column in columns} == {steps}
-    if not fits or len(pictures) not in (steps, steps + len(starts)) or starts != sorted({0, *starts}):
-        raise ConfigError(f"{path} is no file of episodes: its arrays do not fit together")
-    if "starts" not in arrays and len(pictures) == steps:
-        starts = [0, *(np.flatnonzero((columns[2] | columns[3])[:-1]) + 1).tolist()]
-    if pictures.ndim == 3:
-        pictures = pictures[..., None].repeat(3, axis=-1)
-    kind = next((part for part in reversed(path.parts[:-1]) if part in KINDS), "") if one_of_many else ""
-    episodes = _cut(path.stem, pictures, columns, starts)
-    return [dataclasses.replace(episode, kind=kind, action_names=names) for episode in episodes]
-
-
-def _cut(name: str, pictures: np.ndarray, columns: list[np.ndarray], starts: list[int]) -> list[Episode]:
-    """The episodes of one file: episode n has one picture more than it has steps, where last pictures were kept."""
-    extra = int(len(pictures) > len(columns[0]))
-    episodes = []
-    for n, (begin, end) in enumerate(zip(starts, [*starts[1:], len(pictures)], strict=True)):
-        first = begin - n * extra
-        actions, rewards, terminated, truncated = (column[first : first + end - begin - extra] for column in columns)
-        title = f"{name} {n + 1}/{len(starts)}" if len(starts) > 1 else name
-        episodes.append(Episode(title, "", pictures[begin:end], actions, rewards, terminated, truncated))
-    return episodes
 
 
 class EpisodeBrowser:
@@ -127,7 +53,7 @@ class EpisodeBrowser:
         """One line: episode, step, action, reward, return."""
         episode, n = self.episode, min(self.step, len(self.episode.actions))
         where = f"{episode.kind + ' ' if episode.kind else ''}{episode.name} ({self.at + 1} of {len(self.shown)})"
-        action, reward = (self._name(int(episode.actions[n - 1])), episode.rewards[n - 1]) if n else ("none", 0.0)
+        action, reward = (self._name(episode.actions[n - 1]), episode.rewards[n - 1]) if n else ("none", 0.0)
         total = float(episode.rewards[:n].sum())
         over = n > 0 and (episode.terminated[n - 1] or episode.truncated[n - 1])
         line = f"{where}   step {self.step}   action {action}   reward {reward:g}   return {total:g}"
@@ -140,15 +66,15 @@ class EpisodeBrowser:
         canvas[: shown.shape[0], : shown.shape[1]] = shown
         return draw_panels([Panel(canvas)], self.status() if self.header else "", self._zoom)
 
-    def outcome(self) -> tuple[int, float, bool, bool]:
+    def outcome(self) -> tuple[Any, float, bool, bool]:
         """Action, reward, terminated and truncated of the step that led here; undefined at step 0."""
         episode, n = self.episode, self.step - 1
         ends = bool(episode.terminated[n]), bool(episode.truncated[n])
-        return int(episode.actions[n]), float(episode.rewards[n]), *ends
+        return episode.actions[n], float(episode.rewards[n]), *ends
 
-    def _name(self, action: int) -> str:
+    def _name(self, action: Any) -> str:
         names = self.episode.action_names
-        return names[action] if 0 <= action < len(names) else str(action)
+        return names[action] if names and np.ndim(action) == 0 and 0 <= action < len(names) else str(action)
 
     def record(self, recording: Recording, steps: int | None = None) -> Path:
         """Write all shown episodes, or their first ``steps`` pictures, to ``recording``; returns the video's path."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from atari_vlm.actions import as_action
 from atari_vlm.agents.base import Agent
 from atari_vlm.description import read_actions
 from atari_vlm.errors import ConfigError
@@ -66,7 +67,7 @@ class GameSession:
             ends = (bool(terminated), bool(truncated))
             self.agent.observe(Transition(before, decision, float(reward), self._observation, *ends, info))
         if self.recording is not None:
-            outcome = (int(chosen), float(reward), bool(terminated), bool(truncated))
+            outcome = (as_action(self.env.action_space, chosen), float(reward), bool(terminated), bool(truncated))
             self.recording.step(outcome, self._seen(), self.picture())
 
     def picture(self) -> np.ndarray:

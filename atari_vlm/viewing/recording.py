@@ -8,60 +8,61 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from atari_vlm.files import atomic_write
+from atari_vlm.errors import ConfigError
+from atari_vlm.experience.episode_files import write_episodes
+from atari_vlm.experience.episodes import IMAGE, Episode
 from atari_vlm.video import VideoWriter
 
 
 class Recording:
-    """An mp4 of what was shown, and an npz of what happened with the same name.
-
-    The npz holds ``observations`` uint8 ``(T + N, H, W, 3)`` (the pictures the player acted on), ``actions`` int64 ``(T,)``,
-    ``rewards`` float64 ``(T,)``, ``terminated`` and ``truncated`` bool ``(T,)``, and ``starts`` int64 ``(N,)``: where in
-    ``observations`` each of the N episodes begins.
+    """An mp4 of what was shown, and an npz of what happened with the same name (see :mod:`atari_vlm.experience.episode_files`):
+    pictures the player acted on, rewards in float64.
     """
 
     def __init__(self, path: str | Path, fps: float):
         self.video = VideoWriter(path, fps)
         self._spool = cast(BinaryIO, tempfile.TemporaryFile())
         self._shape: tuple[int, ...] = ()
-        self._pictures = 0
-        self._starts: list[int] = []
-        self._steps: list[tuple[int, float, bool, bool]] = []
+        self._steps: list[list[tuple[Any, float, bool, bool]]] = []  # of each episode
 
     def start(self, observation: np.ndarray, shown: np.ndarray) -> None:
         """An episode begins (or the recording does, within one)."""
-        self._starts.append(self._pictures)
         self._keep(observation, shown)
+        self._steps.append([])
 
-    def step(self, outcome: tuple[int, float, bool, bool], observation: np.ndarray, shown: np.ndarray) -> None:
+    def step(self, outcome: tuple[Any, float, bool, bool], observation: np.ndarray, shown: np.ndarray) -> None:
         """One step: ``(action, reward, terminated, truncated)``, the picture after it, and what was shown then."""
-        self._steps.append(outcome)
         self._keep(observation, shown)
+        self._steps[-1].append(outcome)
 
     def close(self) -> Path:
         """Write both files; returns the video's path."""
         self.video.close()
         self._spool.flush()
-        observations = np.memmap(self._spool, np.uint8, "r", shape=(self._pictures, *self._shape))
-        actions, rewards, terminated, truncated = zip(*self._steps, strict=True) if self._steps else ((), (), (), ())
-        with tempfile.SpooledTemporaryFile(max_size=1 << 28) as content:
-            np.savez_compressed(
-                cast(Any, content),
-                observations=observations,
-                actions=np.array(actions, np.int64),
-                rewards=np.array(rewards, np.float64),
-                terminated=np.array(terminated, np.bool_),
-                truncated=np.array(truncated, np.bool_),
-                starts=np.array(self._starts, np.int64),
-            )
-            content.seek(0)
-            atomic_write(self.video.path.with_suffix(".npz"), content.read())
+        if self._steps:
+            write_episodes(self.video.path.with_suffix(".npz"), self._episodes())
         self._spool.close()
         return self.video.path
 
+    def _episodes(self) -> list[Episode]:
+        pictures = sum(len(steps) + 1 for steps in self._steps)
+        kept = np.memmap(self._spool, np.uint8, "r", shape=(pictures, *self._shape))
+        width = np.shape(next((steps[0][0] for steps in self._steps if steps), 0))
+        episodes, begin = [], 0
+        for steps in self._steps:
+            actions, rewards, terminated, truncated = zip(*steps, strict=True) if steps else ((), (), (), ())
+            flags = (np.array(flag, np.bool_) for flag in (terminated, truncated))
+            kind = np.float32 if width else np.int64
+            shown = {IMAGE: kept[begin : begin + len(steps) + 1]}
+            episodes.append(
+                Episode(shown, np.array(actions, kind).reshape(-1, *width), np.array(rewards, np.float64), *flags)
+            )
+            begin += len(steps) + 1
+        return episodes
+
     def _keep(self, observation: np.ndarray, shown: np.ndarray) -> None:
-        if not self._shape:
-            self._shape = observation.shape
-        self._spool.write(np.ascontiguousarray(observation, dtype=np.uint8).tobytes())
-        self._pictures += 1
+        self._shape = self._shape or observation.shape
+        if observation.shape != self._shape or observation.dtype != np.uint8:
+            raise ConfigError(f"a recording is of uint8 {self._shape}, got {observation.dtype} {observation.shape}")
         self.video.add(shown)
+        self._spool.write(np.ascontiguousarray(observation).tobytes())

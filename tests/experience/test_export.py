@@ -1,4 +1,4 @@
-"""A REM run's replay as npz and as Minari dataset; both come back as they went and can be trained on."""
+"""A run's play as npz and as Minari dataset; both come back as they went and can be trained on."""
 
 import fcntl
 import json
@@ -8,8 +8,8 @@ import pytest
 from rem_helpers import GAME
 
 from atari_vlm import dream
-from atari_vlm.experience.episode_files import load_steps
-from atari_vlm.training.imagination.export import steps_of_run
+from atari_vlm.experience.episode_files import read_data_set
+from atari_vlm.training.imagination.export import play_of_run
 from atari_vlm.world_models.checkpoint import load_world_model
 
 SETTINGS = {
@@ -41,17 +41,26 @@ def datasets(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
 
 
+def joined(data, name):
+    return np.concatenate([getattr(episode, name) for episode in data.episodes])
+
+
+def frames(data):
+    return np.concatenate([episode.pictures[: len(episode)] for episode in data.episodes])
+
+
 def test_npz_comes_back_as_it_went(run, tmp_path, capsys):
     line = ["export", "played", "--save-dir", str(run.parent), "--out", str(tmp_path / "deep" / "steps.npz")]
     assert dream.main(line) == 0
-    steps, source = steps_of_run(run)
-    again = load_steps(str(tmp_path / "deep" / "steps.npz"))
-    assert f"{len(steps.actions)} steps" in capsys.readouterr().out and source == GAME
-    assert 45 < len(steps.actions) <= 60 and again.action_names == ("NOOP", "RIGHT", "LEFT")
-    for name in ("frames", "actions", "rewards", "terminated", "truncated"):
-        assert np.array_equal(getattr(again, name), getattr(steps, name)), name
-    ends = np.flatnonzero(steps.terminated)
-    assert (np.diff(ends) == 8).all() and len(ends) >= 5 and np.abs(steps.rewards).sum() > 0
+    with play_of_run(run) as (data, source):
+        again = read_data_set(str(tmp_path / "deep" / "steps.npz"))
+        assert f"{data.num_steps} steps" in capsys.readouterr().out and source == GAME
+        assert 45 < data.num_steps <= 60 and again.action_names == ("NOOP", "RIGHT", "LEFT")
+        assert np.array_equal(frames(data), frames(again))
+        for name in ("actions", "rewards", "terminated", "truncated"):
+            assert np.array_equal(joined(again, name), joined(data, name)), name
+    ends = np.flatnonzero(joined(again, "terminated"))
+    assert (np.diff(ends) == 8).all() and len(ends) >= 5 and np.abs(joined(again, "rewards")).sum() > 0
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["steps.npz"]
 
 
@@ -60,15 +69,16 @@ def test_minari_comes_back_as_it_went_and_teaches(run, tmp_path):
     pytest.importorskip("h5py")
     line = ["export", str(run), "--minari", "toy/catch-v0"]
     assert dream.main(line) == 0
-    steps, _ = steps_of_run(run)
-    again = load_steps("toy/catch-v0")
-    for name in ("frames", "actions", "rewards", "terminated"):
-        assert np.array_equal(getattr(again, name), getattr(steps, name)), name
+    again = read_data_set("toy/catch-v0")
+    with play_of_run(run) as (data, _):
+        assert np.array_equal(frames(data), frames(again))
+        for name in ("actions", "rewards", "terminated"):
+            assert np.array_equal(joined(again, name), joined(data, name)), name
     assert again.action_names == ("NOOP", "RIGHT", "LEFT")
-    goes_on = not steps.terminated[-1]
-    assert again.truncated.sum() == goes_on and again.truncated[-1] == goes_on
+    goes_on = not joined(again, "terminated")[-1]
+    assert joined(again, "truncated").sum() == goes_on and joined(again, "truncated")[-1] == goes_on
     episodes = list(minari.load_dataset("toy/catch-v0").iterate_episodes())
-    assert len(episodes) == steps.terminated.sum() + goes_on and episodes[0].observations.shape[1:] == (64, 64, 3)
+    assert len(episodes) == len(again.episodes) and episodes[0].observations.shape[1:] == (64, 64, 3)
     assert dream.main(line) == 2  # the id is taken
     assert train(tmp_path, "--dataset", "toy/catch-v0", "--run-name", "taught") == 0
     assert load_world_model(tmp_path / "runs" / "taught" / "model").action_names == ("NOOP", "RIGHT", "LEFT")
@@ -90,7 +100,7 @@ def test_what_cannot_be_exported_says_why(run, tmp_path, capsys):
     other = tmp_path / "other"
     other.mkdir()
     (other / "config.yaml").write_text("identity: x\nsettings: {game_name: Pong}\n")
-    assert dream.main(["export", str(other), *out]) == 2 and "not a run of `dream rem`" in capsys.readouterr().err
+    assert dream.main(["export", str(other), *out]) == 2 and "not a run of `dream`" in capsys.readouterr().err
     (other / "config.yaml").write_text("identity: x\nsettings: {rem: {}, source: Pong}\n")
     (other / "lock").touch()
     assert dream.main(["export", str(other), *out]) == 2 and "no checkpoint" in capsys.readouterr().err

@@ -23,7 +23,7 @@ REM = ["-m", "atari_vlm.dream", "rem", "--game", "small_catch:SmallCatch-v0", "-
 REM += ["--threads", "1", "--run-name", "run", "--config", str(DATA / "small_catch.yaml")]
 SCRIPTED = ["-m", "atari_vlm.train", "--vlm", "scripted", "--use-icl", "--game", "Breakout-v5", "--num-episodes", "3"]
 SCRIPTED += ["--num-eval-episodes", "2", "--max-steps", "60", "--seed", "4", "--run-name", "run"]
-ADDED = {"replay.checksum.image"}  # checkpoints tell now which pictures they know
+ADDED = {"replay.checksum.image", "replay.shape.image.uint8"}  # checkpoints tell now which pictures they know
 ROUNDING = """
 import hashlib, torch
 torch.set_num_threads(1)

@@ -9,9 +9,10 @@ from test_play import arrays_of, frames_of, press
 
 from atari_vlm import play
 from atari_vlm.errors import ConfigError
+from atari_vlm.experience.episode_files import read_episodes
 from atari_vlm.viewing.browser_window import BrowserWindow, browse_in_window
 from atari_vlm.viewing.dream_view import ModelView
-from atari_vlm.viewing.episode_browser import EpisodeBrowser, read_episodes
+from atari_vlm.viewing.episode_browser import EpisodeBrowser
 from atari_vlm.world_models import CatchWorldModel, save_checkpoint
 from atari_vlm.wrappers import WorldModelEnv
 
@@ -188,7 +189,7 @@ def test_what_is_no_episode_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="no episodes"):
         read_episodes(tmp_path / "empty")
-    good = {"observations": np.zeros((4, 8, 8, 3), np.uint8), "actions": np.zeros(3), "rewards": np.zeros(3)}
+    good = {"observations": np.zeros((4, 8, 8, 3), np.uint8), "actions": np.zeros(3, int), "rewards": np.zeros(3)}
     for broken in (
         {"rewards": np.zeros(2)},
         {"observations": np.zeros((4, 8, 8, 3))},

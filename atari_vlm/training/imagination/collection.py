@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from atari_vlm.experience.episodes import RemEpisode
+from atari_vlm.experience.episodes import Episode
 from atari_vlm.experience.replay import Replay
 from atari_vlm.runs.seeds import train_seed
 from atari_vlm.training.imagination.games import Moved, RemGame
@@ -196,12 +196,12 @@ class EpisodeKeeper:
             moved = seen.moved
             kept.steps.append((seen.action, moved.reward, moved.terminated, moved.truncated, moved.lost_life))
 
-    def episodes(self) -> list[RemEpisode]:
+    def episodes(self) -> list[Episode]:
         """What was seen, in the order of the games."""
         return [_episode(kept) for kept in self._kept if kept.steps]
 
 
-def _episode(kept: _Kept) -> RemEpisode:
+def _episode(kept: _Kept) -> Episode:
     actions, rewards, *flags = zip(*kept.steps, strict=True)
     columns = (np.array(flag, np.bool_) for flag in flags)
-    return RemEpisode(np.stack(kept.pictures), np.array(actions, np.int64), np.array(rewards, np.float32), *columns)
+    return Episode({"image": np.stack(kept.pictures)}, np.array(actions, np.int64), np.array(rewards, np.float32), *columns)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from atari_vlm.experience.episodes import RemEpisode, as_replay, first_steps, newest_episodes
+from atari_vlm.experience.episodes import Episode, as_replay, newest_episodes
 from atari_vlm.training.imagination.media import (
     MediaConfig,
     keep_newest,
@@ -32,7 +32,7 @@ HISTORY = 21  # steps of real play that a dream of the gallery goes on from
 def imagined_returns(
     policy: Policy[Any],
     model: LearnedWorldModel[Any],
-    played: Sequence[RemEpisode],
+    played: Sequence[Episode],
     config: DreamConfig,
     generator: torch.Generator,
 ) -> Metrics:
@@ -56,7 +56,7 @@ def imagined_returns(
     }
 
 
-def beginnings(policy: Policy[Any], games: Sequence[RemEpisode], length: int) -> Contexts:
+def beginnings(policy: Policy[Any], games: Sequence[Episode], length: int) -> Contexts:
     """The first ``length`` steps of each game, which are so many at least."""
     (name,) = policy.inputs
     frames = np.stack([episode.pictures[:length] for episode in games])
@@ -64,7 +64,7 @@ def beginnings(policy: Policy[Any], games: Sequence[RemEpisode], length: int) ->
     return Contexts({name: frames}, actions, np.ones(actions.shape, np.bool_))
 
 
-def measure(learner: Learner, played: Sequence[RemEpisode], temperature: float, epoch: int) -> Metrics:
+def measure(learner: Learner, played: Sequence[Episode], temperature: float, epoch: int) -> Metrics:
     """Held-out losses and, where the world model has begun to learn, imagined returns at the player's
     ``temperature``.
     """
@@ -90,7 +90,7 @@ class Gallery:
     temperature: float
     config: MediaConfig
 
-    def save(self, learner: Learner, played: Sequence[RemEpisode]) -> None:
+    def save(self, learner: Learner, played: Sequence[Episode]) -> None:
         """Write reconstructions and episodes; kinds of which there is nothing yet are left out."""
         if not len(learner.replay):
             return
@@ -99,7 +99,7 @@ class Gallery:
         count, steps = self.config.episodes, self.config.steps
         kinds = {
             "train": newest_episodes(learner.replay, count, steps),
-            "test": [first_steps(episode, steps) for episode in played[:count]],
+            "test": [episode.first(steps) for episode in played[:count]],
             "imagination": self._dreams(learner, model) if count else [],
         }
         for kind, episodes in kinds.items():
@@ -107,7 +107,7 @@ class Gallery:
                 save_episodes(self.folder / "media", kind, self.epoch, episodes, self.action_names)
         keep_newest(self.folder / "media", self.config.kept)
 
-    def _dreams(self, learner: Learner, model: LearnedWorldModel[Any]) -> list[RemEpisode]:
+    def _dreams(self, learner: Learner, model: LearnedWorldModel[Any]) -> list[Episode]:
         """The player in its dream, from histories of the replay."""
         replay, policy = learner.replay, learner.policy()
         if not (replay.lengths >= model.context_length).any():
@@ -132,7 +132,7 @@ class Gallery:
         write_reconstructions(path, frames, model.decode(state))
 
 
-def as_episodes(dreams: Imagination, shown: np.ndarray) -> list[RemEpisode]:
+def as_episodes(dreams: Imagination, shown: np.ndarray) -> list[Episode]:
     """Dreams whose states look like ``shown`` ``(B, N + 1, H, W, 3)``, each up to its end; one that did
     not end counts as truncated.
     """
@@ -143,6 +143,6 @@ def as_episodes(dreams: Imagination, shown: np.ndarray) -> list[RemEpisode]:
         )
         truncated = np.zeros(length, np.bool_)
         truncated[-1] = not terminated[-1]
-        columns = (actions, rewards, terminated, truncated, np.zeros(length, np.bool_))
-        episodes.append(RemEpisode(shown[row, : length + 1], *columns))
+        inputs = {"image": shown[row, : length + 1]}
+        episodes.append(Episode(inputs, actions, rewards, terminated, truncated))
     return episodes

@@ -7,25 +7,25 @@
     <run>/media/imagination/...                           the player in its dream, from moments of the replay
     <run>/reconstructions/epoch-000020.png                originals above what the tokenizer makes of them
 
-``python -m atari_vlm.play --episodes <run>/media`` shows them step by step. An npz has ``observations`` uint8 (N episodes one
-after the other), ``actions``, ``rewards``, ``terminated``, ``truncated``, ``starts`` and ``action_names``.
+``python -m atari_vlm.play --episodes <run>/media`` shows them step by step; see
+:mod:`atari_vlm.experience.episode_files` for what an npz holds.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from atari_vlm.errors import ConfigError
-from atari_vlm.experience.episodes import RemEpisode
+from atari_vlm.experience.episode_files import write_episodes
+from atari_vlm.experience.episodes import KINDS, Episode
 from atari_vlm.files import atomic_write, remove_left_behind
 from atari_vlm.picture import encode_png
 from atari_vlm.video import VideoWriter, can_write_videos
-from atari_vlm.viewing.episode_browser import KINDS, EpisodeBrowser, read_episodes
+from atari_vlm.viewing.episode_browser import EpisodeBrowser
 
 _FPS = 15.0
 
@@ -47,34 +47,18 @@ class MediaConfig:
 
 
 def save_episodes(
-    folder: Path, kind: str, epoch: int, episodes: Sequence[RemEpisode], action_names: Sequence[str]
+    folder: Path, kind: str, epoch: int, episodes: Sequence[Episode], action_names: Sequence[str]
 ) -> Path:
     """Write episodes to ``folder/kind/epoch-<epoch>.npz``, and a film of them beside it; returns the npz's path."""
     if kind not in KINDS or not episodes:
         raise ConfigError(f"media are episodes of one of {', '.join(KINDS)}, got {len(episodes)} of {kind!r}")
-    path = folder / kind / f"epoch-{epoch:06d}.npz"
-    pictures = [with_last(episode) for episode in episodes]
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        observations=np.concatenate(pictures),
-        actions=np.concatenate([episode.actions for episode in episodes]),
-        rewards=np.concatenate([episode.rewards for episode in episodes]).astype(np.float64),
-        terminated=np.concatenate([episode.terminated for episode in episodes]),
-        truncated=np.concatenate([episode.truncated for episode in episodes]),
-        starts=np.cumsum([0, *map(len, pictures[:-1])]),
-        action_names=np.array(action_names),
-    )
-    atomic_write(path, content.getvalue())
+    path, names = folder / kind / f"epoch-{epoch:06d}.npz", tuple(action_names)
+    titles = [f"{path.stem} {n}/{len(episodes)}" for n in range(1, len(episodes) + 1)]
+    titled = [replace(e, name=name, action_names=names) for name, e in zip(titles, episodes, strict=True)]
+    write_episodes(path, titled)
     if can_write_videos():
-        _film(path)
+        _film(path, titled)
     return path
-
-
-def with_last(episode: RemEpisode) -> np.ndarray:
-    """Pictures ``(T + 1, H, W, 3)``; where the last one was not kept, the one before it stands for it."""
-    missing = len(episode) + 1 - len(episode.pictures)
-    return np.concatenate([episode.pictures, episode.pictures[-1:].repeat(missing, axis=0)])
 
 
 def keep_newest(folder: Path, kept: int) -> None:
@@ -87,9 +71,9 @@ def keep_newest(folder: Path, kept: int) -> None:
                 old.unlink()
 
 
-def _film(path: Path) -> None:
+def _film(path: Path, episodes: list[Episode]) -> None:
     """An mp4 of what the episode browser shows: each picture below a line of step, action, reward and return."""
-    browser = EpisodeBrowser(read_episodes(path))
+    browser = EpisodeBrowser(episodes)
     video = VideoWriter(path.with_suffix(".mp4"), _FPS)
     for at in range(len(browser.shown)):
         browser.at, browser.step = at, 0

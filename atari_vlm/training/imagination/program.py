@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.spaces import Discrete
 from rich.console import Console
 
 from atari_vlm.errors import ConfigError, MismatchError, StoppedError, check_positive
-from atari_vlm.experience.episode_files import fill_replay, load_steps
-from atari_vlm.experience.episodes import RemEpisode
-from atari_vlm.experience.recorded_steps import Steps
+from atari_vlm.experience.episode_files import read_data_set
+from atari_vlm.experience.episodes import DataSet, Episode, fill_replay
 from atari_vlm.runs.progress import Bars, stage
 from atari_vlm.runs.run_folder import RunFolder, RunRequest, existing_run, read_config
 from atari_vlm.runs.seeds import eval_seed
@@ -89,7 +87,7 @@ def _request(line: Any, kind: str, run: TrainingRun, processes: int) -> RunReque
     )
 
 
-def _train(run: TrainingRun, kind: str, steps: Any, watching: tuple[Console, Stop]) -> int:
+def _train(run: TrainingRun, kind: str, steps: DataSet | None, watching: tuple[Console, Stop]) -> int:
     console, stop = watching
     bars = Bars(console)
     show = functools.partial(_show, console, run.settings.epochs)
@@ -112,28 +110,28 @@ def _train(run: TrainingRun, kind: str, steps: Any, watching: tuple[Console, Sto
     return 0
 
 
-def _prepare(line: Any, kind: str) -> tuple[TrainingRun, Any]:
+def _prepare(line: Any, kind: str) -> tuple[TrainingRun, DataSet | None]:
     """The run's settings, and the steps of a dataset if it learns from one."""
     check_installed(LogConfig(tuple(line.log)).trackers)
     file = read_yaml(line.config, what=f"--config {line.config}") if line.config is not None else {}
     changes = file.get("settings", {})
     device = Device(device_of_rank(line.device), line.precision)
-    steps = load_steps(line.dataset) if line.dataset else None
+    steps = read_data_set(line.dataset) if line.dataset else None
     facts = _facts(steps) if steps is not None else facts_of(line.game)
     settings = with_changes(load_part(kind, "settings")(line.preset, facts), changes)
     if line.epochs is not None:
         settings = dataclasses.replace(settings, epochs=line.epochs)
     if steps is not None:
-        settings = dataclasses.replace(settings, capacity=max(len(steps.actions) + 1, 2))
+        settings = dataclasses.replace(settings, capacity=max(steps.num_steps + 1, 2))
     shown = {"game": line.game or line.dataset, "preset": line.preset, "seed": line.seed}
     log = LogConfig(tuple(line.log), {**shown, **settings.as_dict()})
     warm = {"warm_start": line.warm_start, "warm_parts": tuple(line.warm_parts)}
     return TrainingRun(Path(), facts, settings, line.seed, device, log=log, **warm), steps
 
 
-def _facts(steps: Steps) -> GameFacts:
+def _facts(steps: DataSet) -> GameFacts:
     """Of recorded steps."""
-    return GameFacts(OFFLINE, {}, Discrete(steps.num_actions), steps.action_names)
+    return GameFacts(OFFLINE, steps.inputs, steps.action_space, steps.action_names)
 
 
 def _command(line: Any) -> dict[str, Any]:
@@ -203,7 +201,7 @@ def _check_game(config: GameConfig, policy: Policy[Any]) -> None:
         raise MismatchError(f"{spaces} {policy.action_space}")
 
 
-def _play(line: Any, config: GameConfig, policy: Policy[Any]) -> tuple[Returns, list[RemEpisode]]:
+def _play(line: Any, config: GameConfig, policy: Policy[Any]) -> tuple[Returns, list[Episode]]:
     """Real games, with a progress bar; the beginnings of the first ones are kept."""
     bars = Bars(Console(stderr=True, soft_wrap=True, highlight=False))
     keeper = EpisodeKeeper(GAMES, max(STEPS, line.imagine_steps + 1))

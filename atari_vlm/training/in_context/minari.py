@@ -6,7 +6,6 @@ ALE can be read as well.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-import atari_vlm
 from atari_vlm import games
-from atari_vlm._lazy import require
 from atari_vlm.description import Facts, list_actions
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.experience.episodes import Episode
+from atari_vlm.experience.minari import About, episodes_of, open_minari, unreadable, write_minari
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.outputs import done_episodes
@@ -37,20 +36,21 @@ def export_demonstrations(run: str | Path, dataset_id: str, *, best: int | None 
 
     The emulator plays them again for their pictures. Pictures are stored without loss.
     """
-    minari = require("minari", "datasets")
     settings = read_config(Path(run))["settings"]
     with Journal(Path(run) / "journal.sqlite", read_only=True) as journal:
         rows = [row for row in done_episodes(journal) if row.phase == "train"]
         rows = sorted(rows, key=lambda row: (-(row.episode_return or 0.0), row.episode))[:best]
         if not rows:
             raise ConfigError(f"{run} has no finished training episode to export")
-        dataset = None
-        for row in sorted(rows, key=lambda row: row.episode):
-            buffer = [_buffer(journal, row, settings)]
-            if dataset is None:
-                dataset = _create(minari, dataset_id, buffer, settings)
-            else:
-                dataset.update_dataset_from_buffer(buffer)
+        rows = sorted(rows, key=lambda row: row.episode)
+        played = (_played_again(journal, row, settings) for row in rows)
+        env = gym.make(f"AtariVLM/{settings['game_name']}-v5", **{**settings["env"], "image_format": "numpy"})
+        described = f"{settings['game_name']} played by {settings['endpoint']}: pictures as seen, actions, rewards"
+        algorithm = f"atari_vlm {settings['vlm_type']} {settings['prompt_type']}"
+        try:
+            write_minari(dataset_id, played, About(env.action_space, algorithm, described, env))
+        finally:
+            env.close()
     return len(rows)
 
 
@@ -60,27 +60,20 @@ def import_demonstrations(dataset_id: str, options: ExampleOptions = DEFAULT_OPT
     Raises ``ConfigError`` when there is no such dataset, ``MismatchError`` when it is not of an Atari game or holds no RGB
     pictures.
     """
-    minari = require("minari", "datasets")
-    if dataset_id not in minari.list_local_datasets():
-        raise ConfigError(
-            f"there is no local Minari dataset {dataset_id!r}; `minari download {dataset_id}` may fetch it"
-        )
-    dataset = minari.load_dataset(dataset_id)
+    dataset = open_minari(dataset_id)
     if dataset.env_spec is None:
         raise MismatchError(f"the dataset {dataset_id!r} does not say which game it is of")
     game = games.game(dataset.env_spec.id).name
     names = _action_names(game, int(dataset.action_space.n), dataset_id)
     count = int(dataset.total_episodes)
-    return [
-        _demonstration(episode, index - count, game, names, options)
-        for index, episode in enumerate(dataset.iterate_episodes())
-    ]
+    with unreadable(dataset_id):
+        return [
+            _demonstration(episode, number - count, game, names, options)
+            for number, episode in enumerate(episodes_of(dataset, tuple(names)))
+        ]
 
 
-def _buffer(journal: Journal, row: EpisodeRow, settings: dict[str, Any]) -> Any:
-    """One episode as Minari buffers it."""
-    from minari.data_collector import EpisodeBuffer
-
+def _played_again(journal: Journal, row: EpisodeRow, settings: dict[str, Any]) -> Episode:
     pictures: list[np.ndarray] = []
 
     def see(transition: Transition) -> None:
@@ -90,42 +83,13 @@ def _buffer(journal: Journal, row: EpisodeRow, settings: dict[str, Any]) -> Any:
 
     env = make_env(settings)
     try:
-        trajectory = replay_episode(env, row, journal.steps(row.episode), see)
+        steps = replay_episode(env, row, journal.steps(row.episode), see).transitions
     finally:
         env.close()
-    steps = trajectory.transitions
-    return EpisodeBuffer(
-        seed=row.seed,
-        observations=pictures,
-        actions=[int(step.decision.action) for step in steps],
-        rewards=[step.reward for step in steps],
-        terminations=[step.terminated for step in steps],
-        truncations=[step.truncated for step in steps],
-    )
-
-
-def _create(minari: Any, dataset_id: str, buffer: list[Any], settings: dict[str, Any]) -> Any:
-    env = gym.make(f"AtariVLM/{settings['game_name']}-v5", **{**settings["env"], "image_format": "numpy"})
-    shape = buffer[0].observations[0].shape
-    options: dict[str, Any] = {}
-    if "jpeg_encoding" in inspect.signature(minari.create_dataset_from_buffers).parameters:
-        options["jpeg_encoding"] = False  # the default loses pixels
-    try:
-        return minari.create_dataset_from_buffers(
-            dataset_id,
-            buffer=buffer,
-            env=env,
-            eval_env=env,
-            observation_space=gym.spaces.Box(0, 255, shape, np.uint8),
-            algorithm_name=f"atari_vlm {settings['vlm_type']} {settings['prompt_type']}",
-            author="atari_vlm",
-            author_email="none",
-            code_permalink=f"atari-vlm {atari_vlm.__version__}",
-            description=f"{settings['game_name']} played by {settings['endpoint']}: pictures as seen, actions, rewards",
-            **options,
-        )
-    finally:
-        env.close()
+    actions = np.array([int(step.decision.action) for step in steps], np.int64)
+    rewards = np.array([step.reward for step in steps], np.float64)
+    ends = [np.array([getattr(step, name) for step in steps], np.bool_) for name in ("terminated", "truncated")]
+    return Episode({"image": np.stack(pictures)}, actions, rewards, *ends, seed=row.seed)
 
 
 def _action_names(game: str, count: int, dataset_id: str) -> Sequence[str]:
@@ -140,27 +104,27 @@ def _action_names(game: str, count: int, dataset_id: str) -> Sequence[str]:
 
 
 def _demonstration(
-    episode: Any, number: int, game: str, names: Sequence[str], options: ExampleOptions
+    episode: Episode, number: int, game: str, names: Sequence[str], options: ExampleOptions
 ) -> Demonstration:
     recorder = DemonstrationRecorder(number, options)
-    transitions = tuple(_transitions(episode, game, names))
+    transitions = tuple(_transitions(episode.with_last(), game, names))
     for transition in transitions:
         recorder.see(transition)
     return recorder.finish(Trajectory(game, None, transitions))
 
 
-def _transitions(episode: Any, game: str, names: Sequence[str]) -> Iterator[Transition]:
+def _transitions(episode: Episode, game: str, names: Sequence[str]) -> Iterator[Transition]:
     """The steps of a dataset's episode, with observations as the environment makes them."""
-    pictures = np.asarray(episode.observations)
-    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != 3:
-        raise MismatchError(f"demonstrations need uint8 pictures (T, H, W, 3), got {pictures.dtype} {pictures.shape}")
     listed = list_actions(names, games.game(game).controls)
     facts = Facts(game)
-    rows = zip(episode.actions, episode.rewards, episode.terminations, episode.truncations, strict=True)
-    for step, (action, reward, terminated, truncated) in enumerate(rows):
-        observation = {"image": pictures[step], "text": facts.to_text(), "action_space": listed}
-        after = facts.episode_return + float(reward)
-        facts = Facts(game, step + 1, names[int(action)], float(reward), after)
-        following = {"image": pictures[step + 1], "text": facts.to_text(), "action_space": listed}
-        decision = Decision(int(action), Source.POLICY)
-        yield Transition(observation, decision, float(reward), following, bool(terminated), bool(truncated))
+    columns = (
+        episode.actions.tolist(),
+        episode.rewards.tolist(),
+        episode.terminated.tolist(),
+        episode.truncated.tolist(),
+    )
+    for step, (action, reward, terminated, truncated) in enumerate(zip(*columns, strict=True)):
+        observation = {"image": episode.pictures[step], "text": facts.to_text(), "action_space": listed}
+        facts = Facts(game, step + 1, names[action], reward, facts.episode_return + reward)
+        following = {"image": episode.pictures[step + 1], "text": facts.to_text(), "action_space": listed}
+        yield Transition(observation, Decision(action, Source.POLICY), reward, following, terminated, truncated)

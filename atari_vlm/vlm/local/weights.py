@@ -149,7 +149,7 @@ def check_memory(model: str, needed: int, device: str, free: int | None) -> None
 
 
 def free_bytes(device: str) -> int | None:
-    """Free memory of a torch device; on the CPU the smaller of the system's and the container's. ``None``: unknown."""
+    """Free memory of a torch device; ``None``: unknown."""
     if device.startswith("cuda"):
         torch = require("torch", "local")
         return int(torch.cuda.mem_get_info(torch.device(device))[0])

@@ -11,14 +11,14 @@ from replay_helpers import add_step, picture_replay
 
 from atari_vlm import play
 from atari_vlm.errors import ConfigError
-from atari_vlm.experience.episodes import RemEpisode, as_replay, newest_episodes
+from atari_vlm.experience.episode_files import read_episodes
+from atari_vlm.experience.episodes import Episode, as_replay, newest_episodes
 from atari_vlm.training.imagination import media
 from atari_vlm.training.imagination.collection import EpisodeKeeper, Seen
 from atari_vlm.training.imagination.evaluation import as_episodes, beginnings, imagined_returns
 from atari_vlm.training.imagination.games import Moved
 from atari_vlm.training.imagination.media import MediaConfig, keep_newest, save_episodes
 from atari_vlm.training.imagination.trainer import WorldModelTrainer
-from atari_vlm.viewing.episode_browser import read_episodes
 from atari_vlm.world_models.learned.heads import Categorical
 from atari_vlm.world_models.learned.imagination import DreamConfig, Imagination, dream
 from atari_vlm.world_models.rem.learner import make_learner
@@ -43,8 +43,7 @@ def episode(length, px=16, seed=0, lost=()):
     ends = np.arange(length) == length - 1
     pictures = rng.integers(0, 256, (length + 1, px, px, 3), np.uint8)
     rewards = rng.integers(-3, 4, length).astype(np.float32)
-    return RemEpisode(
-        pictures, rng.integers(3, size=length), rewards, ends, ~ends & False, np.isin(range(length), lost)
+    return Episode({"image": pictures}, rng.integers(3, size=length), rewards, ends, ~ends & False, np.isin(range(length), lost)
     )
 
 
@@ -132,8 +131,7 @@ def test_a_lost_life_is_an_end_of_held_out_games():
 
 def test_a_game_that_only_began_has_no_end():
     whole = episode(6)
-    cut = dataclasses.replace(whole, **{name: getattr(whole, name)[:4] for name in vars(whole)})
-    replay = as_replay([cut])
+    replay = as_replay([whole.first(4)])
     assert not replay.read("terminated", np.arange(4)).any() and replay.read("truncated", np.arange(4))[-1]
 
 

@@ -15,7 +15,8 @@ from rem_helpers import ENVIRONMENT, StopAt, rem_trainer, toy_settings
 from atari_vlm import dream
 from atari_vlm.checker import check_world_model
 from atari_vlm.errors import ConfigError, MismatchError, StoppedError
-from atari_vlm.experience.episode_files import load_steps, save_steps, steps_of
+from atari_vlm.experience.episode_files import read_data_set, write_episodes
+from atari_vlm.experience.episodes import ReplayEpisodes
 from atari_vlm.training.imagination.program import evaluate
 from atari_vlm.world_models.checkpoint import load_world_model, read_checkpoint
 
@@ -99,10 +100,12 @@ def test_evaluation_teaches_nothing(tmp_path):
 
 def test_learning_from_a_dataset_alone(uninterrupted, tmp_path):
     trainer = rem_trainer(uninterrupted, seed=4)
-    steps = steps_of(trainer.replay, ("NOOP", "RIGHT", "LEFT"))
-    save_steps(tmp_path / "catch.npz", steps)
-    again = load_steps(str(tmp_path / "catch.npz"))
-    assert np.array_equal(again.frames, steps.frames) and again.action_names == ("NOOP", "RIGHT", "LEFT")
+    episodes = ReplayEpisodes(trainer.replay, ("NOOP", "RIGHT", "LEFT"))
+    write_episodes(tmp_path / "catch.npz", episodes)
+    again = read_data_set(str(tmp_path / "catch.npz"))
+    assert again.action_names == ("NOOP", "RIGHT", "LEFT") and len(again.episodes) == len(episodes)
+    for one, other in zip(episodes, again.episodes, strict=True):
+        assert np.array_equal(one.pictures, other.pictures)
     settings = {"networks": toy_settings().as_dict()["networks"], "world_model": {"length": 5}}
     quick = {"batch": 4, "steps": 1, "first_epoch": 1}
     for name in ("tokenizer", "world_model", "actor_critic"):
@@ -139,7 +142,7 @@ def test_the_program_says_what_is_wrong(tmp_path, capsys):
     )
     np.savez(tmp_path / "bad.npz", frames=np.array([object()]))
     assert dream.main(["rem", "--dataset", str(tmp_path / "bad.npz")]) == 2
-    assert "lacks" in capsys.readouterr().err
+    assert "array of object" in capsys.readouterr().err
     assert dream.main(["train"]) == 2 and "unknown command" in capsys.readouterr().err
     assert dream.main(["eval", str(tmp_path / "none")]) == 65
 

@@ -50,17 +50,19 @@ class ConfigError(AtariVLMError, ValueError):
 
 
 class UnknownNameError(ConfigError):
-    """A name that no registry knows."""
+    """A name that no registry knows; the nearest ones are offered, unless ``hint`` says better what was meant."""
 
-    def __init__(self, kind: str, name: object, known: Iterable[str]):
-        self.kind, self.name, self.known = kind, name, sorted(known)
+    def __init__(self, kind: str, name: object, known: Iterable[str], hint: str = ""):
+        self.kind, self.name, self.known, self.hint = kind, name, sorted(known), hint
         nearest = difflib.get_close_matches(str(name), self.known, n=4, cutoff=0.5)
-        hint = f"did you mean {', '.join(nearest)}? " if nearest else ""
+        if not hint and nearest:
+            hint = f"did you mean {', '.join(nearest)}?"
+        hint = f"{hint} " if hint else ""
         listed = self.known if len(self.known) <= 12 else [*self.known[:12], f"… ({len(self.known)} in all)"]
         super().__init__(f"unknown {kind} {name!r}: {hint}known: {', '.join(listed)}")
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.kind, self.name, self.known)
+        return type(self), (self.kind, self.name, self.known, self.hint)
 
 
 class MismatchError(ConfigError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
@@ -14,6 +15,16 @@ from typing import Literal
 from atari_vlm.errors import UnknownNameError
 from atari_vlm.vlm.prices import price_of
 
+_FAMILIES = (  # how model ids begin -> family
+    (r"gpt-?\d|chatgpt|o\d", "gpt-4o"),
+    (r"claude", "claude"),
+    (r"gemini", "gemini"),
+    (r"q(?:wen|vq)[\d.]*-?(?:vl|omni)?", "qwen-vl"),
+    (r"video-?llava", "video-llava"),
+    (r"llava", "llava"),
+    (r"cogvlm|cogagent|glm-\d[\d.]*v", "cogvlm2"),
+    (r"idefics|smolvlm", "idefics2"),
+)
 OFFLINE_NAMES = ("scripted", "nearest-example", "replay")
 
 
@@ -54,10 +65,24 @@ def known_names() -> tuple[str, ...]:
 
 
 def entry(name: str) -> Entry:
-    """Look up a family; ``UnknownNameError`` offers the nearest names."""
+    """Look up a family; ``UnknownNameError`` offers the nearest names, and for a model's id its family."""
     if name not in entries():
-        raise UnknownNameError("VLM", name, known_names())
+        family = family_of(name)
+        hint = "" if family is None else f"it is a model of a family: --vlm {family} --model {name};"
+        raise UnknownNameError("VLM", name, known_names(), hint)
     return entries()[name]
+
+
+def family_of(model: str) -> str | None:
+    """The family that a model's id belongs to by its beginning, organisation aside; ``None`` for a family's own name."""
+    plain = model.casefold().rpartition("/")[2]
+    if any(_letters(plain) == _letters(name) for name in known_names()):
+        return None
+    return next((family for start, family in _FAMILIES if re.match(start, plain)), None)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name)
 
 
 def _price(row: Entry) -> str:

@@ -1,6 +1,7 @@
 """The retry layer alone, on a virtual clock."""
 
 import email.utils
+import json
 import random
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from remote_helpers import VirtualClock
 
 from atari_vlm.errors import AuthenticationError, ConfigError, RequestError, UnavailableError
-from atari_vlm.vlm.remote.hints import retry_after_s
+from atari_vlm.vlm.remote.hints import asked_wait_s, retry_after_s
 from atari_vlm.vlm.remote.outcomes import Failure
 from atari_vlm.vlm.remote.retry import Retrier, RetryPolicy
 
@@ -174,3 +175,57 @@ def test_no_header_breaks_the_reader(after, milliseconds, date):
 def test_a_bad_policy_is_refused(field, value):
     with pytest.raises(ConfigError, match=field):
         RetryPolicy(**{field: value})
+
+
+def test_a_limit_of_a_minute_without_a_hint_is_outlasted():
+    gave_up = 0
+    for seed in range(2_000):
+        clock = VirtualClock()
+        retry = Retrier(RetryPolicy(), clock=clock, rng=random.Random(seed))
+
+        def attempt(left_s, clock=clock):
+            return "answer" if sum(clock.sleeps) >= 60 else Failure("429", 429)
+
+        try:
+            retry.call(attempt)
+        except UnavailableError:
+            gave_up += 1
+    assert gave_up <= 20
+
+
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "seconds", "vague"),
+    [
+        ({}, {"error": {"message": "Please try again in 20s."}}, 20.0, True),
+        ({}, {"error": {"message": "try again in 1m5s"}}, 65.0, True),
+        ({}, {"error": {"message": "try again in 900ms"}}, 0.9, True),
+        ({}, {"error": {"message": "Retry after 20 seconds"}}, 20.0, True),
+        ({}, {"error": {"message": "Please wait 2 minutes and 5 seconds"}}, 125.0, True),
+        ({}, {"error": {"message": "resets in 14m2.4s"}}, 842.4, True),
+        ({}, {"error": {"message": "Limit 100, Used 99"}}, None, False),
+        ({}, {"error": {"details": [{"retryDelay": "51s"}]}}, 51.0, True),
+        ({"retry-after": "7"}, {"error": {"message": "try again in 20s"}}, 7.0, False),
+        ({"x-ratelimit-reset-requests": "1m5s", "x-ratelimit-remaining-requests": "0"}, {}, 65.0, True),
+        ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "20s"}, {}, 20.0, True),
+        ({"x-ratelimit-reset-requests": "12ms", "x-ratelimit-remaining-requests": "0",
+          "x-ratelimit-reset-tokens": "6h0m0s", "x-ratelimit-remaining-tokens": "9"}, {}, 0.012, True),
+        ({"x-ratelimit-reset": str(NOW + 30)}, {}, 30.0, True),
+        ({"x-ratelimit-reset": str(int(NOW + 30) * 1000)}, {}, 30.0, True),
+        ({"anthropic-ratelimit-tokens-reset": "2027-01-15T08:00:40Z"}, {}, 40.0, True),
+        ({"x-ratelimit-reset-tokens": "soon"}, {}, None, False),
+        ({"x-ratelimit-reset-requests": "24h0m0s"}, {}, None, False),
+    ],
+)  # fmt: skip
+def test_hints_are_read_wherever_they_stand(headers, body, seconds, vague):
+    text = json.dumps(body).lower()
+    found, is_vague = asked_wait_s(headers, body, text, NOW)
+    assert (found if found is None else pytest.approx(found, abs=0.01)) == seconds and is_vague == vague
+
+
+@given(st.text(), st.text())
+def test_no_words_break_the_reader_of_hints(words, reset):
+    seconds, _ = asked_wait_s({"x-ratelimit-reset": reset}, {}, "try again in " + words, NOW)
+    assert seconds is None or seconds >= 0

@@ -25,7 +25,13 @@ class Budget:
         self.limits = {"usd": usd, "calls": calls, "tokens": tokens}
         self.spent: dict[str, float] = {"usd": 0.0, "calls": 0, "tokens": 0}
         self._unpriced_model: str | None = None
+        self._uncounted_model: str | None = None
         self._lock = threading.Lock()
+
+    def refuse_unpriced(self, vlm: VLM) -> None:
+        """Raise ``ConfigError`` before anything is paid where a limit in dollars cannot be kept for ``vlm``."""
+        if self.limits["usd"] is not None and getattr(vlm, "price_known", True) is False:
+            raise _unpriced(vlm.name)
 
     def restore(self, *, usd: float, calls: int, tokens: int) -> None:
         """Count what an earlier part of the run spent."""
@@ -48,13 +54,16 @@ class Budget:
     def reserve_call(self) -> None:
         """Count one call, or raise ``BudgetExhaustedError`` when a limit is reached.
 
-        A limit in dollars cannot be kept once a reply came whose price is unknown: that is a ``ConfigError``.
+        A limit in dollars cannot be kept once a reply came whose price is unknown, nor one in tokens once a reply came
+        without their number: that is a ``ConfigError``.
         """
         with self._lock:
             if self._unpriced_model is not None and self.limits["usd"] is not None:
+                raise _unpriced(self._unpriced_model)
+            if self._uncounted_model is not None and self.limits["tokens"] is not None:
                 raise ConfigError(
-                    f"the price of {self._unpriced_model!r} is unknown, so a budget in dollars cannot be kept; limit calls "
-                    "or tokens instead, or add the price to a file named by ATARI_VLM_PRICES"
+                    f"{self._uncounted_model!r} does not say how many tokens it reads and writes, so a budget in tokens cannot "
+                    "be kept; limit calls instead (--max-calls)"
                 )
             for kind, limit in self.limits.items():
                 if limit is not None and self.spent[kind] >= limit:
@@ -77,6 +86,15 @@ class Budget:
             self.spent["usd"] += cost or 0.0
             if cost is None:
                 self._unpriced_model = reply.model
+            if reply.usage.input_tokens is None or reply.usage.output_tokens is None:
+                self._uncounted_model = reply.model
+
+
+def _unpriced(model: str) -> ConfigError:
+    return ConfigError(
+        f"the price of {model!r} is unknown, so a budget in dollars cannot be kept; limit calls or tokens instead (--max-calls, "
+        "--max-tokens), or add the price to a file named by ATARI_VLM_PRICES"
+    )
 
 
 class BudgetVLM:

@@ -137,10 +137,13 @@ def _elsewhere(parts: list[dict[str, Any]]) -> Iterator[tuple[str, bool, Any]]:
 
 
 def _usage(usage: dict[str, Any]) -> Usage:
-    """The vendor counts thoughts apart; here ``output_tokens`` includes them."""
+    """The vendor counts thoughts apart; here ``output_tokens`` includes them. A count of none is absent."""
     said, thought = count(usage.get("candidatesTokenCount")), count(usage.get("thoughtsTokenCount"))
+    asked = count(usage.get("promptTokenCount"))
+    if asked is not None and "candidatesTokenCount" not in usage:
+        said = 0
     return Usage(
-        input_tokens=count(usage.get("promptTokenCount")),
+        input_tokens=asked,
         output_tokens=None if said is None and thought is None else (said or 0) + (thought or 0),
         cached_tokens=count(usage.get("cachedContentTokenCount")),
         reasoning_tokens=thought,

@@ -1,6 +1,7 @@
 """Where the objects of a few games are, read from the console's 128 bytes of memory.
 
-The addresses and offsets were found by comparing memory and picture over random play; a test repeats the comparison.
+The addresses and offsets were found by comparing memory and picture over random play of each game's first variation, which
+is what the environments play; a test repeats the comparison.
 """
 
 from __future__ import annotations
@@ -43,8 +44,15 @@ def _breakout(ram: np.ndarray) -> list[ScreenObject]:
 
 
 def _freeway(ram: np.ndarray) -> list[ScreenObject]:
-    """Address 14: how far up the left chicken is; 108 to 117: the cars from the lowest lane to the highest."""
-    cars = [ScreenObject(f"car in lane {10 - lane}", ram[117 - lane] - 3, 26 + 16 * lane, 8, 10) for lane in range(10)]
+    """Address 14: how far up the left chicken is; 108 to 117: the cars from the lowest lane to the highest.
+
+    The picture shows the upper five cars, which drive to the left, before their last move; 33 to 37 count the frames to the
+    next one and are 0 right after it.
+    """
+    cars = []
+    for lane in range(10):
+        moved = lane < 5 and ram[33 + lane] == 0
+        cars.append(ScreenObject(f"car in lane {10 - lane}", ram[117 - lane] - 3 + moved, 27 + 16 * lane, 8, 10))
     return [ScreenObject("your chicken", 44, 193 - ram[14], 6, 8), *cars[::-1]]
 
 

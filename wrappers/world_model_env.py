@@ -66,7 +66,9 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Dream one step; stepping a dream that has ended raises gymnasium's ``ResetNeeded``."""
-        frames, reward, terminated, truncated, info = self._dreams.step(np.asarray(as_action(self.action_space, action))[None])
+        frames, reward, terminated, truncated, info = self._dreams.step(
+            np.asarray(as_action(self.action_space, action))[None]
+        )
         return frames[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._info(info)
 
     def render(self) -> Any:

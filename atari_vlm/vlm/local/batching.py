@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
@@ -38,10 +39,20 @@ class Batcher:
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
         self._closed = False
+        self._process = os.getpid()
         self.batch_sizes: list[int] = []
+
+    def check_process(self) -> None:
+        """Raise ``VLMError`` in a fork: its copy has no worker, and locks that nobody may ever open."""
+        if os.getpid() != self._process:
+            raise VLMError(
+                "the local model was loaded in another process, and a fork of that cannot use it: load it in this process, or "
+                "serve it once for all of them (--base-url URL)"
+            )
 
     def submit(self, kind: str, item: Any) -> Any:
         """The result for ``item``; what handling it raised is raised here."""
+        self.check_process()
         job = _Job(kind, item)
         with self._lock:
             if self._closed:
@@ -54,7 +65,9 @@ class Batcher:
         return job.future.result()
 
     def close(self) -> None:
-        """Handle what is waiting, then end the worker."""
+        """Handle what is waiting, then end the worker. In a fork there is none to end."""
+        if os.getpid() != self._process:
+            return
         with self._lock:
             self._closed, worker = True, self._worker
             self._jobs.put(None)

@@ -20,6 +20,7 @@ from atari_vlm._lazy import require
 from atari_vlm.errors import ModelNotAvailableError
 from atari_vlm.types import Message
 from atari_vlm.vlm.local import weights
+from atari_vlm.vlm.local.checkpoint_folder import ALTERNATIVES, read_object, reason_of, unavailable
 from atari_vlm.vlm.local.engine import Answer, AnswerRequest, ScoreRequest
 from atari_vlm.vlm.local.loading import Loaded, load_model, placement, stop_ids
 from atari_vlm.vlm.local.options import LocalOptions
@@ -42,20 +43,28 @@ def check_remote_code(family: str, model: str, options: LocalOptions) -> None:
             f"got {options.revision!r}. {EXPLANATION if family == 'cogvlm2' else ''}".rstrip()
         )
     if family == "cogvlm2" and "cogvlm" in model.lower() and not is_folder and not options.trust_remote_code:
-        raise ModelNotAvailableError(f"{model} cannot be loaded as it is: {EXPLANATION}. {weights.ALTERNATIVES}.")
+        raise ModelNotAvailableError(f"{model} cannot be loaded as it is: {EXPLANATION}. {ALTERNATIVES}.")
 
 
-def is_foreign(folder: Path) -> bool:
-    """Whether the checkpoint's configuration is of a type that transformers does not know."""
+def is_foreign(name: str, folder: Path) -> bool:
+    """Whether a checkpoint is CogVLM2's, and not of a type that transformers knows; any other unknown type is refused."""
     transformers = require("transformers", "local")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return config.get("model_type") not in transformers.CONFIG_MAPPING
+    config = read_object(folder / "config.json")
+    kind = config.get("model_type")
+    if isinstance(kind, str) and kind in transformers.CONFIG_MAPPING:
+        return False
+    if "cog" in json.dumps([kind, config.get("architectures"), config.get("auto_map")]).lower():
+        return True
+    raise unavailable(
+        f"{name} is a model of type {kind!r}, which transformers {transformers.__version__} does not know: a newer "
+        "version may (pip install -U transformers), and so may a server"
+    )
 
 
 def load_foreign(name: str, folder: Path, options: LocalOptions) -> Loaded:
     """Load a CogVLM2 checkpoint with its own code."""
     if not options.trust_remote_code:
-        raise ModelNotAvailableError(f"{name} cannot be loaded as it is: {EXPLANATION}. {weights.ALTERNATIVES}.")
+        raise ModelNotAvailableError(f"{name} cannot be loaded as it is: {EXPLANATION}. {ALTERNATIVES}.")
     transformers = require("transformers", "local")
     device, dtype = placement(folder, options)
     weights.check_memory(name, weights.needed_bytes(folder, dtype, options.load_in), device, weights.free_bytes(device))
@@ -66,7 +75,7 @@ def load_foreign(name: str, folder: Path, options: LocalOptions) -> Loaded:
         raise
     except Exception as error:  # whatever the foreign code raises
         raise ModelNotAvailableError(
-            f"the code of {name} does not run here ({type(error).__name__}: {error}). {EXPLANATION}. {weights.ALTERNATIVES}."
+            f"the code of {name} does not run here ({reason_of(error)}). {EXPLANATION}. {ALTERNATIVES}."
         ) from error
     stops = stop_ids(model, tokenizer)
     return Loaded(CogEngine(model, stops), CogEncoder(model, tokenizer), "cogvlm2", dtype)

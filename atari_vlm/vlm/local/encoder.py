@@ -68,14 +68,12 @@ class Encoder:
         return text
 
     def _render(self, turns: Sequence[Message]) -> str:
-        from jinja2 import TemplateError
-
         chat = [{"role": turn.role, "content": self._content(turn)} for turn in turns]
         try:
             text: str = self._tokenizer.apply_chat_template(
                 chat, chat_template=self._template, tokenize=False, add_generation_prompt=True
             )
-        except TemplateError as error:
+        except Exception as error:  # a template raises its own errors, and any of Python's
             raise RequestError(f"the model's chat template refused the messages: {error}") from error
         return text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from atari_vlm._lazy import require
 from atari_vlm.errors import ConfigError, NotSupportedError
 from atari_vlm.vlm.local import weights
+from atari_vlm.vlm.local.checkpoint_folder import loading, read_object, unavailable
 from atari_vlm.vlm.local.encoder import Encoder, grid_positions, plain_positions
 from atari_vlm.vlm.local.engine import Engine
 from atari_vlm.vlm.local.layouts import layout_for
@@ -37,8 +37,14 @@ class Loaded:
 def load_folder(name: str, folder: Path, options: LocalOptions) -> Loaded:
     """Load the checkpoint in ``folder``; ``name`` is what the user called it.
 
-    Raises ``ModelNotAvailableError`` when weights or memory are missing, ``ConfigError`` when it is no image-text model.
+    Raises ``ModelNotAvailableError`` when weights or memory are missing or loading fails otherwise, ``ConfigError`` when it
+    is no image-text model.
     """
+    with loading(name, folder):
+        return _load(name, folder, options)
+
+
+def _load(name: str, folder: Path, options: LocalOptions) -> Loaded:
     transformers = require("transformers", "local")
     device, dtype = placement(folder, options)
     weights.check_memory(name, weights.needed_bytes(folder, dtype, options.load_in), device, weights.free_bytes(device))
@@ -65,8 +71,7 @@ def placement(folder: Path, options: LocalOptions) -> tuple[str, str]:
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise weights.unavailable(f"device {device!r} was asked for and torch sees no CUDA GPU")
+    check_device(torch, device)
     if options.dtype != "auto":
         return device, options.dtype
     if device != "cpu":
@@ -74,6 +79,18 @@ def placement(folder: Path, options: LocalOptions) -> tuple[str, str]:
     free = weights.free_bytes(device)
     fits = free is None or weights.needed_bytes(folder, "float32", None) <= free
     return device, "float32" if fits or options.load_in is not None else "bfloat16"
+
+
+def check_device(torch: Any, device: str) -> None:
+    """Raise ``ConfigError`` for what is no device of torch, ``ModelNotAvailableError`` for one that is not here."""
+    here = ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
+    here += ["mps"] if torch.backends.mps.is_available() else []
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise unavailable(f"device {device!r} was asked for and torch sees no CUDA GPU; there is {', '.join(here)}")
+    try:
+        float(torch.zeros(1, device=device).sum())
+    except Exception as error:  # every backend has its own way to be absent
+        raise ConfigError(f"there is no device {device!r} here: auto, {', '.join(here)}") from error
 
 
 def read_config(transformers: Any, name: str, folder: Path, options: LocalOptions) -> Any:
@@ -102,15 +119,18 @@ def load_model(auto_class: Any, folder: Path, place: tuple[str, str], options: L
         settings["quantization_config"] = _quantisation(options.load_in, getattr(torch, dtype))
     try:
         with no_progress_bars():
-            model = auto_class.from_pretrained(
+            model, loaded = auto_class.from_pretrained(
                 folder,
+                output_loading_info=True,
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=options.trust_remote_code,
                 **settings,
             )
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise weights.unavailable(f"{folder} does not fit the memory of {device} ({error})") from error
+        raise unavailable(f"{folder} does not fit the memory of {device} ({error})") from error
+    if lacking := sorted(loaded["missing_keys"]):  # they would be random numbers
+        raise unavailable(f"{folder} lacks {len(lacking)} of the model's weights, {lacking[0]} for one: fetch it again")
     return model.eval()
 
 
@@ -154,16 +174,33 @@ def _load_processor(transformers: Any, config: Any, folder: Path, options: Local
     tokenizer = transformers.AutoTokenizer.from_pretrained(
         folder, local_files_only=True, trust_remote_code=options.trust_remote_code, padding_side="left"
     )
+    files = sorted({"tokenizer.json", *tokenizer.vocab_files_names.values()})
+    if not any((folder / file).exists() for file in files):  # transformers makes an empty one then
+        raise unavailable(f"{folder} lacks its tokenizer: {' or '.join(files)}")
     if config.model_type == "video_llava":
         settings, _ = transformers.ProcessorMixin.get_processor_dict(folder, local_files_only=True)
-        return _clip_processor(tokenizer, config, folder), settings.get("chat_template") or tokenizer.chat_template
-    image_processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+        return _clip_processor(tokenizer, config, folder), _template(settings.get("chat_template"), tokenizer)
+    image_processor = transformers.AutoImageProcessor.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=options.trust_remote_code, backend="pil"
+    )
     family = _processor_class(transformers, config)
     image_only: Any = type(family.__name__, (_ImageOnly, family), {"modalities": family.get_attributes()})
     parts = [{"image_processor": image_processor, "tokenizer": tokenizer}.get(name) for name in family.get_attributes()]
     settings, _ = image_only.get_processor_dict(folder, local_files_only=True)
     processor = image_only.from_args_and_dict(parts, settings)
-    return processor, getattr(processor, "chat_template", None) or tokenizer.chat_template
+    return processor, _template(getattr(processor, "chat_template", None), tokenizer)
+
+
+def _template(given: Any, tokenizer: Any) -> str | None:
+    """The processor's chat template, else the tokenizer's; of several named ones the one called ``default``, or the only one."""
+    template = given or tokenizer.chat_template
+    if not isinstance(template, dict):
+        return template or None
+    if "default" not in template and len(template) > 1:
+        raise ConfigError(
+            f"the checkpoint has the chat templates {', '.join(sorted(template))} and none called default"
+        )
+    return str(template.get("default") or next(iter(template.values())))
 
 
 class _ImageOnly:
@@ -189,7 +226,7 @@ def _processor_class(transformers: Any, config: Any) -> Any:
 def _clip_processor(tokenizer: Any, config: Any, folder: Path) -> SimpleNamespace:
     """Video-LLaVA: what its frames need, from ``preprocessor_config.json`` where there is one."""
     file = folder / "preprocessor_config.json"
-    settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    settings = read_object(file) if file.exists() else {}
     token_id = config.video_token_id
     return SimpleNamespace(
         tokenizer=tokenizer,

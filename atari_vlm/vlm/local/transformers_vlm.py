@@ -15,6 +15,7 @@ from atari_vlm.types import Message, Reply, Usage
 from atari_vlm.vlm.base import Capability, Sampling
 from atari_vlm.vlm.local import weights
 from atari_vlm.vlm.local.batching import Batcher
+from atari_vlm.vlm.local.checkpoint_folder import unavailable
 from atari_vlm.vlm.local.cogvlm2 import check_remote_code, is_foreign, load_foreign
 from atari_vlm.vlm.local.engine import Answer, AnswerRequest, ScoreRequest
 from atari_vlm.vlm.local.loading import load_folder
@@ -43,7 +44,7 @@ class TransformersVLM:
         folder = weights.find_folder(model, options)
         weights.check_weights(model, folder)
         self.model, self.options = model, options
-        loaded = (load_foreign if is_foreign(folder) else load_folder)(model, folder, options)
+        loaded = (load_foreign if is_foreign(model, folder) else load_folder)(model, folder, options)
         self._encoder, self._engine = loaded.encoder, loaded.engine
         variant = "-".join(part for part in (loaded.dtype, options.load_in) if part)
         revision = f"@{options.revision}" if options.revision else ""
@@ -58,6 +59,7 @@ class TransformersVLM:
     def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
         """Answer ``messages``; the latency counts from here to the answer, waiting for a batch included."""
         check_positive(max_tokens=sampling.max_tokens)
+        self._batcher.check_process()
         started = time.perf_counter()
         prompt = self._encoder.encode(messages)
         request = AnswerRequest(prompt, TokenSampler(sampling, self.options), sampling.max_tokens)
@@ -78,6 +80,7 @@ class TransformersVLM:
         """
         if not choices:
             raise ConfigError("score_choices needs at least one choice")
+        self._batcher.check_process()
         prompt = self._encoder.encode(messages)
         tokens = tuple(tuple(self._encoder.choice_ids(choice)) for choice in choices)
         return np.asarray(self._submit("score", ScoreRequest(prompt, tokens)))
@@ -92,8 +95,8 @@ class TransformersVLM:
         except AtariVLMError:
             raise
         except MemoryError as error:
-            raise weights.unavailable(f"{self.model} ran out of memory") from error
+            raise unavailable(f"{self.model} ran out of memory") from error
         except Exception as error:
             if "out of memory" in str(error).lower():
-                raise weights.unavailable(f"{self.model} ran out of memory ({error})") from error
+                raise unavailable(f"{self.model} ran out of memory ({error})") from error
             raise VLMError(f"the local model {self.model} failed: {type(error).__name__}: {error}") from error

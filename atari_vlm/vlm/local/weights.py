@@ -6,28 +6,22 @@ Every way to fail here ends in one ``ModelNotAvailableError`` that says what is 
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from atari_vlm._lazy import require
 from atari_vlm.conditions import free_memory
 from atari_vlm.errors import ModelNotAvailableError
+from atari_vlm.files import open_real
+from atari_vlm.vlm.local.checkpoint_folder import FILES, check_adapter, check_files, read_object, unavailable
 from atari_vlm.vlm.local.options import LocalOptions
 
-ALTERNATIVES = (
-    "Alternatives: --model PATH (a folder with the weights), --base-url URL (an OpenAI-compatible server such as vLLM), "
-    "--vlm scripted (the offline player)"
-)
-_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
 _HEADROOM = 1.1  # activations, the attention cache, fragmentation
-_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
-
-
-def unavailable(what: str) -> ModelNotAvailableError:
-    """The error for ``what``, with the alternatives."""
-    return ModelNotAvailableError(f"{what.rstrip('.')}. {ALTERNATIVES}.")
+_MOST_HEADER_BYTES = 100 << 20  # as the format's own library has it
 
 
 def find_folder(model: str, options: LocalOptions) -> Path:
@@ -42,7 +36,7 @@ def find_folder(model: str, options: LocalOptions) -> Path:
 
 def _downloaded(model: str, options: LocalOptions) -> Path:
     hub = require("huggingface_hub", "local")
-    patterns = [*_FILES, *(["*.py"] if options.trust_remote_code else [])]
+    patterns = [*FILES, *(["*.py"] if options.trust_remote_code else [])]
     try:
         cached = Path(
             hub.snapshot_download(model, revision=options.revision, allow_patterns=patterns, local_files_only=True)
@@ -76,10 +70,18 @@ def is_complete(folder: Path) -> bool:
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a checkpoint, as its index names them."""
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        return [folder / name for name in sorted(set(names))]
-    return sorted(folder.glob("*.safetensors"))
+    if not index.exists():
+        return sorted(folder.glob("*.safetensors"))
+    shards = read_object(index).get("weight_map")
+    names = set(shards.values()) if isinstance(shards, dict) and _are_names(shards.values()) else set()
+    if not names:
+        raise unavailable(f"{index} names no files of {folder}; the file is damaged, fetch it again")
+    return [folder / name for name in sorted(names)]
+
+
+def _are_names(values: Iterable[Any]) -> bool:
+    """Whether all are plain names, which lead nowhere else."""
+    return all(isinstance(name, str) and name not in ("", "..") and Path(name).name == name for name in values)
 
 
 def _check_disk(model: str, info: Any, cache: str) -> None:
@@ -97,29 +99,25 @@ def parameters(folder: Path) -> int:
     return sum(tensor["count"] for file in weight_files(folder) for tensor in _headers(file))
 
 
-def stored_bytes(folder: Path) -> int:
-    """Bytes of the weights as they are stored."""
-    return sum(tensor["count"] * tensor["bytes"] for file in weight_files(folder) for tensor in _headers(file))
-
-
 def _headers(file: Path) -> list[dict[str, int]]:
-    with open(file, "rb") as stream:
+    """Every tensor's count of numbers and its end in the file's data; ``ValueError`` where the file cannot be what it says."""
+    with open_real(file, 1 << 50, links=True) as stream:
         (size,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(min(size, 100 << 20)))
+        header = json.loads(stream.read(min(size, _MOST_HEADER_BYTES)))
+        data = stream.seek(0, 2) - 8 - size
     header.pop("__metadata__", None)
-    counted = []
-    for tensor in header.values():
-        count = 1
-        for length in tensor["shape"]:
-            count *= length
-        counted.append({"count": count, "bytes": _BYTES.get(tensor["dtype"], 1)})
-    return counted
+    tensors = [{"count": math.prod(entry["shape"]), "end": entry["data_offsets"][1]} for entry in header.values()]
+    if any(tensor["count"] < 0 or tensor["end"] > data for tensor in tensors):
+        raise ValueError(f"{file.name} is cut off")
+    return tensors
 
 
 def check_weights(model: str, folder: Path) -> None:
     """Raise unless the folder holds a configuration and complete, readable safetensors files."""
     if not (folder / "config.json").is_file():
         raise unavailable(f"{folder} has no config.json: it is not a checkpoint of {model}")
+    check_files(folder)
+    check_adapter(folder)
     files = weight_files(folder)
     missing = [file.name for file in files if not file.is_file()]
     if missing or not files:
@@ -127,8 +125,8 @@ def check_weights(model: str, folder: Path) -> None:
         raise unavailable(f"{folder} lacks weights: {what} (pickled weights such as pytorch_model.bin are not read)")
     try:
         parameters(folder)
-    except (OSError, ValueError, KeyError, struct.error, TypeError) as error:
-        raise unavailable(f"the weights in {folder} are damaged ({error})") from error
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, struct.error, RecursionError) as error:
+        raise unavailable(f"the weights in {folder} are damaged ({error}): fetch them again") from error
 
 
 def needed_bytes(folder: Path, dtype: str, load_in: str | None) -> int:

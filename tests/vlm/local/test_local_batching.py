@@ -1,5 +1,7 @@
 """Parallel requests become batches, with the results of unbatched ones; a failing request fails alone."""
 
+import multiprocessing
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -119,3 +121,31 @@ def test_closed(tiny, request_of):
         vlm.complete(request_of(0), sampling=Sampling(max_tokens=1))
     with pytest.raises(ConfigError):
         LocalOptions(max_batch=0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_is_told_that_it_has_no_model():
+    """Also while the parent is asking, when a copied lock may be held for ever."""
+    batcher = Batcher({"work": lambda items: [time.sleep(0.05) or item for item in items]}, max_batch=1, wait_s=0)
+    parent = threading.Thread(target=lambda: [batcher.submit("work", n) for n in range(20)])
+    parent.start()
+    batcher.submit("work", 0)
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+
+    def ask():
+        with pytest.raises(VLMError, match="another process"):
+            batcher.submit("work", 1)
+        batcher.close()
+        answers.put("refused")
+
+    children = [context.Process(target=ask) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(20)
+        assert child.exitcode == 0
+    assert [answers.get() for _ in children] == ["refused"] * 3
+    parent.join()
+    assert batcher.submit("work", 2) == 2
+    batcher.close()

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 import tyro
+from gymnasium.spaces import Box, Discrete
 
 from atari_vlm.agents.simple import ScriptedAgent
 from atari_vlm.ending import end_with
@@ -29,7 +30,8 @@ from atari_vlm.experience.episodes import DataSet, Episode, fill_replay
 from atari_vlm.experience.replay import Replay, picture_columns
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.ale_pong_page import to_markdown, write_pictures
-from atari_vlm.training.imagination.games import GameConfig, RemGame
+from atari_vlm.runs.rollout import play_episode
+from atari_vlm.training.imagination.games import GameConfig, make_game
 from atari_vlm.training.imagination.trainer import TrainingRun, WorldModelTrainer
 from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.world_models.learned.learner import OFFLINE, GameFacts, Metrics
@@ -43,6 +45,7 @@ from atari_vlm.world_models.rem.settings import (
     WorldModelConfig,
     WorldModelTraining,
 )
+from atari_vlm.world_models.view import as_seen
 
 HELD_OUT_SEED = 950_001
 MEASURED = HeldOutConfig(context=4, ahead=tuple(range(1, 11)), draws=4)
@@ -92,56 +95,52 @@ def pong_settings(num_actions: int) -> RemSettings:
     )  # fmt: skip
 
 
-class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Keeps what an agent has to be told: ``seen``, and ``moved``, the result of the last step."""
+class HalfRandom:
+    """Random play, or the scripted player with half of its actions replaced by random ones."""
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset and keep the observation."""
-        self.seen, info = self.env.reset(seed=seed, options=options)
-        return self.seen, info
+    def __init__(self, num_actions: int, scripted: bool):
+        self.num_actions, self.scripted, self._agent = num_actions, scripted, ScriptedAgent()
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step and keep what came of it."""
-        self.moved = self.env.step(action)
-        self.seen = self.moved[0]
-        return self.moved
+    def reset(self, *, seed: int | None = None) -> None:
+        """Begin an episode."""
+        self._agent.reset(seed=seed)
+        self._rng = np.random.default_rng([seed or 0, 0x504F4E47])
+
+    def act(self, observation: Any) -> Decision:
+        """Choose an action."""
+        action, scripted = int(self._rng.integers(self.num_actions)), int(self._agent.act(observation).action)
+        follows = self.scripted and self._rng.random() < 0.5
+        return Decision(scripted if follows else action, Source.POLICY)
+
+    def observe(self, transition: Transition) -> None:
+        """Tell the scripted player."""
+        self._agent.observe(transition)
 
 
 def collect(first_seed: int, pieces: int, steps: int) -> DataSet:
-    """``pieces`` beginnings of games of ``steps`` steps, seeds from ``first_seed``: every second is random play, the others are
-    the scripted player with half of its actions replaced by random ones.
-    """
-    game = RemGame(GameConfig("Pong-v5"))
-    env = _Watched(game.env)
-    game.env = env
+    """``pieces`` beginnings of games of ``steps`` steps, seeds from ``first_seed``; every second is random play."""
+    game = make_game(GameConfig("Pong-v5"))
+    names = game.facts.action_names
     played: list[Episode] = []
     for index in range(pieces):
-        seed = first_seed + index
-        rng, agent = np.random.default_rng([seed, 0x504F4E47]), ScriptedAgent()
-        game.reset(seed)
-        agent.reset(seed=seed)
-        rows: list[tuple[Any, ...]] = []
-        for step in range(1, steps + 1):
-            frame, before, action = game.frame, env.seen, int(rng.integers(game.num_actions))
-            chosen = int(agent.act(before).action)
-            if index % 2 and rng.random() < 0.5:
-                action = chosen
-            moved = game.step(action)
-            agent.observe(Transition(before, Decision(action, Source.POLICY), moved.reward, *_rest(env)))
-            stops = moved.truncated or (step == steps and not moved.terminated)
-            rows.append((frame, action, moved.reward, moved.terminated, stops))
-            if moved.terminated or stops:
-                break
-        frames, actions, rewards, terminated, truncated = (np.array(column) for column in zip(*rows, strict=True))
-        columns = (actions, rewards.astype(np.float32), terminated, truncated)
-        played.append(Episode({"image": frames}, *columns, action_names=game.action_names))
+        rows: list[Transition] = []
+        agent = HalfRandom(len(names), scripted=bool(index % 2))
+        play_episode(game.env, agent, seed=first_seed + index, max_steps=steps, on_step=rows.append)
+        played.append(_episode(rows, names))
     game.close()
-    return DataSet(played, game.env.action_space, game.action_names)
+    return DataSet(played, game.action_space, names)
 
 
-def _rest(env: _Watched) -> tuple[Any, bool, bool, dict[str, Any]]:
-    observation, _, terminated, truncated, info = env.moved
-    return observation, bool(terminated), bool(truncated), info
+def _episode(rows: Sequence[Transition], names: tuple[str, ...]) -> Episode:
+    space = Box(0, 255, (64, 64, 3), np.uint8)
+    return Episode(
+        {"image": np.stack([as_seen(row.observation["image"], space) for row in rows])},
+        np.array([row.decision.action for row in rows], np.int64),
+        np.array([row.reward for row in rows], np.float32),
+        np.array([row.terminated for row in rows]),
+        np.array([row.truncated for row in rows]),
+        action_names=names,
+    )
 
 
 def recorded(path: Path, first_seed: int, pieces: int, steps: int) -> DataSet:
@@ -159,7 +158,7 @@ def train(folder: Path, steps: DataSet, settings: RemSettings, seed: int) -> Wor
         shown = ", ".join(f"{name} {metrics[name]:.4f}" for name in names if name in metrics)
         print(f"seed {seed}, epoch {epoch}/{settings.epochs}: {shown}", file=sys.stderr, flush=True)
 
-    space = gymnasium.spaces.Discrete(steps.num_actions)
+    space = Discrete(steps.num_actions)
     facts = GameFacts(OFFLINE, {}, space, steps.action_names, frame_skip=4)
     run = TrainingRun(folder, facts, settings, seed, report=watch)
     trainer = WorldModelTrainer(run, make_learner)

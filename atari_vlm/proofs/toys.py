@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import tyro
 
+from atari_vlm.actions import Action, random_actions
 from atari_vlm.ending import end_with
 from atari_vlm.errors import AtariVLMError
 from atari_vlm.evaluation.fidelity import HeldOutConfig, measure
@@ -30,7 +31,8 @@ from atari_vlm.files import atomic_write
 from atari_vlm.proofs.pictures import frame_strip
 from atari_vlm.proofs.toys_page import plot, to_markdown
 from atari_vlm.settings import with_changes
-from atari_vlm.training.imagination.games import GameConfig, RemGame, facts_of
+from atari_vlm.training.imagination.collection import Playing, Step, play_games
+from atari_vlm.training.imagination.games import GameConfig, facts_of, make_game
 from atari_vlm.training.imagination.media import MediaConfig
 from atari_vlm.training.imagination.trainer import TrainingRun, WorldModelTrainer
 from atari_vlm.world_models.catch import CatchWorldModel
@@ -154,31 +156,19 @@ def play_held_out(trainer: WorldModelTrainer, toy: Toy) -> Replay:
     actions are random.
     """
     policy, generator = trainer.policy, torch.Generator().manual_seed(HELD_OUT_SEED)
-    px = policy.inputs["image"].shape[0]
-    game = RemGame(GameConfig(toy.id, px))
-    replay = Replay(picture_columns((px, px, 3)), 100 * HELD_OUT_GAMES)
-    for index in range(HELD_OUT_GAMES):
-        rng = np.random.default_rng(HELD_OUT_SEED + index)
-        epsilon, ended = (1.0, 0.3)[index % 2], False
-        game.reset(HELD_OUT_SEED + index)
-        state = policy.begin(1)
-        while not ended:
-            frame = game.frame
-            actions, state = policy.act({"image": frame[None]}, state, generator=generator)
-            chosen, random = int(actions[0]), int(rng.integers(game.num_actions))
-            action = random if rng.random() < epsilon else chosen
-            moved = game.step(action)
-            state = policy.executed(np.array([action]), state)
-            ended = moved.terminated or moved.truncated
-            step = {
-                "image": frame,
-                "action": action,
-                "reward": moved.reward,
-                "terminated": moved.terminated,
-                "truncated": moved.truncated,
-            }
-            replay.add(step)
-    game.close()
+    seeds = range(HELD_OUT_SEED, HELD_OUT_SEED + HELD_OUT_GAMES)
+    rngs = [np.random.default_rng(seed) for seed in seeds]
+    replay = Replay(picture_columns(policy.inputs["image"].shape), 100 * HELD_OUT_GAMES)
+
+    def explore(row: int, action: Action) -> Action:
+        random = random_actions(policy.action_space, (), rngs[row])
+        return random if rngs[row].random() < (1.0, 0.3)[row % 2] else action
+
+    def keep(row: int, step: Step) -> None:
+        replay.add(step.columns())
+
+    playing = Playing(generator, 1.0, lanes=1, watch=keep, explore=explore)
+    play_games(lambda: make_game(GameConfig(toy.id), policy.inputs), policy, seeds, playing)
     return replay
 
 

@@ -30,15 +30,16 @@ _SCREEN_WIDTH, _SCREEN_HEIGHTS = 160, range(200, 261)  # of ALE
 def as_seen(shown: Any, space: gymnasium.Space[Any], whose: str = "the environment") -> np.ndarray:
     """What is ``shown`` as a model with observation space ``space`` sees it: a fresh array of its shape and dtype.
 
-    An RGB picture uint8 ``(H, W, 3)`` of another size is averaged over areas. Other numbers may change their type where that
+    A picture uint8 ``(H, W, C)`` of another size is averaged over areas. Other numbers may change their type where that
     keeps what they say (float64 to float32), never their shape. ``MismatchError`` names both sides where nothing fits.
     """
     array = np.asarray(shown)
     if array.dtype == space.dtype and array.shape == space.shape:
         return array.copy()
-    if is_rgb(space) and array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
-        height, width = (space.shape or ())[:2]
-        return np.asarray(cv2.resize(array, (width, height), interpolation=cv2.INTER_AREA))
+    shape = space.shape or ()
+    if len(shape) == array.ndim == 3 and space.dtype == array.dtype == np.uint8 and array.shape[2] == shape[2]:
+        resized = cv2.resize(array, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+        return np.asarray(resized).reshape(shape)
     if array.shape == space.shape and _keeps(array.dtype, space.dtype):
         converted = array.astype(space.dtype)
         if space.contains(converted) and (array.dtype.kind == "f" or np.array_equal(array, converted)):

@@ -227,7 +227,7 @@ def test_the_checkpoint_s_policy_plays_in_both_worlds(pong, catch):
     real.close()
     with pytest.raises(MismatchError, match=r"policy of .* acts with NOOP, FIRE, RIGHT, .*; the game with NOOP, FIRE$"):
         agent.act({**dream.reset(seed=0)[0], "action_space": "0: NOOP\n1: FIRE"})
-    with pytest.raises(NotSupportedError, match="'catch'; policies come with: rem"):
+    with pytest.raises(NotSupportedError, match="'catch' has no policy; families with one: rem"):
         PolicyAgent(catch)
 
 

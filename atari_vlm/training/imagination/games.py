@@ -1,134 +1,238 @@
-"""The games REM learns from: any gymnasium id that shows RGB pictures; Atari with its own protocol on top.
+"""The games that a learner plays: any gymnasium environment, its observations as named arrays; Atari under its own protocol.
 
-The picture is what :class:`~atari_vlm.world_models.view.WorldView` would show the model: the screen at its own size (or the
-observation), brought to the model's size by area averaging.
+A game is a gymnasium environment whose layers are wrappers: no-ops at the beginning and lost lives (Atari), a limit of steps,
+and outermost :class:`Game`, which makes of what an environment shows, takes and pays what learners work with, or refuses it
+with a sentence that names the game.
 """
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Box, Discrete
 
 import atari_vlm  # noqa: F401 (registers the ids)
-from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.actions import as_action, check_action_space
+from atari_vlm.errors import AtariVLMError, ConfigError, MismatchError, RunError, UnknownNameError, check_positive
 from atari_vlm.experience.replay import Column
 from atari_vlm.games import game_names
+from atari_vlm.world_models.inputs import described, inputs_of
 from atari_vlm.world_models.learned.learner import GameFacts
-from atari_vlm.world_models.view import as_seen
+from atari_vlm.wrappers.views import attribute, frames_per_step
+
+LOST_LIFE = "atari_vlm/lost_life"  # in a game's info: an end for a learner, not of the game
+_SHOWN = ("image", "text")  # of an Atari observation
+Env = gymnasium.Env[Any, Any]
+Reset = tuple[Any, dict[str, Any]]
+Stepped = tuple[Any, Any, Any, Any, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class GameConfig:
-    """``game``: an Atari game (``"Breakout"``, ``"Breakout-v5"``) or any gymnasium id with an RGB observation or dict entry
-    ``image``. ``max_noops``, ``life_loss_ends``: Atari only. ``max_steps`` truncates.
+    """``game``: an Atari game (``"Breakout"``, ``"Breakout-v5"``) or any gymnasium id.
+
+    ``frame_skip`` and ``max_noops`` are Atari's; ``max_steps`` truncates; ``keys`` are the parts of the observation
+    that are shown (default: all pictures, numbers and texts).
     """
 
     game: str
-    frame_px: int = 64
     frame_skip: int = 4
     max_noops: int = 30
-    life_loss_ends: bool = True
     max_steps: int | None = None
+    keys: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_steps is not None:
+            check_positive(max_steps=self.max_steps)
 
 
-@dataclass(frozen=True)
-class Moved:
-    """One step: ``lost_life`` ends the learner's episode, not the game."""
+class NoopStart(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Begins a game with 1 to ``max_noops`` no-ops that the seed decides; their number is in ``noops``."""
 
-    reward: float
-    terminated: bool
-    truncated: bool
-    lost_life: bool
+    def __init__(self, env: Env, max_noops: int):
+        super().__init__(env)
+        self.max_noops, self.noops = max_noops, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Begin; a game that ends meanwhile begins anew."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self.noops = int(np.random.default_rng(seed).integers(1, self.max_noops + 1))
+        for _ in range(self.noops):
+            observation, _, terminated, truncated, info = self.env.step(0)
+            if terminated or truncated:
+                observation, info = self.env.reset()
+        return observation, info
 
 
-class RemGame:
-    """One seeded game. ``frame`` uint8 ``(frame_px, frame_px, 3)`` is what it shows now.
+class LifeLoss(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Reports in ``info`` whether a step lost a life while the game went on."""
 
-    The rewards of the ``frame_skip`` emulator frames of a step are summed; sticky actions are off.
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Begin and count the lives."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._lives = info.get("lives", 0)
+        return observation, info
+
+    def step(self, action: Any) -> Stepped:
+        """Step and compare the lives."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        before, self._lives = self._lives, info.get("lives", 0)
+        return observation, reward, terminated, truncated, {**info, LOST_LIFE: 0 < self._lives < before}
+
+
+class Game(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A game as learners meet it; ``facts`` say what it is, ``inputs`` what of it is wanted (default: all, at its own size).
+
+    Observations are dictionaries of fresh arrays, rewards finite float32 numbers, and a step ends a game in one way only.
+    Actions are those of the environment: ``Discrete`` (from its ``start`` on) or a bounded ``Box`` with one axis.
     """
 
-    def __init__(self, config: GameConfig):
-        self.config = config
-        self.atari = config.game.removeprefix("AtariVLM/").removesuffix("-v5") in game_names()
-        self.env = self._make()
-        if not isinstance(self.env.action_space, gymnasium.spaces.Discrete):
-            raise ConfigError(f"REM acts with discrete actions; {config.game} has {self.env.action_space}")
-        self.num_actions = int(self.env.action_space.n)
-        self.frame_skip = config.frame_skip if self.atari else int(getattr(self.env.unwrapped, "frame_skip", 1))
-        self.steps = self.noops = 0
+    def __init__(self, env: Env, config: GameConfig, inputs: Mapping[str, Column] | None = None):
+        super().__init__(env)
+        self.name, self.steps = config.game, 0
+        self._seed: int | None = None
+        keys = config.keys or (_SHOWN if _is_atari(config.game) else ())
+        self._parts = inputs_of(env.observation_space, self.name, keys)
+        shown = {name: part.column for name, part in self._parts.items()}
+        space = check_action_space(env.action_space, self.name)
+        self.facts = GameFacts(self.name, shown, space, _action_names(env), frames_per_step(env), config.keys)
+        self._wanted = shown if inputs is None else dict(inputs)
+        if not self._wanted.keys() <= shown.keys():
+            raise MismatchError(f"wanted is {described(self._wanted)}; {self.name} shows {described(shown)}")
+        self.observation_space = gymnasium.spaces.Dict({name: _space(c) for name, c in self._wanted.items()})
 
-    def _make(self) -> gymnasium.Env[Any, Any]:
-        if not self.atari:
-            try:
-                return gymnasium.make(self.config.game)
-            except (gymnasium.error.Error, ModuleNotFoundError) as error:
-                raise ConfigError(f"{self.config.game!r} is no game: {error}") from error
-        name = self.config.game.removeprefix("AtariVLM/").removesuffix("-v5")
-        plain = {"image_format": "numpy", "frame_stack": 1, "repeat_action_probability": 0.0}
-        return gymnasium.make(
-            f"AtariVLM/{name}-v5",
-            render_mode="rgb_array",
-            frame_skip=self.config.frame_skip,
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        """Begin the game of a seed."""
+        self.steps, self._seed = 0, seed
+        with self._failing():
+            observation, _ = self.env.reset(seed=seed, options=options)
+        return self._shown(observation), {LOST_LIFE: False}
+
+    def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Play one action."""
+        played = as_action(self.env.action_space, action)
+        self.steps += 1
+        with self._failing():
+            observation, reward, terminated, truncated, info = self.env.step(played)
+        over = self._flag("terminated", terminated)
+        cut = self._flag("truncated", truncated) and not over
+        lost_life = bool(info.get(LOST_LIFE, False))
+        return self._shown(observation), self._reward(reward), over, cut, {LOST_LIFE: lost_life}
+
+    def _shown(self, observation: Any) -> dict[str, np.ndarray]:
+        whose = f"{self.name} at {self._when}"
+        return {name: self._parts[name].read(observation, column, whose) for name, column in self._wanted.items()}
+
+    def _reward(self, reward: Any) -> float:
+        """A number, or an array of one."""
+        value = np.asarray(reward)
+        if value.size != 1 or value.dtype.kind not in "biuf":
+            raise MismatchError(f"{self.name} pays {reward!r} at {self._when}; a reward is one number")
+        number = float(value.item())
+        if not abs(number) <= float(np.finfo(np.float32).max):
+            raise MismatchError(f"{self.name} pays {number} at {self._when}; rewards are finite float32 numbers")
+        return number
+
+    def _flag(self, name: str, flag: Any) -> bool:
+        value = np.asarray(flag)
+        if value.size != 1 or value.dtype.kind not in "biu" or value.item() not in (0, 1):
+            raise MismatchError(f"{self.name} says {name} is {flag!r} at {self._when}; it is true or false")
+        return bool(value.item())
+
+    @property
+    def _when(self) -> str:
+        return f"step {self.steps} of the game with seed {self._seed}"
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """What the environment raises is told as its failure, with where it happened."""
+        try:
+            yield
+        except AtariVLMError:
+            raise
+        except Exception as error:
+            raise RunError(f"{self.name} failed at {self._when}: {_told(error)}") from error
+
+
+def make_game(config: GameConfig, inputs: Mapping[str, Column] | None = None) -> Game:
+    """The game of a config, which shows ``inputs`` (default: everything, at its own size).
+
+    Raises ``UnknownNameError`` with the nearest names, and ``ConfigError`` for a game that cannot be made or learned from.
+    """
+    env = _made(config)
+    try:
+        if config.max_steps is not None:
+            env = gymnasium.wrappers.TimeLimit(env, config.max_steps)
+        return Game(env, config, inputs)
+    except BaseException:
+        env.close()
+        raise
+
+
+def facts_of(game: str, keys: tuple[str, ...] = ()) -> GameFacts:
+    """What is known of a game before anything is built for it; errors as of :func:`make_game`."""
+    made = make_game(GameConfig(game, keys=keys))
+    made.close()
+    return made.facts
+
+
+def _made(config: GameConfig) -> Env:
+    if _is_atari(config.game):
+        env: Env = gymnasium.make(
+            f"AtariVLM/{_bare(config.game)}-v5",
+            frame_skip=config.frame_skip,
+            frame_stack=1,
+            image_format="numpy",
+            repeat_action_probability=0.0,
             resize_shape=None,
             max_episode_steps=-1,
             disable_env_checker=True,
-            **plain,
         )
-
-    @property
-    def action_names(self) -> tuple[str, ...]:
-        """ALE's names, or the environment's own, or numbers."""
-        meanings = getattr(self.env.unwrapped, "get_action_meanings", None)
-        return tuple(meanings()) if meanings is not None else tuple(str(a) for a in range(self.num_actions))
-
-    def reset(self, seed: int) -> None:
-        """Begin a game; Atari begins with 1 to ``max_noops`` no-ops that the seed decides."""
-        observation, info = self.env.reset(seed=seed)
-        self.lives, self.steps = info.get("lives", 0), 0
-        if self.atari and self.config.max_noops:
-            self.noops = int(np.random.default_rng(seed).integers(1, self.config.max_noops + 1))
-            for _ in range(self.noops):
-                observation, _, terminated, truncated, _ = self.env.step(0)
-                if terminated or truncated:
-                    observation, info = self.env.reset()
-        self.frame = self._picture(observation)
-
-    def step(self, action: int) -> Moved:
-        """Play one action."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        self.frame = self._picture(observation)
-        self.steps += 1
-        lives = info.get("lives", 0)
-        lost = self.config.life_loss_ends and 0 < lives < self.lives
-        self.lives = lives
-        cut = self.config.max_steps is not None and self.steps >= self.config.max_steps
-        return Moved(float(reward), bool(terminated), bool(truncated) or (cut and not terminated), lost)
-
-    def close(self) -> None:
-        """Close the environment."""
-        self.env.close()
-
-    def _picture(self, observation: Any) -> np.ndarray:
-        shape = (self.config.frame_px, self.config.frame_px, 3)
-        shown = self.env.render() if self.atari else observation
-        frame = np.asarray(shown["image"] if isinstance(shown, dict) else shown)
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
-            raise MismatchError(
-                f"REM needs RGB pictures uint8 (H, W, 3); {self.config.game} shows {frame.dtype} {frame.shape}"
-            )
-        self.shown_shape = frame.shape
-        return as_seen(frame, gymnasium.spaces.Box(0, 255, shape, np.uint8), self.config.game)
-
-
-def facts_of(game: str) -> GameFacts:
-    """What is known of a game before anything is built for it; ``ConfigError`` for none."""
-    made = RemGame(GameConfig(game))
+        return LifeLoss(NoopStart(env, config.max_noops) if config.max_noops else env)
     try:
-        made.reset(0)
-        inputs = {"image": Column(made.shown_shape, "uint8")}
-        return GameFacts(game, inputs, made.env.action_space, made.action_names, made.frame_skip)
-    finally:
-        made.close()
+        return gymnasium.make(config.game)
+    except (gymnasium.error.NameNotFound, gymnasium.error.NamespaceNotFound) as error:
+        known = [f"{name}-v5" for name in game_names()] + list(gymnasium.registry)
+        raise UnknownNameError("game", config.game, known) from error
+    except AtariVLMError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{config.game!r} cannot be made: {_told(error)}") from error
+
+
+def _bare(game: str) -> str:
+    return game.removeprefix("AtariVLM/").removesuffix("-v5")
+
+
+def _is_atari(game: str) -> bool:
+    return _bare(game) in game_names()
+
+
+def _action_names(env: Env) -> tuple[str, ...]:
+    """The environment's own names where there is one an action, else the actions; none for a ``Box``."""
+    space = env.action_space
+    if not isinstance(space, Discrete):
+        return ()
+    meanings = attribute(env, "get_action_meanings")
+    names = tuple(map(str, meanings())) if callable(meanings) else ()
+    numbers = range(int(space.start), int(space.start + space.n))
+    return names if len(names) == space.n else tuple(map(str, numbers))
+
+
+def _space(column: Column) -> Box:
+    low, high = (0, 255) if column.dtype == "uint8" else (-np.inf, np.inf)
+    return Box(low, high, column.shape, np.dtype(column.dtype).type)
+
+
+def _told(error: Exception) -> str:
+    """``ConnectionResetError: lost the simulator (simulator.py, line 12, in step)``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    at = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name})" if frames else ""
+    return f"{type(error).__name__}: {error}{at}"

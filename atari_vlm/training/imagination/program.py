@@ -25,12 +25,12 @@ from atari_vlm.training.imagination.collection import (
     EpisodeKeeper,
     Playing,
     Returns,
-    Seen,
+    Step,
     play_games,
 )
 from atari_vlm.training.imagination.evaluation import GAMES, STEPS, imagined_returns
 from atari_vlm.training.imagination.export import export_minari, export_npz
-from atari_vlm.training.imagination.games import GameConfig, RemGame, facts_of
+from atari_vlm.training.imagination.games import GameConfig, facts_of, make_game
 from atari_vlm.training.imagination.trainer import TrainingRun, WorldModelTrainer
 from atari_vlm.world_models.checkpoint import build_model, read_checkpoint
 from atari_vlm.world_models.families import load_part
@@ -169,8 +169,8 @@ def evaluate(line: Any) -> int:
     game = line.game or str(checkpoint.config.get("game", OFFLINE))
     if game == OFFLINE:
         raise ConfigError(f"{line.model} learned from recorded steps; give --game to play one")
-    px, skip = policy.inputs["image"].shape[0], checkpoint.config["frame_skip"]
-    config = GameConfig(game, px, skip, 1, False, line.max_steps)
+    keys = tuple(checkpoint.config.get("keys", ()))
+    config = GameConfig(game, checkpoint.config["frame_skip"], 1, line.max_steps, keys)
     _check_game(config, policy)
     returns, played = _play(line, config, policy)
     options = {"device": device.name, "temperature": dreaming.world_temperature}
@@ -194,10 +194,10 @@ def evaluate(line: Any) -> int:
 
 
 def _check_game(config: GameConfig, policy: Policy[Any]) -> None:
-    probe = RemGame(config)
+    probe = make_game(config, policy.inputs)
     probe.close()
-    if probe.env.action_space != policy.action_space:
-        spaces = f"{config.game} acts with {probe.env.action_space}, the model with"
+    if probe.action_space != policy.action_space:
+        spaces = f"{config.game} acts with {probe.action_space}, the model with"
         raise MismatchError(f"{spaces} {policy.action_space}")
 
 
@@ -206,16 +206,16 @@ def _play(line: Any, config: GameConfig, policy: Policy[Any]) -> tuple[Returns, 
     bars = Bars(Console(stderr=True, soft_wrap=True, highlight=False))
     keeper = EpisodeKeeper(GAMES, max(STEPS, line.imagine_steps + 1))
 
-    def see(seen: Seen) -> None:
-        keeper.see(seen)
-        if seen.over:
+    def see(row: int, step: Step) -> None:
+        keeper.see(row, step)
+        if step.over:
             bars.advanced()
 
     generator = torch.Generator(line.device).manual_seed(line.seed)
     seeds = [eval_seed(line.seed, index) for index in range(line.episodes)]
     with bars, stage(bars, "evaluation", line.episodes, "games", (1, 1)):
         playing = Playing(generator, line.temperature, watch=see)
-        returns = play_games(lambda: RemGame(config), policy, seeds, playing)
+        returns = play_games(lambda: make_game(config, policy.inputs), policy, seeds, playing)
     return returns, keeper.episodes()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from atari_vlm.errors import StoppedError
+from atari_vlm.errors import RunError, StoppedError
 from atari_vlm.experience.replay import Column, Replay
 from atari_vlm.runs.metrics import MetricsLog
 from atari_vlm.runs.progress import Hook, Quiet, stage
@@ -26,11 +26,11 @@ from atari_vlm.training.imagination.collection import (
     Exploring,
     Playing,
     Returns,
-    Seen,
+    Step,
     play_games,
 )
 from atari_vlm.training.imagination.evaluation import GAMES, STEPS, Gallery, measure
-from atari_vlm.training.imagination.games import GameConfig, RemGame
+from atari_vlm.training.imagination.games import Game, GameConfig, make_game
 from atari_vlm.training.imagination.media import MediaConfig
 from atari_vlm.training.imagination.ranks import (
     send_frames,
@@ -87,7 +87,7 @@ class WorldModelTrainer:
         self.replay = self.learner.replay
         self.policy = self.learner.policy()
         plays = not run.facts.offline and self.leads
-        self.collector = Collector(self._game(), self.policy, run.seed) if plays else None
+        self.collector = Collector(self._games(), self.policy, run.seed) if plays else None
         self.checkpoints = Checkpoints(run.folder / "checkpoints", self.learner.kind)
         self.epoch = 0
         torch.manual_seed(run.seed + 1_000_033 * run.team.rank)
@@ -100,7 +100,7 @@ class WorldModelTrainer:
         settings, where = self.settings, self.run.folder / "replay" if self.leads else None
         played = 0 if self.run.facts.offline else settings.play.steps
         reserve = played * settings.checkpoint_every
-        return Replay(columns, settings.capacity, reserve=reserve, folder=where)
+        return Replay(columns, settings.capacity, reserve=reserve, folder=where, num_envs=settings.play.envs)
 
     def _begin(self) -> None:
         """Continue, or warm-start, or begin."""
@@ -135,6 +135,8 @@ class WorldModelTrainer:
         """One epoch and its metrics."""
         began, epoch, before = time.process_time(), self.epoch + 1, self.replay.written
         metrics = self.collect(epoch)
+        if epoch == 1:
+            self._check_episodes()
         for part in self.learner.stages:
             metrics |= self.update(part, epoch, (before, self.replay.written))
         if self.leads and (self._is_last(epoch) or epoch % self.settings.play.eval_every == 0):
@@ -145,6 +147,16 @@ class WorldModelTrainer:
         if self._is_last(epoch) or epoch % self.settings.checkpoint_every == 0:
             self.save()
         return metrics
+
+    def _check_episodes(self) -> None:
+        """Dreams begin after as many steps of one episode as the model reads."""
+        needed, kept = self.learner.world_model().context_length, self.replay.kept()
+        ends = [self.replay.read(name, kept) for name in ("terminated", "truncated")]
+        if np.logical_or(*ends).any() and self.replay.lengths.max() < needed:
+            raise RunError(
+                f"no episode of {self.run.facts.game} has {needed} steps, after which its dreams would begin: "
+                f"the longest of {len(self.replay.lengths)} has {self.replay.lengths.max()}"
+            )
 
     def _is_last(self, epoch: int) -> bool:
         return epoch == self.settings.epochs
@@ -158,7 +170,7 @@ class WorldModelTrainer:
         metrics: Metrics = {}
         if self.collector is not None:
             random = (learner.streams.rng, learner.streams.generator)
-            exploring = Exploring(play.epsilon, play.temperature)
+            exploring = Exploring(play.epsilon, play.temperature, play.life_loss_ends)
             step = self.run.progress.advanced
             with self._stage("collection", play.steps, "steps"):
                 games = self.collector.collect(play.steps, self.replay, exploring, random, step)
@@ -200,7 +212,7 @@ class WorldModelTrainer:
         self,
         episodes: int,
         temperature: float | None = None,
-        watch: Callable[[Seen], None] = lambda seen: None,
+        watch: Callable[[int, Step], None] = lambda row, step: None,
     ) -> Returns:
         """Real games on seeds that are never trained on; neither the replay nor the run's random
         numbers notice. ``watch`` is told every step.
@@ -210,26 +222,37 @@ class WorldModelTrainer:
         seeds = [eval_seed(run.seed, index) for index in range(episodes)]
         drawn_at = self.settings.play.eval_temperature if temperature is None else temperature
 
-        def see(seen: Seen) -> None:
-            watch(seen)
-            if seen.over:
+        def see(row: int, step: Step) -> None:
+            watch(row, step)
+            if step.over:
                 run.progress.advanced()
+
+        def make() -> Game:
+            return self._game(1, self.settings.play.eval_max_steps)
 
         with self._stage("evaluation", episodes, "games"):
             playing = Playing(generator, drawn_at, watch=see)
-            return play_games(lambda: self._game(training=False), self.policy, seeds, playing)
+            return play_games(make, self.policy, seeds, playing)
 
     def _stage(self, name: str, total: int, unit: str) -> AbstractContextManager[None]:
         epoch = min(self.epoch + 1, self.settings.epochs)
         return stage(self.run.progress, name, total, unit, (epoch, self.settings.epochs))
 
-    def _game(self, training: bool = True) -> RemGame:
-        play, name = self.settings.play, self.run.facts.game
-        px, ends = self.policy.inputs["image"].shape[0], play.life_loss_ends
-        if training:
-            return RemGame(GameConfig(name, px, 4, play.max_noops, ends, play.max_steps))
-        # lost lives are told, as labels of held-out losses; play_games goes on
-        return RemGame(GameConfig(name, px, 4, 1, ends, play.eval_max_steps))
+    def _games(self) -> list[Game]:
+        """Those that are collected from, side by side; an episode is cut where the replay could not hold it."""
+        play = self.settings.play
+        return [self._game(play.max_noops, self.longest_episode) for _ in range(play.envs)]
+
+    @property
+    def longest_episode(self) -> int:
+        """Steps after which a game that is collected from is cut: no episode outgrows the replay."""
+        play = self.settings.play
+        return min(play.max_steps, self.settings.capacity // play.envs)
+
+    def _game(self, max_noops: int, max_steps: int) -> Game:
+        facts = self.run.facts
+        config = GameConfig(facts.game, max_noops=max_noops, max_steps=max_steps, keys=facts.keys)
+        return make_game(config, self.policy.inputs)
 
     def report(self, metrics: Metrics) -> None:
         """Write down the epoch that is over; ranks whose weights differ stop the run here."""
@@ -288,7 +311,7 @@ class WorldModelTrainer:
     def close(self) -> None:
         """Close the game."""
         if self.collector is not None:
-            self.collector.game.close()
+            self.collector.lanes.close()
 
 
 def summary(name: str, games: Returns) -> Metrics:

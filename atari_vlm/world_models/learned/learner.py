@@ -32,7 +32,8 @@ class GameFacts:
     """What is known of a game before anything is built.
 
     ``inputs`` is what it shows, at its own size, by name: ``{"image": uint8 (210, 160, 3)}``,
-    ``{"state": float32 (4,)}``. ``game`` is its name or id, :data:`OFFLINE` for recorded steps.
+    ``{"state": float32 (4,)}``. ``game`` is its name or id, :data:`OFFLINE` for recorded steps. ``keys`` are the
+    parts of its observations that were asked for (empty: all).
     """
 
     game: str
@@ -40,6 +41,7 @@ class GameFacts:
     action_space: gymnasium.Space[Any]
     action_names: tuple[str, ...]
     frame_skip: int = 1
+    keys: tuple[str, ...] = ()
 
     @property
     def offline(self) -> bool:
@@ -49,9 +51,11 @@ class GameFacts:
     def as_config(self) -> dict[str, Any]:
         """What a checkpoint says of the game; ``shown_shape`` is that of its pictures before they were brought to size."""
         names = list(self.action_names)
-        config = {"game": self.game, "action_names": names, "frame_skip": self.frame_skip}
+        config: dict[str, Any] = {"game": self.game, "action_names": names, "frame_skip": self.frame_skip}
         if "image" in self.inputs:
             config["shown_shape"] = list(self.inputs["image"].shape)
+        if self.keys:
+            config["keys"] = list(self.keys)
         return config
 
 

@@ -108,9 +108,11 @@ class ActorCriticTraining(PolicyGradient):
 class Play:
     """Real play. In training the loss of a life ends an episode for the learner, and 1 to ``max_noops`` no-ops begin a game of
     Atari. ``max_steps`` truncates: 5,000 steps in training, 27,000 in evaluation (20,000 and 108,000 emulator frames).
+    ``steps`` an epoch are collected, an equal share in each of ``envs`` games side by side.
     """
 
     steps: int = 200
+    envs: int = 1
     last_epoch: int = 500
     epsilon: float = 0.01
     temperature: float = 1.0
@@ -125,7 +127,9 @@ class Play:
 
     def __post_init__(self) -> None:
         check_positive(steps=self.steps, max_steps=self.max_steps, eval_every=self.eval_every)
-        check_positive(eval_episodes=self.eval_episodes, final_episodes=self.final_episodes)
+        check_positive(envs=self.envs, eval_episodes=self.eval_episodes, final_episodes=self.final_episodes)
+        if self.steps % self.envs:
+            raise ConfigError(f"steps is a multiple of envs, got {self.steps} steps in {self.envs} games")
         check_temperature(temperature=self.temperature, eval_temperature=self.eval_temperature)
         if not 0 <= self.epsilon <= 1:
             raise ConfigError(f"epsilon is from 0 to 1, got {self.epsilon!r}")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.errors import MismatchError
 from atari_vlm.experience.replay import Replay, Segments, picture_columns
 from atari_vlm.world_models.learned.actor_critic import ReturnScale, actor_critic_loss
 from atari_vlm.world_models.learned.arrays import (
@@ -32,7 +31,7 @@ from atari_vlm.world_models.rem.losses import Blocks, revealed_tokens, world_mod
 from atari_vlm.world_models.rem.model import RemWorldModel
 from atari_vlm.world_models.rem.networks import Networks, StartStates
 from atari_vlm.world_models.rem.policy import RemPolicy, remember
-from atari_vlm.world_models.rem.settings import RemSettings, TokenizerTraining
+from atari_vlm.world_models.rem.settings import RemSettings, TokenizerTraining, actions_of
 from atari_vlm.world_models.rem.stepper import Stepper
 from atari_vlm.world_models.rem.token_cache import TokenCache
 
@@ -286,9 +285,7 @@ class RemLearner:
 
 def _first_action(facts: GameFacts, num_actions: int) -> int:
     """The number of the game's first action, whose space must be the networks'."""
-    space = facts.action_space
-    if not isinstance(space, gymnasium.spaces.Discrete):
-        raise ConfigError(f"REM acts with discrete actions; {facts.game} has {space}")
+    space = actions_of(facts)
     if int(space.n) != num_actions:
         raise MismatchError(f"the networks have {num_actions} actions, {facts.game} has {space.n}")
     return int(space.start)

@@ -11,6 +11,7 @@ import gymnasium
 
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
 from atari_vlm.settings import with_changes
+from atari_vlm.world_models.inputs import described
 from atari_vlm.world_models.learned.learner import GameFacts
 from atari_vlm.world_models.learned.schedule import (
     ActorCriticTraining,
@@ -200,11 +201,19 @@ def preset(name: str, facts: GameFacts) -> RemSettings:
     presets = {"rem": RemSettings, "rem-plus": _rem_plus, "tiny": _tiny}
     if name not in presets:
         raise UnknownNameError("REM preset", name, presets)
-    if not isinstance(facts.action_space, gymnasium.spaces.Discrete):
-        raise ConfigError(f"REM acts with discrete actions; {facts.game} has {facts.action_space}")
-    return dataclasses.replace(
-        made := presets[name](),
-        networks=dataclasses.replace(made.networks, num_actions=int(facts.action_space.n)),
+    made, num_actions = presets[name](), int(actions_of(facts).n)
+    return dataclasses.replace(made, networks=dataclasses.replace(made.networks, num_actions=num_actions))
+
+
+def actions_of(facts: GameFacts) -> gymnasium.spaces.Discrete:
+    """The actions of a game that REM can learn; ``ConfigError`` for any other."""
+    image, space = facts.inputs.get("image"), facts.action_space
+    sees = not facts.inputs or (image is not None and image.shape[-1] == 3)
+    if sees and isinstance(space, gymnasium.spaces.Discrete):
+        return space
+    shown = f"shows {described(facts.inputs)} and acts" if facts.inputs else "acts"
+    raise ConfigError(
+        f"REM learns from one RGB picture uint8 (H, W, 3) and discrete actions; {facts.game} {shown} with {space}"
     )
 
 

@@ -14,9 +14,8 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.experience.episode_files import read_episodes
 from atari_vlm.experience.episodes import Episode, as_replay, newest_episodes
 from atari_vlm.training.imagination import media
-from atari_vlm.training.imagination.collection import EpisodeKeeper, Seen
+from atari_vlm.training.imagination.collection import EpisodeKeeper, Step
 from atari_vlm.training.imagination.evaluation import as_episodes, beginnings, imagined_returns
-from atari_vlm.training.imagination.games import Moved
 from atari_vlm.training.imagination.media import MediaConfig, keep_newest, save_episodes
 from atari_vlm.training.imagination.trainer import WorldModelTrainer
 from atari_vlm.world_models.learned.heads import Categorical
@@ -139,7 +138,8 @@ def test_the_keeper_keeps_beginnings():
     keeper, frames = EpisodeKeeper(2, 3), np.arange(6, dtype=np.uint8)[:, None, None, None].repeat(3, -1)
     for t in range(5):
         for row in (0, 2):
-            keeper.see(Seen(row, frames[t], t, Moved(float(t), t == 4, False, t == 1), frames[t + 1]))
+            before, after = {"image": frames[t]}, {"image": frames[t + 1]}
+            keeper.see(row, Step(0, before, t, float(t), t == 4, False, t == 1, after))
     kept = keeper.episodes()
     assert len(kept) == 1 and kept[0].pictures[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
     assert kept[0].rewards.tolist() == [0, 1, 2] and kept[0].lost_life.tolist() == [False, True, False]

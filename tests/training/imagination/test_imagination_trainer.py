@@ -91,11 +91,11 @@ def test_evaluation_teaches_nothing(tmp_path):
     trainer.collect(1)
     trainer.update(trainer.learner.stages[0], 1, (0, 15))
     before = {name: array.copy() for name, array in trainer.learner.arrays().items()}
-    written, memory = trainer.replay.written, trainer.collector.state
+    written, memory = trainer.replay.written, trainer.collector.lanes.state
     trainer.play(3)
     after = trainer.learner.arrays()
     assert all(np.array_equal(before[name], after[name]) for name in before)
-    assert trainer.replay.written == written and trainer.collector.state is memory
+    assert trainer.replay.written == written and trainer.collector.lanes.state is memory
 
 
 def test_learning_from_a_dataset_alone(uninterrupted, tmp_path):
@@ -135,7 +135,7 @@ def test_another_game_s_actions_are_refused(tmp_path):
 
 def test_the_program_says_what_is_wrong(tmp_path, capsys):
     assert dream.main(["rem"]) == 2 and "either --game or --dataset" in capsys.readouterr().err
-    assert dream.main(["rem", "--game", "Pnog"]) == 2 and "is no game" in capsys.readouterr().err
+    assert dream.main(["rem", "--game", "Pnog"]) == 2 and "did you mean Pong-v5" in capsys.readouterr().err
     assert dream.main(["rem", "--game", "Pong", "--preset", "huge"]) == 2 and "rem-plus" in capsys.readouterr().err
     assert (
         dream.main(["rem", "--dataset", str(tmp_path / "no.npz")]) == 2 and "cannot be read" in capsys.readouterr().err

@@ -10,10 +10,11 @@ import torch
 from rem_helpers import GAME, NETWORKS, facts, rem_learner, toy_settings
 from replay_helpers import picture_replay, with_helpers
 
-from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
+from atari_vlm.errors import ConfigError, UnknownNameError
+from atari_vlm.experience.replay import Column
 from atari_vlm.settings import with_changes
 from atari_vlm.training.imagination.collection import Collector, Exploring, Playing, play_games
-from atari_vlm.training.imagination.games import GameConfig, RemGame
+from atari_vlm.training.imagination.games import LOST_LIFE, GameConfig, facts_of, make_game
 from atari_vlm.world_models.learned.device import Device
 from atari_vlm.world_models.learned.perceptual import Lpips
 from atari_vlm.world_models.learned.random_streams import pack_rng, unpack_rng
@@ -29,7 +30,7 @@ def learner_with_play(steps=60, epsilon=0.5, **changes):
     replay = picture_replay(100, 16)
     learner = rem_learner(settings, replay)
     policy = RemPolicy(learner.networks.tokenizer, learner.networks.actor)
-    collector = Collector(RemGame(GameConfig(GAME, 16)), policy, seed=0)
+    collector = Collector([make_game(GameConfig(GAME), policy.inputs)], policy, seed=0)
     collector.collect(steps, replay, Exploring(epsilon, 1.0), (learner.streams.rng, learner.streams.generator))
     return learner, collector
 
@@ -37,10 +38,11 @@ def learner_with_play(steps=60, epsilon=0.5, **changes):
 def test_the_executed_action_is_remembered_and_told():
     learner, collector = learner_with_play(0)
     executed, told = [], []
-    step, tell = collector.game.step, collector.policy.executed
-    collector.game.step = lambda action: (executed.append(action), step(action))[1]
-    collector.policy.executed = lambda actions, state: (told.append(int(actions[0])), tell(actions, state))[1]
-    collector.policy.act = lambda observations, state, **_: (np.array([0]), state)
+    (game,), policy = collector.lanes.games, collector.lanes.policy
+    step, tell = game.step, policy.executed
+    game.step = lambda action: (executed.append(action), step(action))[1]
+    policy.executed = lambda actions, state: (told.append(int(actions[0])), tell(actions, state))[1]
+    policy.act = lambda observations, state, **_: (np.array([0]), state)
     collector.collect(40, learner.replay, Exploring(1.0, 1.0), (learner.streams.rng, learner.streams.generator))
     remembered = learner.replay.read("action", np.arange(40)).tolist()
     assert remembered == executed == told and set(remembered) == {0, 1, 2}
@@ -49,7 +51,7 @@ def test_the_executed_action_is_remembered_and_told():
 def test_burn_in_over_a_history_is_the_memory_of_live_play():
     learner, collector = learner_with_play(0)
     tokenizer, actor = learner.networks.tokenizer, learner.networks.actor
-    policy, frames, actions = collector.policy, [], []
+    policy, frames, actions = collector.lanes.policy, [], []
     rng = np.random.default_rng(0)
     state = policy.begin(1)
     for _ in range(5):
@@ -207,25 +209,21 @@ def test_random_state_survives_packing():
     assert np.array_equal(rng.integers(1000, size=9, dtype=np.int32), other.integers(1000, size=9, dtype=np.int32))
 
 
-def test_atari_sums_rewards_ends_lives_only_in_training_and_cuts_at_its_limit():
-    train = RemGame(GameConfig("Breakout-v5", 64, max_noops=30))
-    test = RemGame(GameConfig("Breakout", 64, life_loss_ends=False, max_noops=1, max_steps=200))
-    assert train.frame_skip == 4 and train.num_actions == 4 and train.action_names == ("NOOP", "FIRE", "RIGHT", "LEFT")
-    lost = {"train": 0, "test": 0}
-    for name, game in (("train", train), ("test", test)):
-        game.reset(7)
-        assert game.frame.shape == (64, 64, 3) and game.frame.dtype == np.uint8
-        for step in range(200):
-            moved = game.step(1 if step % 3 == 0 else 3)
-            lost[name] += moved.lost_life
-            if moved.truncated or moved.terminated:
-                break
-    assert lost["train"] >= 1 and lost["test"] == 0
-    assert moved.truncated and not moved.terminated and test.steps == 200
-    starts = set()
+def test_atari_sums_rewards_reports_lost_lives_and_cuts_at_its_limit():
+    game = make_game(GameConfig("Breakout", max_noops=1, max_steps=200), {"image": Column((64, 64, 3), "uint8")})
+    assert game.facts.frame_skip == 4 and game.facts.action_names == ("NOOP", "FIRE", "RIGHT", "LEFT")
+    shown, info = game.reset(seed=7)
+    lost = 0
+    for step in range(1, 201):
+        assert shown["image"].shape == (64, 64, 3) and shown["image"].dtype == np.uint8
+        shown, _, terminated, truncated, info = game.step(1 if step % 3 == 1 else 3)
+        lost += info[LOST_LIFE]
+        assert not terminated and truncated == (step == 200)
+    assert lost >= 1
+    starts, game = set(), make_game(GameConfig("Breakout", max_noops=30))
     for seed in range(6):
-        train.reset(seed)
-        starts.add(train.noops)
+        game.reset(seed=seed)
+        starts.add(game.get_wrapper_attr("noops"))
     assert len(starts) > 2 and min(starts) >= 1 and max(starts) <= 30
 
 
@@ -234,7 +232,7 @@ def test_same_seed_same_games():
     policy = RemPolicy(learner.networks.tokenizer, learner.networks.actor)
     runs = [
         play_games(
-            lambda: RemGame(GameConfig(GAME, 16)),
+            lambda: make_game(GameConfig(GAME), policy.inputs),
             policy,
             [1, 3, 5],
             Playing(torch.Generator().manual_seed(0), 1.0, lanes),
@@ -245,12 +243,9 @@ def test_same_seed_same_games():
 
 
 def test_bad_input_is_refused_with_a_sentence(tmp_path):
-    with pytest.raises(ConfigError, match="is no game"):
-        RemGame(GameConfig("NoSuch-v0"))
-    with pytest.raises(ConfigError, match="discrete"):
-        RemGame(GameConfig("Pendulum-v1"))
-    with pytest.raises(MismatchError, match="RGB"):
-        RemGame(GameConfig("CartPole-v1")).reset(0)
+    for game in ("Pendulum-v1", "CartPole-v1"):
+        with pytest.raises(ConfigError, match=f"one RGB picture .* discrete actions; {game} shows state float32"):
+            preset("tiny", facts_of(game))
     with pytest.raises(UnknownNameError, match="horizon"):
         with_changes(preset("tiny", facts()), {"actor_critic": {"horizont": 3}})
     with pytest.raises(ConfigError, match="of type int"):

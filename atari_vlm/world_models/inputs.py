@@ -1,0 +1,119 @@
+"""What an environment shows, as named arrays: the pictures, numbers and texts of any gymnasium observation.
+
+An observation is one value or a tree of them (``Dict``, ``Tuple``). Each value is a picture (uint8 ``(H, W)`` or ``(H, W, C)``, a
+PIL image), numbers (any other array), or a text (kept as its UTF-8 bytes). It is named by its key, ``robot/camera`` inside a
+nested dictionary; the only one of its kind is named ``image``, ``state`` or ``text``, whatever its key.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict, Text, Tuple
+
+from atari_vlm.errors import MismatchError, UnknownNameError
+from atari_vlm.experience.replay import Column
+from atari_vlm.spaces import PILImage
+from atari_vlm.world_models.view import as_seen
+
+IMAGE, STATE, TEXT = "image", "state", "text"
+_MOST_CHANNELS = 16  # more on the last axis is no picture
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Input:
+    """Where a named value lies in an observation, its kind, and the column that holds it at its own size."""
+
+    path: Path
+    kind: str
+    column: Column
+
+    def read(self, observation: Any, column: Column, whose: str) -> np.ndarray:
+        """The present value, a fresh array of ``column``; pictures are brought to its size.
+
+        Raises ``MismatchError`` for another shape or type and for NaN and infinities, in the name of ``whose``.
+        """
+        value = observation
+        try:
+            for key in self.path:
+                value = value[key]
+        except (KeyError, IndexError, TypeError) as error:
+            raise MismatchError(f"{whose} shows no {_named(self.path)}, which its observation space has") from error
+        if self.kind == IMAGE:
+            picture = np.asarray(value)
+            picture = picture[..., None] if picture.ndim == 2 else picture
+            return as_seen(picture, Box(0, 255, column.shape, np.uint8), whose)
+        if self.kind == TEXT:
+            value = _bytes_of(value, column.shape[0], whose)
+        return column.checked(value, f"{_named(self.path)} of {whose}").copy()
+
+
+def inputs_of(space: gymnasium.Space[Any], whose: str, keys: Sequence[str] = ()) -> dict[str, Input]:
+    """The inputs of an observation space by name: those of ``keys``, or all that are pictures, numbers or texts.
+
+    Raises ``MismatchError`` where there is none, and ``UnknownNameError`` for a key that the space has not.
+    """
+    parts = {_named(path): made for path, leaf in _leaves(space) if (made := _input(path, leaf)) is not None}
+    if not parts:
+        raise MismatchError(f"{whose} shows neither pictures nor numbers nor texts: {space}")
+    for key in keys:
+        if key not in parts:
+            raise UnknownNameError(f"part of what {whose} shows", key, parts)
+    chosen = {key: parts[key] for key in keys or parts}
+    kinds = Counter(part.kind for part in chosen.values())
+    return {
+        part.kind if kinds[part.kind] == 1 and part.kind not in chosen else key: part for key, part in chosen.items()
+    }
+
+
+def described(columns: Mapping[str, Column]) -> str:
+    """In words: ``image uint8 (64, 64, 3), state float32 (4,)``."""
+    return ", ".join(f"{name} {column.dtype} {column.shape}" for name, column in columns.items())
+
+
+def _leaves(space: gymnasium.Space[Any], path: Path = ()) -> Iterator[tuple[Path, gymnasium.Space[Any]]]:
+    if isinstance(space, Dict):
+        for key, part in space.spaces.items():
+            yield from _leaves(part, (*path, key))
+    elif isinstance(space, Tuple):
+        for index, part in enumerate(space.spaces):
+            yield from _leaves(part, (*path, index))
+    else:
+        yield path, space
+
+
+def _named(path: Path) -> str:
+    return "/".join(map(str, path)) or "observation"
+
+
+def _input(path: Path, space: gymnasium.Space[Any]) -> Input | None:
+    if isinstance(space, Text):
+        widest = max((len(character.encode()) for character in space.character_set), default=1)
+        return Input(path, TEXT, Column((space.max_length * widest,), "uint8"))
+    if isinstance(space, PILImage) or _is_picture(space):
+        height, width, *channels = space.shape or ()
+        return Input(path, IMAGE, Column((height, width, *(channels or [1])), "uint8", on_disk=True))
+    if space.shape is None or space.dtype is None or np.dtype(space.dtype).kind not in "biuf" or 0 in space.shape:
+        return None
+    dtype = "float32" if np.dtype(space.dtype).kind == "f" else np.dtype(space.dtype).name
+    return Input(path, STATE, Column(tuple(space.shape), dtype))
+
+
+def _is_picture(space: gymnasium.Space[Any]) -> bool:
+    shape = space.shape or ()
+    flat = len(shape) == 2 or (len(shape) == 3 and shape[2] <= _MOST_CHANNELS)
+    return isinstance(space, Box) and space.dtype == np.uint8 and flat
+
+
+def _bytes_of(value: Any, length: int, whose: str) -> np.ndarray:
+    """A text's UTF-8 bytes, zeros after it."""
+    content = value.encode() if isinstance(value, str) else None
+    if content is None or len(content) > length:
+        raise MismatchError(f"{whose} shows a text of at most {length} bytes, got {value!r:.80}")
+    return np.frombuffer(content.ljust(length, b"\0"), np.uint8)

@@ -212,10 +212,15 @@ def reading(
     except known:
         raise
     except Exception as cause:
-        reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+        reason = one_line(cause) or type(cause).__name__
         kind = (
             ""
             if isinstance(cause, (AtariVLMError, OSError)) or type(cause) is ValueError
             else type(cause).__name__ + ": "
         )
         raise error(f"{what} cannot be read: {kind}{reason}") from cause
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of somebody else's code says, cut to one line."""
+    return " ".join(str(error).split())[:200]

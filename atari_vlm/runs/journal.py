@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from atari_vlm.errors import ConfigError, RunError, StorageError
+from atari_vlm.errors import ConfigError, RunError, one_line
 from atari_vlm.runs.journal_mark import Mark, Noted, check_began, check_noted, check_whole, mark_of, read_mark
 from atari_vlm.runs.journal_rows import (
     CallRow,
@@ -37,9 +37,12 @@ from atari_vlm.runs.journal_rows import (
 )
 from atari_vlm.runs.journal_schema import (
     COLUMNS,
+    DAMAGE,
     OWN,
     checked,
+    digest_of,
     insert,
+    not_written,
     open_for_writing,
     open_read_only,
     select,
@@ -189,9 +192,13 @@ class Journal:
         """Record the answer to a call, and whether it came from a cache."""
         with self._lock:
             with self._transaction() as db:
-                row = self._rows("calls", "WHERE episode = ? AND call = ?", episode, call, make=call_row)[0]
-                insert(db, "calls", (*call_values(row), dumps(reply), row.started_at, int(cached)))
-            self._answered += row.reply is None
+                row = self._raw("calls", "WHERE episode = ? AND call = ?", episode, call)[0]
+                new = (*row[:6], dumps(reply), row[7], int(cached))
+                db.execute(
+                    "UPDATE calls SET reply = ?, cached = ?, digest = ? WHERE episode = ? AND call = ?",
+                    (new[6], new[8], digest_of("calls", new), episode, call),
+                )
+            self._answered += row[6] is None
             if self._mark is not None:
                 self._mark.answered(self._answered)
 
@@ -199,7 +206,7 @@ class Journal:
         """Record a step; when it is there already it must be equal but for clocks."""
         values = step_values(row)
         with self._transaction(durable=False) as db:
-            recorded = self._rows("steps", "WHERE episode = ? AND step = ?", row.episode, row.step)
+            recorded = self._raw("steps", "WHERE episode = ? AND step = ?", row.episode, row.step)
             if not recorded:
                 insert(db, "steps", values)
         if recorded and recorded[0][:8] != values[:8]:
@@ -211,8 +218,12 @@ class Journal:
     def _rows(self, table: str, where: str, *values: Any, make: Callable[[Any], Any] = tuple) -> list[Any]:
         """Rows whose digests are right, each turned into what is wanted; :class:`RunError` where the file is damaged."""
         with self._told():
-            rows = self._plain(select(table, self._version) + where, *values)
-            return [make(row) for row in checked(table, self._version, rows)]
+            return [make(row) for row in self._raw(table, where, *values)]
+
+    def _raw(self, table: str, where: str, *values: Any) -> list[Any]:
+        with self._told(), self._lock:
+            rows = self._db.execute(select(table, self._version) + where, values).fetchall()
+            return checked(table, self._version, rows)
 
     def _plain(self, query: str, *values: Any) -> list[Any]:
         with self._told(), self._lock:
@@ -226,7 +237,7 @@ class Journal:
         except (sqlite3.ProgrammingError, RunError):  # closed: the caller's mistake, not the file's
             raise
         except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
-            raise RunError(f"{self.path} cannot be read; it is damaged: {str(error)[:160]}") from error
+            raise RunError(f"{self.path} cannot be read; it is damaged: {one_line(error)}") from error
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
@@ -239,7 +250,8 @@ class Journal:
             try:
                 yield
             finally:
-                self._db.execute("COMMIT")
+                with self._told():
+                    self._db.execute("ROLLBACK")  # nothing was written
 
     def _own(self) -> dict[str, Any]:
         rows = self._rows("meta", "WHERE key = ?", OWN, make=lambda row: json.loads(row[1]))
@@ -281,10 +293,8 @@ class Journal:
                 yield from self._written(durable)
         except sqlite3.ProgrammingError:
             raise
-        except sqlite3.Error as error:
-            raise StorageError(
-                f"{self.path} cannot be written: {error}. Nothing recorded before is lost; the same command continues"
-            ) from error
+        except DAMAGE as error:
+            raise not_written(self.path, error) from error
 
     def _written(self, durable: bool) -> Iterator[sqlite3.Connection]:
         if durable != self._durable:

@@ -107,7 +107,7 @@ def _number_or_text(action: int | list[float]) -> int | str:
 
 def dumps(value: Any) -> str:
     """Plain data as JSON."""
-    return json.dumps(value, sort_keys=True, default=_plain)
+    return _ENCODER.encode(value)
 
 
 def _plain(value: Any) -> Any:
@@ -117,3 +117,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise ConfigError(f"a journal holds plain data, not {type(value).__name__}: {value!r}")
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, default=_plain)

@@ -7,6 +7,7 @@ when it is read. Journals of version 1 have none of this and are read as they ar
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import secrets
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from atari_vlm.errors import RunError, StorageError
+from atari_vlm.errors import RunError, StorageError, one_line
 
 VERSION = 2
 OWN = "_journal"  # the row of meta that is the journal's own: its id, and how many rows there are
@@ -41,6 +42,8 @@ CREATE TABLE steps (episode INTEGER, step INTEGER, action INTEGER NOT NULL, sour
     PRIMARY KEY (episode, step)) WITHOUT ROWID
 """
 _LONGEST_VALUE = 1 << 28
+# what sqlite3 raises for a file: the second when the damaged name of a table stands in its message
+DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 
 
 def digest_of(table: str, values: Sequence[Any]) -> bytes:
@@ -54,6 +57,7 @@ def insert(db: sqlite3.Connection, table: str, values: Sequence[Any]) -> None:
     db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", (*values, digest_of(table, values)))
 
 
+@functools.cache
 def select(table: str, version: int) -> str:
     """The start of a query for whole rows: the columns, then the digest (``NULL`` in version 1)."""
     names = list(COLUMNS[table])
@@ -79,7 +83,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     try:
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
     except sqlite3.Error as error:
-        raise StorageError(f"{path} cannot be opened: {error}") from error
+        raise StorageError(f"{path} cannot be opened: {one_line(error)}") from error
     try:
         version = version_of(db, path)
         db.execute("PRAGMA trusted_schema=OFF")
@@ -88,12 +92,24 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         if version < VERSION:
             _upgrade(db, version)
         return db
-    except sqlite3.Error as error:
+    except DAMAGE as error:
         db.close()
-        raise StorageError(f"{path} cannot be written: {error}") from error
+        raise not_written(path, error) from error
     except BaseException:
         db.close()
         raise
+
+
+def not_written(path: Path, error: Exception) -> RunError:
+    """The error for a write that failed: ``StorageError`` unless it is the file itself that is damaged."""
+    if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    ):
+        return RunError(f"{path} cannot be written; it is damaged: {one_line(error)}")
+    return StorageError(
+        f"{path} cannot be written: {one_line(error)}. Nothing recorded before is lost; the same command continues"
+    )
 
 
 def _upgrade(db: sqlite3.Connection, version: int) -> None:
@@ -134,9 +150,11 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:  # a finished run on a medium that cannot be written
         db.close()
         if path.with_name(path.name + "-wal").exists():
-            raise RunError(f"{path} cannot be read here while its write-ahead log is open: {error}") from error
+            raise RunError(
+                f"{path} cannot be read here while its write-ahead log is open: {one_line(error)}"
+            ) from error
         db = sqlite3.connect(f"{address}?immutable=1", uri=True, isolation_level=None, check_same_thread=False)
-    except sqlite3.DatabaseError:
+    except DAMAGE:
         pass  # said properly below
     try:
         if version_of(db, path) == 0:
@@ -153,8 +171,8 @@ def version_of(db: sqlite3.Connection, path: Path) -> int:
         db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is not a journal: {error}") from error
+    except DAMAGE as error:
+        raise RunError(f"{path} is not a journal: {one_line(error)}") from error
     if version > VERSION or version < 0:
         raise RunError(f"{path} has journal version {version}; this package reads version {VERSION}")
     if {name for name in tables if not name.startswith("sqlite_")} != ({*COLUMNS, "blobs"} if version else set()):

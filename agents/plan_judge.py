@@ -12,7 +12,7 @@ from atari_vlm.agents.vlm_agent import VLMAgentOptions
 from atari_vlm.errors import ConfigError, UnknownNameError, check_count
 from atari_vlm.planning.scoring import PlanScores, ValueFunction, check_discount, score_plans
 from atari_vlm.types import Action, Transition
-from atari_vlm.world_models.base import WorldModel, in_units_of
+from atari_vlm.world_models.base import WorldModel, in_units_of, take_row
 from atari_vlm.world_models.view import FrameSource, WorldView
 
 Follow = Literal["first", "whole"] | int
@@ -130,6 +130,11 @@ class Judge:
             return True
         if expected.state is None:
             return False
-        predicted = self.world_model.decode(expected.state)[0].astype(np.float32)
-        real = self._view.frame(transition.next_observation).astype(np.float32)
+        predicted = _picture(take_row(self.world_model.decode(expected.state), 0))
+        real = _picture(self._view.frame(transition.next_observation))
         return float(np.abs(predicted - real).mean()) > (self._options.picture_tolerance or 0.0)
+
+
+def _picture(observation: Any) -> np.ndarray:
+    """The picture of an observation as floats."""
+    return np.asarray(observation["image"] if isinstance(observation, dict) else observation, np.float32)

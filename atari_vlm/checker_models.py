@@ -9,7 +9,16 @@ import numpy as np
 
 from atari_vlm.actions import as_actions, check_action_space
 from atari_vlm.errors import ConfigError, ContractError, require
-from atari_vlm.world_models.base import ModelStep, StartFrames, WorldModel, map_leaves, take_rows
+from atari_vlm.world_models.base import (
+    ModelStep,
+    StartFrames,
+    WorldModel,
+    described,
+    fits,
+    map_leaves,
+    take_row,
+    take_rows,
+)
 
 
 def check_world_model(
@@ -29,9 +38,9 @@ def check_world_model(
     start = start or getattr(model, "start", None)
     require(start is not None, "a model without start frames is checked with start=StartFrames(...)")
     assert start is not None
-    chosen = np.arange(rows) % len(start.observations)
+    chosen = np.arange(rows) % len(start.actions)
     start = StartFrames(start.observations, _checked_actions(model, start.actions))
-    context = (start.observations[chosen], start.actions[chosen])
+    context = take_rows((start.observations, start.actions), chosen)
     rng = np.random.default_rng(seed)
     actions = np.stack([_some_actions(model.action_space, rows, rng) for _ in range(steps)])
     first = _dream(model, context, actions, seed)
@@ -84,14 +93,14 @@ def _checked_actions(model: WorldModel[Any], actions: np.ndarray) -> np.ndarray:
 
 
 def _dream(
-    model: WorldModel[Any], context: tuple[np.ndarray, np.ndarray], actions: np.ndarray, seed: int
+    model: WorldModel[Any], context: tuple[Any, np.ndarray], actions: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frames ``(T + 1, B, ...)``, rewards ``(T, B)`` and ends ``(T, B)``; everything on the way is checked."""
-    n = len(context[0])
+    n = len(context[1])
     rng = np.random.default_rng(seed)
-    given = [array.copy() for array in context]
+    given = _content(context)
     state = model.init(*context, rng=rng)
-    require(all(map(np.array_equal, given, context)), "init() does not change its context")
+    require(_content(context) == given, "init() does not change its context")
     frames, rewards, ends = [_frames(model, state, n)], [], []
     for action in actions:
         before, kept = _content(state), action.copy()
@@ -107,19 +116,29 @@ def _dream(
 
 
 def _frames(model: WorldModel[Any], state: Any, n: int) -> np.ndarray:
-    """The decoded rows, which must be those of the space, and be nobody else's memory."""
+    """The decoded rows as float64 ``(n, .)``; they must be of the space, and be nobody else's memory."""
     before = _content(state)
     frames, space = model.decode(state), model.observation_space
-    require(isinstance(frames, np.ndarray), f"decode() returns an array, not {type(frames).__name__}")
-    shape = (n, *(space.shape or ()))
-    require(frames.shape == shape and frames.dtype == space.dtype, f"decode() returns {space.dtype} {shape}")
-    require(all(space.contains(frame) for frame in frames), "decoded rows lie in observation_space")
-    kept = frames.copy()
-    if frames.flags.writeable:
-        frames[...] = 0
+    require(fits(space, frames, 1), f"decode() returns {space} in rows, not {described(frames, 1)}")
+    flat = _flat(frames)
+    require(len(flat) == n, f"decode() returns {n} rows, not {len(flat)}")
+    require(all(space.contains(take_row(frames, row)) for row in range(n)), "decoded rows lie in observation_space")
+    map_leaves(_overwrite, frames)
     require(_content(state) == before, "decode() changes nothing, and what it returns is not the state's own memory")
-    require(np.array_equal(model.decode(state), kept), "decode() of one state is always the same")
-    return kept
+    require(np.array_equal(_flat(model.decode(state)), flat), "decode() of one state is always the same")
+    return flat
+
+
+def _flat(observations: Any) -> np.ndarray:
+    """Observations ``(B, ...)`` of all entries side by side, float64 ``(B, .)``."""
+    parts: list[np.ndarray] = []
+    map_leaves(lambda leaf: parts.append(leaf.reshape(len(leaf), -1).astype(np.float64)), observations)
+    return np.concatenate(parts, 1)
+
+
+def _overwrite(leaf: np.ndarray) -> None:
+    if leaf.flags.writeable:
+        leaf[...] = 0
 
 
 def _check_step(step: Any, shape: tuple[int, ...]) -> None:
@@ -143,12 +162,12 @@ def _check_rows(
     rows, actions = chosen
     others = slice(1, max(1, len(rows) - 1))
     rows, changed = rows.copy(), actions.copy()
-    rows[others] = (rows[others] + 1) % len(start.observations)
+    rows[others] = (rows[others] + 1) % len(start.actions)
     changed[:, others] = actions[::-1, others]
     if isinstance(model.action_space, gymnasium.spaces.Discrete):
         n, first_action = int(model.action_space.n), int(model.action_space.start)
         changed[:, others] = (actions[:, others] - first_action + 1) % n + first_action
-    again = _dream(model, (start.observations[rows], start.actions[rows]), changed, seed)
+    again = _dream(model, take_rows((start.observations, start.actions), rows), changed, seed)
     for name, one, other in zip(_PARTS, first, again, strict=True):
         alike = np.array_equal(one[:, [0, -1]], other[:, [0, -1]])
         require(alike, f"{name} of a row depend on that row only; they changed with the rows beside it")
@@ -156,7 +175,7 @@ def _check_rows(
 
 def _wrong_in_subset(
     model: WorldModel[Any],
-    context: tuple[np.ndarray, np.ndarray],
+    context: tuple[Any, np.ndarray],
     actions: np.ndarray,
     seed: int,
     first: tuple[np.ndarray, ...],
@@ -166,7 +185,7 @@ def _wrong_in_subset(
     state = model.init(*context, rng=rng)
     for action in actions[:half]:
         state = model.step(state, action, rng=rng).state
-    rows = np.arange(len(context[0]))[::-1][: (len(context[0]) + 1) // 2]
+    rows = np.arange(len(context[1]))[::-1][: (len(context[1]) + 1) // 2]
     state = take_rows(state, rows)
     for t in range(half, len(actions)):
         step = model.step(state, actions[t, rows], rng=rng)
@@ -180,9 +199,9 @@ def _wrong_in_subset(
     return ""
 
 
-def _check_estimates(model: WorldModel[Any], context: tuple[np.ndarray, np.ndarray], seed: int) -> None:
+def _check_estimates(model: WorldModel[Any], context: tuple[Any, np.ndarray], seed: int) -> None:
     """``value`` and ``policy``, where the model has them: pure, a row each, and what they say they are."""
-    state, rows = model.init(*context, rng=np.random.default_rng(seed)), len(context[0])
+    state, rows = model.init(*context, rng=np.random.default_rng(seed)), len(context[1])
     space: Any = model.action_space
     for name in ("value", "policy"):
         estimate = getattr(model, name, None)
@@ -209,16 +228,19 @@ def _check_estimates(model: WorldModel[Any], context: tuple[np.ndarray, np.ndarr
             )
 
 
-def _wrong_observe(model: Any, context: tuple[np.ndarray, np.ndarray], actions: np.ndarray, seed: int) -> str:
+def _wrong_observe(model: Any, context: tuple[Any, np.ndarray], actions: np.ndarray, seed: int) -> str:
     """What is wrong with ``observe``: it takes in what a dream showed, and the same is given to ``init`` as a context."""
     observations, played = context
     rng = np.random.default_rng(seed)
     state = model.init(*context, rng=rng)
-    shown = np.array(model.decode(model.step(state, actions[0], rng=np.random.default_rng(seed)).state))
+    shown = map_leaves(np.array, model.decode(model.step(state, actions[0], rng=np.random.default_rng(seed)).state))
     before = _content(state)
-    observed = model.observe(state, actions[0].copy(), shown.copy(), rng=rng)
+    observed = model.observe(state, actions[0].copy(), map_leaves(np.array, shown), rng=rng)
     require(_content(state) == before, "observe() does not change the state that it is given")
-    longer = (np.concatenate([observations, shown[:, None]], 1), np.concatenate([played, actions[0][:, None]], 1))
+    longer = (
+        map_leaves(lambda seen, new: np.concatenate([seen, new[:, None]], 1), observations, shown),
+        np.concatenate([played, actions[0][:, None]], 1),
+    )
     wanted = model.init(*longer, rng=np.random.default_rng(seed))
     return (
         ""
@@ -227,9 +249,9 @@ def _wrong_observe(model: Any, context: tuple[np.ndarray, np.ndarray], actions: 
     )
 
 
-def _wrong_rollout(model: Any, context: tuple[np.ndarray, np.ndarray], actions: np.ndarray, seed: int) -> str:
+def _wrong_rollout(model: Any, context: tuple[Any, np.ndarray], actions: np.ndarray, seed: int) -> str:
     """What is wrong with ``rollout`` of plans ``(B, H)`` beside as many steps."""
-    rng, rows, plans = np.random.default_rng(seed), len(context[0]), actions.swapaxes(0, 1)
+    rng, rows, plans = np.random.default_rng(seed), len(context[1]), actions.swapaxes(0, 1)
     state = model.init(*context, rng=rng)
     before, kept = _content(state), plans.copy()
     rolled = model.rollout(state, plans, rng=rng)
@@ -253,7 +275,7 @@ def _alike(model: Any, one: Any, other: Any, action: np.ndarray, seed: int) -> b
     alike = np.allclose(rewards[0], rewards[1], rtol=1e-3, atol=1e-4)
     alike = alike and np.array_equal(steps[0].terminated, steps[1].terminated)
     for first, second in ((one, other), (steps[0].state, steps[1].state)):
-        shown, wanted = (model.decode(state).astype(np.float64) for state in (first, second))
+        shown, wanted = (_flat(model.decode(state)) for state in (first, second))
         alike = alike and np.allclose(shown, wanted, atol=_ROUNDING["frames"])
     return bool(alike)
 

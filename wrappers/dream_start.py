@@ -11,27 +11,27 @@ import numpy as np
 from atari_vlm.actions import as_action, as_actions, check_action_space, still_action
 from atari_vlm.errors import ConfigError, MismatchError
 from atari_vlm.types import Action
-from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit
+from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit, described, fits, stacked, take_row
 from atari_vlm.world_models.view import Context, can_see, eye_of, is_rgb, picture_of
 
 Start = gymnasium.Env[Any, Any] | Sequence[gymnasium.Env[Any, Any]] | StartFrames | None
-StartContext = tuple[np.ndarray, np.ndarray]  # observations (T, ...) and the actions (T - 1, ...) between them
+StartContext = tuple[Any, np.ndarray]  # observations (T, ...) and the actions (T - 1, ...) between them
 
 
 class StoredStart:
     """Contexts of :class:`StartFrames`, drawn at random."""
 
     def __init__(self, frames: StartFrames, world_model: WorldModel[Any]):
-        space, shape = world_model.observation_space, frames.observations.shape[2:]
-        if shape != space.shape or frames.observations.dtype != space.dtype:
-            raise MismatchError(f"the model sees {space}, the start frames are {frames.observations.dtype} {shape}")
+        space = world_model.observation_space
+        if not fits(space, frames.observations, 2):
+            raise MismatchError(f"the model sees {space}, the start frames are {described(frames.observations, 2)}")
         actions = as_actions(world_model.action_space, frames.actions, "the actions of start frames")
         self._observations, self._actions = frames.observations, actions
 
     def begin(self, row: int, rng: np.random.Generator) -> StartContext:
         """A context for ``row``."""
-        chosen = int(rng.integers(len(self._observations)))
-        return self._observations[chosen], self._actions[chosen]
+        index = int(rng.integers(len(self._actions)))
+        return take_row(self._observations, index), self._actions[index]
 
 
 class RealStart:
@@ -46,7 +46,7 @@ class RealStart:
             _check_real(env, world_model)
         self.envs = list(envs)
         self._eye, self._still = eye_of(world_model), still_action(world_model.action_space)
-        self._latest: list[np.ndarray | None] = [None for _ in envs]
+        self._latest: list[Any] = [None for _ in envs]
         self._contexts = [Context(world_model) for _ in envs]
         self._over = [True for _ in envs]
 
@@ -76,9 +76,9 @@ class RealStart:
         """The newest context of ``row``."""
         return self._contexts[row].arrays()
 
-    def latest(self) -> np.ndarray:
+    def latest(self) -> Any:
         """The newest picture of every environment, ``(B, ...)``; of one that has ended, its last."""
-        return np.stack([picture for picture in self._latest if picture is not None])
+        return stacked(self._latest)
 
     def is_over(self, row: int) -> bool:
         """Whether the environment of ``row`` has ended."""

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from atari_vlm.actions import as_action
-from atari_vlm.world_models.base import WorldModel
+from atari_vlm.world_models.base import WorldModel, take_row
 from atari_vlm.wrappers.dream_start import Start
 from atari_vlm.wrappers.world_model_vector_env import WorldModelVectorEnv
 
@@ -62,14 +62,14 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
         super().reset(seed=seed)
         self._dreams._np_random = self.np_random
         frames, info = self._dreams.reset()
-        return frames[0], self._info(info)
+        return take_row(frames, 0), self._info(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Dream one step; stepping a dream that has ended raises gymnasium's ``ResetNeeded``."""
         frames, reward, terminated, truncated, info = self._dreams.step(
             np.asarray(as_action(self.action_space, action))[None]
         )
-        return frames[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._info(info)
+        return take_row(frames, 0), float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._info(info)
 
     def render(self) -> Any:
         """The last decoded frame, uint8 ``(H, W, 3)``; ``None`` without a render mode."""

@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 
 from atari_vlm.actions import as_actions
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
-from atari_vlm.world_models.base import WorldModel, put_rows, take_rows
+from atari_vlm.world_models.base import WorldModel, map_leaves, put_rows, stacked, take_row, take_rows
 from atari_vlm.wrappers.dream_start import RealStart, Start, start_of
 
 
@@ -60,6 +60,9 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             self._mode = AutoresetMode(autoreset_mode)
         except ValueError:
             raise UnknownNameError("autoreset_mode", autoreset_mode, [m.value for m in AutoresetMode]) from None
+        space = world_model.observation_space
+        if render_mode is not None and isinstance(space, gymnasium.spaces.Dict) and "image" not in space.spaces:
+            raise ConfigError(f"a dream is rendered from its pictures; the model shows {space}")
         self._start = start_of(start, world_model)
         self._check_real(num_envs, reanchor_every)
         self.world_model, self.num_envs, self.render_mode = world_model, num_envs, render_mode
@@ -97,7 +100,7 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             raise ConfigError("the first reset begins every dream: reset without a mask")
         self._begin(np.flatnonzero(mask))
         self._frames = self.world_model.decode(self._state)
-        return self._frames.copy(), self._info()
+        return self._shown(), self._info()
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every dream with actions ``(B,)``; how ended rows begin again is the autoreset mode's.
@@ -124,11 +127,13 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             info = self._final()
             self._begin(np.flatnonzero(self._done))
             self._frames = self.world_model.decode(self._state)
-        return self._frames.copy(), reward, terminated, truncated, {**self._info(), **anchors, **info}
+        return self._shown(), reward, terminated, truncated, {**self._info(), **anchors, **info}
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Every dream's last decoded frame; ``None`` without a render mode or before the first reset."""
-        return tuple(self._frames.copy()) if self.render_mode is not None and self._frames is not None else None
+        if self.render_mode is None or self._frames is None:
+            return None
+        return tuple(np.array(self._frames["image"] if isinstance(self._frames, dict) else self._frames))
 
     def get_action_meanings(self) -> list[str]:
         """Action names, where the model knows them, else numbers."""
@@ -167,10 +172,14 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             self._steps[rows] = 0
             self._done[rows] = False
 
-    def _made(self, contexts: list[tuple[np.ndarray, np.ndarray]]) -> Any:
+    def _made(self, contexts: list[tuple[Any, np.ndarray]]) -> Any:
         """The state of as many rows, made from their contexts."""
-        observations, actions = (np.stack(part) for part in zip(*contexts, strict=True))
+        observations, actions = (stacked(part) for part in zip(*contexts, strict=True))
         return self.world_model.init(observations, actions, rng=self.np_random)
+
+    def _shown(self) -> Any:
+        """What the dreams show now, copied."""
+        return map_leaves(np.array, self._frames)
 
     def _replaced(self, state: Any, rows: np.ndarray, fresh: Any) -> Any:
         return fresh if len(rows) == self.num_envs else put_rows(state, rows, fresh)
@@ -198,7 +207,7 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         """What SAME_STEP keeps of the rows that just ended, before they begin anew."""
         final = np.full(self.num_envs, None, dtype=object)
         for row in np.flatnonzero(self._done):
-            final[row] = self._frames[row].copy()
+            final[row] = take_row(self._frames, row)
         final_info = {"imagined_steps": self._steps * self._done, "_imagined_steps": self._done.copy()}
         masks = {"_final_obs": self._done.copy(), "_final_info": self._done.copy()}
         return {"final_obs": final, "final_info": final_info, **masks}

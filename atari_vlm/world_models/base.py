@@ -41,6 +41,9 @@ class WorldModel(Protocol[S]):
     are: ``"none"`` (the game's own) or ``"sign"``. Actions are int64 ``(B,)``, or float32 ``(B, A)`` where they are
     continuous, always of the space.
 
+    Observations are arrays, or dicts of arrays where ``observation_space`` is a ``Dict``: in contexts, start frames and
+    ``decode`` alike.
+
     A model may also have ``context_length`` (pictures that ``init`` reads, default 1; 0: none), ``action_names``, ``start``
     (:class:`StartFrames`), ``shown_shape`` (of the pictures it learned from, before they were brought to its size), and
     what makes a planner faster or better. ``check_world_model`` holds each to its promise where it is there:
@@ -58,7 +61,7 @@ class WorldModel(Protocol[S]):
     frame_skip: int
     reward_transform: str
 
-    def init(self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator) -> S:
+    def init(self, observations: Any, actions: np.ndarray, *, rng: np.random.Generator) -> S:
         """State after a context of observations ``(B, T, ...)`` joined by actions ``(B, T - 1)`` or ``(B, T - 1, A)``."""
         ...
 
@@ -66,7 +69,7 @@ class WorldModel(Protocol[S]):
         """One step for every row; ``action`` int64 ``(B,)``, or float32 ``(B, A)`` where actions are continuous."""
         ...
 
-    def decode(self, state: S) -> np.ndarray:
+    def decode(self, state: S) -> Any:
         """The observation of every row, ``(B, ...)``."""
         ...
 
@@ -79,15 +82,17 @@ class StartFrames:
     A model that carries its own start frames has them as attribute ``start`` (``None`` or absent: it needs a real env).
     """
 
-    observations: np.ndarray
+    observations: Any
     actions: np.ndarray
 
     def __post_init__(self) -> None:
-        n, t = self.observations.shape[:2]
+        shapes: set[tuple[int, ...]] = set()
+        map_leaves(lambda leaf: shapes.add(leaf.shape[:2]), self.observations)
+        if len(shapes) != 1 or len(first := shapes.pop()) != 2:
+            raise ConfigError(f"start frames are (N, T, ...) throughout, got {described(self.observations)}")
+        n, t = first
         if n < 1 or t < 1 or self.actions.shape[:2] != (n, t - 1):
-            raise ConfigError(
-                f"start frames (N, T, ...) = {self.observations.shape} need actions (N, T - 1), got {self.actions.shape}"
-            )
+            raise ConfigError(f"start frames (N, T) = {first} need actions (N, T - 1), got {self.actions.shape}")
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,22 @@ def map_leaves(function: Callable[..., Any], *trees: Any) -> Any:
     return function(*trees)
 
 
+def fits(space: gymnasium.Space[Any], observations: Any, leading: int) -> bool:
+    """Whether ``observations`` are arrays of the space's shape and type after ``leading`` axes, in a ``Dict`` all of them."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        alike = isinstance(observations, dict) and observations.keys() == space.spaces.keys()
+        return alike and all(fits(sub, observations[key], leading) for key, sub in space.spaces.items())
+    shape = getattr(observations, "shape", ())
+    return shape[leading:] == space.shape and observations.dtype == space.dtype
+
+
+def described(observations: Any, leading: int = 0) -> str:
+    """Types and shapes of observations after ``leading`` axes, for a sentence."""
+    if isinstance(observations, dict):
+        return "{" + ", ".join(f"{key}: {described(value, leading)}" for key, value in observations.items()) + "}"
+    return f"{getattr(observations, 'dtype', type(observations).__name__)} {np.shape(observations)[leading:]}"
+
+
 def check_one_row(state: Any) -> None:
     """Raise ``MismatchError`` unless every leaf of ``state`` holds one row."""
 
@@ -153,10 +174,20 @@ def in_units_of(world_model: WorldModel[Any], reward: float) -> float:
     return float(np.float32(np.sign(reward) if world_model.reward_transform == "sign" else reward))
 
 
+def stacked(trees: Sequence[Any]) -> Any:
+    """Several equally shaped trees of arrays as one, with a new first axis."""
+    return map_leaves(lambda *leaves: np.stack(leaves), *trees)
+
+
 def take_rows(state: Any, rows: Sequence[int] | np.ndarray) -> Any:
     """The rows of a state in the given order (int64 indices); repeated indices repeat rows."""
     index = np.ascontiguousarray(rows, dtype=np.int64)
     return map_leaves(lambda leaf: leaf[index], state)
+
+
+def take_row(state: Any, row: int | np.integer[Any]) -> Any:
+    """One row of a tree of arrays, without the first axis; copies."""
+    return map_leaves(lambda leaf: np.array(leaf[row]), state)
 
 
 def concat_rows(states: Sequence[Any]) -> Any:

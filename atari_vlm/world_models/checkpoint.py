@@ -26,7 +26,7 @@ import numpy as np
 from atari_vlm.conditions import _versions
 from atari_vlm.errors import AtariVLMError, CheckpointError, ConfigError, MismatchError, UnknownNameError, reading
 from atari_vlm.files import sync_folder
-from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit
+from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit, described, fits
 from atari_vlm.world_models.checkpoint_files import (
     CONFIG,
     MANIFEST,
@@ -140,8 +140,8 @@ def build_model(checkpoint: Checkpoint, where: str, **options: Any) -> WorldMode
         said = config["reward_transform"]
         raise MismatchError(f"the model's rewards are {model.reward_transform!r}, the config of {where} says {said!r}")
     start, space = checkpoint.start, model.observation_space
-    if start is not None and (start.observations.shape[2:] != space.shape or start.observations.dtype != space.dtype):
-        shown = f"{start.observations.dtype} {start.observations.shape[2:]}"
+    if start is not None and not fits(space, start.observations, 2):
+        shown = described(start.observations, 2)
         raise MismatchError(f"the model sees {space}, the start frames of {where} are {shown}")
     return model
 

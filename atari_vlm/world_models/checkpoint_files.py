@@ -219,21 +219,43 @@ def _span(name: str, entry: Any, where: str) -> tuple[int, int]:
 def pack_start(start: StartFrames) -> bytes:
     """Start frames as a compressed npz."""
     file = io.BytesIO()
-    np.savez_compressed(file, observations=start.observations, actions=start.actions)
+    arrays: dict[str, Any] = {**_named("observations", start.observations), "actions": start.actions}
+    np.savez_compressed(file, **arrays)
     return file.getvalue()
+
+
+def _named(name: str, observations: Any) -> dict[str, np.ndarray]:
+    """The arrays of observations; in a dict each under ``name/key``."""
+    if not isinstance(observations, dict):
+        return {name: observations}
+    if wrong := [key for key in observations if not isinstance(key, str) or "/" in key]:
+        raise ConfigError(f"start frames are named by words without a slash, got {wrong}")
+    return {n: array for key, value in observations.items() for n, array in _named(f"{name}/{key}", value).items()}
+
+
+def _tree(arrays: Mapping[str, np.ndarray]) -> Any:
+    """The inverse of :func:`_named`, without the first part of the names."""
+    if "" in arrays:
+        (array,) = arrays.values()
+        return array
+    heads = {name.partition("/")[0] for name in arrays}
+    below = {head: {n[len(head) + 1 :]: a for n, a in arrays.items() if n.partition("/")[0] == head} for head in heads}
+    return {head: _tree(parts) for head, parts in below.items()}
 
 
 def unpack_start(raw: bytes, where: str) -> StartFrames:
     """Read start frames; ``CheckpointError`` for another content, for Python objects, and for what unpacks to too much."""
     with reading(where, CheckpointError), zipfile.ZipFile(io.BytesIO(raw)) as archive:
         sizes = {item.filename: item.file_size for item in archive.infolist()}
-        if sorted(sizes) != ["actions.npy", "observations.npy"] or sum(sizes.values()) > _MOST_START_BYTES:
+        shown = [name for name in sizes if re.fullmatch(r"observations(/[^/]+)*\.npy", name)]
+        if {*sizes} != {"actions.npy", *shown} or not shown or sum(sizes.values()) > _MOST_START_BYTES:
             raise ValueError(f"it must hold observations and actions of at most {_MOST_START_BYTES} bytes")
         _check_memory(Path(where), sum(sizes.values()))
-        observations, actions = (_read_array(archive, name, sizes) for name in ("observations.npy", "actions.npy"))
+        actions, head = _read_array(archive, "actions.npy", sizes), len("observations")
+        parts = {name[head:-4].removeprefix("/"): _read_array(archive, name, sizes) for name in shown}
         if actions.dtype.kind not in "if":
             raise ValueError(f"its actions are of type {actions.dtype}")
-        return StartFrames(observations, actions)
+        return StartFrames(_tree(parts), actions)
 
 
 def _read_array(archive: zipfile.ZipFile, name: str, sizes: Mapping[str, int]) -> np.ndarray:

@@ -21,18 +21,20 @@ from atari_vlm.errors import MismatchError
 from atari_vlm.games import game_names
 from atari_vlm.spaces import PILImage, source_of
 from atari_vlm.types import Action
-from atari_vlm.world_models.base import WorldModel
+from atari_vlm.world_models.base import WorldModel, stacked
 
 FrameSource = Callable[[], Any]
 _SCREEN_WIDTH, _SCREEN_HEIGHTS = 160, range(200, 261)  # of ALE
 
 
-def as_seen(shown: Any, space: gymnasium.Space[Any], whose: str = "the environment") -> np.ndarray:
-    """What is ``shown`` as a model with observation space ``space`` sees it: a fresh array of its shape and dtype.
+def as_seen(shown: Any, space: gymnasium.Space[Any], whose: str = "the environment") -> Any:
+    """What is ``shown`` as a model with observation space ``space`` sees it: a fresh array of its shape and dtype, or a dict.
 
     A picture uint8 ``(H, W, C)`` of another size is averaged over areas. Other numbers may change their type where that
     keeps what they say (float64 to float32), never their shape. ``MismatchError`` names both sides where nothing fits.
     """
+    if isinstance(space, gymnasium.spaces.Dict):
+        return {key: as_seen(_entry(shown, key, whose), sub, whose) for key, sub in space.spaces.items()}
     array = np.asarray(shown)
     if array.dtype == space.dtype and array.shape == space.shape:
         return array.copy()
@@ -45,6 +47,14 @@ def as_seen(shown: Any, space: gymnasium.Space[Any], whose: str = "the environme
         if space.contains(converted) and (array.dtype.kind == "f" or np.array_equal(array, converted)):
             return converted
     raise MismatchError(f"the model sees {space}, {whose} shows {array.dtype} {array.shape}")
+
+
+def _entry(shown: Any, key: str, whose: str = "the environment") -> Any:
+    """An entry of what is shown; ``MismatchError`` where there is none."""
+    if not isinstance(shown, Mapping) or key not in shown:
+        has = ", ".join(map(str, shown)) if isinstance(shown, Mapping) else f"{type(shown).__name__} without entries"
+        raise MismatchError(f"the model is shown the entry {key!r}; {whose} shows {has}")
+    return shown[key]
 
 
 def _keeps(given: Any, wanted: Any) -> bool:
@@ -66,12 +76,9 @@ def shown_by(observation: Any) -> Any:
     """
     if not isinstance(observation, Mapping):
         return observation
-    if "image" not in observation:
-        raise MismatchError(
-            f"a model is shown the entry 'image'; the observation has {', '.join(map(str, observation))}"
-        )
-    source = source_of(observation["image"])
-    return np.asarray(observation["image"]) if source is None else source
+    image = _entry(observation, "image")
+    source = source_of(image)
+    return np.asarray(image) if source is None else source
 
 
 class Eye:
@@ -89,9 +96,19 @@ class Eye:
         shown_shape: tuple[int, ...] | None = None,
     ):
         self.space, self._source, self._shown_shape = space, frame_source, shown_shape
+        parts = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {}
+        self._parts = {
+            key: Eye(sub, frame_source, shown_shape) if key == "image" else Eye(sub) for key, sub in parts.items()
+        }
 
-    def __call__(self, observation: Any) -> np.ndarray:
-        """The picture as the model sees it; ``MismatchError`` for one that was not made as those it learned from."""
+    def __call__(self, observation: Any) -> Any:
+        """The picture as the model sees it; ``MismatchError`` for one that was not made as those it learned from.
+
+        For a model with a ``Dict`` space a dict, of which the entry ``image`` is such a picture.
+        """
+        if self._parts:
+            return {key: part(observation if key == "image" else _entry(observation, key))
+                    for key, part in self._parts.items()}  # fmt: skip
         if self._source is None:
             shown = shown_by(observation)
             if _is_resized(observation) and (self._shown_shape or np.shape(shown) != self.space.shape):
@@ -102,7 +119,7 @@ class Eye:
             raise MismatchError("frame_source shows nothing; make the environment with render_mode='rgb_array'")
         return self.of(shown)
 
-    def of(self, shown: Any) -> np.ndarray:
+    def of(self, shown: Any) -> Any:
         """What is ``shown`` as the model sees it."""
         if self._shown_shape and np.shape(shown) not in (tuple(self._shown_shape), self.space.shape):
             raise self._mismatch(np.shape(shown))
@@ -129,6 +146,9 @@ def _is_resized(observation: Any) -> bool:
 
 def can_see(space: gymnasium.Space[Any], shown: gymnasium.Space[Any]) -> bool:
     """Whether a model with observation space ``space`` can be shown observations of the space ``shown``."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        parts = shown.spaces if isinstance(shown, gymnasium.spaces.Dict) else {}
+        return all(key in parts and can_see(sub, parts[key]) for key, sub in space.spaces.items())
     if isinstance(shown, gymnasium.spaces.Dict) and "image" in shown.spaces:
         shown = shown["image"]
     if is_rgb(space) and (is_rgb(shown) or isinstance(shown, PILImage)):
@@ -136,12 +156,12 @@ def can_see(space: gymnasium.Space[Any], shown: gymnasium.Space[Any]) -> bool:
     return space.shape is not None and shown.shape == space.shape and _keeps(shown.dtype, space.dtype)
 
 
-def picture_of(env: gymnasium.Env[Any, Any], observation: Any, eye: Eye) -> np.ndarray:
+def picture_of(env: gymnasium.Env[Any, Any], observation: Any, eye: Eye) -> Any:
     """A real environment's present picture as a model sees it: the screen of an emulator, else what the observation shows.
 
     The rendered screen also stands in for observations that the model cannot see.
     """
-    if env.render_mode == "rgb_array":
+    if env.render_mode == "rgb_array" and is_rgb(eye.space):
         if hasattr(env.unwrapped, "ale") or not can_see(eye.space, env.observation_space):
             return eye.of(env.render())
     return eye(observation)
@@ -160,7 +180,7 @@ class Context:
 
     def reset(self) -> None:
         """Begin an episode."""
-        self._pictures: deque[np.ndarray] = deque(maxlen=self.length)
+        self._pictures: deque[Any] = deque(maxlen=self.length)
         self._actions: deque[Action] = deque(maxlen=max(0, self.length - 1))
         self._moved = False
 
@@ -169,7 +189,7 @@ class Context:
         """Whether there are as many pictures as the model reads."""
         return len(self._pictures) == self.length
 
-    def observed(self, picture: np.ndarray) -> None:
+    def observed(self, picture: Any) -> None:
         """Keep a picture, which is nobody else's memory."""
         if not self._moved:
             self.reset()
@@ -181,12 +201,20 @@ class Context:
         self._actions.append(as_action(self._action_space, action, "an executed action"))
         self._moved = True
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+    def arrays(self) -> tuple[Any, np.ndarray]:
         """Observations ``(T, ...)``, and the actions between them: int64 ``(T - 1,)`` or float32 ``(T - 1, A)``."""
-        shape = (len(self._pictures), *(self._space.shape or ()))
-        pictures = np.array(self._pictures, self._space.dtype).reshape(shape)
-        between = list(self._actions)[max(0, len(self._actions) - (len(pictures) - 1)) :] if len(pictures) else []
-        return pictures, as_actions(self._action_space, between)
+        num = len(self._pictures)
+        if num == 0:
+            return nothing_of(self._space), as_actions(self._action_space, [])
+        between = list(self._actions)[max(0, len(self._actions) - (num - 1)) :]
+        return stacked(list(self._pictures)), as_actions(self._action_space, between)
+
+
+def nothing_of(space: gymnasium.Space[Any]) -> Any:
+    """Zero observations of a space, ``(0, ...)``."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        return {key: nothing_of(sub) for key, sub in space.spaces.items()}
+    return np.zeros((0, *(space.shape or ())), space.dtype)
 
 
 class WorldView:
@@ -205,7 +233,7 @@ class WorldView:
         self._context.reset()
         self._state: Any = None
         self._action: Action | None = None
-        self._news: list[tuple[Action | None, np.ndarray]] = []  # steps that ``_state`` does not know of yet
+        self._news: list[tuple[Action | None, Any]] = []  # steps that ``_state`` does not know of yet
 
     def observe(self, observation: Any) -> None:
         """Take in the present observation; once per step."""
@@ -227,17 +255,18 @@ class WorldView:
         """The model's state of one row for the present moment."""
         if not hasattr(self._model, "observe") or not self._context.length:
             pictures, actions = self._context.arrays()
-            return self._model.init(pictures[None], actions[None], rng=rng)
+            return self._model.init(stacked([pictures]), actions[None], rng=rng)
         for action, picture in self._news:
             if action is None:
                 none = as_actions(self._model.action_space, np.zeros((1, 0)))
-                self._state = self._model.init(picture[None, None], none, rng=rng)
+                self._state = self._model.init(stacked([stacked([picture])]), none, rng=rng)
             else:
-                self._state = self._model.observe(self._state, np.asarray(action)[None], picture[None], rng=rng)
+                played = np.asarray(action)[None]
+                self._state = self._model.observe(self._state, played, stacked([picture]), rng=rng)
         self._news.clear()
         return self._state
 
-    def frame(self, observation: Any) -> np.ndarray:
+    def frame(self, observation: Any) -> Any:
         """The present picture as the model sees it."""
         return self._eye(observation)
 

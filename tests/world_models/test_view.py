@@ -120,7 +120,7 @@ def test_what_is_seen_is_a_copy(shape):
 
 
 def test_an_observation_without_a_picture_says_what_it_has():
-    with pytest.raises(MismatchError, match="shown the entry 'image'; the observation has pixels, t"):
+    with pytest.raises(MismatchError, match="shown the entry 'image'; the environment shows pixels, t"):
         Eye(SMALL)({"pixels": np.zeros((64, 64, 3), np.uint8), "t": 1})
 
 

@@ -54,7 +54,8 @@ class UnknownNameError(ConfigError):
 
     def __init__(self, kind: str, name: object, known: Iterable[str], hint: str = ""):
         self.kind, self.name, self.known, self.hint = kind, name, sorted(known), hint
-        nearest = difflib.get_close_matches(str(name), self.known, n=4, cutoff=0.5)
+        spelled = {str(known).casefold(): known for known in self.known}
+        nearest = [spelled[word] for word in difflib.get_close_matches(str(name).casefold(), spelled, n=4, cutoff=0.5)]
         if not hint and nearest:
             hint = f"did you mean {', '.join(nearest)}?"
         hint = f"{hint} " if hint else ""
@@ -110,9 +111,16 @@ class UnavailableError(VLMError):
 
 
 class BudgetExhaustedError(AtariVLMError):
-    """A limit on dollars, calls or tokens is reached. The run can be resumed."""
+    """A limit on dollars, calls or tokens (``kind``: usd, calls, tokens) is reached. The run can be resumed."""
 
     exit_code = 75
+
+    def __init__(self, message: str = "", kind: str = ""):
+        super().__init__(message)
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.kind)
 
 
 class ReplayMissError(AtariVLMError):

@@ -21,6 +21,7 @@ from atari_vlm.evaluation.evaluate import Watching, evaluate
 from atari_vlm.evaluation.results import to_markdown
 from atari_vlm.runs.command_line import parse
 from atari_vlm.runs.display import ProgressDisplay
+from atari_vlm.runs.fallbacks import ALL_FELL_BACK
 from atari_vlm.runs.stopping import stop_on_signals
 from atari_vlm.runs.terminal import messages, results
 
@@ -48,7 +49,10 @@ def run(config: EvaluateConfig) -> int:
     out.print(to_markdown(found))
     out.print(f"results: {folder}/results.md, results.csv, results.json")
     out.print(f"every step: python -m atari_vlm.report {folder}")
-    return 0
+    told = [(name, value) for name, value in found.conditions if name.startswith("fallbacks")]
+    for name, value in told:
+        console.print(f"{name}: {value}", style="bold")
+    return ALL_FELL_BACK if any(value.startswith("every") for _, value in told) else 0
 
 
 @program

@@ -53,14 +53,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """A full disk inside the block is a ``StorageError`` that names ``path``; the system's own error often names nothing."""
+    """What keeps a file from being written is a ``StorageError`` that names ``path``; the system's own error often does not."""
     try:
         yield
     except StorageError:
         raise
     except OSError as error:
         if error.errno not in _NO_ROOM:
-            raise
+            if not str(error.filename or "").startswith(str(path.parent)):
+                raise
+            raise StorageError(f"{path} cannot be written: {error.strerror}") from error
         raise StorageError(
             f"{path} cannot be written: {error.strerror}. What was written before is kept; make room and go on with the "
             "same command"

@@ -18,7 +18,7 @@ from typing import Any
 
 from atari_vlm.errors import UnknownNameError
 
-_ID = re.compile(r"(?:ALE/|AtariVLM/)?(?P<name>[A-Za-z0-9]+?)(?:-v5)?")
+_ID = re.compile(r"\s*(?:ALE/|AtariVLM/)?(?P<name>[A-Za-z0-9][A-Za-z0-9 _.*'!&-]*?)(?:-v5)?\s*", re.IGNORECASE)
 NO_EFFECT = "no effect"
 
 
@@ -93,14 +93,26 @@ def game_names() -> tuple[str, ...]:
 
 
 def game(name: str) -> Game:
-    """Look up a game by name or id: ``Pong``, ``Pong-v5``, ``ALE/Pong-v5``, ``AtariVLM/Pong-v5``.
+    """Look up a game by name, title or id: ``Pong``, ``pong-v5``, ``ALE/Pong-v5``, ``ms pac-man``, ``Q*bert``.
 
-    Raises ``UnknownNameError`` (a ``ValueError``) that offers the nearest names.
+    Capitals, blanks and marks do not matter. Raises ``UnknownNameError`` (a ``ValueError``) that offers the nearest names.
     """
     match = _ID.fullmatch(name) if isinstance(name, str) else None
-    if match is None or match["name"] not in _games():
+    found = _spellings().get(_letters(match["name"])) if match else None
+    if found is None:
         raise UnknownNameError("game", match["name"] if match else name, _games())
-    return _games()[match["name"]]
+    return _games()[found]
+
+
+@functools.cache
+def _spellings() -> dict[str, str]:
+    """Letters and digits of every title and name, to the name."""
+    titles = {_letters(entry.title): name for name, entry in _games().items()}
+    return {**titles, **{_letters(name): name for name in _games()}}
+
+
+def _letters(text: str) -> str:
+    return "".join(character for character in text.casefold() if character.isalnum())
 
 
 def game_or_generic(name: str) -> Game:

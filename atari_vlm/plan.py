@@ -21,8 +21,10 @@ from atari_vlm.ending import program
 from atari_vlm.errors import AtariVLMError, StoppedError
 from atari_vlm.evaluation.plan_run import COLUMNS, PlanExecution, PlanRun, VariantResult, cells
 from atari_vlm.evaluation.plan_settings import PlanSettings, PlansOptions, WorldOptions
+from atari_vlm.runs.answered import one_line
 from atari_vlm.runs.command_line import command_line, command_of, parse, resume_hint
 from atari_vlm.runs.display import ProgressDisplay
+from atari_vlm.runs.fallbacks import verdict
 from atari_vlm.runs.options import (
     AnswerOptions,
     AskOptions,
@@ -88,6 +90,8 @@ def run(config: PlanConfig) -> int:
         console.print(f"run {path} ({'continued' if planned.run.resumed else 'new'})")
         try:
             found = planned.play()
+            said, code = verdict(planned.run.journal, planned.run.journal.episodes())
+            answer = one_line(planned.answered())
         except StoppedError:
             console.print(f"stopped; {resume_hint(config, path)}")
             return stop.exit_code
@@ -98,8 +102,11 @@ def run(config: PlanConfig) -> int:
     out = results(180)
     out.print(results_table(f"{config.game}, {config.vlm}, {config.world_model}", found))
     out.print(f"{display.totals.decisions} decisions made now, {display.totals.rate:.1f} per second")
+    out.print(answer)
     out.print(f"report: {path / 'report.html'}")
-    return 0
+    if said:
+        console.print(said, style="bold")
+    return code
 
 
 def load(config: PlanConfig) -> VLM:

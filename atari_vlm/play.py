@@ -209,6 +209,7 @@ def run(config: PlayConfig) -> Path | None:
     if config.episodes is not None:
         return browse(config, config.episodes)
     env = make_env(config)
+    session: GameSession | None = None
     try:
         session = GameSession(env, make_player(config, env), config.seed, header=config.header, zoom=config.zoom)
         add_panels(session, config)
@@ -220,6 +221,8 @@ def run(config: PlayConfig) -> Path | None:
         path: Path | None = load("atari_vlm.viewing.game_window:play_in_window")(session, fps, config.steps)
         return path
     finally:
+        if session is not None and session.recording is not None:
+            session.recording.abandon()
         env.close()
 
 

@@ -8,6 +8,7 @@ vendors and local backends can keep the prefix in their cache.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from string import Template
@@ -34,6 +35,14 @@ def prompt_version(style: str) -> int:
     """The number in the first line of a style's file; it grows with every change of wording."""
     check_style(style)
     return _style_file(style)[0]
+
+
+@functools.cache
+def prompt_hash(style: str) -> str:
+    """The first 12 hex digits of the SHA-256 of a style's file: equal hashes, equal wording."""
+    check_style(style)
+    raw = (resources.files("atari_vlm") / "data" / "prompts" / f"{style}.md").read_bytes()
+    return hashlib.sha256(raw).hexdigest()[:12]
 
 
 def instructions(

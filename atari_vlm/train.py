@@ -10,6 +10,7 @@ Ctrl-C ends a run cleanly after the current step, a second Ctrl-C at once.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -22,8 +23,12 @@ from atari_vlm._lazy import load
 from atari_vlm.agents.vlm_agent import AnswerMode, VLMAgentOptions
 from atari_vlm.ending import program
 from atari_vlm.errors import AtariVLMError, ConfigError, StoppedError
+from atari_vlm.runs import outputs
+from atari_vlm.runs.answered import one_line
 from atari_vlm.runs.command_line import command_line, command_of, parse, resume_hint
 from atari_vlm.runs.display import ProgressDisplay
+from atari_vlm.runs.fallbacks import verdict
+from atari_vlm.runs.journal import EpisodeRow
 from atari_vlm.runs.options import (
     TYPED_ONLY,
     UNRECORDED,
@@ -45,7 +50,7 @@ from atari_vlm.runs.stopping import Stop, stop_on_signals
 from atari_vlm.runs.terminal import messages, results
 from atari_vlm.scores.statistics import aggregate
 from atari_vlm.settings import with_changes
-from atari_vlm.training.in_context.ablation import ablation_table, run_ablation
+from atari_vlm.training.in_context.ablation import AblationRow, ablation_table, run_ablation
 from atari_vlm.training.in_context.examples import InContextOptions, Strategy
 from atari_vlm.training.in_context.options import TrainerOptions
 from atari_vlm.training.in_context.trainer import VLMTrainer
@@ -160,6 +165,8 @@ def run(config: TrainConfig) -> int:
         console.print(f"run {trainer.run.path} ({'continued' if trainer.run.resumed else 'new'})")
         try:
             tables = play(config, trainer)
+            said, code = verdict(trainer.run.journal, trainer.run.journal.episodes())
+            answer = one_line(trainer.answered())
         except StoppedError:
             console.print(f"stopped; {resume_hint(config, trainer.run.path)}")
             return stop.exit_code
@@ -171,8 +178,11 @@ def run(config: TrainConfig) -> int:
     for table in tables:
         out.print(table)
     out.print(f"{display.totals.decisions} decisions made now, {display.totals.rate:.1f} per second")
+    out.print(answer)
     out.print(f"report: {trainer.run.path / 'report.html'}")
-    return 0
+    if said:
+        console.print(said, style="bold")
+    return code
 
 
 def make_trainer(config: TrainConfig, stop: Stop, display: ProgressDisplay) -> VLMTrainer:
@@ -217,16 +227,29 @@ def vlm_options(config: TrainConfig) -> dict[str, Any]:
 
 
 def play(config: TrainConfig, trainer: VLMTrainer) -> list[Table]:
-    """Train, evaluate, compare, save; returns the tables that the program ends with."""
-    summaries: list[tuple[str, dict[str, Any]]] = []
-    if not config.eval_only:
-        trained = trainer.train(config.num_episodes, config.eval_interval, config.save_interval)
-        summaries.append(("training", trained))
-    if config.num_eval_episodes:
-        summaries.append(("evaluation", trainer.evaluate(config.num_eval_episodes)))
-    ablation = run_ablation(trainer, config.num_eval_episodes) if config.icl_ablation else []
+    """Train, evaluate, compare, save; returns the tables that the program ends with.
+
+    A run that was extended is played as it was asked for each time, one part after the other.
+    """
+    asked = [{name.removeprefix("plan."): value for name, value in part.items()} for part in trainer.run.parts]
+    parts = [dataclasses.replace(config, **part) for part in asked]
+    trained = 0
+    evaluation: list[EpisodeRow] = []
+    ablation: list[AblationRow] = []
+    for part in (*parts, config):
+        new = 0 if part.eval_only else part.num_episodes - trained
+        if new > 0:
+            trainer.train(new, part.eval_interval, part.save_interval)
+            trained, evaluation = trained + new, []  # what was learned since needs evaluating anew
+        if part.num_eval_episodes > len(evaluation):
+            trainer.evaluate(part.num_eval_episodes - len(evaluation), first=len(evaluation))
+            evaluation += trainer.last_played
+        ablation = run_ablation(trainer, part.num_eval_episodes) if part.icl_ablation else []
     trainer.save_results()
-    tables = [results_table(f"{trainer.game}, {trainer.vlm_type}, {config.prompt_type}", summaries)]
+    training = [row for row in outputs.done_episodes(trainer.run.journal) if row.phase == "train"]
+    phases = [(name, outputs.summarise(rows)) for name, rows in (("training", training), ("evaluation", evaluation))]
+    title = f"{trainer.game}, {trainer.vlm_type}, {config.prompt_type}"
+    tables = [results_table(title, [(name, summary) for name, summary in phases if summary])]
     if ablation:
         tables.append(Table("examples", "mean return", "against none", "fallback", "cost", title="in-context ablation"))
         for cells in ablation_table(ablation):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,10 @@ from atari_vlm.files import replacing
 def can_write_videos() -> bool:
     """Whether imageio-ffmpeg is installed."""
     return importlib.util.find_spec("imageio_ffmpeg") is not None
+
+
+class _Abandoned(Exception):
+    """Takes an unfinished file away."""
 
 
 class VideoWriter:
@@ -46,6 +50,14 @@ class VideoWriter:
             with self._file:
                 writer, self._writer = self._writer, None
                 writer.close()
+
+    def abandon(self) -> None:
+        """Leave no file: what was begun is removed."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.close()
+            with suppress(_Abandoned), self._file:
+                raise _Abandoned
 
     def _open(self, picture: np.ndarray) -> None:
         height, width = picture.shape[:2]

@@ -44,6 +44,29 @@ def test_every_spelling_finds_the_game(name):
     assert games.game(name).name == "Pong"
 
 
+@pytest.mark.parametrize(
+    ("spelled", "name"),
+    [
+        ("pong-v5", "Pong"),
+        (" PONG ", "Pong"),
+        ("ale/breakout", "Breakout"),
+        ("ms. pac-man", "MsPacman"),
+        ("Q*bert", "Qbert"),
+        ("space invaders", "SpaceInvaders"),
+        ("space_invaders-V5", "SpaceInvaders"),
+        ("kung-fu master", "KungFuMaster"),
+    ],
+)
+def test_what_can_only_mean_one_game_means_it(spelled, name):
+    assert games.game(spelled).name == name
+
+
+@pytest.mark.parametrize(("wrong", "first"), [("pnog", "Pong"), ("Pnog", "Pong"), ("BRAKEOUT", "Breakout")])
+def test_the_right_name_comes_first(wrong, first):
+    with pytest.raises(UnknownNameError, match=f"did you mean {first}"):
+        games.game(wrong)
+
+
 @pytest.mark.parametrize("name", ["Ponk", "", "ALE/Pong-v4", "Pong-ram-v5", None, 3, "../Pong"])
 def test_unknown_name_is_refused(name):
     with pytest.raises(UnknownNameError):

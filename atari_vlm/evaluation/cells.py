@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from atari_vlm.agents.make import SIMPLE_NAMES, agent_names
 from atari_vlm.agents.vlm_agent import VLMAgentOptions
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
 from atari_vlm.runs.command_line import command_line, command_of
+from atari_vlm.runs.continuing import ResumeRules
 from atari_vlm.runs.options import (
     AnswerOptions,
     AskOptions,
@@ -31,7 +33,7 @@ from atari_vlm.runs.player import EpisodeSpec
 from atari_vlm.runs.run_folder import RunRequest
 from atari_vlm.runs.seeds import SEEDS_PER_RUN, eval_seed
 from atari_vlm.settings import plain, with_changes
-from atari_vlm.vlm.catalogue import OFFLINE_NAMES
+from atari_vlm.vlm.catalogue import OFFLINE_NAMES, family_of
 
 BASELINES = ("random", "scripted")
 _DEFAULTS = AnswerOptions()
@@ -71,12 +73,12 @@ class EvaluateConfig(
     @property
     def game_names(self) -> list[str]:
         """Plain names, each once."""
-        return list(dict.fromkeys(known_games.game(name).name for name in self.games))
+        return list(dict.fromkeys(known_games.game(name).name for name in _each(self.games)))
 
     @property
     def all_agents(self) -> list[str]:
         """The baselines, then the others, each once."""
-        return list(dict.fromkeys([*BASELINES, *self.agents]))
+        return list(dict.fromkeys([*BASELINES, *_each(self.agents)]))
 
     @property
     def paid_agents(self) -> list[str]:
@@ -84,20 +86,25 @@ class EvaluateConfig(
         return [name for name in self.all_agents if name not in (*SIMPLE_NAMES, *OFFLINE_NAMES)]
 
 
+def _each(words: Sequence[str]) -> Iterator[str]:
+    """Names, also where several stand in one word with commas between them."""
+    return (name.strip() for word in words for name in word.split(",") if name.strip())
+
+
 def check(config: EvaluateConfig) -> None:
     """Raise ``ConfigError`` (or its ``UnknownNameError``) for what cannot be evaluated."""
-    for name in config.games:
-        known_games.game(name)
     check_positive(episodes=config.episodes)
-    if not config.games or not config.seeds:
+    if not config.game_names or not config.seeds:
         raise ConfigError("give at least one game and one seed")
     if len(set(config.seeds)) < len(config.seeds) or any(not 0 <= seed <= 100_000 for seed in config.seeds):
         raise ConfigError(f"seeds must be different numbers from 0 to 100000, got {config.seeds}")
     if config.episodes > SEEDS_PER_RUN:
         raise ConfigError(f"episodes must be at most {SEEDS_PER_RUN}, got {config.episodes}")
-    for agent in config.agents:
+    for agent in config.all_agents:
         if agent not in agent_names():
-            raise UnknownNameError("agent", agent, agent_names())
+            family = family_of(agent)
+            hint = f"it is a model of a family: --agents {family} --model {agent};" if family else ""
+            raise UnknownNameError("agent", agent, agent_names(), hint)
     theirs = [name for name in ("model", "base_url", "api_key", "api_key_env", "vlm_option") if getattr(config, name)]
     if theirs and len(config.paid_agents) != 1:
         raise ConfigError(
@@ -115,14 +122,27 @@ class Cell:
     specs: tuple[EpisodeSpec, ...]
 
 
-def cells(config: EvaluateConfig) -> Iterator[Cell]:
-    """What is to be played, in order: game by game, baselines first. All agents get the same episode seeds."""
-    number = 0
+def cells(config: EvaluateConfig, earlier: Sequence[Mapping[str, Any]] = ()) -> Iterator[Cell]:
+    """What is to be played, in order: game by game, baselines first. All agents get the same episode seeds.
+
+    ``earlier`` is what the run was asked for before it was extended; those episodes keep their numbers.
+    """
+    numbers: dict[tuple[str, str, int], int] = {}
+    for part in (*earlier, {}):
+        for key in _episodes(dataclasses.replace(config, **part)):
+            numbers.setdefault(key, len(numbers))
     for game in config.game_names:
         for agent in config.all_agents:
-            seeds = [eval_seed(seed, i) for seed in config.seeds for i in range(config.episodes)]
-            yield Cell(game, agent, tuple(EpisodeSpec(number + i, "eval", seed) for i, seed in enumerate(seeds)))
-            number += len(seeds)
+            keys = [key for key in _episodes(config) if key[:2] == (game, agent)]
+            yield Cell(game, agent, tuple(EpisodeSpec(numbers[key], "eval", key[2]) for key in keys))
+
+
+def _episodes(config: EvaluateConfig) -> Iterator[tuple[str, str, int]]:
+    """Game, agent and seed of every episode."""
+    for game in config.game_names:
+        for agent in config.all_agents:
+            for seed in config.seeds:
+                yield from ((game, agent, eval_seed(seed, i)) for i in range(config.episodes))
 
 
 def settings_of(config: EvaluateConfig) -> dict[str, Any]:
@@ -159,6 +179,7 @@ def run_request(config: EvaluateConfig) -> RunRequest:
         resume=config.resume,
         command=command_of(config),
         command_line=command_line(config),
+        rules=ResumeRules(amounts=names_of(StudyOptions)),
     )
 
 
@@ -168,7 +189,6 @@ def conditions_of(config: EvaluateConfig) -> Iterator[tuple[str, str]]:
     yield "seeds", ", ".join(map(str, config.seeds))
     yield "episodes", f"{config.episodes} per seed and game, cut after {cut} steps"
     yield "environment", "AtariVLM/<Game>-v5: frame skip 4, sticky actions 0.25, minimal action set"
-    yield "prompt", f"{config.prompt_type}, version {prompts.prompt_version(config.prompt_type)}"
-    if config.paid_agents:
-        yield "models", ", ".join(f"{name} ({config.model or 'default model'})" for name in config.paid_agents)
+    style = config.prompt_type
+    yield "prompt", f"{style}, version {prompts.prompt_version(style)}, sha256 {prompts.prompt_hash(style)}"
     yield "normalisation", "Atari-57 human and random reference scores (atari_vlm/data/reference_scores.csv)"

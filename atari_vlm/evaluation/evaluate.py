@@ -6,7 +6,7 @@ All agents get the same episode seeds. Nothing learns here, so episodes may be p
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +26,13 @@ from atari_vlm.evaluation.cells import (
     run_request,
 )
 from atari_vlm.files import atomic_write
+from atari_vlm.runs.answered import answered
 from atari_vlm.runs.command_line import command_line
 from atari_vlm.runs.environments import make_env
+from atari_vlm.runs.fallbacks import verdict
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.options import pairs
+from atari_vlm.runs.outputs import cut_episodes
 from atari_vlm.runs.player import Player, PlayerOptions, Progress, Silence
 from atari_vlm.runs.run_folder import RunFolder
 from atari_vlm.spaces import Env
@@ -63,42 +66,62 @@ def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[
         vlms = {agent: _vlm(config, agent, budget, opened) for agent in config.all_agents}
         run = RunFolder.open(run_request(config))
         opened.callback(run.close)
-        by_episode = {str(spec.episode): cell for cell in cells(config) for spec in cell.specs}
+        laid_out = list(cells(config, run.parts))
+        by_episode = {str(spec.episode): cell for cell in laid_out for spec in cell.specs}
         run.journal.set_meta(
             games={number: cell.game for number, cell in by_episode.items()},
             labels={number: f"{cell.game}, {cell.agent}" for number, cell in by_episode.items()},
         )
-        paid = [spec.episode for cell in cells(config) if cell.agent in config.paid_agents for spec in cell.specs]
+        paid = [spec.episode for cell in laid_out if cell.agent in config.paid_agents for spec in cell.specs]
         budget.restore_from(
             call.reply for episode in paid for call in run.journal.calls(episode) if call.reply and call.paid
         )
         try:
-            for cell in cells(config):
+            for cell in laid_out:
                 watching.cell_began(cell)
                 _play(config, cell, run.journal, vlms[cell.agent], watching)
             run.finish()
         finally:
-            found = collect(config, run.journal, watching.conditions)
+            names = {agent: vlms[agent].name for agent in config.paid_agents}
+            conditions = [*_answered(config, laid_out, names, run.journal), *watching.conditions]
+            found = collect(config, laid_out, run.journal, conditions)
             write_results(run.path, found)
         return run.path, found
 
 
-def collect(config: EvaluateConfig, journal: Journal, conditions: Sequence[tuple[str, str]] = ()) -> tables.Results:
+def collect(
+    config: EvaluateConfig, laid_out: Sequence[Cell], journal: Journal, conditions: Sequence[tuple[str, str]] = ()
+) -> tables.Results:
     """The finished runs of a journal with their conditions."""
     rows = {row.episode: row for row in journal.episodes() if row.status == "done"}
+    cut = set(cut_episodes(journal, list(rows.values()), {"max_steps": config.max_steps, **environment_of(config)}))
     runs = []
-    for cell in cells(config):
+    for cell in laid_out:
         for i, seed in enumerate(config.seeds):
             specs = cell.specs[i * config.episodes : (i + 1) * config.episodes]
             if all(spec.episode in rows for spec in specs):
-                runs.append(_run(cell, seed, [rows[spec.episode] for spec in specs]))
-    missing = sum(len(cell.specs) for cell in cells(config)) - len(rows)
+                runs.append(_run(cell, seed, [rows[spec.episode] for spec in specs], cut))
+    missing = sum(spec.episode not in rows for cell in laid_out for spec in cell.specs)
     notes = []
     if missing:
         notes.append(f"Unfinished: {missing} episodes are still to be played; the same command continues.")
     if config.max_steps is not None:
         notes.append(f"Episodes are cut after {config.max_steps:,} steps; published scores are of whole episodes.")
     return tables.Results(tuple(runs), (*conditions_of(config), *conditions), command_line(config), tuple(notes))
+
+
+def _answered(
+    config: EvaluateConfig, laid_out: Sequence[Cell], names: Mapping[str, str], journal: Journal
+) -> Iterator[tuple[str, str]]:
+    """What answered for each agent that may cost something, and how much of its play was not its own."""
+    for agent, asked in names.items():
+        episodes = [spec.episode for cell in laid_out if cell.agent == agent for spec in cell.specs]
+        replies = (call.reply for episode in episodes for call in journal.calls(episode) if call.reply)
+        for name, value in answered(asked, replies, config.base_url, None).items():
+            yield f"{name} ({agent})", value
+        said, _ = verdict(journal, [row for row in journal.episodes() if row.episode in set(episodes)])
+        if said:
+            yield f"fallbacks ({agent})", said
 
 
 def write_results(folder: Path, found: tables.Results) -> None:
@@ -149,7 +172,7 @@ def _vlm(config: EvaluateConfig, agent: str, budget: Budget, opened: ExitStack) 
     return vlm
 
 
-def _run(cell: Cell, seed: int, rows: list[EpisodeRow]) -> tables.Run:
+def _run(cell: Cell, seed: int, rows: list[EpisodeRow], cut: Collection[int]) -> tables.Run:
     costs = [row.cost_usd for row in rows]
     return tables.Run(
         game=cell.game,
@@ -159,4 +182,5 @@ def _run(cell: Cell, seed: int, rows: list[EpisodeRow]) -> tables.Run:
         steps=sum(row.length or 0 for row in rows),
         fallbacks=sum((row.fallback_rate or 0.0) * (row.length or 0) for row in rows),
         cost_usd=None if None in costs else float(sum(cost for cost in costs if cost is not None)),
+        cut=sum(row.episode in cut for row in rows),
     )

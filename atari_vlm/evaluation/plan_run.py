@@ -15,6 +15,8 @@ from atari_vlm.evaluation.plan_settings import PlanSettings, PlanWorkshop, Varia
 from atari_vlm.files import atomic_write
 from atari_vlm.reporting.page.run_report import write_report
 from atari_vlm.runs import outputs
+from atari_vlm.runs.answered import answered_in
+from atari_vlm.runs.continuing import ResumeRules
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.options import CacheOptions, FolderOptions, LimitOptions, PlayOptions, execution_of
 from atari_vlm.runs.player import EpisodeSpec, Player, PlayerOptions, Progress, Silence
@@ -73,7 +75,7 @@ class PlanRun:
         *,
         api_key: str | None = None,
     ):
-        self.settings, self._execution = settings, execution
+        self.settings, self._execution, self._identity = settings, execution, identity
         self._workshop = PlanWorkshop(settings)
         with ExitStack() as opened:
             self._vlm = limited(vlm, execution, api_key=api_key)
@@ -82,6 +84,7 @@ class PlanRun:
             opened.callback(self.run.close)
             self._vlm.restore(self.run.journal.replies(paid=True))
             self._opened = opened.pop_all()
+        self._counts = [part["num_episodes"] for part in self.run.parts] + [settings.num_episodes]
 
     def __enter__(self) -> PlanRun:
         return self
@@ -96,15 +99,20 @@ class PlanRun:
         if len(variants) > 1:
             labels = {str(spec.episode): variant.name for variant in variants for spec in self._specs(variant)}
             self.run.journal.set_meta(labels=labels)
-        for variant in variants:
-            self._play(variant)
+        for part in range(len(self._counts)):
+            for variant in variants:
+                self._play(variant, part)
         results = [self._result(variant) for variant in variants]
         self._save(results)
         self.run.finish()
         return results
 
-    def _play(self, variant: Variant) -> None:
-        specs = self._specs(variant)
+    def answered(self) -> dict[str, str]:
+        """What answered: the model asked for and the one that replied, the address, the prompt."""
+        return answered_in(self.run.journal, {**self.settings.as_dict(), **self._identity})
+
+    def _play(self, variant: Variant, part: int) -> None:
+        specs = self._specs_of(variant, part)
         conditions = {"strategy": variant.name, "after": 0}
         self.run.record_group("eval", [spec.episode for spec in specs], conditions)
         began = time.monotonic()
@@ -123,8 +131,14 @@ class PlanRun:
             self.run.journal.set_meta(seconds=seconds)
 
     def _specs(self, variant: Variant) -> list[EpisodeSpec]:
-        count, index = self.settings.num_episodes, self.settings.variants.index(variant)
-        return [EpisodeSpec(index * count + i, "eval", eval_seed(self.settings.seed, i)) for i in range(count)]
+        return [spec for part in range(len(self._counts)) for spec in self._specs_of(variant, part)]
+
+    def _specs_of(self, variant: Variant, part: int) -> list[EpisodeSpec]:
+        """The episodes that a variant plays in a part of the run: the first, or what it was extended by."""
+        variants = self.settings.variants
+        before, count = self._counts[part - 1] if part else 0, self._counts[part]
+        number = before * len(variants) + (count - before) * variants.index(variant) - before
+        return [EpisodeSpec(number + i, "eval", eval_seed(self.settings.seed, i)) for i in range(before, count)]
 
     def _rows(self, variant: Variant) -> list[EpisodeRow]:
         rows = {row.episode: row for row in self.run.journal.episodes()}
@@ -153,9 +167,9 @@ class PlanRun:
     def _save(self, results: Sequence[VariantResult]) -> None:
         path, journal = self.run.path, self.run.journal
         outputs.write_tables(path, journal)
-        outputs.write_results(path, self.settings.environment(), journal)
+        outputs.write_results(path, {**self.settings.environment(), "answered": self.answered()}, journal)
         if len(results) > 1:
-            atomic_write(path / "ablation.md", to_markdown(self.settings, results))
+            atomic_write(path / "ablation.md", to_markdown(self.settings, results, self.answered()))
         if can_write_videos() and self._workshop.make_env().render_mode == "rgb_array":
             for row in worth_filming(journal.episodes(), self._execution.videos):
                 video = path / "videos" / f"{row.phase}-{row.episode:04d}.mp4"
@@ -174,6 +188,7 @@ class PlanRun:
             resume=execution.resume,
             command=execution.command,
             command_line=execution.command_line,
+            rules=ResumeRules(amounts=("num_episodes",), defaults=PlanSettings().as_dict()),
         )
 
     def _label(self, identity: Mapping[str, Any]) -> list[str]:
@@ -218,7 +233,7 @@ def cells(result: VariantResult) -> tuple[str, ...]:
     )
 
 
-def to_markdown(settings: PlanSettings, results: Sequence[VariantResult]) -> str:
+def to_markdown(settings: PlanSettings, results: Sequence[VariantResult], answered: Mapping[str, str]) -> str:
     """The ablation as a table with its conditions."""
     cut = "whole games" if settings.max_steps is None else f"cut after {settings.max_steps} steps"
     lines = [
@@ -230,6 +245,8 @@ def to_markdown(settings: PlanSettings, results: Sequence[VariantResult]) -> str
         f"| {' | '.join(COLUMNS)} |",
         "|---" * len(COLUMNS) + "|",
         *(f"| {' | '.join(cells(result))} |" for result in results),
+        "",
+        *(f"- {name}: {value}" for name, value in answered.items()),
     ]
     return "\n".join([*lines, ""])
 

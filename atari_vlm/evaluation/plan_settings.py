@@ -93,6 +93,8 @@ class PlanSettings(SeedOptions, EpisodeOptions, PlansOptions, WorldOptions):
     options: PlanOptions = field(default_factory=PlanOptions)
 
     def __post_init__(self) -> None:
+        if self.game.strip().casefold() == CATCH.casefold():
+            object.__setattr__(self, "game", CATCH)
         check_positive(num_episodes=self.num_episodes, plan_horizon=self.plan_horizon, num_plans=self.num_plans)
         if self.game == CATCH and (self.dream is not None or self.sticky or self.env_option):
             raise ConfigError("Catch is played as it is: it has no dream, no sticky actions and no --env-option")

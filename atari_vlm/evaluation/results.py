@@ -23,7 +23,10 @@ from atari_vlm.scores.tables import METRICS, table_lines
 
 @dataclass(frozen=True)
 class Run:
-    """What one agent reached on one game with one seed; ``cost_usd`` is ``None`` when it is unknown."""
+    """What one agent reached on one game with one seed; ``cost_usd`` is ``None`` when it is unknown.
+
+    ``cut`` of its episodes ended at their limit of steps before the game was over.
+    """
 
     game: str
     agent: str
@@ -32,6 +35,7 @@ class Run:
     steps: int
     fallbacks: float
     cost_usd: float | None
+    cut: int = 0
 
     def __post_init__(self) -> None:
         if not self.returns:
@@ -44,8 +48,8 @@ class Run:
 
     @property
     def normalised(self) -> float | None:
-        """The human-normalised score; ``None`` outside the Atari-57 reference."""
-        return float(human_normalise(self.game, self.score)) if _has_reference(self.game) else None
+        """The human-normalised score; ``None`` outside the Atari-57 reference, whose games are whole, and for cut episodes."""
+        return float(human_normalise(self.game, self.score)) if _has_reference(self.game) and not self.cut else None
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Results:
 
 @dataclass(frozen=True)
 class GameScore:
-    """One line of the table per game. ``normalised`` is ``None`` outside the Atari-57 reference."""
+    """One line of the table per game. ``normalised`` is ``None`` outside the Atari-57 reference and for cut episodes."""
 
     game: str
     agent: str
@@ -112,16 +116,21 @@ def agent_scores(results: Results) -> list[AgentScore]:
     shared = [
         game
         for game in results.games
-        if _has_reference(game) and all(results.of(game, agent) for agent in results.agents)
+        if _has_reference(game) and game not in cut_games(results) and all(results.of(game, a) for a in results.agents)
     ]
     if not shared:
         return []
     lines = []
     for agent in results.agents:
         runs = [run for game in shared for run in results.of(game, agent)]
-        scores = {game: [run.normalised or 0.0 for run in results.of(game, agent)] for game in shared}
+        scores = {game: [float(human_normalise(game, run.score)) for run in results.of(game, agent)] for game in shared}
         lines.append(AgentScore(agent, tuple(shared), aggregates(scores), _fallback_rate(runs), _cost(runs)))
     return lines
+
+
+def cut_games(results: Results) -> list[str]:
+    """The games of which an agent has cut episodes: no human-normalised number is made of them."""
+    return [game for game in results.games if any(run.cut for run in results.runs if run.game == game)]
 
 
 def all_notes(results: Results) -> list[str]:
@@ -130,6 +139,9 @@ def all_notes(results: Results) -> list[str]:
     outside = [game for game in results.games if not _has_reference(game)]
     if outside:
         notes.append(f"Not in the Atari-57 human reference, so raw scores only: {', '.join(outside)}.")
+    cut = cut_games(results)
+    if cut:
+        notes.append(f"Cut episodes have no human-normalised score, the reference's are whole: {', '.join(cut)}.")
     incomplete = [g for g in results.games if any(not results.of(g, agent) for agent in results.agents)]
     if incomplete:
         notes.append(f"Not played by every agent yet, so left out over games: {', '.join(incomplete)}.")
@@ -208,11 +220,12 @@ def to_json(results: Results) -> str:
 
 def _game_score(game: str, agent: str, runs: list[Run]) -> GameScore:
     scores = np.array([[run.score] for run in runs])  # (runs, 1)
+    whole = _has_reference(game) and not any(run.cut for run in runs)
     return GameScore(
         game=game,
         agent=agent,
         score=aggregate(scores, "mean"),
-        normalised=aggregate(human_normalise(game, scores), "mean") if _has_reference(game) else None,
+        normalised=aggregate(human_normalise(game, scores), "mean") if whole else None,
         runs=len(runs),
         episodes=sum(len(run.returns) for run in runs),
         fallback_rate=_fallback_rate(runs),

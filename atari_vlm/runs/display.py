@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from atari_vlm.runs.fallbacks import FallbackWatch
 from atari_vlm.runs.journal import EpisodeRow
 from atari_vlm.runs.player import EpisodeSpec
 from atari_vlm.types import Source, Transition
@@ -23,6 +24,7 @@ _WINDOW_S = 10.0  # decisions/s over so many last seconds
 @dataclass
 class _Playing:
     spec: EpisodeSpec
+    recorded: int = 0
     steps: int = 0
     episode_return: float = 0.0
     fallbacks: int = 0
@@ -62,6 +64,7 @@ class ProgressDisplay:
         self._playing: dict[int, _Playing] = {}
         self._finished: list[EpisodeRow] = []
         self._times: deque[float] = deque()
+        self._fallbacks = FallbackWatch()
         self._live = Live(
             get_renderable=self._table, console=console, refresh_per_second=refresh_per_second, transient=True
         )
@@ -75,10 +78,10 @@ class ProgressDisplay:
         if self._console.is_terminal:
             self._live.stop()
 
-    def episode_began(self, spec: EpisodeSpec) -> None:
+    def episode_began(self, spec: EpisodeSpec, recorded: int = 0) -> None:
         """Show an episode."""
         with self._lock:
-            self._playing[spec.episode] = _Playing(spec)
+            self._playing[spec.episode] = _Playing(spec, recorded)
 
     def step_done(self, spec: EpisodeSpec, transition: Transition, asked: int) -> None:
         """Count a step."""
@@ -88,8 +91,13 @@ class ProgressDisplay:
             playing.episode_return += transition.reward
             playing.fallbacks += transition.decision.source is Source.FALLBACK
             playing.cost_usd = _sum(playing.cost_usd, transition.decision.cost_usd)
-            self.totals.add(transition)
-            self._times.append(time.monotonic())
+            warning = None
+            if playing.steps > playing.recorded:
+                self.totals.add(transition)
+                self._times.append(time.monotonic())
+                warning = self._fallbacks.see(transition)
+        if warning is not None:
+            self._console.print(warning, style="bold")
 
     def episode_ended(self, row: EpisodeRow) -> None:
         """Move an episode to the finished ones."""

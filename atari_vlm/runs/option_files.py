@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from atari_vlm.errors import ConfigError
+from atari_vlm.runs.continuing import started_in
 from atari_vlm.runs.options import Options, is_typed_only, names_of
 from atari_vlm.runs.run_folder import existing_run, read_config
 from atari_vlm.settings import check_names, plain, typed
@@ -41,8 +42,7 @@ def options_below(kind: type[Options], argv: Sequence[str]) -> dict[str, Any]:
         below = _from_file(kind, Path(known.config), given)
     if known.resume is not None:
         run = existing_run(Path(known.save_dir or _default(kind, "save_dir")), known.resume)
-        recorded = read_config(run).get("command") or {}
-        below = {**_from_run(kind, recorded, run, {*given, *below}), **below}
+        below = {**_from_run(kind, read_config(run), run, {*given, *below}), **below}
     return below
 
 
@@ -73,16 +73,16 @@ def _from_file(kind: type[Options], path: Path, given: Collection[str]) -> dict[
     """A plain mapping of options, or the ``command`` of a run's config.yaml, which is trusted no more than the run."""
     content = read_yaml(path, what=f"--config {path}")
     if isinstance(content.get("command"), dict):
-        return _from_run(kind, content["command"], path, given)
+        return _from_run(kind, content, path, given)
     return _checked(kind, content, str(path))
 
 
-def _from_run(kind: type[Options], recorded: Any, run: Path, given: Collection[str]) -> dict[str, Any]:
+def _from_run(kind: type[Options], config: Mapping[str, Any], run: Path, given: Collection[str]) -> dict[str, Any]:
     """The recorded options that may be taken; ``ConfigError`` with the whole command if others are needed."""
-    values = _checked(kind, recorded, str(run))
+    values = _checked(kind, config.get("command") or {}, str(run))
     items = {item.name: item for item in dataclasses.fields(kind)}
     withheld = {
-        name: plain(value)
+        name: _from_here(started_in(config), plain(value))
         for name, value in values.items()
         if name not in given and is_typed_only(name, value, {**values, **dict.fromkeys(given)}, items[name])
     }
@@ -98,6 +98,12 @@ def _from_run(kind: type[Options], recorded: Any, run: Path, given: Collection[s
             f"python -m atari_vlm.{kind.program} {shlex.join(words)}"
         )
     return values
+
+
+def _from_here(home: Path, value: Any) -> Any:
+    """A path that was relative to where the run was started, for use here."""
+    is_path = isinstance(value, str) and not Path(value).exists() and (home / value).exists()
+    return str(home / value) if is_path else value
 
 
 def _checked(kind: type[Options], options: Any, where: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from atari_vlm.files import atomic_write
 from atari_vlm.runs.journal import EpisodeRow, Journal
 
+EPISODE_STEPS = 10_000  # the environment's own limit
 _COLUMNS = tuple(field.name for field in dataclasses.fields(EpisodeRow) if field.name != "status")
 
 
@@ -58,6 +59,16 @@ def evaluations(journal: Journal) -> list[dict[str, Any]]:
         for group in groups
         if rows.keys() >= set(group["episodes"])
     ]
+
+
+def cut_episodes(journal: Journal, rows: Sequence[EpisodeRow], settings: Mapping[str, Any]) -> list[int]:
+    """Which finished episodes reached their limit of steps before the game was over; ``settings`` are the run's."""
+    limits = (settings.get("max_steps"), (settings.get("env") or {}).get("max_episode_steps", EPISODE_STEPS))
+    limit = min((limit for limit in limits if limit is not None), default=None)
+    if limit is None:
+        return []
+    long = [row.episode for row in rows if row.status == "done" and (row.length or 0) >= limit]
+    return [episode for episode in long if not journal.steps(episode)[-1].terminated]
 
 
 def write_tables(folder: Path, journal: Journal) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from atari_vlm.runs.journal_vlm import JournalVLM
 from atari_vlm.runs.recorded import replay_episode
 from atari_vlm.runs.rollout import OnStep, in_parallel, play_episode
 from atari_vlm.spaces import Env
-from atari_vlm.training.in_context.demonstrations import Demonstration, DemonstrationRecorder, ExampleOptions
 from atari_vlm.types import Trajectory, Transition
 from atari_vlm.vlm.base import VLM
 
@@ -32,16 +31,34 @@ class EpisodeSpec:
 
 @dataclass(frozen=True)
 class PlayedEpisode:
-    """An episode's row, and its demonstration where one was asked for."""
+    """An episode's row, and what whoever watched it made of it."""
 
     row: EpisodeRow
-    demonstration: Demonstration | None = None
+    result: Any = None
+
+
+class EpisodeWatcher(Protocol):
+    """Sees an episode whole: as it is played, or played again from the journal."""
+
+    def see(self, transition: Transition) -> None:
+        """Take in one step."""
+        ...
+
+    def finish(self, trajectory: Trajectory) -> Any:
+        """What was made of the episode."""
+        ...
+
+
+Watch = Callable[[EpisodeSpec], EpisodeWatcher]
 
 
 class Progress(Protocol):
-    """Is told what goes on, from the episodes' threads. ``asked`` counts calls that were really made, not read."""
+    """Is told what goes on, from the episodes' threads.
 
-    def episode_began(self, spec: EpisodeSpec) -> None: ...  # noqa: D102
+    ``recorded`` steps of an episode are read from the journal; ``asked`` counts calls that were really made, not read.
+    """
+
+    def episode_began(self, spec: EpisodeSpec, recorded: int = 0) -> None: ...  # noqa: D102
 
     def step_done(self, spec: EpisodeSpec, transition: Transition, asked: int) -> None: ...  # noqa: D102
 
@@ -51,7 +68,7 @@ class Progress(Protocol):
 class Silence:
     """Nobody watches."""
 
-    def episode_began(self, spec: EpisodeSpec) -> None:
+    def episode_began(self, spec: EpisodeSpec, recorded: int = 0) -> None:
         """Nothing."""
 
     def step_done(self, spec: EpisodeSpec, transition: Transition, asked: int) -> None:
@@ -67,7 +84,6 @@ class PlayerOptions:
 
     max_steps: int | None = None
     parallel: int = 1
-    examples: ExampleOptions = field(default_factory=ExampleOptions)
     progress: Progress = field(default_factory=Silence)
     stop: threading.Event | None = None
 
@@ -84,78 +100,72 @@ class Player:
         self.journal, self.vlm, self.make_env, self.options = journal, vlm, make_env, options
 
     def play(
-        self, specs: Sequence[EpisodeSpec], make_agent: Callable[[VLM, Env], Agent], *, learn: bool = False
+        self, specs: Sequence[EpisodeSpec], make_agent: Callable[[VLM, Env], Agent], *, watch: Watch | None = None
     ) -> list[PlayedEpisode]:
         """Play the episodes side by side; the results are in their order and do not depend on how many run at once.
 
-        With ``learn`` each result holds a demonstration. Raises the first error after all others have ended their step.
+        ``watch`` makes each episode's watcher, whose result the episode holds; an episode that is in the journal is then played
+        again for it. Raises the first error after all others have ended their step.
         """
         failed = threading.Event()
-        return in_parallel(
-            lambda spec: self._episode(spec, make_agent, learn, failed), specs, self.options.parallel, failed
-        )
+
+        def play(spec: EpisodeSpec) -> PlayedEpisode:
+            played = self._episode(spec, make_agent, None if watch is None else watch(spec), failed)
+            self.options.progress.episode_ended(played.row)
+            return played
+
+        return in_parallel(play, specs, self.options.parallel, failed)
 
     def _episode(
-        self, spec: EpisodeSpec, make_agent: Callable[[VLM, Env], Agent], learn: bool, failed: threading.Event
+        self,
+        spec: EpisodeSpec,
+        make_agent: Callable[[VLM, Env], Agent],
+        watcher: EpisodeWatcher | None,
+        failed: threading.Event,
     ) -> PlayedEpisode:
         row = self.journal.begin_episode(spec.episode, spec.phase, spec.seed)
-        if row.status == "done" and not learn:
-            return self._ended(PlayedEpisode(row))
+        if row.status == "done" and watcher is None:
+            return PlayedEpisode(row)
         env = self.make_env()
-        recorder = DemonstrationRecorder(spec.episode, self.options.examples) if learn else None
         try:
             if row.status == "done":
-                trajectory = self._read_again(env, row, recorder, failed)
+                trajectory = replay_episode(env, row, self.journal.steps(row.episode), self._on_step(watcher, failed))
             else:
-                trajectory = self._play(env, spec, make_agent, recorder, failed)
+                trajectory = self._play(env, spec, make_agent, self._on_step(watcher, failed))
                 row = finished_row(spec, trajectory)
                 self.journal.finish_episode(row)
         finally:
             env.close()
-        return self._ended(PlayedEpisode(row, recorder.finish(trajectory) if recorder else None))
+        return PlayedEpisode(row, None if watcher is None else watcher.finish(trajectory))
 
-    def _play(
-        self,
-        env: Env,
-        spec: EpisodeSpec,
-        make_agent: Callable[[VLM, Env], Agent],
-        recorder: DemonstrationRecorder | None,
-        failed: threading.Event,
-    ) -> Trajectory:
+    def _play(self, env: Env, spec: EpisodeSpec, make_agent: Callable[[VLM, Env], Agent], seen: OnStep) -> Trajectory:
         vlm = JournalVLM(self.vlm, self.journal, spec.episode)
-        self.options.progress.episode_began(spec)
+        self.options.progress.episode_began(spec, len(self.journal.steps(spec.episode)))
 
         def on_step(transition: Transition) -> None:
             self.journal.record_step(step_row(spec.episode, vlm.step, transition, vlm.take_calls()))
             vlm.step += 1
-            if recorder is not None:
-                recorder.see(transition)
             self.options.progress.step_done(spec, transition, vlm.asked)
-            self._check(failed)
+            seen(transition)
 
-        self._check(failed)
         return play_episode(
             env, make_agent(vlm, env), seed=spec.seed, max_steps=self.options.max_steps, on_step=on_step
         )
 
-    def _read_again(
-        self, env: Env, row: EpisodeRow, recorder: DemonstrationRecorder | None, failed: threading.Event
-    ) -> Trajectory:
+    def _on_step(self, watcher: EpisodeWatcher | None, failed: threading.Event) -> OnStep:
+        """What sees every step; it ends the episode when somebody wants the run to end."""
+
         def on_step(transition: Transition) -> None:
-            if recorder is not None:
-                recorder.see(transition)
+            if watcher is not None:
+                watcher.see(transition)
             self._check(failed)
 
-        see: OnStep = on_step
-        return replay_episode(env, row, self.journal.steps(row.episode), see)
+        self._check(failed)
+        return on_step
 
     def _check(self, failed: threading.Event) -> None:
         if failed.is_set() or (self.options.stop is not None and self.options.stop.is_set()):
             raise StoppedError("stopped between two steps")
-
-    def _ended(self, played: PlayedEpisode) -> PlayedEpisode:
-        self.options.progress.episode_ended(played.row)
-        return played
 
 
 def step_row(episode: int, step: int, transition: Transition, calls: list[int]) -> StepRow:

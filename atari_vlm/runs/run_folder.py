@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ import yaml
 import atari_vlm
 from atari_vlm.errors import ConfigError, RunError, StorageError
 from atari_vlm.files import atomic_write, check_no_links, child_folder, remove_left_behind
+from atari_vlm.runs.continuing import ResumeRules, amounts_of, differences, earlier_parts, is_extension
 from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.run_lock import hold_lock
 from atari_vlm.yaml_files import read_yaml
@@ -47,6 +49,7 @@ class RunRequest:
     ``settings`` (plain data) is everything the results depend on; ``execution`` is how it is carried out, which may change from
     one start to the next. ``resume`` is the name of a run in ``save_dir`` or the path of a run folder. ``command`` is what a
     program needs to be started again, and ``command_line`` the line that does so.
+    ``rules`` say what may be asked for otherwise when a run is continued.
     """
 
     save_dir: Path
@@ -57,6 +60,7 @@ class RunRequest:
     resume: str | None = None
     command: Mapping[str, Any] = field(default_factory=dict)
     command_line: str = ""
+    rules: ResumeRules = field(default_factory=ResumeRules)
 
     @property
     def identity(self) -> str:
@@ -69,6 +73,7 @@ class RunFolder:
 
     def __init__(self, path: Path, lock: IO[str], *, resumed: bool):
         self.path, self.resumed = path, resumed
+        self.parts: list[dict[str, Any]] = []  # what was asked for before the run was extended, oldest first
         self._lock = lock
         self._groups = 0
         self._journal: Journal | None = None
@@ -99,7 +104,8 @@ class RunFolder:
 
     def _begin(self, request: RunRequest, journal: bool) -> None:
         """The journal first, then ``config.yaml`` with its id: a run that has one never lacks the other."""
-        config = _checked_config(self.path, request) if self.resumed else {}
+        config, extended = _checked_config(self.path, request) if self.resumed else ({}, False)
+        self.parts = config.get("parts", [])
         remove_left_behind(self.path)
         if journal:
             file = self.path / "journal.sqlite"
@@ -110,11 +116,13 @@ class RunFolder:
                     f"{file} holds the answers of a run whose config.yaml is gone: put it back, or choose another name"
                 )
         facts = (
-            {"finished": bool(config.get("finished", False))}
+            {"finished": bool(config.get("finished", False)) and not extended}
             if self._journal is None
             else {"journal": self._journal.id}
         )
-        _write_config(self.path, request, facts)
+        _write_config(self.path, request, {**facts, **({"parts": self.parts} if self.parts else {})})
+        if extended and self._journal is not None:
+            self._journal.set_meta(finished=False)
 
     @property
     def journal(self) -> Journal:
@@ -211,7 +219,11 @@ def _locate(request: RunRequest) -> tuple[Path, bool]:
         ):
             raise ConfigError(f"{path} exists and is not a run; choose another --run-name")
         return path, exists
-    same = {path: config for path, config in _runs(request.save_dir) if config["identity"] == request.identity}
+    same = {
+        path: config
+        for path, config in _runs(request.save_dir)
+        if not differences(config, request.settings, request.rules)
+    }
     latest = max(same, key=_number, default=None)
     if latest is not None and not _finished(latest, same[latest]):
         return latest, True
@@ -258,17 +270,21 @@ def _new_folder(request: RunRequest) -> Path:
             number += 1
 
 
-def _checked_config(path: Path, request: RunRequest) -> dict[str, Any]:
-    """A run's config; ``RunError`` unless it was made with what is asked for now."""
+def _checked_config(path: Path, request: RunRequest) -> tuple[dict[str, Any], bool]:
+    """A run's config with the ``parts`` it was asked for before, and whether it is extended now.
+
+    ``RunError`` unless it was made with what is asked for now, or with less of it.
+    """
     config = read_config(path)
-    if config["identity"] == request.identity:
-        return config
-    old, new = _flat(config["settings"]), _flat(request.settings)
-    keys = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
-    changed = "; ".join(f"{key} was {old.get(key)!r}, is now {new.get(key)!r}" for key in keys)
-    raise RunError(
-        f"the run {path} was made with other settings ({changed}); leave them as they were, or start a new run"
-    )
+    changed = differences(config, request.settings, request.rules)
+    config["parts"] = earlier_parts(config, request.rules)
+    if not changed:
+        return config, False
+    if is_extension(changed, request.rules):
+        config["parts"].append(amounts_of(config["settings"], request.rules))
+        return config, True
+    said = "; ".join(f"{name} was {old!r}, is now {new!r}" for name, (old, new) in changed.items())
+    raise RunError(f"the run {path} was made with other settings ({said}); leave them as they were, or start a new run")
 
 
 def _check_made(path: Path, journal: Path) -> None:
@@ -281,13 +297,6 @@ def _check_made(path: Path, journal: Path) -> None:
         )
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
 def _write_config(path: Path, request: RunRequest, noted: Mapping[str, Any]) -> None:
     content = {
         "atari_vlm": atari_vlm.__version__,
@@ -296,6 +305,7 @@ def _write_config(path: Path, request: RunRequest, noted: Mapping[str, Any]) -> 
         "execution": dict(request.execution),
         "command": dict(request.command),
         "command_line": request.command_line,
+        "directory": os.getcwd(),
         "versions": _versions(),
         **noted,
     }

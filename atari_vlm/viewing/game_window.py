@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,23 @@ class PictureWindow:
 
     def __init__(self, first: np.ndarray):
         self._pygame: Any = require("pygame", "play")
-        self._pygame.display.init()
+        self._open_display()
         height, width = first.shape[:2]
         self._screen = self._pygame.display.set_mode((width, height), self._pygame.RESIZABLE)
         self._clock = self._pygame.time.Clock()
         self.open = True
+
+    def _open_display(self) -> None:
+        """``ConfigError`` where a window would be shown to nobody, unless SDL_VIDEODRIVER says that this is meant."""
+        display = self._pygame.display
+        try:
+            display.init()
+            is_seen = os.environ.get("SDL_VIDEODRIVER") or display.get_driver() not in ("dummy", "offscreen")
+        except self._pygame.error:
+            is_seen = False
+        if not is_seen:
+            display.quit()
+            raise ConfigError("no display: let an agent play into a file instead, --agent NAME --record FILE.mp4")
 
     def keys(self) -> list[tuple[str, bool]]:
         """What happened to the keys since the last call: pygame's name, and whether the key went down."""

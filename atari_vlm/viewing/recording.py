@@ -60,6 +60,11 @@ class Recording:
             begin += len(steps) + 1
         return episodes
 
+    def abandon(self) -> None:
+        """Leave no file, when something went wrong."""
+        self._spool.close()
+        self.video.abandon()
+
     def _keep(self, observation: np.ndarray, shown: np.ndarray) -> None:
         self._shape = self._shape or observation.shape
         if observation.shape != self._shape or observation.dtype != np.uint8:

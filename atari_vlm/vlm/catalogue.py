@@ -44,6 +44,7 @@ class Entry:
     image_limit: str
     newer: str
     source: str
+    best_for: str
 
 
 @functools.cache
@@ -94,22 +95,26 @@ def _price(row: Entry) -> str:
     return f"${price.input:g} in / ${price.output:g} out per M tokens, from {price.valid_from}"
 
 
+def _hardware(row: Entry) -> str:
+    if row.memory_gb is None:
+        return "any: it runs at the vendor's"
+    return f"a GPU with {row.memory_gb:g} GB and more in 16 bit, about {row.memory_gb / 3.5:.0f} GB in 4 bit (--load-in 4bit)"
+
+
 def recommendations_table() -> str:
     """What ``--show-recommendations`` prints: one block per family, and where its numbers come from."""
     lines = [f"VLM families (checked {as_of()}; any newer model of a family: --model ID)", ""]
     for row in entries().values():
-        memory = (
-            f"{row.memory_gb:g} GB in 16 bit, about {row.memory_gb / 3.5:.0f} GB in 4 bit" if row.memory_gb else "none"
-        )
         lines += [
             f"--vlm {row.name}: {row.title} ({row.kind})",
-            f"    model    {row.model}" + (f"   (newer: {row.newer})" if row.newer else ""),
-            f"    price    {_price(row)}",
-            f"    licence  {row.licence}",
-            f"    memory   {memory}",
-            f"    context  {row.context_tokens:,} tokens; images: {row.image_limit}",
-            *([f"    key      {row.key}"] if row.key else []),
-            f"    source   {row.source}",
+            f"    best for  {row.best_for}",
+            f"    cost      {_price(row)}",
+            f"    hardware  {_hardware(row)}",
+            f"    model     {row.model}" + (f"   (newer: {row.newer})" if row.newer else ""),
+            f"    licence   {row.licence}",
+            f"    context   {row.context_tokens:,} tokens; images: {row.image_limit}",
+            *([f"    key       {row.key}"] if row.key else []),
+            f"    source    {row.source}",
             "",
         ]
     lines.append(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Sequence
 from typing import Any
 
 from atari_vlm._lazy import load
-from atari_vlm.errors import ConfigError
+from atari_vlm.errors import ConfigError, UnknownNameError
+from atari_vlm.settings import from_plain
 from atari_vlm.vlm.base import VLM
 from atari_vlm.vlm.catalogue import OFFLINE_NAMES, Entry, entry
 
@@ -37,7 +37,8 @@ def load_vlm(
     Raises ``UnknownNameError`` for an unknown name and ``ConfigError`` for an unknown option.
     """
     if name in OFFLINE_NAMES:
-        return _offline(name, model, options)
+        given = {"base_url": base_url, "api_key": api_key, **({} if name == "replay" else {"model": model}), **options}
+        return _offline(name, model, [option for option, value in given.items() if value is not None])
     row = entry(name)
     chosen = model or row.model
     if row.kind == "local" and base_url is None:
@@ -50,9 +51,9 @@ def load_vlm(
     return vlm
 
 
-def _offline(name: str, model: str | None, options: dict[str, Any]) -> VLM:
-    if options:
-        raise ConfigError(f"--vlm {name} takes no option {sorted(options)[0]!r}")
+def _offline(name: str, model: str | None, ignored: Sequence[str]) -> VLM:
+    if ignored:
+        raise ConfigError(f"--vlm {name} takes no option {ignored[0]!r} (--{ignored[0].replace('_', '-')}): it asks no model")
     if name == "replay":
         if model is None:
             raise ConfigError("--vlm replay needs --model PATH, the recording to replay")
@@ -73,10 +74,9 @@ def _local(row: Entry, model: str, options: dict[str, Any]) -> VLM:
 
 
 def _options(name: str, entry_point: str, options: dict[str, Any]) -> Any:
-    """An options dataclass from keywords; a wrong keyword is refused by name."""
-    config: Callable[..., Any] = load(entry_point)
-    allowed = sorted(field.name for field in fields(config))  # type: ignore[arg-type]
-    for key in options:
-        if key not in allowed:
-            raise ConfigError(f"--vlm {name} has no option {key!r}; it has: {', '.join(allowed)}")
-    return config(**options)
+    """An options dataclass from plain keywords; a wrong keyword is refused by name, and the nearest offered."""
+    try:
+        return from_plain(load(entry_point), options, f"--vlm {name}")
+    except UnknownNameError as error:
+        known = str(error).partition(": ")[2]
+        raise ConfigError(f"--vlm {name} has no option {error.name!r}: {known}") from error

@@ -25,6 +25,23 @@ def arrays_of(path) -> dict[str, np.ndarray]:
         return dict(content)
 
 
+def test_a_window_that_nobody_would_see_is_refused(monkeypatch, capsys):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    assert play.main(["--id", "AtariVLM/Pong-v5"]) == 2
+    assert capsys.readouterr().err == (
+        "error: no display: let an agent play into a file instead, --agent NAME --record FILE.mp4\n"
+    )
+
+
+def test_a_file_that_cannot_be_written_is_one_line_with_its_path(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "o.mp4"
+    assert play.main(["--agent", "random", "--record", str(path), "--steps", "3"]) not in (0, 1)
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and str(path) in said
+
+
 @pytest.fixture
 def dummy_display(monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")

@@ -19,10 +19,11 @@ import numpy as np
 
 from atari_vlm.errors import AtariVLMError, ConfigError, MismatchError, UnknownNameError
 from atari_vlm.games import game as known_game
-from atari_vlm.reporting.page.run_report import flat
 from atari_vlm.runs.journal import Journal
+from atari_vlm.runs.outputs import cut_episodes
 from atari_vlm.runs.run_folder import read_config
 from atari_vlm.scores.published import Method
+from atari_vlm.settings import flat
 from atari_vlm.world_models.families import kinds_in
 
 FINISHED = "finished"
@@ -34,7 +35,8 @@ class OwnRun:
     """One seed of one own method on one game. ``score`` is ``None`` before the first evaluation.
 
     ``state``: ``"finished"`` or how far it is. ``steps``: decisions made in training, where the run counts them.
-    ``fallback_rate``: of the evaluation, where a VLM decides. ``curve``: (steps, mean return) of each evaluation.
+    ``fallback_rate``: of the evaluation, where a VLM decides. ``curve``: (steps, mean return) of each evaluation. ``cut``: an
+    episode of it ended at a limit of steps before the game was over, so it is not held against whole games.
     """
 
     method: str
@@ -49,12 +51,13 @@ class OwnRun:
     steps: int | None = None
     fallback_rate: float | None = None
     curve: tuple[tuple[float, float], ...] = ()
+    cut: bool = False
 
     @property
     def normalised(self) -> float | None:
-        """The human-normalised score; ``None`` without a score or outside the Atari-57 reference."""
+        """The human-normalised score; ``None`` without a score, for cut episodes and outside the Atari-57 reference."""
         try:
-            return None if self.score is None else known_game(self.game).human_normalised(self.score)
+            return None if self.score is None or self.cut else known_game(self.game).human_normalised(self.score)
         except UnknownNameError:
             return None
 
@@ -73,10 +76,11 @@ def read_runs(words: Sequence[str]) -> list[OwnRun]:
 
 
 def own_methods(runs: Sequence[OwnRun]) -> list[Method]:
-    """Runs that have a score, gathered by method; the label of a method says if a run of it is unfinished."""
+    """Runs of whole games that have a score, gathered by method; the label of a method says if a run of it is unfinished."""
     methods = []
-    for name in dict.fromkeys(run.method for run in runs if run.score is not None):
-        mine = [run for run in runs if run.method == name and run.score is not None]
+    scored = [run for run in runs if run.score is not None and not run.cut]
+    for name in dict.fromkeys(run.method for run in scored):
+        mine = [run for run in scored if run.method == name]
         games = dict.fromkeys(run.game for run in mine)
         scores = {game: tuple(run.score or 0.0 for run in mine if run.game == game) for game in games}
         label = name if all(run.state == FINISHED for run in mine) else f"{name} (unfinished)"
@@ -201,6 +205,7 @@ def _evaluate_runs(folder: Path, title: str, settings: Mapping[str, Any], name: 
             conditions=_played(settings),
             settings=settings,
             fallback_rate=run["fallbacks"] / max(1, run["steps"]),
+            cut=bool(run.get("cut", settings.get("max_steps") is not None)),  # older results do not say
         )
 
 
@@ -208,6 +213,8 @@ def _vlm_runs(folder: Path, title: str, settings: Mapping[str, Any], name: str) 
     """A run of ``train`` or ``plan``: the newest evaluation of each strategy, or the evaluation episodes so far."""
     with Journal(folder / "journal.sqlite", read_only=True) as journal:
         finished = bool(journal.meta().get("finished", False))
+        evaluated = [row for row in journal.episodes() if row.phase == "eval"]
+        cut = bool(cut_episodes(journal, evaluated, settings))
     newest = {line["strategy"]: line for line in _metrics(folder) if line.get("kind") == "evaluation"}
     found = list(newest.values()) or [_evaluation_so_far(folder)]
     for line in found:
@@ -224,6 +231,7 @@ def _vlm_runs(folder: Path, title: str, settings: Mapping[str, Any], name: str) 
             conditions=_played(settings),
             settings=settings,
             fallback_rate=line["fallback_rate"],
+            cut=cut,
         )
 
 

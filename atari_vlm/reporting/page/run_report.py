@@ -10,7 +10,9 @@ from atari_vlm import prompts
 from atari_vlm.files import atomic_write
 from atari_vlm.reporting.page.html import RunFacts, report_page
 from atari_vlm.reporting.page.replayed import environment_replay
+from atari_vlm.runs.answered import answered_in
 from atari_vlm.runs.command_line import recorded_line
+from atari_vlm.runs.continuing import started_in
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.run_folder import read_config
@@ -31,22 +33,26 @@ def write_report(run: str | Path, out: str | Path | None = None, max_mb: float =
     """
     folder = Path(run)
     config = read_config(folder)
-    settings = config["settings"]
+    settings = dict(config["settings"])
+    if settings.get("dream") is not None:
+        settings["dream"] = str(started_in(config) / settings["dream"])
     with Journal(folder / "journal.sqlite", read_only=True) as journal:
         games = journal.meta().get("games", {})
 
         def environment(row: EpisodeRow) -> Env:
             return make_env({**settings, "game_name": games.get(str(row.episode), settings.get("game_name"))})
 
-        facts = run_facts(folder.resolve().name, config, journal.episodes())
+        facts = run_facts(folder.resolve().name, config, journal.episodes(), answered_in(journal, settings))
         page = report_page(journal, facts, environment_replay(environment), max_mb)
     target = Path(out) if out is not None else folder / "report.html"
     atomic_write(target, page)
     return target
 
 
-def run_facts(name: str, config: Mapping[str, Any], rows: Sequence[EpisodeRow] = ()) -> RunFacts:
-    """Title, conditions and command of a run from its config.yaml and its episodes."""
+def run_facts(
+    name: str, config: Mapping[str, Any], rows: Sequence[EpisodeRow] = (), answered: Mapping[str, str] | None = None
+) -> RunFacts:
+    """Title, conditions and command of a run from its config.yaml, its episodes, and what answered in it."""
     settings = {key: value for key, value in flat(config["settings"]).items() if value not in (None, "", [], {})}
     conditions = [(_words(key), _value(settings[key])) for key in _SHOWN if key in settings]
     for phase in ("train", "eval"):
@@ -54,7 +60,9 @@ def run_facts(name: str, config: Mapping[str, Any], rows: Sequence[EpisodeRow] =
         if seeds:
             conditions.append((f"{phase} episodes", f"{len(seeds)}, seeds {_seeds(seeds)}"))
     if "prompt_type" in settings:
-        conditions.append(("prompt version", str(prompts.prompt_version(settings["prompt_type"]))))
+        style = settings["prompt_type"]
+        conditions.append(("prompt version", f"{prompts.prompt_version(style)}, sha256 {prompts.prompt_hash(style)}"))
+    conditions += [(name, value) for name, value in (answered or {}).items() if name.startswith("model")]
     versions = {"atari-vlm": config.get("atari_vlm", "unknown"), **config.get("versions", {})}
     conditions.append(("versions", ", ".join(f"{package} {version}" for package, version in versions.items())))
     others = [(_words(key), _value(value)) for key, value in settings.items() if key not in _SHOWN]

@@ -17,17 +17,25 @@ from atari_vlm import games, prompts
 from atari_vlm._lazy import load
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.vlm_agent import VLMAgent
-from atari_vlm.errors import check_positive
+from atari_vlm.errors import MismatchError, check_positive
 from atari_vlm.reporting.page.run_report import write_report
 from atari_vlm.runs import outputs
+from atari_vlm.runs.answered import answered
+from atari_vlm.runs.continuing import ResumeRules
 from atari_vlm.runs.environments import make_env
+from atari_vlm.runs.journal import EpisodeRow
 from atari_vlm.runs.player import EpisodeSpec, PlayedEpisode, Player, PlayerOptions
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.runs.seeds import eval_seed, train_seed
 from atari_vlm.runs.trackers import TensorBoardLog
 from atari_vlm.runs.videos import worth_filming, write_video
 from atari_vlm.spaces import Env
-from atari_vlm.training.in_context.demonstrations import Demonstration, DemonstrationLibrary, digest_of
+from atari_vlm.training.in_context.demonstrations import (
+    Demonstration,
+    DemonstrationLibrary,
+    DemonstrationRecorder,
+    digest_of,
+)
 from atari_vlm.training.in_context.examples import (
     ExampleIndex,
     InContextOptions,
@@ -41,6 +49,8 @@ from atari_vlm.video import can_write_videos
 from atari_vlm.vlm.base import VLM, close_vlm
 from atari_vlm.vlm.layers.stack import limited
 from atari_vlm.vlm.load import load_vlm
+
+AMOUNTS = ("plan.num_episodes", "plan.num_eval_episodes")  # of a program's plan, which may grow
 
 
 class VLMTrainer:
@@ -71,6 +81,7 @@ class VLMTrainer:
             self._open(opened, vlm_type, api_key)
             self._opened = opened.pop_all()
         self._next_episode = self._trained = 0
+        self.last_played: list[EpisodeRow] = []
 
     def _open(self, opened: ExitStack, vlm_type: str | VLM, api_key: str | None) -> None:
         """The VLM, what limits it, and the run; ``opened`` closes what was opened here, whatever happens after."""
@@ -80,11 +91,8 @@ class VLMTrainer:
         self.vlm_type = vlm_type if isinstance(vlm_type, str) else backend.name
         self.library = DemonstrationLibrary()
         if self.options.demonstrations is not None and self.use_icl:
-            self.library.add(
-                load("atari_vlm.training.in_context.minari:import_demonstrations")(
-                    self.options.demonstrations, self.options.in_context.examples
-                )
-            )
+            self.library.add(self._imported(self.options.demonstrations))
+        self._endpoint = backend.name
         vlm = limited(backend, self.options, api_key=api_key)
         opened.callback(vlm.close)
         self.run = RunFolder.open(self._request(backend))
@@ -93,6 +101,17 @@ class VLMTrainer:
         self._player = Player(self.run.journal, vlm, self._make_env, self._player_options())
         self._tensorboard = TensorBoardLog(self.run.path / "tensorboard")
         opened.callback(self._tensorboard.close)
+
+    def _imported(self, dataset_id: str) -> list[Demonstration]:
+        """The demonstrations of a data set; ``MismatchError`` when they are of another game."""
+        read: Callable[..., list[Demonstration]] = load("atari_vlm.training.in_context.minari:import_demonstrations")
+        demonstrations = read(dataset_id, self.options.in_context.examples)
+        for demonstration in demonstrations:
+            if demonstration.game != self.game:
+                raise MismatchError(
+                    f"the demonstrations {dataset_id!r} are of {demonstration.game}, the run plays {self.game}"
+                )
+        return demonstrations
 
     def __enter__(self) -> VLMTrainer:
         return self
@@ -123,14 +142,15 @@ class VLMTrainer:
                 outputs.write_results(self.run.path, self._header(), self.run.journal)
         return outputs.summarise([episode.row for episode in played])
 
-    def evaluate(self, num_episodes: int = 10, *, strategy: Strategy | None = None) -> dict[str, Any]:
+    def evaluate(self, num_episodes: int = 10, *, strategy: Strategy | None = None, first: int = 0) -> dict[str, Any]:
         """Play evaluation episodes, always on the same seeds, none of which is a training seed; nothing is learned.
 
-        ``strategy`` chooses examples otherwise than the options say. Returns the summary of the episodes.
+        ``strategy`` chooses examples otherwise than the options say; so many ``first`` seeds are left out. Returns the summary
+        of the episodes.
         """
         check_positive(num_episodes=num_episodes)
         chosen = strategy or self._strategy()
-        specs = [self._spec("eval", eval_seed(self.options.seed, i)) for i in range(num_episodes)]
+        specs = [self._spec("eval", eval_seed(self.options.seed, first + i)) for i in range(num_episodes)]
         return {"strategy": chosen, **outputs.summarise([episode.row for episode in self._play(specs, chosen)])}
 
     def run_episode(self) -> dict[str, Any]:
@@ -142,7 +162,8 @@ class VLMTrainer:
     def save_results(self) -> Path:
         """Write results.json, tables, videos and report.html, and mark the run as finished; returns the path of results.json."""
         self._write_tables()
-        path = outputs.write_results(self.run.path, self._header(), self.run.journal)
+        header = {**self._header(), "answered": self.answered()}
+        path = outputs.write_results(self.run.path, header, self.run.journal)
         if can_write_videos():
             for row in worth_filming(self.run.journal.episodes(), self.options.videos):
                 video = self.run.path / "videos" / f"{row.phase}-{row.episode:04d}.mp4"
@@ -152,10 +173,14 @@ class VLMTrainer:
         self.run.finish()
         return path
 
+    def answered(self) -> dict[str, str]:
+        """What answered: the model asked for and the one that replied, the address, the prompt."""
+        return answered(self._endpoint, self.run.journal.replies(), self.options.base_url, self.prompt_type)
+
     def _round(self, count: int) -> list[PlayedEpisode]:
         specs = [self._spec("train", train_seed(self.options.seed, self._trained + i)) for i in range(count)]
         played = self._play(specs, self._strategy())
-        self.library.add([episode.demonstration for episode in played if episode.demonstration is not None])
+        self.library.add([episode.result for episode in played if episode.result is not None])
         self._trained += count
         return played
 
@@ -166,10 +191,14 @@ class VLMTrainer:
         phase = specs[0].phase
         conditions = {"strategy": strategy, "after": self._trained, "memory": digest_of(shown)}
         self.run.record_group(phase, [spec.episode for spec in specs], conditions)
-        learn = self.use_icl and phase == "train"
-        played = self._player.play(specs, self._agent_maker(shown, chosen), learn=learn)
+        watch = self._recorder if self.use_icl and phase == "train" else None
+        played = self._player.play(specs, self._agent_maker(shown, chosen), watch=watch)
+        self.last_played = [episode.row for episode in played]
         self._write_tables()
         return played
+
+    def _recorder(self, spec: EpisodeSpec) -> DemonstrationRecorder:
+        return DemonstrationRecorder(spec.episode, self.options.in_context.examples)
 
     def _spec(self, phase: Any, seed: int) -> EpisodeSpec:
         self._next_episode += 1
@@ -211,7 +240,6 @@ class VLMTrainer:
         return PlayerOptions(
             max_steps=self.options.max_steps,
             parallel=self.options.parallel,
-            examples=self.options.in_context.examples,
             progress=self.options.progress,
             stop=self.options.stop,
         )
@@ -232,6 +260,7 @@ class VLMTrainer:
             resume=self.options.resume,
             command=self.options.command,
             command_line=self.options.command_line,
+            rules=ResumeRules(("vlm_options.device",), AMOUNTS, TrainerOptions().settings()),
         )
 
     def _header(self) -> dict[str, Any]:

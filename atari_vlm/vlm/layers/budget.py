@@ -69,7 +69,8 @@ class Budget:
                 if limit is not None and self.spent[kind] >= limit:
                     raise BudgetExhaustedError(
                         f"the budget of {limit:g} {kind} is used up ({self.spent[kind]:g} spent); raise it and run the same "
-                        "command again to continue"
+                        "command again to continue",
+                        kind,
                     )
             self.spent["calls"] += 1
 

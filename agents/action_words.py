@@ -27,7 +27,7 @@ _NAMED = re.compile(r"([A-Za-z][\w \-+&]*?)\s*\(\s*([0-9]{1,3})\s*\)?")
 _COMMENT = re.compile(r"\s*\(([^()]*)\)?$")
 _LEAD = re.compile(
     r"^(?:(?:please|i|we|will|should|must|shall|i'll|let's|to|now|do|the|my|a|an|action|move|moving|go|press|pressing|push|hit|"
-    r"steer|use|choose|select|pick|take|play|perform|execute|turn|button|key|paddle|joystick|is)\s+)+",
+    r"steer|use|choose|select|pick|take|play|perform|execute|turn|button|key|paddle|joystick|is)[\s_]+)+",
     re.IGNORECASE,
 )
 _TAIL = re.compile(r"\s+(?:button|key|action|direction|side|now|please)$", re.IGNORECASE)
@@ -79,7 +79,7 @@ def resolve(value: object, names: Sequence[str], *, synonyms: bool = True) -> in
     if value in names:
         return names.index(value)
     text = clean(value)
-    if len(text) > _LONGEST or "?" in folded(value):
+    if len(text) > _LONGEST or any(mark in folded(value) for mark in ("?", "~~")):  # asked, or struck through
         return None
     return names.index(text) if text in names else _of_words(text, names, synonyms)
 
@@ -109,12 +109,12 @@ def find(value: object, names: Sequence[str]) -> int | None:
     """
     value = unwrapped(value)
     action = resolve(value, names)
-    if action is not None or not isinstance(value, str):
+    if action is not None or not isinstance(value, str) or "~~" in value:
         return action
     question = "?" if folded(value).rstrip(" \"'*_`.!)]}").endswith("?") else ""
     text = _LEAD.sub("", clean(value)) + question
     words = [match for match, _ in zip(_WORD.finditer(text), range(4), strict=False)]
-    for word in reversed(words):
+    for word in reversed([match for match in words if match[0][-1].isalnum()]):
         action = None if text[:1].isdigit() else resolve(text[: word.end()], names, synonyms=False)
         if action is not None:
             return None if taken_back(text[word.end() :], lambda word: _is_name(word, names)) else action

@@ -14,7 +14,7 @@ _OTHER_TONGUES = (
     r"[不没沒非勿错錯誤否别別]|ない|않|아니|\b(?:не|нет|nein|nicht|kein\w*|falsch|pas|faux|nunca|errado|sbagliato)\b"
 )
 NEGATION = re.compile(
-    r"\b(?:not|no|never|nor|neither|nothing|without|avoid\w*|cannot|don't|wrong|incorrect|bad|worse|worst|useless|unnecessary"
+    r"\b(?:not|no|never|nor|neither|nothing|without|against|avoid\w*|cannot|don't|wrong|incorrect|bad|worse|worst|useless|unnecessary"
     r"|needless|pointless|impossible|illegal|invalid|unavailable|forbidden|dangerous|risky|mistaken?|miss\w*|los(?:e|es|ing)"
     r"|fail\w*|too)\b|n't\b|" + _OTHER_TONGUES,
     re.IGNORECASE,
@@ -25,7 +25,7 @@ _JUDGEMENT = re.compile(
     re.IGNORECASE,
 )
 CORRECTION = re.compile(
-    r"(?:^|[.,;:!\-(\n]|\b(?:but|or|and|oh|ah|uh|hm+)\b)[\s\"'*_]{0,4}(?:no\b|wait\b|actually\b|nope\b|oops\b|sorry\b|correction\b"
+    r"(?:^|[.,;:!\-(\n]|\b(?:but|or|and|oh|ah|uh|hm+)\b)[\s\"'*_]{0,4}(?:no(?=\s*(?:[,.!:;\-]|$|wait\b))|wait\b|actually\b|nope\b|oops\b|sorry\b|correction\b"
     r"|scratch (?:that|it)\b|hm+\b|rather\b(?! than)|on second thoughts?\b|never ?mind\b|hold on\b|not so\b|forget (?:that|it)\b"
     r"|instead\b(?! of))",
     re.IGNORECASE,

@@ -62,7 +62,7 @@ def near_values(text: str, key: str) -> list[list[str]]:
 
 def _values(text: str) -> Iterator[tuple[int, int, Any]]:
     """Outermost JSON objects and lists: where they start, where they end, what they hold."""
-    decoder = json.JSONDecoder(strict=False)
+    decoder = json.JSONDecoder(strict=False, object_pairs_hook=_paired)
     starts = [match.start() for match in re.finditer(r"\{|\[(?=\s{0,40}\{)", text)]
     inside_until = 0
     for start in starts[-_MOST_STARTS:]:
@@ -74,6 +74,16 @@ def _values(text: str) -> Iterator[tuple[int, int, Any]]:
             continue
         inside_until = end
         yield start, end, value
+
+
+def _paired(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; a name that is given twice with different values holds the list of them."""
+    paired = dict(pairs)
+    if len(paired) < len(pairs):
+        for name in paired:
+            given = [value for other, value in pairs if other == name]
+            paired[name] = given if any(value != given[0] for value in given) else given[0]
+    return paired
 
 
 def _inside(value: Any, keys: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -32,19 +32,21 @@ ProblemKind = Literal["empty", "refused", "cut", "missing", "illegal"]
 _LONGEST = 20_000  # characters of a reply that are looked at, from its end
 _OTHER_KEYS = (
     "action_name", "next_action", "final_action", "chosen_action", "selected_action", "best_action", "move", "next_move",
-    "decision", "choice", "answer", "button", "command",
+    "decision", "choice", "answer", "button", "command", "actions",
 )  # fmt: skip
 _LABELS = r"动作|動作|行动|行動|操作|アクション|동작|행동|действие|acción|accion|ação|acao|aktion|azione|eylem|akcja|hành động"
 _SEPARATOR = r"(?:[:=]+>?|-+>|[ \t]-{1,2}(?=[ \t]))"
 _TAG = re.compile(
-    r"(?:^[ \t>*_#`\-\d.)]*(?i:(?:(?:final|next|chosen|best|my)[ \t]+)?action|" + _LABELS + r")|\bACTION)[ \t*_`]*" + _SEPARATOR
+    r"(?:^[ \t>*_#`\-\d.)]*(?i:(?:(?:final|next|chosen|best|my|the|recommended|selected|suggested|optimal)[ \t]+)?action"
+    r"(?:[ \t]+to[ \t]+take|[ \t]+is)?|" + _LABELS + r")|\bACTION)[ \t*_`]*" + _SEPARATOR
     + r"[ \t]*(.*)$"
     r"|<(?i:action|move|decision|choice|final_action)>([^<>]{0,200})</|\\boxed\{((?:[^{}\n]|\{[^{}\n]{0,80}\}){0,100})\}",
     re.MULTILINE,
 )  # fmt: skip
 _ELEMENT = re.compile(r"<(answer|output|response|final_answer)>([^<>]{0,200})</\1>", re.IGNORECASE)
 _LABEL = re.compile(
-    r"^[\s>*_#`\-\d.)]*(?:final answer|answer|decision|decide|choice|move|output|response)[ *_`]*[:=]", re.IGNORECASE
+    r"^[\s>*_#`\-\d.)]*(?:(?:my|the|final|best) )?(?:answer|decision|decide|choice|move|output|response)[ *_`]*[:=]",
+    re.IGNORECASE,
 )
 _ITEM = re.compile(r"\s*(?:[-*•+]|[0-9]+[.):])\s")
 _DECIDES = re.compile(
@@ -52,7 +54,7 @@ _DECIDES = re.compile(
     r"(?:choose|pick|select|press|hit|push|go|move|steer|decide|take|opt|play|use|turn)\b"
     r"|\blet(?:'s| us| me) (?:choose|pick|select|press|hit|push|go|move|steer|take|play|use|turn)\b"
     r"|\b(?:best|right|optimal|final|correct|next|my) (?:action|move|choice|option|decision|answer) (?:now )?is\b"
-    r"|\b(?:decision|answer|choice|conclusion) is\b"
+    r"|\b(?:decision|answer|choice|conclusion|action) is\b"
     r"|^(?:(?:so|therefore|thus|hence|then|now),? )*(?:choose|pick|select|press|hit|push|move|steer|play|use|go)\b",
     re.IGNORECASE,
 )
@@ -225,7 +227,7 @@ def _from_sentence(text: str, names: Sequence[str]) -> Answer | None:
     lines = [line for line in text.splitlines() if clean(line)]
     if not lines or _ITEM.match(lines[-1]):
         return None
-    sentence = re.split(r"(?<=[.!?;:])\s+", lines[-1].strip())[-1]
+    sentence = re.split(r"(?<=[.!?;])\s+", lines[-1].strip())[-1]
     decision = _DECIDES.search(sentence)
     if decision is None or "?" in sentence or len(sentence) > 300:
         return None

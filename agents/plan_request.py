@@ -8,7 +8,7 @@ from typing import Any
 
 from atari_vlm import prompts
 from atari_vlm.agents.messages import Conversation
-from atari_vlm.agents.plans import Plans, parse_plans, repair_plans
+from atari_vlm.agents.plans import Plans, plans_of, repair_plans
 from atari_vlm.agents.vlm_agent import VLMAgentOptions
 from atari_vlm.description import Facts
 from atari_vlm.errors import ConfigError, check_positive
@@ -74,7 +74,7 @@ class PlanRequest:
         problems: list[str] = []
         while True:
             replies.append(self.vlm.complete(messages, sampling=self._sampling(names)))
-            read = parse_plans(replies[-1].text, names, self.num_plans, self.plan_horizon)
+            read = plans_of(replies[-1], names, self.num_plans, self.plan_horizon)
             if not read.problems:
                 break
             problems.append("; ".join(read.problems))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from atari_vlm.agents.action_words import resolve, shown, unwrapped
 from atari_vlm.agents.json_values import json_objects
 from atari_vlm.agents.thoughts import split_thinking
+from atari_vlm.types import Reply
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,16 @@ class Plans:
     plans: tuple[tuple[int, ...], ...]
     reasoning: str = ""
     problems: tuple[str, ...] = ()
+
+
+def plans_of(reply: Reply, names: Sequence[str], num_plans: int, horizon: int) -> Plans:
+    """:func:`parse_plans` of a reply: a refused one holds no plans, and what is known about an empty one is said."""
+    if reply.finish_reason in ("refusal", "filter"):
+        return Plans((), "", ("the request was refused",))
+    plans = parse_plans(reply.text, names, num_plans, horizon)
+    if reply.note and not plans.plans:
+        return Plans((), plans.reasoning, (*plans.problems, reply.note))
+    return plans
 
 
 def parse_plans(text: str, names: Sequence[str], num_plans: int, horizon: int) -> Plans:

@@ -142,6 +142,97 @@ OTHERWISE = [
     ("LEFT\n---", "LEFT"),
     ("ACTION: **LEFT** 👍", "LEFT"),
 ]
+PLAIN = [  # what models say when they mean LEFT
+    "ACTION: LEFT - the ball is moving down, so I need to move the paddle down.",
+    "ACTION: LEFT - the ball is not yet close but coming.",
+    "ACTION: LEFT (the paddle must go down; there is no time)",
+    "ACTION: LEFT. This moves the paddle down towards the ball, which is too low.",
+    "ACTION: LEFT, since the ball is below the paddle and the opponent can't reach it.",
+    "ACTION: LEFT (index 3)",
+    "ACTION: 3 (LEFT)",
+    "ACTION: 3 - LEFT",
+    "ACTION: LEFT // move down",
+    "ACTION: LEFT # down",
+    "ACTION: LEFT [down]",
+    "**ACTION: LEFT** (moving down to intercept)",
+    "ACTION: LEFT\n\nReason: the ball is falling and I don't want to miss it.",
+    "ACTION: LEFT\nNo further comment.",
+    "ACTION: LEFT\nNote: RIGHT would be wrong.",
+    "Final action: LEFT",
+    "My action: LEFT",
+    "### ACTION: LEFT",
+    "> ACTION: LEFT",
+    "`ACTION: LEFT`",
+    "ACTION: `LEFT`.",
+    "Action: Left (move paddle down)",
+    "The ball is at (80, 120).\n\nACTION: LEFT",
+    '{"reasoning": "The ball is below. Not RIGHT because that moves up.", "action": "LEFT"}',
+    '```json\n{\n  "reasoning": "down",\n  "action": "LEFT"\n}\n```',
+    '{"reasoning": "is RIGHT better? no", "action": "LEFT"}',
+    '{"action": "LEFT", "confidence": 0.8}',
+    '{"action": {"name": "LEFT", "index": 3}}',
+    '{"actions": ["LEFT"]}',
+    '{"response": {"action": "LEFT"}}',
+    "The best move is LEFT.",
+    "So I'll choose LEFT.",
+    "Decision: LEFT",
+    "I'll go LEFT.",
+    "Let me press LEFT now.",
+    "I should move LEFT.",
+    "We need to move LEFT.",
+    "Therefore, I will move the paddle LEFT.",
+    "I will choose the action LEFT.",
+    "Based on this, I choose: LEFT",
+    "The answer is LEFT.",
+    "**LEFT**",
+    "LEFT.",
+    "Answer: **LEFT**",
+    "My choice: LEFT",
+    "Action → LEFT",
+    "Action to take: LEFT",
+    "Next action: LEFT",
+    "Recommended action: LEFT",
+    "Selected action: LEFT",
+    "The action is: LEFT",
+    "ACTION:LEFT",
+    "ACTION : LEFT",
+    "ACTION=LEFT",
+    "ACTION: 'LEFT'",
+    'ACTION: "LEFT"',
+    "ACTION: [LEFT]",
+    "[ACTION: LEFT]",
+    "<ACTION>LEFT</ACTION>",
+    "<action>3</action>",
+    "ACTION: move_left",
+    "ACTION: Move left",
+    "ACTION: move the paddle left",
+    "ACTION: press left",
+    "ACTION: go left!",
+    "ACTION: LEFT arrow",
+]
+DOUBTED = [
+    "ACTION: RIGHT\nHmm, wait. LEFT is better.",
+    "ACTION: not RIGHT",
+    "ACTION: RIGHT → LEFT",
+    "ACTION: RIGHT/LEFT",
+    "ACTION: RIGHT | LEFT",
+    "ACTION: RIGHT; LEFT",
+    "ACTION: either RIGHT or LEFT",
+    "ACTION: RIGHT, although LEFT",
+    "ACTION: RIGHT but not now",
+    "I decide against LEFT.",
+    "I move on.",
+    "I choose neither LEFT nor RIGHT.",
+    "It isn't clear; I choose LEFT maybe.",
+    "ACTION: ~~RIGHT~~ LEFT",
+    "ACTION: RIGHT~~",
+    "ACTION: RIGHT (scratch that) LEFT",
+    '{"action": "RIGHT", "action": "LEFT"}',
+    '{"action": "RIGHT/LEFT"}',
+    "ACTION: no RIGHT",
+    "ACTION: avoid RIGHT",
+    "ACTION: anything but RIGHT",
+]
 SENTENCES = [
     ("The ball falls, so I will press FIRE.", "FIRE"),
     ("I choose LEFT.", "LEFT"),
@@ -178,9 +269,14 @@ def test_no_action_is_taken_from_a_thought(text, name, cut):
     assert parse_plans(text.replace('"action": "LEFT"', '"plans": [["LEFT"]]'), PONG, 1, 1).plans == ()
 
 
-@pytest.mark.parametrize("text", TAKEN_BACK)
+@pytest.mark.parametrize("text", [*TAKEN_BACK, *DOUBTED])
 def test_what_is_taken_back_is_asked_for_again(text):
     assert isinstance(parse_action(text, PONG), Problem)
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_what_works_goes_on_to_work(text):
+    assert played(text) == "LEFT"
 
 
 @pytest.mark.parametrize(("text", "name"), [*KEPT, *OTHERWISE, *SENTENCES])

@@ -3,7 +3,8 @@ from agent_fakes import NAMES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atari_vlm.agents.plans import Plans, parse_plans, repair_plans
+from atari_vlm.agents.plans import Plans, parse_plans, plans_of, repair_plans
+from atari_vlm.types import Reply
 
 GOOD = '{"reasoning": "r", "plans": [{"actions": ["LEFT", "FIRE"]}, {"actions": ["UP", 0]}]}'
 
@@ -32,6 +33,14 @@ def test_problems_are_told(text, plans, problem):
     found = parse_plans(text, NAMES, 2, 2)
     assert found.plans == plans
     assert problem in " ".join(found.problems)
+
+
+def test_refused_and_empty_replies_hold_no_plans_and_say_why():
+    for finish in ("refusal", "filter"):
+        assert plans_of(Reply(GOOD, "m", finish), NAMES, 2, 2) == Plans((), "", ("the request was refused",))
+    note = "the server put the text into reasoning_content"
+    assert note in plans_of(Reply("", "m", note=note), NAMES, 2, 2).problems
+    assert plans_of(Reply(GOOD, "m", "length"), NAMES, 2, 2).problems == ()
 
 
 def test_repair_cuts_fills_and_drops_but_invents_nothing():

@@ -23,7 +23,7 @@ def test_the_eight_families_and_the_offline_players():
     assert set(known_names()) == {*entries(), "scripted", "nearest-example", "replay"}
     table = recommendations_table()
     for row in entries().values():
-        assert f"--vlm {row.name}:" in table and row.model in table and row.licence in table
+        assert f"--vlm {row.name}:" in table and row.model in table and row.licence in table and row.best_for in table
         assert row.kind == "api" or row.memory_gb > 0
 
 

@@ -10,11 +10,13 @@ import gymnasium
 import numpy as np
 
 from atari_vlm._lazy import require
+from atari_vlm.actions import as_action, as_actions
 from atari_vlm.description import read_actions
 from atari_vlm.errors import MismatchError, check_temperature
 from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.world_models.checkpoint import read_checkpoint
 from atari_vlm.world_models.families import load_part
+from atari_vlm.world_models.inputs import IMAGE, read_inputs
 from atari_vlm.world_models.view import Eye, FrameSource
 
 
@@ -42,8 +44,11 @@ class PolicyAgent:
         make_policy = load_part(read.kind, "policy")
         self._torch = require("torch", "train")
         self._policy = make_policy(read, device)
-        space = gymnasium.spaces.Box(0, 255, self._policy.inputs["image"].shape, np.uint8)
-        self._eye = Eye(space, frame_source, read.config.get("shown_shape"))
+        self._inputs, self._keys = dict(self._policy.inputs), tuple(read.config.get("keys", ()))
+        self._eye: Eye | None = None
+        if IMAGE in self._inputs:
+            space = gymnasium.spaces.Box(0, 255, self._inputs[IMAGE].shape, np.uint8)
+            self._eye = Eye(space, frame_source, read.config.get("shown_shape"))
         self._state = self._policy.begin(1)
         self._names, self._checkpoint = tuple(read.config["action_names"]), str(checkpoint)
         self._temperature = temperature
@@ -64,13 +69,21 @@ class PolicyAgent:
                 f"the policy of {self._checkpoint} acts with {', '.join(self._names)}; the game with {theirs}"
             )
         actions, self._state = self._policy.act(
-            {"image": self._eye(observation)[None]},
+            {name: array[None] for name, array in self._seen(observation).items()},
             self._state,
             generator=self._generator,
             temperature=self._temperature,
         )
-        return Decision(int(actions[0]), Source.POLICY)
+        return Decision(as_action(self._policy.action_space, actions[0]), Source.POLICY)
 
     def observe(self, transition: Transition) -> None:
         """Take in what was played."""
-        self._state = self._policy.executed(np.array([transition.decision.action], np.int64), self._state)
+        played = as_actions(self._policy.action_space, np.asarray(transition.decision.action)[None])
+        self._state = self._policy.executed(played, self._state)
+
+    def _seen(self, observation: Any) -> dict[str, np.ndarray]:
+        """What the policy wants to see: its picture through the eye, the rest as the game shows it."""
+        named = not isinstance(observation, Mapping) or IMAGE in observation
+        seen = {IMAGE: self._eye(observation)} if self._eye is not None and named else {}
+        rest = {name: column for name, column in self._inputs.items() if name not in seen}
+        return {**seen, **(read_inputs(observation, rest, "the game", self._keys) if rest else {})}

@@ -72,6 +72,38 @@ def inputs_of(space: gymnasium.Space[Any], whose: str, keys: Sequence[str] = ())
     }
 
 
+def read_inputs(
+    observation: Any, columns: Mapping[str, Column], whose: str, keys: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """The named arrays that ``columns`` hold, of an observation whose space is not known: the same as :class:`Input` reads.
+
+    ``keys`` as in :func:`inputs_of`. ``MismatchError`` where the observation does not show them.
+    """
+    own = [name for name in columns if isinstance(observation, Mapping) and name in observation]
+    if not keys and len(own) == len(columns):
+        keys = own
+    parts = inputs_of(_space_of(observation), whose, keys)
+    if missing := [name for name in columns if name not in parts]:
+        shown = described({name: part.column for name, part in parts.items()})
+        raise MismatchError(f"{whose} shows {shown}, no {', '.join(missing)}")
+    return {name: parts[name].read(observation, column, whose) for name, column in columns.items()}
+
+
+def _space_of(observation: Any) -> gymnasium.Space[Any]:
+    """A space that an observation is of."""
+    if isinstance(observation, Mapping):
+        return Dict({key: _space_of(value) for key, value in observation.items()})
+    if isinstance(observation, tuple):
+        return Tuple([_space_of(value) for value in observation])
+    if isinstance(observation, str):
+        return Text(max(1, len(observation)))
+    array = np.asarray(observation)
+    if array.dtype.kind not in "biuf":
+        raise MismatchError(f"an observation is made of pictures, numbers and texts, got {type(observation).__name__}")
+    low, high = (0, 255) if array.dtype == np.uint8 else (-np.inf, np.inf)
+    return Box(low, high, array.shape, array.dtype if array.dtype.kind != "b" else np.uint8)
+
+
 def described(columns: Mapping[str, Column]) -> str:
     """In words: ``image uint8 (64, 64, 3), state float32 (4,)``."""
     return ", ".join(f"{name} {column.dtype} {column.shape}" for name, column in columns.items())

@@ -36,6 +36,8 @@ def as_seen(shown: Any, space: gymnasium.Space[Any], whose: str = "the environme
     if isinstance(space, gymnasium.spaces.Dict):
         return {key: as_seen(_entry(shown, key, whose), sub, whose) for key, sub in space.spaces.items()}
     array = np.asarray(shown)
+    if array.ndim == 2 and space.shape is not None and space.shape[2:] == (1,):
+        array = array[..., None]
     if array.dtype == space.dtype and array.shape == space.shape:
         return array.copy()
     shape = space.shape or ()
@@ -121,8 +123,9 @@ class Eye:
 
     def of(self, shown: Any) -> Any:
         """What is ``shown`` as the model sees it."""
-        if self._shown_shape and np.shape(shown) not in (tuple(self._shown_shape), self.space.shape):
-            raise self._mismatch(np.shape(shown))
+        shape = np.shape(shown)
+        if self._shown_shape and not {shape, (*shape, 1)} & {tuple(self._shown_shape), self.space.shape}:
+            raise self._mismatch(shape)
         return as_seen(shown, self.space)
 
     def _mismatch(self, shape: tuple[int, ...]) -> MismatchError:
@@ -151,7 +154,10 @@ def can_see(space: gymnasium.Space[Any], shown: gymnasium.Space[Any]) -> bool:
         return all(key in parts and can_see(sub, parts[key]) for key, sub in space.spaces.items())
     if isinstance(shown, gymnasium.spaces.Dict) and "image" in shown.spaces:
         shown = shown["image"]
-    if is_rgb(space) and (is_rgb(shown) or isinstance(shown, PILImage)):
+    if is_rgb(space) and isinstance(shown, PILImage):
+        return True
+    wanted, given = space.shape or (), shown.shape or ()
+    if space.dtype == shown.dtype == np.uint8 and len(wanted) == len(given) == 3 and wanted[2] == given[2]:
         return True
     return space.shape is not None and shown.shape == space.shape and _keeps(shown.dtype, space.dtype)
 

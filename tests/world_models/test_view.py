@@ -94,7 +94,7 @@ def test_the_checkpoint_s_word_on_what_it_learned_from():
         (UNIT, np.full(4, np.nan)),
         (UNIT, np.zeros((4,), bool)),
         (UNIT, np.array(["a"] * 4)),
-        (spaces.Box(0, 255, (8, 8, 1), np.uint8), np.zeros((4, 4, 1), np.uint8)),
+        (spaces.Box(0, 255, (8, 8, 1), np.uint8), np.zeros((4, 4, 2), np.uint8)),
         (spaces.Box(0, 255, (4,), np.uint8), np.full(4, 1000, np.int64)),
     ],
 )
@@ -107,6 +107,9 @@ def test_numbers_keep_what_they_say():
     seen = as_seen(np.array([0.0, 0.5, 1.0, 0.25]), UNIT)
     assert seen.dtype == np.float32 and seen.tolist() == [0.0, 0.5, 1.0, 0.25]
     assert as_seen([0, 1, 0, 1], UNIT).dtype == np.float32
+    gray = spaces.Box(0, 255, (8, 8, 1), np.uint8)
+    assert as_seen(np.full((4, 4, 1), 7, np.uint8), gray).tolist() == np.full((8, 8, 1), 7).tolist()
+    assert can_see(gray, spaces.Box(0, 255, (4, 4, 1), np.uint8)) and not can_see(gray, SMALL)
     assert can_see(SMALL, spaces.Dict({"image": SMALL})) and not can_see(SMALL, spaces.Box(0, 1, (64, 64, 3)))
 
 

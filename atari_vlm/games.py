@@ -18,7 +18,7 @@ from typing import Any
 
 from atari_vlm.errors import UnknownNameError
 
-_ID = re.compile(r"\s*(?:ALE/|AtariVLM/)?(?P<name>[A-Za-z0-9][A-Za-z0-9 _.*'!&-]*?)(?:-v5)?\s*", re.IGNORECASE)
+_ID = re.compile(r"\s*(?:ALE/|AtariVLM/)?(?P<name>[A-Za-z0-9][A-Za-z0-9 _.*'!&:-]*?)(?:-v5)?\s*", re.IGNORECASE)
 NO_EFFECT = "no effect"
 
 

@@ -7,8 +7,10 @@ through gymnasium's own single-dispatch functions, registered at the end of this
 from __future__ import annotations
 
 import copy
+import functools
 import multiprocessing
 import string
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any
@@ -40,6 +42,8 @@ class PILImage(gymnasium.Space[PIL.Image]):
         if height < 1 or width < 1:
             raise ConfigError(f"height and width must be greater than 0, got {height} and {width}")
         self.mode = mode
+        if "minari.serialization" in sys.modules:
+            _tell_minari()
         super().__init__((height, width, 3) if mode == "RGB" else (height, width), np.uint8, seed)
 
     @property
@@ -80,6 +84,16 @@ class PILImage(gymnasium.Space[PIL.Image]):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PILImage) and self.shape == other.shape and self.mode == other.mode
+
+
+@functools.cache
+def _tell_minari() -> None:
+    """Minari stores arrays; without this its error would only say that it knows no such space."""
+    from minari.serialization import serialize_space
+
+    @serialize_space.register(PILImage)
+    def _refuse(space: PILImage, to_string: bool = True) -> str:
+        raise ConfigError("Minari stores arrays, no PIL images: make the environment with image_format='numpy'")
 
 
 class PrintableText(gymnasium.spaces.Text):

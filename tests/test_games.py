@@ -61,6 +61,12 @@ def test_what_can_only_mean_one_game_means_it(spelled, name):
     assert games.game(spelled).name == name
 
 
+def test_every_name_and_title_means_its_own_game():
+    for name in games.game_names():
+        assert games.game(name.lower()).name == name
+        assert games.game(games.game(name).title.upper()).name == name
+
+
 @pytest.mark.parametrize(("wrong", "first"), [("pnog", "Pong"), ("Pnog", "Pong"), ("BRAKEOUT", "Breakout")])
 def test_the_right_name_comes_first(wrong, first):
     with pytest.raises(UnknownNameError, match=f"did you mean {first}"):

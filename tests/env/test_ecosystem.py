@@ -1,6 +1,8 @@
 """What people put on top of an environment: gymnasium's wrappers, torchrl, stable-baselines3."""
 
 import importlib.util
+import sys
+import types
 import warnings
 
 import gymnasium
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import wrappers
 
+from atari_vlm.errors import ConfigError
 from atari_vlm.spaces import to_image
 
 IMAGE, FRAMES = "image", "frames"
@@ -149,3 +152,42 @@ def test_torchrl_accepts_the_numpy_flavour(make):
     check_env_specs(env)
     rollout = env.rollout(3)
     assert rollout[FRAMES].shape == (3, 4, 60, 50, 3)
+
+
+@pytest.fixture
+def minari(tmp_path, monkeypatch):
+    """Minari with a folder of its own; its collector wants one function of jax, which torch has too."""
+    minari = pytest.importorskip("minari")
+    pytree = pytest.importorskip("torch.utils._pytree")
+    jax = types.SimpleNamespace(tree_util=types.SimpleNamespace(tree_map=pytree.tree_map))
+    monkeypatch.setitem(sys.modules, "jax", jax)
+    monkeypatch.setitem(sys.modules, "jax.tree_util", jax.tree_util)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    return minari
+
+
+@pytest.mark.parametrize("env_id", ["AtariVLM/Pong-v5", "AtariVLM/Breakout-cot-v5"])
+@pytest.mark.filterwarnings("ignore:.*(code_permalink|author|eval_env|description|requirements)")
+@pytest.mark.filterwarnings("ignore:Implicitly cleaning up")  # the collector's temporary folders
+def test_minari_records_and_reads_our_ids(minari, env_id):
+    env = gymnasium.make(env_id, image_format="numpy", resize_shape=(84, 84), max_episode_steps=4)
+    collector = minari.DataCollector(env, record_infos=True, jpeg_encoding=False)
+    observed = [collector.reset(seed=3)[0]]
+    observed += [collector.step(np.array(action))[0] for action in (0, 2, 3, 1)]
+    collector.create_dataset("ours/random-v0", algorithm_name="random")
+    collector.close()
+    dataset = minari.load_dataset("ours/random-v0")
+    episode = next(iter(dataset.iterate_episodes()))
+    assert dataset.total_steps == 4 and episode.actions.tolist() == [0, 2, 3, 1] and episode.truncations[-1]
+    for name, values in episode.observations.items():
+        assert all(np.array_equal(value, one[name]) for value, one in zip(values, observed, strict=True)), name
+    again = dataset.recover_environment()
+    assert again.observation_space == env.observation_space
+    assert again.reset(seed=3)[0]["text"] == episode.observations["text"][0]
+
+
+def test_minari_takes_no_pil_images(minari):
+    from minari.serialization import serialize_space
+
+    with pytest.raises(ConfigError, match="image_format='numpy'"):
+        serialize_space(gymnasium.make("AtariVLM/Pong-v5").observation_space)

@@ -53,7 +53,9 @@ def load_vlm(
 
 def _offline(name: str, model: str | None, ignored: Sequence[str]) -> VLM:
     if ignored:
-        raise ConfigError(f"--vlm {name} takes no option {ignored[0]!r} (--{ignored[0].replace('_', '-')}): it asks no model")
+        raise ConfigError(
+            f"--vlm {name} takes no option {ignored[0]!r} (--{ignored[0].replace('_', '-')}): it asks no model"
+        )
     if name == "replay":
         if model is None:
             raise ConfigError("--vlm replay needs --model PATH, the recording to replay")

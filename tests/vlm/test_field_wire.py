@@ -187,7 +187,7 @@ def ask(dialect, body, *, status=200, headers=None, sampling=None, **options):
     """One request to a server that always gives this response, and how many it got."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     with FakeVendorServer(respond=lambda request: (status, headers or {}, content)) as server:
-        with connect(dialect, server, **options) as vlm:
+        with connect(dialect, server, timeout_s=30.0, **options) as vlm:
             try:
                 outcome = vlm.complete(question(), sampling=sampling or Sampling(max_tokens=64, schema=SCHEMA))
             except AtariVLMError as error:
@@ -235,6 +235,8 @@ def test_paid_and_empty_in_every_dialect():
 
 
 ERRORS = [  # (dialect, status, body, error, words of the message)
+    ("openai", 400, {"error": "Incorrect API key provided"}, AuthenticationError, "Check the key"),
+    ("anthropic", 400, {"error": {"message": "prompt is too long: 9 tokens > 8 maximum"}}, RequestError, "--frames 1"),
     ("openai", 400, {"error": {"message": "Billing hard limit has been reached"}}, UnavailableError, "credit"),
     ("openai", 402, {"error": {"message": "no"}}, UnavailableError, "credit"),
     ("openai", 429, {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}, UnavailableError, "credit"),
@@ -304,6 +306,21 @@ def test_a_schema_is_found_to_be_the_reason_by_leaving_it_out(dialect, status, b
         tries = 2 if status < 500 else 3
         assert len(server.requests) == tries + 2
     assert len([record for record in caplog.records if "--vlm-option structured=none" in record.getMessage()]) == 1
+
+
+def test_words_of_another_error_are_no_wait():
+    answers = [
+        (500, {}, b'{"error": "connection reset after 600 s"}'),
+        (503, {}, b'{"error": "loading, try again in 3s"}'),
+        None,
+    ]
+    clock = VirtualClock()
+    with (
+        FakeVendorServer(respond=lambda request: answers.pop(0)) as server,
+        connect("openai", server, clock=clock) as vlm,
+    ):
+        assert vlm.complete(question(), sampling=SAMPLING).attempts == 3
+    assert clock.sleeps[0] <= 0.5 and 3 <= clock.sleeps[1] <= 3.3
 
 
 def test_a_schema_that_has_worked_is_not_doubted_and_a_failure_without_it_too_shows_the_first_reason():

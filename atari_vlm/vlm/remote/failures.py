@@ -16,6 +16,7 @@ from atari_vlm.vlm.remote.outcomes import FILTERED, UNBILLED, Failure, Said
 from atari_vlm.vlm.remote.text import clean_text, clip
 
 _RETRIED = {408, 409, 425, 429}
+_ASK_TO_WAIT = (429, 503, 529)  # statuses whose words may name a wait
 _MOST_TEXT = 50_000  # characters of an error body that are read
 _NO_MONEY = re.compile(
     r"insufficient[_ ](?:quota|funds|balance|credits?)|credit balance is too low|billing_(?:hard_limit|not_active)|no credits"
@@ -26,7 +27,9 @@ _NOTHING_ALLOWED = re.compile(r'\blimit(?: of|:)? 0\b(?![.,]?\d)|"quotavalue": "
 _REQUESTED = re.compile(
     r"limit:? (\d{1,12}),.{0,60}?requested:? (\d{1,12})|requested:? (\d{1,12})\b.{0,40}?limit:? (\d{1,12})"
 )
-_TOO_LARGE = re.compile(r"(?:request|payload|body|prompt|input) (?:entity )?(?:is )?too large|exceeds the request size")
+_TOO_LARGE = re.compile(
+    r"(?:request|payload|body|prompt|input) (?:entity )?(?:is )?too (?:large|long)|exceeds the request size"
+)
 _NO_IMAGES = re.compile(
     r"(?:image|vision|multi-?modal)\w*[^.]{0,60}(?:not supported|unsupported|not enabled)|text-only model|mmproj"
     r"|(?:does not|doesn't|cannot|can't|not) (?:support|accept|take)\w*[^.]{0,40}(?:image|vision|multi-?modal)"
@@ -40,6 +43,9 @@ _FILTER = re.compile(
     r"|safety_(?:system|violation)|flagged_input"
 )
 _SLIP = re.compile(r"json_validate_failed|tool_use_failed|failed_generation|output_parse_failed")
+_BAD_KEY = re.compile(
+    r"api_key_invalid|(?:incorrect|invalid) api[ _-]key|api key (?:is )?(?:not valid|invalid|incorrect)"
+)
 _UNFINISHED = re.compile(
     r"(?:could not|couldn't|cannot) (?:be )?finish\w*[^.]{0,80}limit|(?:max_tokens|output limit)[^.]{0,40} (?:was |is )?reached"
 )
@@ -62,7 +68,7 @@ def failure_of_status(status: int | None, body: object, headers: Mapping[str, st
     reply = _reply(status, body, text)
     if reply is not None:
         return Failure(message, status, reply=reply)
-    wait, vague = asked_wait_s(headers, body, text, now)
+    wait, vague = asked_wait_s(headers, body, text if status in _ASK_TO_WAIT else "", now)
     error, advice = _judged(status, text, wait)
     if error is None and vague and wait is not None and wait > LONGEST_WAIT_S:
         error, advice = UnavailableError, _WAIT_ADVICE.format(max(1, round(wait / 60)))
@@ -89,7 +95,7 @@ def _judged(status: int | None, text: str, wait: float | None) -> Judgement:
         return _throttled(text, wait)
     if status is not None and status >= 400 and _NO_IMAGES.search(text):
         return RequestError, IMAGES_ADVICE
-    if status in (401, 403) or (status == 400 and "api_key_invalid" in text):  # Gemini answers a wrong key with 400
+    if status in (401, 403) or (status == 400 and _BAD_KEY.search(text)):  # as Gemini answers a wrong key
         return AuthenticationError, ""
     if status == 413 or (status == 400 and _TOO_LARGE.search(text)):
         return RequestError, _LARGE_ADVICE

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from atari_vlm.errors import ConfigError, UnavailableError, check_positive
 from atari_vlm.vlm.remote.forking import renew_after_fork
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Clock(Protocol):
     """Time as the retry layer sees it; tests use a virtual one."""
 

@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-import numpy as np
-
 from atari_vlm import prompts
 from atari_vlm.agents.parse import Answer, parse_action
 from atari_vlm.agents.pictures import FrameLayout, joined, scaled, with_axes
@@ -82,12 +80,12 @@ class Conversation:
         ``observation["frames"]`` tells the last frames where it holds enough of them; else the frames remembered since the
         last reset do.
         """
-        self._frames.append(self._prepared(_own_image(observation["image"])))
+        self._frames.append(self._prepared(to_image(observation["image"])))
         wanted, stack = self._options.frames, observation.get("frames")
         if not wanted:
             return
         if stack is not None and len(stack) >= wanted:
-            pairs = [self._known(_own_image(frame)) for frame in list(stack)[-wanted:]]
+            pairs = [self._known(to_image(frame)) for frame in list(stack)[-wanted:]]
             self._frames = deque(pairs, maxlen=wanted)
         self._pictures = joined([shown for _, shown in self._frames], self._options.frame_layout)
 
@@ -169,11 +167,6 @@ def write_answer(form: str, name: str, reasoning: str = "") -> str:
     if form == "choice":
         return name
     return f"{reasoning}\nACTION: {name}".strip()
-
-
-def _own_image(picture: Any) -> Image:
-    """``picture`` as an image of its own: an environment may write the next step into the same array."""
-    return to_image(picture.copy() if isinstance(picture, np.ndarray) else picture)
 
 
 def _check_examples(examples: Sequence[Message]) -> None:

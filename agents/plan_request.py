@@ -34,7 +34,7 @@ class ProposedPlans:
 class PlanRequest:
     """Asks ``vlm`` for ``num_plans`` plans of ``plan_horizon`` actions about the observations it is shown.
 
-    ``system_message`` stands in for the instructions. :meth:`look` is called once a step, also when nothing is asked.
+    ``system_message`` stands in for the instructions. :meth:`observe` is called once a step, also when nothing is asked.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class PlanRequest:
         self._seed = self._seed if seed is None else seed
         self._conversation.reset()
 
-    def look(self, observation: Mapping[str, Any]) -> None:
+    def observe(self, observation: Mapping[str, Any]) -> None:
         """Take in the present observation's pictures."""
         self._conversation.look(observation)
 

@@ -98,7 +98,7 @@ class VLMPlansCEMAgent(CEMAgent):
 
     def act(self, observation: Mapping[str, Any]) -> Decision:
         """Ask for plans and search from them."""
-        self._requests.look(observation)
+        self._requests.observe(observation)
         proposed = self._requests.ask(observation, read_actions(observation["action_space"]))
         decision = self.search(observation, np.array(proposed.plans, np.int64) if proposed.plans else None)
         return dataclasses.replace(decision, replies=proposed.replies, problems=proposed.problems)

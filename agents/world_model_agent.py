@@ -78,7 +78,7 @@ class WorldModelAgent:
     def act(self, observation: Mapping[str, Any]) -> Decision:
         """The next action of a good plan: from the buffer, from waiting plans judged anew, or from a new request."""
         names = read_actions(observation["action_space"])
-        self._requests.look(observation)
+        self._requests.observe(observation)
         self._judge.observe(observation)
         decision = self._from_buffer(names)
         if decision is not None:

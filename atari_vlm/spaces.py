@@ -190,13 +190,13 @@ def source_of(image: Any) -> np.ndarray | None:
 def to_image(value: PIL.Image | np.ndarray) -> Image:
     """A PIL image (any mode) or a uint8 array ``(H, W, 3)`` or ``(H, W)`` as a part of a message.
 
-    The palette plane of an environment's own PIL image is kept as long as it still shows the image's pixels: an image that
-    was drawn upon, cropped or filtered since loses it.
+    Nothing of an array is kept by reference. The palette plane of an environment's own PIL image is kept as long as it
+    still shows the image's pixels: an image that was drawn upon, cropped or filtered since loses it.
     """
     if isinstance(value, np.ndarray):
         if value.dtype != np.uint8 or value.ndim not in (2, 3):
             raise ConfigError(f"a picture is uint8 (H, W, 3) or (H, W), got {value.dtype} {value.shape}")
-        return Image(np.repeat(value[..., None], 3, axis=2) if value.ndim == 2 else value)
+        return Image(np.repeat(value[..., None], 3, axis=2) if value.ndim == 2 else value.copy())
     picture = value if value.mode == "RGB" else value.convert("RGB")
     packed = np.frombuffer(picture.tobytes("raw", "RGBX"), np.uint32).reshape(value.height, value.width)
     pixels = cv2.cvtColor(packed.view(np.uint8).reshape(*packed.shape, 4), cv2.COLOR_RGBA2RGB)

@@ -99,3 +99,11 @@ def test_to_image_takes_arrays():
     for wrong in (gray.astype(float), gray[0]):
         with pytest.raises(ConfigError, match="uint8"):
             to_image(wrong)
+
+
+def test_a_picture_that_is_painted_over_later_was_copied():
+    for shape in ((4, 4, 3), (4, 4)):
+        painted = np.zeros(shape, np.uint8)
+        kept = to_image(painted)
+        painted[:] = 9
+        assert not kept.pixels.any()

@@ -93,7 +93,7 @@ def plain_step(state: list[float], action: int) -> tuple[list[float], bool]:
 
 def cases(peers: dict[str, str]) -> list[Case]:
     """What is measured; ``peers`` may hold ``cwm``, a checkout of the Code World Models repository."""
-    return [search_case(peers), scoring_case(), *(emulator_case(game) for game in ("Breakout", "MsPacman", "Pong"))]
+    return [search_case(peers), scoring_case(), *_emulator_cases()]
 
 
 def search_case(peers: dict[str, str]) -> Case:
@@ -202,6 +202,35 @@ def _random_rem() -> Any:
     network = load(f"{rem}.world_model:TokenWorldModel")(config).eval()
     setting = load(f"{rem}.model:RemSetting")(("NOOP", "FIRE", "RIGHT", "LEFT"))
     return load(f"{rem}.model:RemWorldModel")(config, tokenizer, network, setting)
+
+
+def _emulator_cases() -> list[Case]:
+    games = ("Breakout", "MsPacman", "Pong")
+    return [*(emulator_case(game) for game in games), *(rollout_case(game) for game in games)]
+
+
+def rollout_case(game: str) -> Case:
+    """A step of a plan that :class:`EmulatorWorldModel` follows as a whole, against ALE playing the same four frames."""
+    env = gymnasium.make(f"AtariVLM/{game}-v5", repeat_action_probability=0.0, max_episode_steps=-1)
+    env.reset(seed=0)
+    model, rng = EmulatorWorldModel(env), np.random.default_rng(0)
+    state = model.init(np.zeros((2, 1)), np.zeros((2, 0)), rng=rng)
+    ale: Any = env.unwrapped.ale  # type: ignore[attr-defined]
+    start, joystick = ale.cloneState(), ale.getMinimalActionSet()[2]
+    plans = np.full((2, HORIZON), 2)
+
+    def ours() -> None:
+        for _ in range(5):
+            model.rollout(state, plans, rng=rng)
+
+    def bare() -> None:
+        for _ in range(10):
+            ale.restoreState(start)
+            for _ in range(4 * HORIZON):
+                ale.act(joystick)
+
+    name = f"emulator rollout of {HORIZON} steps, {game}"
+    return Case(name, "ALE's act x 4", ours, bare, 1.15, better="lower", count=10 * HORIZON)
 
 
 def emulator_case(game: str) -> Case:

@@ -99,25 +99,36 @@ class EmulatorWorldModel:
 
     def step(self, state: EmulatorState, action: np.ndarray, *, rng: np.random.Generator) -> ModelStep[EmulatorState]:
         """Play ``frame_skip`` emulator frames of every row."""
+        played = self.rollout(state, np.asarray(action)[:, np.newaxis], rng=rng)
+        return ModelStep(played.state, played.reward[:, 0], played.terminated[:, 0])
+
+    def rollout(self, state: EmulatorState, plans: np.ndarray, *, rng: np.random.Generator) -> ModelStep[EmulatorState]:
+        """Play plans int64 ``(B, H)``, each until its row is over: one restore and one snapshot a row, not a step."""
         snapshots, frames = list(state.snapshot), list(state.frames)
         lives, over = state.lives.tolist(), state.over.tolist()
-        rewards = [0.0] * len(over)
-        for i, chosen in enumerate(np.asarray(action).tolist()):
-            if not over[i]:
-                self._stand_at(snapshots[i])
-                frames[i] = np.empty(self._shown, np.uint8)
-                rewards[i] = self._twin.play(chosen, frames[i])
-                self._at = snapshots[i] = self._twin.ale.cloneState()
+        rewards = np.zeros(plans.shape, np.float32)
+        ended = np.ones(plans.shape, np.bool_)
+        for i, plan in enumerate(plans.tolist()):
+            if over[i] or not plan:
+                continue
+            self._stand_at(snapshots[i])
+            self._at = None  # until the end of the plan, also should an action be refused
+            frames[i] = np.empty(self._shown, np.uint8)
+            for t, chosen in enumerate(plan):
+                rewards[i, t] = self._twin.play(chosen, frames[i])
                 lives_before, lives[i] = lives[i], self._twin.lives
-                lost = self._end_on_life_loss and lives[i] < lives_before
-                over[i] = lost or self._twin.terminated
+                over[i] = self._twin.terminated or (self._end_on_life_loss and lives[i] < lives_before)
+                if over[i]:
+                    break
+                ended[i, t] = False
+            self._at = snapshots[i] = self._twin.ale.cloneState()
         following = EmulatorState(
             snapshot=_objects(snapshots),
             frames=_objects(frames),
             lives=np.array(lives, np.int64),
             over=np.array(over, np.bool_),
         )
-        return ModelStep(following, np.array(rewards, np.float32), following.over.copy())
+        return ModelStep(following, rewards, ended)
 
     def decode(self, state: EmulatorState) -> np.ndarray:
         """RGB pictures uint8 ``(B, H, W, 3)``: the brighter of the last two emulator frames."""

@@ -95,6 +95,41 @@ def test_steps_are_pure_and_rows_independent():
     assert real_digest(env.unwrapped.ale) == before
 
 
+@pytest.mark.parametrize(
+    ("game", "lives"), [("Breakout", False), ("Breakout", True), ("Pong", False), ("MsPacman", True)]
+)
+def test_a_rollout_is_stepping(game, lives):
+    env = make(game)
+    model, rng = EmulatorWorldModel(env, end_on_life_loss=lives), np.random.default_rng(1)
+    state, plans = state_of(model, rows=3), rng.integers(env.action_space.n, size=(3, 60))
+    rolled = model.rollout(state, plans, rng=RNG)
+    again = model.rollout(state, plans[::-1], rng=RNG)
+    stepped, rewards, ended = state, [], []
+    for actions in plans.T:
+        step = model.step(stepped, actions, rng=RNG)
+        stepped = step.state
+        rewards.append(step.reward)
+        ended.append(step.terminated)
+    assert np.array_equal(rolled.reward, np.stack(rewards, 1)) and np.array_equal(again.reward, rolled.reward[::-1])
+    assert np.array_equal(rolled.terminated, np.stack(ended, 1)) and rolled.terminated.any() == (
+        lives and game == "Breakout"
+    )
+    assert model.digest(rolled.state) == model.digest(stepped) == model.digest(again.state)[::-1]
+    assert np.array_equal(model.decode(rolled.state), model.decode(stepped))
+    assert np.array_equal(rolled.state.lives, stepped.lives) and np.array_equal(rolled.state.over, stepped.over)
+
+
+def test_a_refused_action_leaves_the_model_whole():
+    model = EmulatorWorldModel(make("Breakout"))
+    state = state_of(model)
+    before = model.rollout(state, np.array([[1, 2, 3]]), rng=RNG).reward
+    with pytest.raises(ConfigError, match="0 to 3"):
+        model.rollout(state, np.array([[1, 2, 9]]), rng=RNG)
+    digest = model.digest(model.rollout(state, np.array([[1, 2, 3]]), rng=RNG).state)
+    assert digest == model.digest(EmulatorWorldModel.rollout(model, state, np.array([[1, 2, 3]]), rng=RNG).state)
+    assert np.array_equal(model.rollout(state, np.array([[1, 2, 3]]), rng=RNG).reward, before)
+
+
 def test_the_decoded_picture_is_the_environments():
     env = make("Pong", image_format="numpy")
     model = EmulatorWorldModel(env)

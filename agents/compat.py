@@ -1,4 +1,6 @@
-"""The VLM World Model system's own call, word for word: :class:`VLMWorldModelAgent` over :class:`WorldModelAgent`."""
+"""The VLM World Model system's own call, word for word: :class:`VLMWorldModelAgent` over
+:class:`WorldModelAgent`.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,12 @@ _PICTURES = (".png", ".jpg", ".jpeg")
 class VLMWorldModelAgent(WorldModelAgent):
     """A :class:`WorldModelAgent` that also takes the keywords of the VLM World Model system.
 
-    ``model_name`` and ``model``, in either order, are a family (``gpt4o``, ``gemini``, ``claude``, ``qwen``, ``rand``
-    or a ``--vlm`` name) and an id of it, in place of ``vlm``. ``env`` is what :meth:`generate_response` plays.
-    ``use_world_model=False`` leaves the world model out. ``tokenizer`` is not used, which a warning says: a world
-    model of this package brings its own. Nor is ``device``: a world model is loaded where it shall run.
-    ``agent_options`` are the keywords of :class:`WorldModelAgent`; ``system_message`` among them stands in for the
+    ``model_name`` and ``model``, in either order, are a family (``gpt4o``, ``gemini``, ``claude``,
+    ``qwen``, ``rand`` or a ``--vlm`` name) and an id of it, in place of ``vlm``. ``env`` is what
+    :meth:`generate_response` plays. ``use_world_model=False`` leaves the world model out.
+    ``tokenizer`` is not used, which a warning says: a world model of this package brings its own.
+    Nor is ``device``: a world model is loaded where it shall run. ``agent_options`` are the
+    keywords of :class:`WorldModelAgent`; ``system_message`` among them stands in for the
     instructions.
     """
 
@@ -72,9 +75,10 @@ class VLMWorldModelAgent(WorldModelAgent):
     def generate_response(self, path: str | Path) -> tuple[int, dict[str, Any]]:
         """The next action and what was said about it, for the present picture of ``env``.
 
-        ``path`` is the run's folder, made if need be, whose ``all_responses.txt`` receives the replies; or a picture,
-        which is then the one that is looked at. The action counts as played when this is called again; :meth:`observe`
-        tells more, from which the buffer learns of surprises.
+        ``path`` is the run's folder, made if need be, whose ``all_responses.txt`` receives the
+        replies; or a picture, which is then the one that is looked at. The action counts as played
+        when this is called again; :meth:`observe` tells more, from which the buffer learns of
+        surprises.
         """
         if self._env is None:
             raise ConfigError("generate_response needs env=, whose actions are the legal ones")

@@ -22,11 +22,12 @@ Follow = Literal["first", "whole"] | int
 class PlanOptions(VLMAgentOptions):
     """How plans are judged and followed, besides everything of :class:`VLMAgentOptions`.
 
-    ``follow``: how much of a plan is executed before plans are judged anew: the ``"first"`` action, so many actions, or the
-    ``"whole"`` plan; without a buffer it is always the first. ``num_futures`` futures are sampled per plan, and ``pessimism``
-    standard deviations over them are subtracted. A real reward that differs by more than ``reward_tolerance`` from the
-    prediction is a surprise; so is an unpredicted end; so is, where ``picture_tolerance`` is given, a mean absolute pixel
-    difference (0..255) above it, which costs one decoded frame a step.
+    ``follow``: how much of a plan is executed before plans are judged anew: the ``"first"`` action,
+    so many actions, or the ``"whole"`` plan; without a buffer it is always the first.
+    ``num_futures`` futures are sampled per plan, and ``pessimism`` standard deviations over them
+    are subtracted. A real reward that differs by more than ``reward_tolerance`` from the prediction
+    is a surprise; so is an unpredicted end; so is, where ``picture_tolerance`` is given, a mean
+    absolute pixel difference (0..255) above it, which costs one decoded frame a step.
     """
 
     follow: Follow = "whole"
@@ -62,7 +63,9 @@ class Expected:
 
 
 class Judge:
-    """Scores plans from the present state of the game. Without a world model every plan is worth 0, so order decides."""
+    """Scores plans from the present state of the game. Without a world model every plan is worth 0,
+    so order decides.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,6 @@
-"""Asking a VLM for plans: one request, at most ``max_reasks`` more with the reason, then what can be used of the answer."""
+"""Asking a VLM for plans: one request, at most ``max_reasks`` more with the reason, then what can
+be used of the answer.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,11 @@ from atari_vlm.vlm.base import VLM, Sampling
 
 @dataclass(frozen=True)
 class ProposedPlans:
-    """Different plans of exactly the asked length, as action indices, in the VLM's order; perhaps fewer than asked, or none.
+    """Different plans of exactly the asked length, as action indices, in the VLM's order; perhaps
+    fewer than asked, or none.
 
-    ``problems`` says, per reply that was not as asked, why. ``repaired`` counts the plans of the last reply that were
-    cut, continued with NOOP, or dropped.
+    ``problems`` says, per reply that was not as asked, why. ``repaired`` counts the plans of the
+    last reply that were cut, continued with NOOP, or dropped.
     """
 
     plans: tuple[tuple[int, ...], ...]
@@ -32,9 +35,11 @@ class ProposedPlans:
 
 
 class PlanRequest:
-    """Asks ``vlm`` for ``num_plans`` plans of ``plan_horizon`` actions about the observations it is shown.
+    """Asks ``vlm`` for ``num_plans`` plans of ``plan_horizon`` actions about the observations it is
+    shown.
 
-    ``system_message`` stands in for the instructions. :meth:`observe` is called once a step, also when nothing is asked.
+    ``system_message`` stands in for the instructions. :meth:`observe` is called once a step, also
+    when nothing is asked.
     """
 
     def __init__(

@@ -17,7 +17,9 @@ from atari_vlm.world_models.view import FrameSource, WorldView
 
 
 class _PlanningAgent:
-    """What the planners share: the view of the world, the random numbers, and being told what happened."""
+    """What the planners share: the view of the world, the random numbers, and being told what
+    happened.
+    """
 
     def __init__(self, world_model: WorldModel[Any], value: ValueFunction | None, frame_source: FrameSource | None):
         self.world_model, self._value = world_model, value
@@ -36,10 +38,12 @@ class _PlanningAgent:
 
 
 class MCTSAgent(_PlanningAgent):
-    """Plays the most visited action of a Monte Carlo tree search; ``reuse_tree`` keeps the subtree of what was played.
+    """Plays the most visited action of a Monte Carlo tree search; ``reuse_tree`` keeps the subtree
+    of what was played.
 
-    The subtree is kept only while the model's predicted reward and end agree with what really happened. ``follow`` > 1 plays up
-    to so many actions of the most visited path before it searches again, as long as they agree (source BUFFER).
+    The subtree is kept only while the model's predicted reward and end agree with what really
+    happened. ``follow`` > 1 plays up to so many actions of the most visited path before it searches
+    again, as long as they agree (source BUFFER).
     """
 
     def __init__(
@@ -109,7 +113,9 @@ def search_details(result: SearchResult) -> dict[str, Any]:
 
 
 class CEMAgent(_PlanningAgent):
-    """Plays the first action of the best plan that the cross-entropy method finds; the next search starts at its rest."""
+    """Plays the first action of the best plan that the cross-entropy method finds; the next search
+    starts at its rest.
+    """
 
     def __init__(
         self,
@@ -129,7 +135,9 @@ class CEMAgent(_PlanningAgent):
         self._last = None
 
     def act(self, observation: Any) -> Decision:
-        """Search from the present state. The action is the plan's first: an int, or an array where actions are continuous."""
+        """Search from the present state. The action is the plan's first: an int, or an array where
+        actions are continuous.
+        """
         return self.search(observation)
 
     def search(self, observation: Any, initial_plans: np.ndarray | None = None) -> Decision:

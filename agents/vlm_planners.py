@@ -1,4 +1,6 @@
-"""The VLM as prior of a planner: its action probabilities steer a tree search, its plans start the cross-entropy method."""
+"""The VLM as prior of a planner: its action probabilities steer a tree search, its plans start the
+cross-entropy method.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,12 @@ from atari_vlm.world_models.base import WorldModel
 
 
 class VLMPriorMCTSAgent(MCTSAgent):
-    """A tree search whose root prior (PUCT) is the VLM's probability of each action, asked once per search.
+    """A tree search whose root prior (PUCT) is the VLM's probability of each action, asked once per
+    search.
 
-    ``vlm`` must be able to ``score_choices``, else ``NotSupportedError``. Scores that are no numbers become a uniform prior,
-    which the decision's ``problems`` tell. ``planner_options`` are the keywords of :class:`MCTSAgent`.
+    ``vlm`` must be able to ``score_choices``, else ``NotSupportedError``. Scores that are no
+    numbers become a uniform prior, which the decision's ``problems`` tell. ``planner_options`` are
+    the keywords of :class:`MCTSAgent`.
     """
 
     def __init__(
@@ -72,9 +76,11 @@ class VLMPriorMCTSAgent(MCTSAgent):
 
 
 class VLMPlansCEMAgent(CEMAgent):
-    """The cross-entropy method whose first population holds a VLM's plans, ``num_plans`` asked for at every step.
+    """The cross-entropy method whose first population holds a VLM's plans, ``num_plans`` asked for
+    at every step.
 
-    The VLM's plans are as long as the search's horizon. ``planner_options`` are the keywords of :class:`CEMAgent`.
+    The VLM's plans are as long as the search's horizon. ``planner_options`` are the keywords of
+    :class:`CEMAgent`.
     """
 
     def __init__(

@@ -1,9 +1,10 @@
 """A VLM proposes plans, a world model judges them, an action buffer remembers them.
 
-One request asks for ``num_plans`` plans of ``plan_horizon`` actions; all of them are scored in one batched rollout; the best is
-followed as far as ``follow`` says and the others wait in the buffer. The buffer is cleared at a reset, a lost life, and a
-*surprise*: the real reward, end, or picture differs from what the model predicted. Waiting plans are judged anew from the
-present state before one is followed, which costs no request.
+One request asks for ``num_plans`` plans of ``plan_horizon`` actions; all of them are scored in one
+batched rollout; the best is followed as far as ``follow`` says and the others wait in the buffer.
+The buffer is cleared at a reset, a lost life, and a *surprise*: the real reward, end, or picture
+differs from what the model predicted. Waiting plans are judged anew from the present state before
+one is followed, which costs no request.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ _NOTHING = ProposedPlans((), "", (), (), 0)
 class WorldModelAgent:
     """Plays the best of a VLM's plans. Without a world model the VLM's first plan counts as best.
 
-    ``action_buffer`` keeps plans between requests; without one every step asks anew. ``frame_source`` and ``value`` as
-    :class:`~atari_vlm.agents.planners.MCTSAgent`. ``request_options`` are those of
-    :class:`~atari_vlm.agents.plan_request.PlanRequest`: ``prompt_type``, ``examples``, ``system_message``.
-    :class:`~atari_vlm.agents.compat.VLMWorldModelAgent` takes the keywords of the VLM World Model system besides.
+    ``action_buffer`` keeps plans between requests; without one every step asks anew.
+    ``frame_source`` and ``value`` as :class:`~atari_vlm.agents.planners.MCTSAgent`.
+    ``request_options`` are those of :class:`~atari_vlm.agents.plan_request.PlanRequest`:
+    ``prompt_type``, ``examples``, ``system_message``.
+    :class:`~atari_vlm.agents.compat.VLMWorldModelAgent` takes the keywords of the VLM World Model
+    system besides.
     """
 
     def __init__(
@@ -76,7 +79,9 @@ class WorldModelAgent:
         self._lives: int | None = None
 
     def act(self, observation: Mapping[str, Any]) -> Decision:
-        """The next action of a good plan: from the buffer, from waiting plans judged anew, or from a new request."""
+        """The next action of a good plan: from the buffer, from waiting plans judged anew, or from
+        a new request.
+        """
         names = read_actions(observation["action_space"])
         self._requests.observe(observation)
         self._judge.observe(observation)
@@ -90,7 +95,9 @@ class WorldModelAgent:
         return self._begin(self._judge.score(proposed.plans, self._rng), names, Source.MODEL, proposed)
 
     def observe(self, transition: Transition) -> None:
-        """Compare what happened with what was predicted; clear the buffer on a surprise or a lost life."""
+        """Compare what happened with what was predicted; clear the buffer on a surprise or a lost
+        life.
+        """
         self._judge.executed(transition.decision.action)
         lives = transition.info.get("lives")
         lost_life = lives is not None and self._lives is not None and lives < self._lives
@@ -103,7 +110,9 @@ class WorldModelAgent:
             self._expected = []
 
     def _from_buffer(self, names: Sequence[str]) -> Decision | None:
-        """The next action of the plan being followed, or of waiting plans judged anew; ``None`` if a request is due."""
+        """The next action of the plan being followed, or of waiting plans judged anew; ``None`` if
+        a request is due.
+        """
         if self.buffer is None:
             return None
         if self.buffer.is_following and self._followed < self.options.steps(self._requests.plan_horizon):
@@ -118,7 +127,8 @@ class WorldModelAgent:
         return None if waiting is None else self._begin(waiting, names, Source.BUFFER, _NOTHING)
 
     def _judge_waiting(self, num_actions: int) -> PlanScores | None:
-        """The buffer's waiting plans scored from the present state; ``None`` unless the best promises a reward.
+        """The buffer's waiting plans scored from the present state; ``None`` unless the best
+        promises a reward.
 
         Without a model nobody can tell what they are worth now, so they are given up.
         """
@@ -133,7 +143,9 @@ class WorldModelAgent:
         return scores if best >= self.buffer.score_threshold and best > 0 else None
 
     def _begin(self, scores: PlanScores, names: Sequence[str], source: Source, proposed: ProposedPlans) -> Decision:
-        """Start the best plan; its rest and the others go to the buffer, where they are good enough."""
+        """Start the best plan; its rest and the others go to the buffer, where they are good
+        enough.
+        """
         best = scores.best
         plan = tuple(int(action) for action in scores.plans[best])
         listed = [

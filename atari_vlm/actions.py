@@ -1,8 +1,8 @@
 """The one entry for actions: which action spaces there are here, and what is an action of one.
 
-An action space is ``Discrete`` (``start`` to ``start + n - 1``), or a bounded ``Box`` of floats with one axis. Many
-actions are int64 ``(...)`` or float32 ``(..., A)``; one action is an ``int`` or float32 ``(A,)``. Other numeric types
-are cast; what the space does not contain is refused.
+An action space is ``Discrete`` (``start`` to ``start + n - 1``), or a bounded ``Box`` of floats
+with one axis. Many actions are int64 ``(...)`` or float32 ``(..., A)``; one action is an ``int`` or
+float32 ``(A,)``. Other numeric types are cast; what the space does not contain is refused.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def check_action_space(space: gymnasium.Space[Any], whose: str = "this one") -> 
 def as_actions(space: gymnasium.Space[Any], actions: Any, what: str = "actions") -> np.ndarray:
     """``actions`` of any leading shape as int64 ``(...)`` or float32 ``(..., A)``, a fresh array.
 
-    ``ConfigError``, which calls them ``what``, for a ragged list, another type or last axis, and for what is no action
-    of ``space``.
+    ``ConfigError``, which calls them ``what``, for a ragged list, another type or last axis, and
+    for what is no action of ``space``.
     """
     space = check_action_space(space)
     try:
@@ -70,7 +70,9 @@ def _short(array: np.ndarray) -> str:
 
 
 def as_action(space: gymnasium.Space[Any], action: Any, what: str = "action") -> Action:
-    """One action as an ``int`` or float32 ``(A,)``, a fresh array; 0-d arrays and tensors of any library are taken too."""
+    """One action as an ``int`` or float32 ``(A,)``, a fresh array; 0-d arrays and tensors of any
+    library are taken too.
+    """
     if isinstance(check_action_space(space), Discrete):
         return int(as_actions(space, as_index(action, what), what))
     array = as_actions(space, action, what)
@@ -80,7 +82,9 @@ def as_action(space: gymnasium.Space[Any], action: Any, what: str = "action") ->
 
 
 def as_index(action: Any, what: str = "action") -> int:
-    """A whole number of any kind (an int, a numpy scalar, a 0-d array or tensor) as ``int``; ``ConfigError`` otherwise."""
+    """A whole number of any kind (an int, a numpy scalar, a 0-d array or tensor) as ``int``;
+    ``ConfigError`` otherwise.
+    """
     try:
         return operator.index(action)
     except TypeError as error:
@@ -104,7 +108,9 @@ def random_actions(space: gymnasium.Space[Any], shape: tuple[int, ...], rng: np.
 
 
 def still_action(space: gymnasium.Space[Any]) -> Action:
-    """What is played while a dream waits for pictures: the first action, or the one nearest to zero."""
+    """What is played while a dream waits for pictures: the first action, or the one nearest to
+    zero.
+    """
     space = check_action_space(space)
     if isinstance(space, Discrete):
         return int(space.start)

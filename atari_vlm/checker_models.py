@@ -1,4 +1,6 @@
-"""Hold a world model to its protocol; the public name is :func:`atari_vlm.checker.check_world_model`."""
+"""Hold a world model to its protocol; the public name is
+:func:`atari_vlm.checker.check_world_model`.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,18 @@ from atari_vlm.world_models.base import (
 def check_world_model(
     model: WorldModel[Any], start: StartFrames | None = None, *, rows: int = 4, steps: int = 6, seed: int = 0
 ) -> None:
-    """Check the :class:`~atari_vlm.world_models.base.WorldModel` protocol on ``rows`` rows for ``steps`` steps.
+    """Check the :class:`~atari_vlm.world_models.base.WorldModel` protocol on ``rows`` rows for
+    ``steps`` steps.
 
-    ``start`` is what dreams begin from (default: the model's own start frames). Checked are spaces, shapes and types, that a call
-    changes nothing it was given, that equal seeds give equal results, and that rows do not see one another: with equal
-    random numbers row ``i`` stays the same when the *other* rows are given other contexts and other actions. A subset of the
-    rows in another order must give those rows (but for rounding), unless the model draws random numbers, which it may hand to
-    other rows then: it draws when one of 16 seeds gives something else. What the model can do besides is held to its promise:
-    ``observe`` gives the state that ``init`` gives for the longer context, ``rollout`` is stepping (both compared where the model
-    does not draw), ``policy`` gives probabilities or actions, and ``value`` numbers, a row each.
+    ``start`` is what dreams begin from (default: the model's own start frames). Checked are spaces,
+    shapes and types, that a call changes nothing it was given, that equal seeds give equal results,
+    and that rows do not see one another: with equal random numbers row ``i`` stays the same when
+    the *other* rows are given other contexts and other actions. A subset of the rows in another
+    order must give those rows (but for rounding), unless the model draws random numbers, which it
+    may hand to other rows then: it draws when one of 16 seeds gives something else. What the model
+    can do besides is held to its promise: ``observe`` gives the state that ``init`` gives for the
+    longer context, ``rollout`` is stepping (both compared where the model does not draw),
+    ``policy`` gives probabilities or actions, and ``value`` numbers, a row each.
     """
     _check_declaration(model)
     start = start or getattr(model, "start", None)
@@ -95,7 +100,9 @@ def _checked_actions(model: WorldModel[Any], actions: np.ndarray) -> np.ndarray:
 def _dream(
     model: WorldModel[Any], context: tuple[Any, np.ndarray], actions: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames ``(T + 1, B, ...)``, rewards ``(T, B)`` and ends ``(T, B)``; everything on the way is checked."""
+    """Frames ``(T + 1, B, ...)``, rewards ``(T, B)`` and ends ``(T, B)``; everything on the way is
+    checked.
+    """
     n = len(context[1])
     rng = np.random.default_rng(seed)
     given = _content(context)
@@ -116,7 +123,9 @@ def _dream(
 
 
 def _frames(model: WorldModel[Any], state: Any, n: int) -> np.ndarray:
-    """The decoded rows as float64 ``(n, .)``; they must be of the space, and be nobody else's memory."""
+    """The decoded rows as float64 ``(n, .)``; they must be of the space, and be nobody else's
+    memory.
+    """
     before = _content(state)
     frames, space = model.decode(state), model.observation_space
     require(fits(space, frames, 1), f"decode() returns {space} in rows, not {described(frames, 1)}")
@@ -158,7 +167,9 @@ def _check_rows(
     seed: int,
     first: tuple[np.ndarray, ...],
 ) -> None:
-    """Row 0 and the last row stay what they were while the rows between them get other contexts and actions."""
+    """Row 0 and the last row stay what they were while the rows between them get other contexts and
+    actions.
+    """
     rows, actions = chosen
     others = slice(1, max(1, len(rows) - 1))
     rows, changed = rows.copy(), actions.copy()
@@ -180,7 +191,9 @@ def _wrong_in_subset(
     seed: int,
     first: tuple[np.ndarray, ...],
 ) -> str:
-    """Take rows out of a state halfway and go on; the first part that differs from what they did before, or ``""``."""
+    """Take rows out of a state halfway and go on; the first part that differs from what they did
+    before, or ``""``.
+    """
     rng, half = np.random.default_rng(seed), len(actions) // 2
     state = model.init(*context, rng=rng)
     for action in actions[:half]:
@@ -200,7 +213,9 @@ def _wrong_in_subset(
 
 
 def _check_estimates(model: WorldModel[Any], context: tuple[Any, np.ndarray], seed: int) -> None:
-    """``value`` and ``policy``, where the model has them: pure, a row each, and what they say they are."""
+    """``value`` and ``policy``, where the model has them: pure, a row each, and what they say they
+    are.
+    """
     state, rows = model.init(*context, rng=np.random.default_rng(seed)), len(context[1])
     space: Any = model.action_space
     for name in ("value", "policy"):
@@ -229,7 +244,9 @@ def _check_estimates(model: WorldModel[Any], context: tuple[Any, np.ndarray], se
 
 
 def _wrong_observe(model: Any, context: tuple[Any, np.ndarray], actions: np.ndarray, seed: int) -> str:
-    """What is wrong with ``observe``: it takes in what a dream showed, and the same is given to ``init`` as a context."""
+    """What is wrong with ``observe``: it takes in what a dream showed, and the same is given to
+    ``init`` as a context.
+    """
     observations, played = context
     rng = np.random.default_rng(seed)
     state = model.init(*context, rng=rng)

@@ -1,4 +1,6 @@
-"""Where a dream begins, and what it may come back to: stored start frames, or the pictures of a real environment."""
+"""Where a dream begins, and what it may come back to: stored start frames, or the pictures of a
+real environment.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,11 @@ class StoredStart:
 
 
 class RealStart:
-    """Contexts of real environments: one serves all rows, or each row has its own, which can follow the dream.
+    """Contexts of real environments: one serves all rows, or each row has its own, which can follow
+    the dream.
 
-    A context is the last ``world_model.context_length`` (default 1) pictures; at the beginning the first action (of a Box: the
-    one nearest to zero) is played until there are so many.
+    A context is the last ``world_model.context_length`` (default 1) pictures; at the beginning the
+    first action (of a Box: the one nearest to zero) is played until there are so many.
     """
 
     def __init__(self, envs: Sequence[gymnasium.Env[Any, Any]], world_model: WorldModel[Any]):
@@ -51,7 +54,8 @@ class RealStart:
         self._over = [True for _ in envs]
 
     def begin(self, row: int, rng: np.random.Generator) -> StartContext:
-        """Reset the environment of ``row`` with a seed drawn from ``rng``; a context of its first pictures.
+        """Reset the environment of ``row`` with a seed drawn from ``rng``; a context of its first
+        pictures.
 
         Raises ``ConfigError`` if it ends before it has shown enough of them.
         """
@@ -99,7 +103,8 @@ class RealStart:
 def start_of(start: Start, world_model: WorldModel[Any]) -> StoredStart | RealStart:
     """What ``start`` means: ``None`` is the model's own start frames.
 
-    Raises ``ConfigError`` when there is nothing to begin from, ``MismatchError`` for a start that the model cannot dream from.
+    Raises ``ConfigError`` when there is nothing to begin from, ``MismatchError`` for a start that
+    the model cannot dream from.
     """
     check_action_space(world_model.action_space, "the world model")
     if start is None:

@@ -1,4 +1,6 @@
-"""A dreamed Atari game: the observations of ``AtariVLM/<Game>-v5``, made from a world model's frames."""
+"""A dreamed Atari game: the observations of ``AtariVLM/<Game>-v5``, made from a world model's
+frames.
+"""
 
 from __future__ import annotations
 
@@ -24,26 +26,29 @@ _LUMINANCE = np.array([0.2989, 0.5870, 0.1140])
 
 
 class DreamedGame(gymnasium.Env[dict[str, Any], int]):
-    """One Atari game dreamed by a world model, with the observation and action spaces of the real one.
+    """One Atari game dreamed by a world model, with the observation and action spaces of the real
+    one.
 
-    The model's frames are stretched to the size of the game's screen; from there on an observation is made as
-    :class:`~atari_vlm.env.AtariVLMEnvironment` makes it, and the arguments of the same names mean the same. Images have no
-    palette. Rewards are the model's (``metadata["reward_transform"]``), and so is ``terminated``. ``info`` holds
-    ``episode_step``, ``episode_reward``, ``imagined_steps`` and, with ``reanchor_every``, ``reanchored``.
+    The model's frames are stretched to the size of the game's screen; from there on an observation
+    is made as :class:`~atari_vlm.env.AtariVLMEnvironment` makes it, and the arguments of the same
+    names mean the same. Images have no palette. Rewards are the model's
+    (``metadata["reward_transform"]``), and so is ``terminated``. ``info`` holds ``episode_step``,
+    ``episode_reward``, ``imagined_steps`` and, with ``reanchor_every``, ``reanchored``.
 
     Args:
         game_name: the game, as the real environment takes it.
         checkpoint: folder of the world model.
         kind: the kind of model that the checkpoint must hold; ``None`` for any.
-        start: ``None`` (the checkpoint's start frames; no emulator is ever stepped) or ``"real"``: each dream begins with the
-            first frames of the real game, played without sticky actions.
-        reanchor_every: with ``start="real"``, see :class:`~atari_vlm.wrappers.world_model_vector_env.WorldModelVectorEnv`.
+        start: ``None`` (the checkpoint's start frames; no emulator is ever stepped) or ``"real"``:
+            each dream begins with the first frames of the real game, played without sticky actions.
+        reanchor_every: with ``start="real"``, see
+            :class:`~atari_vlm.wrappers.world_model_vector_env.WorldModelVectorEnv`.
         frame_skip: must be the checkpoint's where given.
         full_action_space: all 18 actions; the checkpoint must have been made so too.
         model_options: what the kind's loader takes, for example ``{"device": "cuda"}``.
 
-    Raises ``CheckpointError`` for a checkpoint that cannot be used, ``MismatchError`` for one of another game, action set, frame
-    skip or kind, ``ConfigError`` for wrong arguments.
+    Raises ``CheckpointError`` for a checkpoint that cannot be used, ``MismatchError`` for one of
+    another game, action set, frame skip or kind, ``ConfigError`` for wrong arguments.
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 15, "privileged": False}  # noqa: RUF012
@@ -108,7 +113,9 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
         return self._observe(), reward, terminated, truncated, self._info(info)
 
     def render(self) -> Any:
-        """``rgb_array``: uint8 ``(H, W, 3)`` at the screen's size; ``ansi``: the facts over the picture; else ``None``."""
+        """``rgb_array``: uint8 ``(H, W, 3)`` at the screen's size; ``ansi``: the facts over the
+        picture; else ``None``.
+        """
         if self.render_mode is None or self._frame is None:
             return None
         if self.render_mode == "ansi":
@@ -122,12 +129,16 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
 
     @property
     def frame(self) -> np.ndarray:
-        """The model's own last frame, for example uint8 ``(64, 64, 3)``; undefined before the first reset."""
+        """The model's own last frame, for example uint8 ``(64, 64, 3)``; undefined before the first
+        reset.
+        """
         assert self._frame is not None
         return self._frame.copy()
 
     def real_screen(self) -> np.ndarray | None:
-        """The screen of the real game that follows the dream, uint8 ``(H, W, 3)``; ``None`` without ``reanchor_every``."""
+        """The screen of the real game that follows the dream, uint8 ``(H, W, 3)``; ``None`` without
+        ``reanchor_every``.
+        """
         follows = self._real is not None and self._arguments["reanchor_every"] is not None
         return np.asarray(self._real.render()) if follows and self._real is not None else None
 
@@ -165,7 +176,9 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
         return {"episode_step": facts.step, "episode_reward": facts.episode_return, **info}
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy needs to be made anew: a pickle or a deep copy is a fresh dream that wants a ``reset``."""
+        """What a copy needs to be made anew: a pickle or a deep copy is a fresh dream that wants a
+        ``reset``.
+        """
         return {"arguments": self._arguments, "spec": self.spec}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -175,7 +188,9 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
 
 @functools.cache
 def facts_of(game_name: str, full_action_space: bool) -> tuple[str, tuple[str, ...], tuple[int, int]]:
-    """The game's plain name, its action names, (height, width) of its screen: from an emulator that is never stepped."""
+    """The game's plain name, its action names, (height, width) of its screen: from an emulator that
+    is never stepped.
+    """
     emulator = Emulator(EmulatorConfig(game_name, full_action_space=full_action_space))
     return emulator.game.name, emulator.action_names, emulator.screen_shape
 
@@ -214,7 +229,9 @@ def _real_game(name: str, frame_skip: int, full_action_space: bool) -> gymnasium
 
 
 def model_for(name: str, path: str | None, kind: str | None, options: dict[str, Any]) -> WorldModel[Any]:
-    """The world model of a checkpoint, which must be of the game ``name`` and of the given kind, and show pictures."""
+    """The world model of a checkpoint, which must be of the game ``name`` and of the given kind,
+    and show pictures.
+    """
     if path is None:
         raise ConfigError(f"a dreamed {name} needs checkpoint=PATH, the folder of a world model")
     checkpoint = _lazy.load("atari_vlm.world_models:read_checkpoint")(path)
@@ -235,7 +252,9 @@ def model_for(name: str, path: str | None, kind: str | None, options: dict[str, 
 
 
 def for_gymnasium(**arguments: Any) -> DreamedGame:
-    """The entry point of the registered ids: their step limit is gymnasium's ``TimeLimit``, which ``gymnasium.make`` can move."""
+    """The entry point of the registered ids: their step limit is gymnasium's ``TimeLimit``, which
+    ``gymnasium.make`` can move.
+    """
     return DreamedGame(**arguments)
 
 

@@ -1,4 +1,6 @@
-"""Many dreamed games at once: the arrays of ``gymnasium.make_vec("AtariVLM/<Game>-v5")``, from one call of the model a step."""
+"""Many dreamed games at once: the arrays of ``gymnasium.make_vec("AtariVLM/<Game>-v5")``, from one
+call of the model a step.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,13 @@ from atari_vlm.wrappers.world_model_vector_env import WorldModelVectorEnv
 
 
 class DreamedVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """``num_envs`` dreams of one game; observations are uint8 ``(N, frame_stack, H, W[, 3])``, oldest picture first.
+    """``num_envs`` dreams of one game; observations are uint8 ``(N, frame_stack, H, W[, 3])``,
+    oldest picture first.
 
-    Arguments as :class:`~atari_vlm.wrappers.dreamed_game.DreamedGame`'s, with the defaults and the spaces of
-    :class:`~atari_vlm.env.vector.AtariVLMVectorEnv`. All dreams begin with start frames of the checkpoint, and one seed fixes the
-    whole batch. ``info`` holds ``imagined_steps`` int64 ``(N,)``.
+    Arguments as :class:`~atari_vlm.wrappers.dreamed_game.DreamedGame`'s, with the defaults and the
+    spaces of :class:`~atari_vlm.env.vector.AtariVLMVectorEnv`. All dreams begin with start frames
+    of the checkpoint, and one seed fixes the whole batch. ``info`` holds ``imagined_steps`` int64
+    ``(N,)``.
     """
 
     def __init__(
@@ -69,7 +73,9 @@ class DreamedVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nda
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:  # type: ignore[override]
-        """Begin all dreams, or those of ``options["reset_mask"]``; see :meth:`WorldModelVectorEnv.reset`."""
+        """Begin all dreams, or those of ``options["reset_mask"]``; see
+        :meth:`WorldModelVectorEnv.reset`.
+        """
         frames, info = self._dreams.reset(seed=seed, options=options)
         mask = (options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_))
         self._fill(frames, mask)

@@ -17,7 +17,8 @@ from atari_vlm.wrappers.world_model_vector_env import WorldModelVectorEnv
 class WorldModelEnv(gymnasium.Env[Any, Any]):
     """One dream in a ``world_model``. Arguments as :class:`WorldModelVectorEnv`'s.
 
-    ``info`` holds ``imagined_steps`` (int) and, where ``reanchor_every`` is set, ``reanchored`` (bool).
+    ``info`` holds ``imagined_steps`` (int) and, where ``reanchor_every`` is set, ``reanchored``
+    (bool).
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012
@@ -82,7 +83,8 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
 
 
 def keys_to_action(action_names: Sequence[str], start: int = 0) -> dict[tuple[str, ...], int]:
-    """Keys for actions, the first of which is ``start``: ``UPLEFTFIRE`` is w, a and the space bar together, NOOP is e.
+    """Keys for actions, the first of which is ``start``: ``UPLEFTFIRE`` is w, a and the space bar
+    together, NOOP is e.
 
     Without ALE's names: the number.
     """

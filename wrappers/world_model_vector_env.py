@@ -1,7 +1,7 @@
 """A world model as a vector environment: B dreams stepped in one model call.
 
-Each dream begins from a context of frames: the model's own start frames, given ones, or the first frames of a real
-environment. The model terminates; the horizon truncates.
+Each dream begins from a context of frames: the model's own start frames, given ones, or the first
+frames of a real environment. The model terminates; the horizon truncates.
 """
 
 from __future__ import annotations
@@ -20,21 +20,24 @@ from atari_vlm.wrappers.dream_start import RealStart, Start, start_of
 
 
 class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
-    """``num_envs`` dreams in a ``world_model``. Observations are its decoded frames, rewards and terminations its own.
+    """``num_envs`` dreams in a ``world_model``. Observations are its decoded frames, rewards and
+    terminations its own.
 
     Args:
         world_model: what is dreamed in.
         num_envs: number of dreams B.
-        start: the model's own start frames (``None``), :class:`StartFrames`, a real environment whose first frames are taken, or
-            a list of B of them. Real environments stay the caller's to close, and without ``reanchor_every`` are only played to
-            begin a dream.
+        start: the model's own start frames (``None``), :class:`StartFrames`, a real environment
+            whose first frames are taken, or a list of B of them. Real environments stay the
+            caller's to close, and without ``reanchor_every`` are only played to begin a dream.
         max_episode_steps: the horizon; then ``truncated``. ``None``: only the model ends a dream.
-        autoreset_mode: gymnasium's: NEXT_STEP, SAME_STEP (the last frame is in ``info["final_obs"]``), or DISABLED (reset ended
-            rows with ``reset(options={"reset_mask": mask})``).
+        autoreset_mode: gymnasium's: NEXT_STEP, SAME_STEP (the last frame is in
+            ``info["final_obs"]``), or DISABLED (reset ended rows with
+            ``reset(options={"reset_mask": mask})``).
         render_mode: ``"rgb_array"`` (the decoded frames) or ``None``.
-        reanchor_every: needs one real environment per dream, which then plays the same actions; after each so many steps the
-            model's state is made anew from its frames, and ``info["reanchored"]`` bool ``(B,)`` says in which rows. Reward and
-            termination stay the model's; once the real episode has ended its dream goes on alone.
+        reanchor_every: needs one real environment per dream, which then plays the same actions;
+            after each so many steps the model's state is made anew from its frames, and
+            ``info["reanchored"]`` bool ``(B,)`` says in which rows. Reward and termination stay the
+            model's; once the real episode has ended its dream goes on alone.
 
     ``info`` holds ``imagined_steps`` int64 ``(B,)``, the steps of each dream.
     """
@@ -88,7 +91,9 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin all dreams, or those of ``options["reset_mask"]`` bool ``(B,)``. One seed fixes the whole batch."""
+        """Begin all dreams, or those of ``options["reset_mask"]`` bool ``(B,)``. One seed fixes the
+        whole batch.
+        """
         if seed is not None and not isinstance(seed, (int, np.integer)):
             raise ConfigError(f"the dreams of a batch share one random generator: seed is one number, got {seed!r}")
         if seed is not None:
@@ -103,10 +108,11 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         return self._shown(), self._info()
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Step every dream with actions ``(B,)``; how ended rows begin again is the autoreset mode's.
+        """Step every dream with actions ``(B,)``; how ended rows begin again is the autoreset
+        mode's.
 
-        Rewards are float64 ``(B,)``; terminated and truncated bool ``(B,)``. Raises gymnasium's ``ResetNeeded`` before the first
-        reset and, in mode DISABLED, for ended rows.
+        Rewards are float64 ``(B,)``; terminated and truncated bool ``(B,)``. Raises gymnasium's
+        ``ResetNeeded`` before the first reset and, in mode DISABLED, for ended rows.
         """
         actions = self._check_actions(actions)
         ended, live = self._done.copy(), ~self._done
@@ -130,7 +136,9 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         return self._shown(), reward, terminated, truncated, {**self._info(), **anchors, **info}
 
     def render(self) -> tuple[np.ndarray, ...] | None:
-        """Every dream's last decoded frame; ``None`` without a render mode or before the first reset."""
+        """Every dream's last decoded frame; ``None`` without a render mode or before the first
+        reset.
+        """
         if self.render_mode is None or self._frames is None:
             return None
         return tuple(np.array(self._frames["image"] if isinstance(self._frames, dict) else self._frames))
@@ -185,7 +193,9 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         return fresh if len(rows) == self.num_envs else put_rows(state, rows, fresh)
 
     def _reanchor(self, live: np.ndarray, actions: np.ndarray, over: np.ndarray) -> dict[str, Any]:
-        """Let the real environments follow; where it is time, bring the dreams that go on back to them."""
+        """Let the real environments follow; where it is time, bring the dreams that go on back to
+        them.
+        """
         if self.reanchor_every is None:
             return {}
         assert isinstance(self._start, RealStart)

@@ -1,8 +1,9 @@
 """The cross-entropy method for plans, discrete and continuous, with the options that make it iCEM.
 
-CEM: sample a population of plans, keep the best share (the elites), fit the sampling distribution to them, repeat
-(Rubinstein 1999; for planning, Chua et al. 2018). iCEM (Pinneri et al. 2020, arXiv 2008.06389) adds: elites survive into the
-next iteration, the population shrinks, noise correlated in time, and the last solution shifted as the next start.
+CEM: sample a population of plans, keep the best share (the elites), fit the sampling distribution
+to them, repeat (Rubinstein 1999; for planning, Chua et al. 2018). iCEM (Pinneri et al. 2020, arXiv
+2008.06389) adds: elites survive into the next iteration, the population shrinks, noise correlated
+in time, and the last solution shifted as the next start.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from atari_vlm.world_models.base import WorldModel
 
 @dataclass(frozen=True)
 class CEMConfig:
-    """``smoothing`` is the weight of the old distribution. The iCEM options are off at their defaults 0 and 1."""
+    """``smoothing`` is the weight of the old distribution. The iCEM options are off at their
+    defaults 0 and 1.
+    """
 
     horizon: int = 10
     population: int = 128
@@ -50,7 +53,9 @@ ICEM = CEMConfig(keep_elites=0.3, population_decay=1.25, noise_beta=2.0)
 
 
 class Categorical:
-    """Independent categorical actions: ``probabilities`` ``(H, A)`` of ``start`` and those after it."""
+    """Independent categorical actions: ``probabilities`` ``(H, A)`` of ``start`` and those after
+    it.
+    """
 
     def __init__(self, num_actions: int, horizon: int, start: int = 0):
         self.probabilities = np.full((horizon, num_actions), 1.0 / num_actions)
@@ -111,7 +116,9 @@ class Gaussian:
 
 
 def coloured_noise(beta: float, shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
-    """Unit-variance noise ``(n, H, A)`` whose power over time falls as 1 / frequency**beta (Timmer & König 1995)."""
+    """Unit-variance noise ``(n, H, A)`` whose power over time falls as 1 / frequency**beta (Timmer
+    & König 1995).
+    """
     n, horizon, width = shape
     if beta == 0 or horizon < 2:
         return rng.standard_normal(shape)
@@ -132,7 +139,9 @@ def distribution(space: gymnasium.Space[Any], horizon: int, noise_beta: float = 
 
 
 def start_from(sampler: Categorical | Gaussian, space: gymnasium.Space[Any], plan: Any) -> None:
-    """Start a search around the rest of ``plan`` ``(H,)`` or ``(H, A)``, which was followed until now; ``None``: nowhere."""
+    """Start a search around the rest of ``plan`` ``(H,)`` or ``(H, A)``, which was followed until
+    now; ``None``: nowhere.
+    """
     if plan is not None:
         sampler.shift_to(check_plans(space, np.asarray(plan)[None], "warm_start")[0])
 
@@ -147,10 +156,11 @@ def cem(
     initial_plans: np.ndarray | None = None,
     value: ValueFunction | None = None,
 ) -> PlanScores:
-    """Search for a plan from the one row of ``state``; returns the last population with the best plan ever seen in it.
+    """Search for a plan from the one row of ``state``; returns the last population with the best
+    plan ever seen in it.
 
-    ``warm_start`` is the plan followed until now (the search starts around its rest); ``initial_plans`` ``(P, H)`` (a VLM's,
-    for instance) are part of the first population.
+    ``warm_start`` is the plan followed until now (the search starts around its rest);
+    ``initial_plans`` ``(P, H)`` (a VLM's, for instance) are part of the first population.
     """
     config = config or CEMConfig()
     sampler = distribution(world_model.action_space, config.horizon, config.noise_beta)

@@ -1,4 +1,6 @@
-"""Model-predictive path integral control (Williams et al. 2017, arXiv 1509.01149): plans weighted by exp(return)."""
+"""Model-predictive path integral control (Williams et al. 2017, arXiv 1509.01149): plans weighted
+by exp(return).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from atari_vlm.world_models.base import WorldModel
 
 @dataclass(frozen=True)
 class MPPIConfig:
-    """``temperature`` is in units of the return's standard deviation over the population: small is greedy."""
+    """``temperature`` is in units of the return's standard deviation over the population: small is
+    greedy.
+    """
 
     horizon: int = 10
     population: int = 128
@@ -38,7 +42,9 @@ def mppi(
     warm_start: np.ndarray | None = None,
     value: ValueFunction | None = None,
 ) -> PlanScores:
-    """Search for a plan; plan 0 of the result is the weighted mean (discrete: the most likely actions), the rest the samples."""
+    """Search for a plan; plan 0 of the result is the weighted mean (discrete: the most likely
+    actions), the rest the samples.
+    """
     config = config or MPPIConfig()
     sampler = distribution(world_model.action_space, config.horizon)
     start_from(sampler, world_model.action_space, warm_start)
@@ -51,7 +57,9 @@ def mppi(
 
 
 def _weights(scores: np.ndarray, temperature: float) -> np.ndarray:
-    """Softmax of scores over their spread, ``(P,)``; uniform where all scores are equal or none is finite."""
+    """Softmax of scores over their spread, ``(P,)``; uniform where all scores are equal or none is
+    finite.
+    """
     finite = np.isfinite(scores)
     if not finite.any():
         return np.full(len(scores), 1.0 / len(scores))

@@ -1,4 +1,6 @@
-"""Random rollouts of a search: actions that are held for a while, and a way round rewards that are no numbers."""
+"""Random rollouts of a search: actions that are held for a while, and a way round rewards that are
+no numbers.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,11 @@ _TRIES = 8  # other actions that are drawn where a reward is no number
 def finite_returns(
     world_model: WorldModel[Any], state: Any, plans: np.ndarray, *, rng: np.random.Generator, discount: float
 ) -> np.ndarray:
-    """Discounted returns ``(B,)`` of random ``plans`` ``(B, H)`` from the B rows of ``state``, all of them numbers.
+    """Discounted returns ``(B,)`` of random ``plans`` ``(B, H)`` from the B rows of ``state``, all
+    of them numbers.
 
-    A future that runs into a reward that is none is rolled out anew, with other actions where that happens; it ends there if
-    none helps.
+    A future that runs into a reward that is none is rolled out anew, with other actions where that
+    happens; it ends there if none helps.
     """
     returns = roll(world_model, state, plans, rng=rng, discount=discount).returns
     wrong = np.flatnonzero(~np.isfinite(returns))
@@ -53,7 +56,9 @@ def _around(
 
 
 def held(plans: np.ndarray, lengths: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Plans ``(P, H)`` whose actions are held: row by row for a number of steps between the two ``lengths``, log-uniform."""
+    """Plans ``(P, H)`` whose actions are held: row by row for a number of steps between the two
+    ``lengths``, log-uniform.
+    """
     low, high = lengths
     if high == 1:
         return plans

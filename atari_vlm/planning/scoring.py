@@ -1,8 +1,8 @@
 """What plans are worth in a world model: all of them in one batched rollout, nothing decoded.
 
-A plan is worth the discounted reward predicted along it, up to a predicted end, plus the value of the last state where a
-value function is given. With several futures (or several models) a plan is worth the mean minus ``pessimism`` times the
-standard deviation over them.
+A plan is worth the discounted reward predicted along it, up to a predicted end, plus the value of
+the last state where a value function is given. With several futures (or several models) a plan is
+worth the mean minus ``pessimism`` times the standard deviation over them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ Imagined = tuple[np.ndarray, np.ndarray, np.ndarray, Any]  # rewards (B, H), ali
 
 @dataclass(frozen=True)
 class Rollout:
-    """B imagined futures: ``returns`` float64 ``(B,)``, ``rewards`` float64 ``(B, H)`` (0 after an end), ``lengths`` int64
-    ``(B,)`` steps until the predicted end (H where there was none), and the last ``state``.
+    """B imagined futures: ``returns`` float64 ``(B,)``, ``rewards`` float64 ``(B, H)`` (0 after an
+    end), ``lengths`` int64 ``(B,)`` steps until the predicted end (H where there was none), and the
+    last ``state``.
     """
 
     returns: np.ndarray
@@ -36,9 +37,11 @@ class Rollout:
 
 @dataclass(frozen=True)
 class PlanScores:
-    """``scores`` float64 ``(P,)`` (minus infinity where the model predicted no number), with what they came from.
+    """``scores`` float64 ``(P,)`` (minus infinity where the model predicted no number), with what
+    they came from.
 
-    ``rewards`` ``(P, H)`` and ``lengths`` ``(P,)`` are means over the futures, ``spread`` ``(P,)`` is their standard deviation.
+    ``rewards`` ``(P, H)`` and ``lengths`` ``(P,)`` are means over the futures, ``spread`` ``(P,)``
+    is their standard deviation.
     """
 
     plans: np.ndarray
@@ -67,7 +70,9 @@ def roll(
     discount: float = 1.0,
     value: ValueFunction | None = None,
 ) -> Rollout:
-    """Follow ``plans`` ``(B, H)`` (or ``(B, H, A)`` where actions are continuous) from the B rows of ``state``."""
+    """Follow ``plans`` ``(B, H)`` (or ``(B, H, A)`` where actions are continuous) from the B rows
+    of ``state``.
+    """
     horizon = plans.shape[1]
     if hasattr(world_model, "rollout"):
         rewards, alive, lengths, state = _rolled(world_model.rollout(state, plans, rng=rng))
@@ -80,7 +85,9 @@ def roll(
 
 
 def _rolled(rolled: ModelStep[Any]) -> Imagined:
-    """What a model's own rollout says: rewards until the end, who is still alive, steps until the end, the last state."""
+    """What a model's own rollout says: rewards until the end, who is still alive, steps until the
+    end, the last state.
+    """
     ended = np.logical_or.accumulate(rolled.terminated, axis=1)  # (B, H)
     over = np.roll(ended, 1, axis=1)
     over[:, 0] = False
@@ -106,7 +113,9 @@ def _stepped(world_model: WorldModel[Any], state: Any, plans: np.ndarray, rng: n
 
 
 def check_plans(action_space: gymnasium.Space[Any], plans: Any, what: str = "plans") -> np.ndarray:
-    """``plans`` as int64 ``(P, H)``, or float32 ``(P, H, A)`` for a Box, of legal actions; ``ConfigError`` otherwise."""
+    """``plans`` as int64 ``(P, H)``, or float32 ``(P, H, A)`` for a Box, of legal actions;
+    ``ConfigError`` otherwise.
+    """
     array = as_actions(action_space, plans, what)
     if array.ndim != 2 + len(action_space.shape or ()) or 0 in array.shape:
         width = "".join(f", {a}" for a in action_space.shape or ())
@@ -134,8 +143,9 @@ def score_plans(
 ) -> PlanScores:
     """Score ``plans`` from the one row of ``state``.
 
-    An ensemble is a sequence of models with a sequence of their states. ``num_futures`` futures are sampled per plan and
-    model. ``discount`` is in (0, 1]. Raises ``ConfigError`` for plans that are empty, ragged or illegal.
+    An ensemble is a sequence of models with a sequence of their states. ``num_futures`` futures are
+    sampled per plan and model. ``discount`` is in (0, 1]. Raises ``ConfigError`` for plans that are
+    empty, ragged or illegal.
     """
     check_count(num_futures=num_futures)
     check_discount(discount)

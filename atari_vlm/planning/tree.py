@@ -1,4 +1,6 @@
-"""The tree of a search: nodes, their edges, and the states of all nodes as rows of one preallocated state."""
+"""The tree of a search: nodes, their edges, and the states of all nodes as rows of one preallocated
+state.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,11 @@ from atari_vlm.world_models.base import map_leaves, take_rows
 
 
 class Node:
-    """One state of the tree and its outgoing edges, a list entry per action (counted from 0, whatever its number).
+    """One state of the tree and its outgoing edges, a list entry per action (counted from 0,
+    whatever its number).
 
-    An edge whose prediction is no number is worth minus infinity: it has been visited and is never taken again.
+    An edge whose prediction is no number is worth minus infinity: it has been visited and is never
+    taken again.
     """
 
     __slots__ = ("children", "depth", "over", "parent", "pending", "prior", "reward", "row", "values", "via", "visits")
@@ -29,7 +33,9 @@ class Node:
         self.values = [-math.inf] * num_actions  # mean or best return per edge, from this node on
 
     def favourite(self, backup: str = "mean") -> int:
-        """The most visited edge (with ``backup`` max: the best); ties go to the other, then to the lower index."""
+        """The most visited edge (with ``backup`` max: the best); ties go to the other, then to the
+        lower index.
+        """
         actions, visits, values = range(len(self.visits)), self.visits, self.values
         if backup == "max":
             return max(actions, key=lambda a: (not self.is_closed(a), values[a], visits[a], -a))
@@ -48,9 +54,11 @@ class Node:
 
 @dataclass
 class Tree:
-    """A search tree with the states of its nodes (rows of one preallocated state), reusable for the next decision.
+    """A search tree with the states of its nodes (rows of one preallocated state), reusable for the
+    next decision.
 
-    ``low`` and ``high`` are the smallest and the largest value of an edge so far; ``first`` is the number of the first action.
+    ``low`` and ``high`` are the smallest and the largest value of an edge so far; ``first`` is the
+    number of the first action.
     """
 
     root: Node
@@ -88,7 +96,9 @@ class Tree:
         return None if child is None else (child.reward, child.over)
 
     def advance(self, action: int) -> Tree | None:
-        """The subtree after ``action`` was executed; ``None`` where it was never visited. Its rows are packed anew."""
+        """The subtree after ``action`` was executed; ``None`` where it was never visited. Its rows
+        are packed anew.
+        """
         child = self.root.children[action - self.first]
         if child is None or child.over:
             return None

@@ -1,15 +1,18 @@
 """Monte Carlo tree search over a world model, several leaves per model call.
 
-Each simulation walks from the root to an action that was not tried yet, adds the state it leads to, estimates that state
-(value function, else a uniformly random rollout), and adds the estimate to every edge on the way. Selection is UCT (Kocsis &
-Szepesvári 2006) or PUCT with a prior (Silver et al. 2017); values are scaled to [0, 1] by the smallest and largest seen
-(Schrittwieser et al. 2020, appendix B). Simulations that are under way count as visits without a value, so that a batch of
-leaves spreads (Liu et al. 2020, arXiv 1810.11755). An edge keeps the first outcome that was sampled for it. An edge whose
-predicted reward is no number is worth minus infinity and never played, and rollouts go round such rewards.
+Each simulation walks from the root to an action that was not tried yet, adds the state it leads to,
+estimates that state (value function, else a uniformly random rollout), and adds the estimate to
+every edge on the way. Selection is UCT (Kocsis & Szepesvári 2006) or PUCT with a prior (Silver et
+al. 2017); values are scaled to [0, 1] by the smallest and largest seen (Schrittwieser et al. 2020,
+appendix B). Simulations that are under way count as visits without a value, so that a batch of
+leaves spreads (Liu et al. 2020, arXiv 1810.11755). An edge keeps the first outcome that was sampled
+for it. An edge whose predicted reward is no number is worth minus infinity and never played, and
+rollouts go round such rewards.
 
-Where the model is exact and deterministic (an emulator), what was once reached can be reached again: ``backup="max"`` values
-an edge by the best return found below it, and ``keep_rollouts`` makes every state of a rollout a node, so that a tree that is
-reused from step to step never forgets the best plan it has found.
+Where the model is exact and deterministic (an emulator), what was once reached can be reached
+again: ``backup="max"`` values an edge by the best return found below it, and ``keep_rollouts``
+makes every state of a rollout a node, so that a tree that is reused from step to step never forgets
+the best plan it has found.
 
 Discrete actions only.
 """
@@ -34,7 +37,9 @@ from atari_vlm.world_models.base import WorldModel, check_one_row, take_rows
 
 @dataclass(frozen=True)
 class MCTSConfig:
-    """``depth`` is the deepest node; ``rollout_steps`` the random steps after a new node (none where a value is given)."""
+    """``depth`` is the deepest node; ``rollout_steps`` the random steps after a new node (none
+    where a value is given).
+    """
 
     num_simulations: int = 100
     depth: int = 30
@@ -69,9 +74,11 @@ class MCTSConfig:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The ``action`` to play; ``visits`` int64 ``(A,)`` and returns ``values`` float64 ``(A,)`` of the root's actions.
+    """The ``action`` to play; ``visits`` int64 ``(A,)`` and returns ``values`` float64 ``(A,)`` of
+    the root's actions.
 
-    A value is NaN where an action was not visited, and minus infinity where the model predicted no number.
+    A value is NaN where an action was not visited, and minus infinity where the model predicted no
+    number.
     """
 
     action: int
@@ -91,11 +98,13 @@ def mcts(
     value: ValueFunction | None = None,
     tree: Tree | None = None,
 ) -> SearchResult:
-    """Search from the one row of ``state`` and return the root's :meth:`~atari_vlm.planning.tree.Node.favourite` action.
+    """Search from the one row of ``state`` and return the root's
+    :meth:`~atari_vlm.planning.tree.Node.favourite` action.
 
-    ``prior`` float ``(A,)`` are the root's action probabilities for PUCT (a VLM's, for instance); without it, and deeper down,
-    they are those of the model's ``policy`` where it has one, else uniform. ``value=model.value`` lets a model's own estimate
-    stand in for rollouts. ``tree`` is the last result's ``tree.advance(action)``; its root takes the given ``state``.
+    ``prior`` float ``(A,)`` are the root's action probabilities for PUCT (a VLM's, for instance);
+    without it, and deeper down, they are those of the model's ``policy`` where it has one, else
+    uniform. ``value=model.value`` lets a model's own estimate stand in for rollouts. ``tree`` is
+    the last result's ``tree.advance(action)``; its root takes the given ``state``.
     """
     config = config or MCTSConfig()
     space = check_action_space(world_model.action_space, "the world model")
@@ -156,7 +165,9 @@ class _Search:
         return len(leaves) + finished
 
     def select(self, tree: Tree) -> tuple[Node, int]:
-        """Walk down from the root, marking edges as under way; an untried edge ends it, and so does an end (action -1)."""
+        """Walk down from the root, marking edges as under way; an untried edge ends it, and so does
+        an end (action -1).
+        """
         node = tree.root
         while not node.over and node.depth < self.config.depth:
             action = self.choose(tree, node)
@@ -270,7 +281,9 @@ class _Search:
         return finite_returns(self.model, state, plans, rng=self.rng, discount=self.config.discount)
 
     def back_up(self, tree: Tree, node: Node, estimate: float) -> None:
-        """Add a return to every edge from ``node`` up to the root; close the edge to ``node`` where it is no number."""
+        """Add a return to every edge from ``node`` up to the root; close the edge to ``node`` where
+        it is no number.
+        """
         parent, total = node.parent, estimate if math.isfinite(estimate) else 0.0
         if parent is not None and not math.isfinite(node.reward):
             parent.close(node.via)
@@ -295,7 +308,9 @@ class _Search:
         tree.low, tree.high = low, high
 
     def undo(self, node: Node, action: int) -> None:
-        """Take back the marks of a walk that came to nothing: its leaf was under way already, or no number."""
+        """Take back the marks of a walk that came to nothing: its leaf was under way already, or no
+        number.
+        """
         node.pending[action] -= 1
         while node.parent is not None:
             node.parent.pending[node.via] -= 1

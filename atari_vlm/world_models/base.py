@@ -1,11 +1,11 @@
 """The world-model protocol: explicit state, everything batched, steps pure, randomness an argument.
 
-A state is a tree (tuple, dict or dataclass) whose leaves are arrays or tensors with the rows on the first axis; that is all
-a planner needs to know about it (:func:`take_rows`, :func:`concat_rows`).
+A state is a tree (tuple, dict or dataclass) whose leaves are arrays or tensors with the rows on the
+first axis; that is all a planner needs to know about it (:func:`take_rows`, :func:`concat_rows`).
 
-Semantics: (1) row ``i`` out depends on row ``i`` in only. (2) ``step`` never changes the state it is given, so a search may
-branch. (3) A model terminates, an environment truncates. (4) One model step is one agent step. (5) Nothing is decoded
-unless asked for.
+Semantics: (1) row ``i`` out depends on row ``i`` in only. (2) ``step`` never changes the state it
+is given, so a search may branch. (3) A model terminates, an environment truncates. (4) One model
+step is one agent step. (5) Nothing is decoded unless asked for.
 """
 
 from __future__ import annotations
@@ -36,22 +36,26 @@ class ModelStep(Generic[S]):
 class WorldModel(Protocol[S]):
     """What turns (state, action) into (state, reward, terminated).
 
-    ``observation_space`` is the space of one decoded row; ``action_space`` is one that :mod:`atari_vlm.actions` takes.
-    ``frame_skip`` is emulator frames per step (1 where there is no emulator). ``reward_transform`` names what the rewards
-    are: ``"none"`` (the game's own) or ``"sign"``. Actions are int64 ``(B,)``, or float32 ``(B, A)`` where they are
-    continuous, always of the space.
+    ``observation_space`` is the space of one decoded row; ``action_space`` is one that
+    :mod:`atari_vlm.actions` takes. ``frame_skip`` is emulator frames per step (1 where there is no
+    emulator). ``reward_transform`` names what the rewards are: ``"none"`` (the game's own) or
+    ``"sign"``. Actions are int64 ``(B,)``, or float32 ``(B, A)`` where they are continuous, always
+    of the space.
 
-    Observations are arrays, or dicts of arrays where ``observation_space`` is a ``Dict``: in contexts, start frames and
-    ``decode`` alike.
+    Observations are arrays, or dicts of arrays where ``observation_space`` is a ``Dict``: in
+    contexts, start frames and ``decode`` alike.
 
-    A model may also have ``context_length`` (pictures that ``init`` reads, default 1; 0: none), ``action_names``, ``start``
-    (:class:`StartFrames`), ``shown_shape`` (of the pictures it learned from, before they were brought to its size), and
-    what makes a planner faster or better. ``check_world_model`` holds each to its promise where it is there:
+    A model may also have ``context_length`` (pictures that ``init`` reads, default 1; 0: none),
+    ``action_names``, ``start`` (:class:`StartFrames`), ``shown_shape`` (of the pictures it learned
+    from, before they were brought to its size), and what makes a planner faster or better.
+    ``check_world_model`` holds each to its promise where it is there:
 
-    - ``observe(state, action, observation, *, rng) -> state``: takes in one real step; the state that ``init`` gives for the
-      longer context. A recurrent model then never reads an episode twice.
-    - ``rollout(state, plans, *, rng) -> ModelStep``: the last state of B rows that follow plans ``(B, H)`` or ``(B, H, A)``,
-      with ``reward`` and ``terminated`` of every step ``(B, H)``; equal to stepping.
+    - ``observe(state, action, observation, *, rng) -> state``: takes in one real step; the state
+      that ``init`` gives for the longer context. A recurrent model then never reads an episode
+      twice.
+    - ``rollout(state, plans, *, rng) -> ModelStep``: the last state of B rows that follow plans
+      ``(B, H)`` or ``(B, H, A)``, with ``reward`` and ``terminated`` of every step ``(B, H)``;
+      equal to stepping.
     - ``policy(state)``: float ``(B, n)``, the probability of each action, or ``(B, A)``, actions.
     - ``value(state)``: float ``(B,)``, the expected return from here, in the model's units.
     """
@@ -62,11 +66,15 @@ class WorldModel(Protocol[S]):
     reward_transform: str
 
     def init(self, observations: Any, actions: np.ndarray, *, rng: np.random.Generator) -> S:
-        """State after a context of observations ``(B, T, ...)`` joined by actions ``(B, T - 1)`` or ``(B, T - 1, A)``."""
+        """State after a context of observations ``(B, T, ...)`` joined by actions ``(B, T - 1)`` or
+        ``(B, T - 1, A)``.
+        """
         ...
 
     def step(self, state: S, action: np.ndarray, *, rng: np.random.Generator) -> ModelStep[S]:
-        """One step for every row; ``action`` int64 ``(B,)``, or float32 ``(B, A)`` where actions are continuous."""
+        """One step for every row; ``action`` int64 ``(B,)``, or float32 ``(B, A)`` where actions
+        are continuous.
+        """
         ...
 
     def decode(self, state: S) -> Any:
@@ -76,10 +84,11 @@ class WorldModel(Protocol[S]):
 
 @dataclass(frozen=True)
 class StartFrames:
-    """Contexts a dream can begin from: ``observations`` ``(N, T, ...)`` with ``actions`` between them, int64 ``(N, T - 1)`` or
-    float32 ``(N, T - 1, A)``.
+    """Contexts a dream can begin from: ``observations`` ``(N, T, ...)`` with ``actions`` between
+    them, int64 ``(N, T - 1)`` or float32 ``(N, T - 1, A)``.
 
-    A model that carries its own start frames has them as attribute ``start`` (``None`` or absent: it needs a real env).
+    A model that carries its own start frames has them as attribute ``start`` (``None`` or absent:
+    it needs a real env).
     """
 
     observations: Any
@@ -97,11 +106,12 @@ class StartFrames:
 
 @dataclass(frozen=True)
 class Forecast:
-    """One step ahead of real observations ``(B, T)``: the expected reward and whether an end is likely after each action.
+    """One step ahead of real observations ``(B, T)``: the expected reward and whether an end is
+    likely after each action.
 
-    ``scores`` are what a family measures besides, of each observation given those before it: values ``(B, T, ...)`` and where
-    they count, bool of the same shape. A model that can make one at once has ``forecast(observations, actions)``, actions
-    ``(B, T)``; any other is stepped.
+    ``scores`` are what a family measures besides, of each observation given those before it: values
+    ``(B, T, ...)`` and where they count, bool of the same shape. A model that can make one at once
+    has ``forecast(observations, actions)``, actions ``(B, T)``; any other is stepped.
     """
 
     rewards: np.ndarray
@@ -110,9 +120,11 @@ class Forecast:
 
 
 def check_fit(model: WorldModel[Any], action_names: Sequence[str], frame_skip: int, other: str) -> None:
-    """Raise ``MismatchError``, naming both sides, unless ``model`` was made for these actions and this frame skip.
+    """Raise ``MismatchError``, naming both sides, unless ``model`` was made for these actions and
+    this frame skip.
 
-    ``other`` is what to call the side that is not the model. A model without ``action_names`` is held to their number.
+    ``other`` is what to call the side that is not the model. A model without ``action_names`` is
+    held to their number.
     """
     names, n = tuple(getattr(model, "action_names", ())), getattr(model.action_space, "n", len(action_names))
     if names != tuple(action_names) and (names or n != len(action_names)):
@@ -125,7 +137,9 @@ def check_fit(model: WorldModel[Any], action_names: Sequence[str], frame_skip: i
 
 
 def map_leaves(function: Callable[..., Any], *trees: Any) -> Any:
-    """Apply ``function`` to corresponding leaves of equally shaped trees of tuples, lists, dicts and dataclasses."""
+    """Apply ``function`` to corresponding leaves of equally shaped trees of tuples, lists, dicts
+    and dataclasses.
+    """
     first = trees[0]
     if first is None:
         return None
@@ -144,7 +158,9 @@ def map_leaves(function: Callable[..., Any], *trees: Any) -> Any:
 
 
 def fits(space: gymnasium.Space[Any], observations: Any, leading: int) -> bool:
-    """Whether ``observations`` are arrays of the space's shape and type after ``leading`` axes, in a ``Dict`` all of them."""
+    """Whether ``observations`` are arrays of the space's shape and type after ``leading`` axes, in
+    a ``Dict`` all of them.
+    """
     if isinstance(space, gymnasium.spaces.Dict):
         alike = isinstance(observations, dict) and observations.keys() == space.spaces.keys()
         return alike and all(fits(sub, observations[key], leading) for key, sub in space.spaces.items())

@@ -1,8 +1,9 @@
-"""The picture as a model sees it: made in this one place, for agents, dreams, training games and windows alike.
+"""The picture as a model sees it: made in this one place, for agents, dreams, training games and
+windows alike.
 
-A model that learned from a game's screen, averaged over areas to its size, must be shown just that when it plays. What an
-environment shows is therefore never guessed at: it is the screen (:func:`shown_by`), brought to the model's size by
-:func:`as_seen`, or it is refused.
+A model that learned from a game's screen, averaged over areas to its size, must be shown just that
+when it plays. What an environment shows is therefore never guessed at: it is the screen
+(:func:`shown_by`), brought to the model's size by :func:`as_seen`, or it is refused.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ _SCREEN_WIDTH, _SCREEN_HEIGHTS = 160, range(200, 261)  # of ALE
 
 
 def as_seen(shown: Any, space: gymnasium.Space[Any], whose: str = "the environment") -> Any:
-    """What is ``shown`` as a model with observation space ``space`` sees it: a fresh array of its shape and dtype, or a dict.
+    """What is ``shown`` as a model with observation space ``space`` sees it: a fresh array of its
+    shape and dtype, or a dict.
 
-    A picture uint8 ``(H, W, C)`` of another size is averaged over areas. Other numbers may change their type where that
-    keeps what they say (float64 to float32), never their shape. ``MismatchError`` names both sides where nothing fits.
+    A picture uint8 ``(H, W, C)`` of another size is averaged over areas. Other numbers may change
+    their type where that keeps what they say (float64 to float32), never their shape.
+    ``MismatchError`` names both sides where nothing fits.
     """
     if isinstance(space, gymnasium.spaces.Dict):
         return {key: as_seen(_entry(shown, key, whose), sub, whose) for key, sub in space.spaces.items()}
@@ -60,7 +63,9 @@ def _entry(shown: Any, key: str, whose: str = "the environment") -> Any:
 
 
 def _keeps(given: Any, wanted: Any) -> bool:
-    """Whether numbers of one type may become another: whole ones stay whole, fractions stay fractions."""
+    """Whether numbers of one type may become another: whole ones stay whole, fractions stay
+    fractions.
+    """
     return np.dtype(given).kind in "iuf" and np.can_cast(given, wanted, "same_kind")
 
 
@@ -73,8 +78,9 @@ def is_rgb(space: gymnasium.Space[Any]) -> bool:
 def shown_by(observation: Any) -> Any:
     """What an observation shows a model: itself, or its ``image``.
 
-    A picture of this package's environments is the screen (in a dream: the model's own frame) that it was made from. One that
-    lost it, and is none itself, is refused: it was resized for other eyes.
+    A picture of this package's environments is the screen (in a dream: the model's own frame) that
+    it was made from. One that lost it, and is none itself, is refused: it was resized for other
+    eyes.
     """
     if not isinstance(observation, Mapping):
         return observation
@@ -87,8 +93,8 @@ class Eye:
     """Makes the picture of an observation for one model.
 
     ``frame_source`` (an environment's ``render``, say) shows the screen where observations do not.
-    ``shown_shape`` is the shape of the pictures that the model learned from, before they were brought to its
-    size; another one is refused.
+    ``shown_shape`` is the shape of the pictures that the model learned from, before they were
+    brought to its size; another one is refused.
     """
 
     def __init__(
@@ -104,7 +110,8 @@ class Eye:
         }
 
     def __call__(self, observation: Any) -> Any:
-        """The picture as the model sees it; ``MismatchError`` for one that was not made as those it learned from.
+        """The picture as the model sees it; ``MismatchError`` for one that was not made as those it
+        learned from.
 
         For a model with a ``Dict`` space a dict, of which the entry ``image`` is such a picture.
         """
@@ -148,7 +155,9 @@ def _is_resized(observation: Any) -> bool:
 
 
 def can_see(space: gymnasium.Space[Any], shown: gymnasium.Space[Any]) -> bool:
-    """Whether a model with observation space ``space`` can be shown observations of the space ``shown``."""
+    """Whether a model with observation space ``space`` can be shown observations of the space
+    ``shown``.
+    """
     if isinstance(space, gymnasium.spaces.Dict):
         parts = shown.spaces if isinstance(shown, gymnasium.spaces.Dict) else {}
         return all(key in parts and can_see(sub, parts[key]) for key, sub in space.spaces.items())
@@ -163,7 +172,8 @@ def can_see(space: gymnasium.Space[Any], shown: gymnasium.Space[Any]) -> bool:
 
 
 def picture_of(env: gymnasium.Env[Any, Any], observation: Any, eye: Eye) -> Any:
-    """A real environment's present picture as a model sees it: the screen of an emulator, else what the observation shows.
+    """A real environment's present picture as a model sees it: the screen of an emulator, else what
+    the observation shows.
 
     The rendered screen also stands in for observations that the model cannot see.
     """
@@ -174,9 +184,11 @@ def picture_of(env: gymnasium.Env[Any, Any], observation: Any, eye: Eye) -> Any:
 
 
 class Context:
-    """The last ``context_length`` pictures (default 1) that a model was shown, and the actions played between them.
+    """The last ``context_length`` pictures (default 1) that a model was shown, and the actions
+    played between them.
 
-    A model with ``context_length`` 0 needs no picture. A picture that does not follow an action begins anew.
+    A model with ``context_length`` 0 needs no picture. A picture that does not follow an action
+    begins anew.
     """
 
     def __init__(self, world_model: WorldModel[Any]):
@@ -208,7 +220,9 @@ class Context:
         self._moved = True
 
     def arrays(self) -> tuple[Any, np.ndarray]:
-        """Observations ``(T, ...)``, and the actions between them: int64 ``(T - 1,)`` or float32 ``(T - 1, A)``."""
+        """Observations ``(T, ...)``, and the actions between them: int64 ``(T - 1,)`` or float32
+        ``(T - 1, A)``.
+        """
         num = len(self._pictures)
         if num == 0:
             return nothing_of(self._space), as_actions(self._action_space, [])
@@ -226,7 +240,8 @@ def nothing_of(space: gymnasium.Space[Any]) -> Any:
 class WorldView:
     """An episode as a world model sees it, through an :class:`Eye`, and the state that it leads to.
 
-    A model that can ``observe`` takes in every real step once; of another one the state is made from its context.
+    A model that can ``observe`` takes in every real step once; of another one the state is made
+    from its context.
     """
 
     def __init__(self, world_model: WorldModel[Any], frame_source: FrameSource | None = None):

@@ -1,143 +1,82 @@
 """Train world models and the players that learn inside them.
 
     python -m atari_vlm.dream rem --game Breakout-v5 --device cuda --precision bf16
-    python -m atari_vlm.dream rem --resume Breakout-rem-001          # or: dream resume Breakout-rem-001
+    python -m atari_vlm.dream resume Breakout-rem-001                # or: dream rem --resume Breakout-rem-001
+    python -m atari_vlm.dream resume Breakout-rem-001 --epochs 900   # a finished run goes on
     python -m atari_vlm.dream rem --game my_package:MyGame-v0 --preset tiny
     python -m atari_vlm.dream rem --dataset steps.npz --preset tiny  # offline: no game is played
-    python -m atari_vlm.dream eval runs/Breakout-rem-001/model --episodes 100 --temperature 0.5
+    python -m atari_vlm.dream eval atari_vlm_results/Breakout-rem-001/model --episodes 100 --temperature 0.5
     python -m atari_vlm.dream export Breakout-rem-001 --out steps.npz   # or: --minari breakout/rem-v0
     torchrun --nproc-per-node=4 -m atari_vlm.dream rem --game Breakout-v5 --device cuda
 
-``--game`` is an Atari game or any gymnasium id that shows RGB pictures. ``--config FILE.yaml`` holds options of this program;
-its group ``settings`` changes single constants of the preset. The same command continues a run that was stopped.
+The first word is a family of world models, ours or that of an installed package. ``--config FILE.yaml`` holds options of this
+program; its group ``settings`` changes single constants of the preset, as ``--settings NAME=VALUE`` does. The same command
+continues a run that was stopped.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from dataclasses import dataclass
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
 
 from atari_vlm._lazy import require
-from atari_vlm.ending import end_with
-from atari_vlm.errors import AtariVLMError, UnknownNameError
-from atari_vlm.yaml_files import read_yaml
+from atari_vlm.ending import program
+from atari_vlm.errors import ConfigError, UnknownNameError
+from atari_vlm.runs.command_line import parse
+from atari_vlm.runs.options import FolderOptions
+from atari_vlm.runs.run_folder import existing_run, read_config
+from atari_vlm.world_models.families import family, kinds_in, with_part
+
+_COMMANDS = ("eval", "export", "resume")
 
 
-@dataclass(frozen=True)
-class RemConfigLine:
-    """Train REM."""
-
-    game: str = ""
-    """an Atari game, or a gymnasium id with RGB observations; empty when --dataset or --resume says what to learn from"""
-    preset: str = "rem"
-    """rem, rem-plus or tiny"""
-    config: Path | None = None
-    """YAML: options of this program; a group `settings` changes constants of the preset"""
-    resume: str | None = None
-    """name in --save-dir, or path, of a run to continue"""
-    dataset: str | None = None
-    """npz file or Minari dataset id to learn from, without playing"""
-    warm_start: str | None = None
-    """checkpoint folder whose weights are the beginning"""
-    warm_parts: tuple[str, ...] = ("tokenizer", "world_model", "actor_critic")
-    """which of its networks"""
-    epochs: int | None = None
-    """instead of the preset's"""
-    seed: int = 0
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, mps"""
-    precision: str = "f32"
-    """f32 or bf16"""
-    threads: int | None = None
-    """CPU threads of torch"""
-    log: tuple[str, ...] = ()
-    """where metrics go besides metrics.jsonl and, where it is installed, TensorBoard: wandb, trackio, tensorboard"""
-    save_dir: Path = Path("runs")
-    run_name: str | None = None
+def commands() -> list[str]:
+    """What can be asked for: every family that learns, and what is done with a run or a model."""
+    return [*with_part("learner"), *_COMMANDS]
 
 
-@dataclass(frozen=True)
-class EvalLine:
-    """Play real games with a trained REM."""
-
-    model: Annotated[str, tyro.conf.Positional]
-    """checkpoint folder (RUN/model)"""
-    game: str = ""
-    """default: the game it was trained on"""
-    episodes: int = 100
-    temperature: float = 0.5
-    """of the player; 0 takes the likeliest action"""
-    imagine_temperature: float = 1.0
-    """of the world model's draws, for the imagined return; 0 takes the likeliest"""
-    imagine_steps: int = 100
-    """length of dreams, at most"""
-    max_steps: int = 27_000
-    seed: int = 0
-    device: str = "cpu"
-
-
-@dataclass(frozen=True)
-class ExportLine:
-    """Write what a run has played as a data set."""
-
-    run: Annotated[str, tyro.conf.Positional]
-    """name in --save-dir, or path, of a run of `dream rem`"""
-    out: Path | None = None
-    """npz file to write"""
-    minari: str | None = None
-    """id of a local Minari dataset to write"""
-    save_dir: Path = Path("runs")
-
-
-Lines = {"rem": RemConfigLine, "eval": EvalLine, "export": ExportLine}
-
-
-def run(command: str, line: Any) -> int:
-    """Run one command."""
-    require("torch", "train")
-    from atari_vlm.training.imagination import program
-
-    programs = {"rem": program.train, "eval": program.evaluate, "export": program.export}
-    return programs[command](line)
-
-
+@program
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"{__doc__}\ncommands: {', '.join([*Lines, 'resume'])}; `dream COMMAND --help` lists the options of one")
+        listed = ", ".join(commands())
+        print(f"{__doc__}\ncommands: {listed}; `dream COMMAND --help` lists the options of one")
         return 0 if arguments else 2
     command, rest = arguments[0], arguments[1:]
-    if command == "resume" and rest[:1] not in ([], ["--help"]):
-        command, rest = "rem", ["--resume", *rest]
-    try:
-        if command not in Lines:
-            raise UnknownNameError("command", command, [*Lines, "resume"])
-        line: Any = tyro.cli(Lines[command], args=rest, prog=f"python -m atari_vlm.dream {command}")
-        if command == "rem" and line.config is not None:
-            line = _with_file(line, rest)
-        return run(command, line)
-    except (AtariVLMError, OSError) as error:
-        return end_with(error)
+    if command not in commands():
+        raise UnknownNameError("command", command, commands())
+    if command == "resume":
+        command, rest = _family_of(rest), ["--resume", *rest]
+    require("torch", family(command).extra or "train" if command not in _COMMANDS else "train")
+    return run(command, rest)
 
 
-def _with_file(line: RemConfigLine, arguments: list[str]) -> RemConfigLine:
-    """Options of ``--config`` below those of the command line; the group ``settings`` is read when the run begins."""
-    assert line.config is not None
-    content = read_yaml(line.config, what=f"--config {line.config}")
-    options = {name: value for name, value in content.items() if name != "settings"}
-    known = [item.name for item in dataclasses.fields(RemConfigLine) if item.name != "config"]
-    words: list[str] = []
-    for name, value in options.items():
-        if name not in known:
-            raise UnknownNameError(f"option in {line.config}", name, known)
-        words += ["--" + name.replace("_", "-"), *map(str, value if isinstance(value, list) else [value])]
-    return tyro.cli(RemConfigLine, args=[*words, *arguments], prog="python -m atari_vlm.dream rem")
+def run(command: str, arguments: Sequence[str]) -> int:
+    """Run one command."""
+    from atari_vlm.training.imagination import options, program
+
+    if command == "eval":
+        return program.evaluate(parse(options.EvalOptions, arguments, program.evaluate.__doc__))
+    if command == "export":
+        return program.export(parse(options.ExportOptions, arguments, program.export.__doc__))
+    kind = options.train_options(command)
+    return program.train(parse(kind, arguments, f"Train a world model of the family {command}."))
+
+
+def _family_of(arguments: Sequence[str]) -> str:
+    """The family of the run that is named first; ``ConfigError`` for none."""
+    if not arguments or arguments[0].startswith("-"):
+        raise ConfigError("dream resume RUN: name the run to continue first, its name or its folder")
+    first = ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--save-dir", "--save_dir", type=Path, default=FolderOptions.save_dir)
+    path = existing_run(first.parse_known_args(arguments)[0].save_dir, arguments[0])
+    kind = next(kinds_in(read_config(path)["settings"]), None)
+    if kind is None:
+        raise ConfigError(f"{path} is not a run of `dream`; families that learn: {', '.join(with_part('learner'))}")
+    return kind
 
 
 if __name__ == "__main__":

@@ -74,13 +74,17 @@ def _from_file(kind: type[Options], path: Path, given: Collection[str]) -> dict[
     content = read_yaml(path, what=f"--config {path}")
     if isinstance(content.get("command"), dict):
         return _from_run(kind, content, path, given)
-    return _checked(kind, content, str(path))
+    return _checked(kind, kind.in_file(content), str(path))
 
 
 def _from_run(kind: type[Options], config: Mapping[str, Any], run: Path, given: Collection[str]) -> dict[str, Any]:
     """The recorded options that may be taken; ``ConfigError`` with the whole command if others are needed."""
-    values = _checked(kind, config.get("command") or {}, str(run))
     items = {item.name: item for item in dataclasses.fields(kind)}
+    begun = {"config", *(name for name, item in items.items() if "at start" in item.metadata)}
+    recorded = config.get("command") or {}
+    if isinstance(recorded, Mapping):  # older runs recorded them too
+        recorded = {name: value for name, value in recorded.items() if name not in begun}
+    values = _checked(kind, recorded, str(run))
     withheld = {
         name: _from_here(started_in(config), plain(value))
         for name, value in values.items()

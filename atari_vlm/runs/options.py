@@ -2,12 +2,13 @@
 
 As everywhere in Python, the fields of the base that is named last come first, on the command line too.
 
-A group's docstring heads its options in ``--help``. Two marks stand at an option's declaration and say what becomes of it when
+A group's docstring heads its options in ``--help``. Marks stand at an option's declaration and say what becomes of it when
 a run is continued with ``--resume`` (:mod:`atari_vlm.runs.option_files`):
 
 - :data:`TYPED_ONLY`: it runs code, opens an address, or reads or writes somewhere. A run folder may be a stranger's, so this is
-  taken from the command line and from nowhere else.
+  taken from the command line and from nowhere else. A function in its place says which values do.
 - :data:`UNRECORDED`: it names the run or holds a secret, and is written into no run.
+- :data:`AT_START`: a file or folder that a run reads at its beginning; a run that is continued does not need it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from atari_vlm.vlm.remote.keys import check_url, refuse_keys
 
 TYPED_ONLY: dict[str, Any] = {"typed only": True}
 UNRECORDED: dict[str, Any] = {"recorded": False}
+AT_START: dict[str, Any] = {**TYPED_ONLY, **UNRECORDED, "at start": True}
 Pairs = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
@@ -44,6 +46,11 @@ class Options:
 
     def __post_init__(self) -> None:
         """What a group refuses; each calls the next one's."""
+
+    @classmethod
+    def in_file(cls, content: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The options of a ``--config`` file under their names; a program may have groups of its own there."""
+        return content
 
 
 @dataclass(frozen=True)
@@ -257,7 +264,8 @@ def pairs(options: tuple[str, ...], flag: str) -> dict[str, Any]:
 
 def is_typed_only(name: str, value: Any, options: Mapping[str, Any], item: Any) -> bool:
     """Whether a recorded option is one that has to be typed: it reaches outside, and is not the default."""
-    if "typed only" not in item.metadata or not value or value in item.metadata.get("harmless", ()):
+    mark = item.metadata.get("typed only", False)
+    if not value or value in item.metadata.get("harmless", ()) or not (mark(value) if callable(mark) else mark):
         return False
     return not (name == "model" and _is_vendors_id(options))
 

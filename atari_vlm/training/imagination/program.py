@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Discrete
 from rich.console import Console
 
-from atari_vlm.errors import ConfigError, MismatchError, StoppedError, check_positive
+from atari_vlm.errors import ConfigError, MismatchError, RunError, StoppedError
 from atari_vlm.experience.episode_files import read_data_set
 from atari_vlm.experience.episodes import DataSet, Episode, fill_replay
+from atari_vlm.runs.command_line import command_line, command_of
+from atari_vlm.runs.continuing import ResumeRules
 from atari_vlm.runs.progress import Bars, stage
 from atari_vlm.runs.run_folder import RunFolder, RunRequest, existing_run, read_config
 from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.runs.stopping import Stop, stop_on_signals
+from atari_vlm.runs.terminal import messages, results
 from atari_vlm.runs.trackers import LogConfig, check_installed
 from atari_vlm.scores.statistics import aggregate
 from atari_vlm.settings import with_changes
+from atari_vlm.training.imagination.checkpoints import Checkpoints
 from atari_vlm.training.imagination.collection import (
     EpisodeKeeper,
     Playing,
@@ -31,36 +37,47 @@ from atari_vlm.training.imagination.collection import (
 from atari_vlm.training.imagination.evaluation import GAMES, STEPS, imagined_returns
 from atari_vlm.training.imagination.export import export_minari, export_npz
 from atari_vlm.training.imagination.games import GameConfig, facts_of, make_game
+from atari_vlm.training.imagination.options import EvalOptions, ExportOptions, TrainOptions
 from atari_vlm.training.imagination.trainer import TrainingRun, WorldModelTrainer
-from atari_vlm.world_models.checkpoint import build_model, read_checkpoint
-from atari_vlm.world_models.families import load_part
+from atari_vlm.world_models.checkpoint import Checkpoint, build_model, read_checkpoint
+from atari_vlm.world_models.families import family, load_part
 from atari_vlm.world_models.learned.device import Device
 from atari_vlm.world_models.learned.imagination import DreamConfig
 from atari_vlm.world_models.learned.learner import OFFLINE, GameFacts, Metrics, Policy
+from atari_vlm.world_models.learned.schedule import TrainingSettings
 from atari_vlm.world_models.learned.team import device_of_rank, joined, text_from_first
-from atari_vlm.yaml_files import read_yaml
 
-_SHOWN = ("return", "reconstruction", "tokens", "accuracy", "imagined_return", "seconds")
+_SHOWN = ("return", "reconstruction", "tokens", "accuracy", "imagined_return", "loss", "seconds")
 
 
-def train(line: Any, kind: str = "rem") -> int:
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained: a run without its folder, the steps that an offline one begins with, and what its folder is
+    asked for.
+    """
+
+    run: TrainingRun
+    steps: DataSet | None
+    request: RunRequest
+    notes: tuple[str, ...] = ()
+
+
+def train(options: TrainOptions) -> int:
     """``dream KIND``: train until the last epoch, or until a signal; returns the exit code."""
-    if line.resume is not None:
-        line = _recorded(line)
-    if bool(line.game) == bool(line.dataset):
-        raise ConfigError("either --game or --dataset says what to learn from")
-    if line.threads is not None:
-        check_positive(threads=line.threads)
-        torch.set_num_threads(line.threads)
-    run, steps = _prepare(line, kind)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    plan = plan_of(options)
     with joined() as team, stop_on_signals() as stop:
-        console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=team.rank > 0)
-        request = _request(line, kind, run, team.size)
+        console = messages() if team.rank == 0 else Console(quiet=True)
+        execution = {**plan.request.execution, "processes": team.size}
+        request = dataclasses.replace(plan.request, execution=execution)
         folder = RunFolder.open(request, journal=False) if team.rank == 0 else None
         path = Path(text_from_first(team, str(folder.path) if folder is not None else ""))
         try:
-            run = dataclasses.replace(run, folder=path, stop=stop, team=team)
-            code = _train(run, kind, steps, (console, stop))
+            for note in plan.notes:
+                console.print(note)
+            run = dataclasses.replace(plan.run, folder=path, stop=stop, team=team)
+            code = _train(dataclasses.replace(plan, run=run), options.kind, console, stop)
             if folder is not None and code == 0:
                 folder.finish()
         finally:
@@ -69,32 +86,142 @@ def train(line: Any, kind: str = "rem") -> int:
     return code
 
 
-def _request(line: Any, kind: str, run: TrainingRun, processes: int) -> RunRequest:
-    name = (line.game or Path(line.dataset).stem).rsplit(":")[-1].rsplit("/")[-1]
-    execution = {"device": line.device, "precision": line.precision, "processes": processes}
-    return RunRequest(
-        save_dir=line.save_dir,
-        label=f"{name.removesuffix('-v5')}-{kind}",
-        settings={
-            kind: run.settings.as_dict(),
-            "source": line.game or line.dataset,
-            "seed": line.seed,
+def plan_of(options: TrainOptions) -> Plan:
+    """What the options ask for, those of a run that is continued below them. Nothing is written yet."""
+    check_installed(LogConfig(options.log).trackers)
+    device = Device(device_of_rank(options.device), options.precision)
+    old = _Old.of(options)
+    steps = read_data_set(options.dataset) if options.dataset and not (old and old.checkpoint) else None
+    facts = _facts(options, old, steps)
+    default, settings = _settings(options, facts, old)
+    if steps is not None:
+        settings = dataclasses.replace(settings, capacity=max(steps.num_steps + 1, 2))
+    source = options.game or (old.source if old else None) or str(options.dataset)
+    request = RunRequest(
+        save_dir=options.save_dir,
+        label=f"{_label(source)}-{options.kind}",
+        settings={options.kind: settings.as_dict(), "source": source, "seed": options.seed},
+        execution={
+            "device": options.device,
+            "precision": options.precision,
+            "threads": torch.get_num_threads(),
         },
-        execution={**execution, "threads": torch.get_num_threads()},
-        run_name=line.run_name,
-        resume=line.resume,
-        command=_command(line),
+        run_name=options.run_name,
+        resume=options.resume,
+        command=command_of(options),
+        command_line=command_line(options),
+        rules=ResumeRules(
+            amounts=(f"{options.kind}.epochs",), defaults={options.kind: default.as_dict()}
+        ),
     )
+    shown = {"game": source, "preset": options.preset, "seed": options.seed, **settings.as_dict()}
+    run = TrainingRun(
+        Path(),
+        facts,
+        settings,
+        options.seed,
+        device,
+        options.warm_start,
+        options.warm_parts,
+        log=LogConfig(options.log, shown),
+    )
+    return Plan(run, steps, request, old.notes() if old is not None else ())
 
 
-def _train(run: TrainingRun, kind: str, steps: DataSet | None, watching: tuple[Console, Stop]) -> int:
-    console, stop = watching
+@dataclass(frozen=True)
+class _Old:
+    """A run that is continued: its folder's ``config.yaml`` and, where it has one, its newest checkpoint."""
+
+    config: dict[str, Any]
+    checkpoint: Checkpoint | None
+
+    @classmethod
+    def of(cls, options: TrainOptions) -> _Old | None:
+        """The run that ``--resume`` names, or ``--run-name`` if it is there already."""
+        named = options.save_dir / (options.run_name or "")
+        if options.resume is not None:
+            folder = existing_run(options.save_dir, options.resume)
+        elif options.run_name is not None and (named / "config.yaml").is_file():
+            folder = existing_run(options.save_dir, options.run_name)
+        else:
+            return None
+        config = read_config(folder)
+        if options.kind not in config["settings"]:
+            raise RunError(f"{folder} is not a run of `dream {options.kind}`")
+        newest = Checkpoints(folder / "checkpoints").newest(lambda said: None)
+        return cls(config, newest[1] if newest is not None else None)
+
+    @property
+    def source(self) -> str:
+        """What it learns from."""
+        return str(self.config["settings"]["source"])
+
+    @property
+    def words(self) -> list[str]:
+        """The changes of constants that it was made with: its settings hold them."""
+        command = self.config.get("command") or {}
+        return [word for name in ("settings", "settings_of_file") for word in command.get(name, ())]
+
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of how it was computed until now."""
+        before, now = self.config.get("execution", {}).get("threads"), torch.get_num_threads()
+        if before in (None, now):
+            return ()
+        return (f"until now with {before} CPU threads, from here on {now}: equal to the bit only with as many",)
+
+    @property
+    def preset(self) -> str:
+        """The preset that it began with."""
+        return str((self.config.get("command") or {}).get("preset") or "")
+
+
+def _facts(options: TrainOptions, old: _Old | None, steps: DataSet | None) -> GameFacts:
+    """Of the game, or of recorded steps; once a run has a checkpoint, its data set is not asked for any more."""
+    if options.game:
+        return facts_of(options.game)
+    if steps is not None:
+        return GameFacts(OFFLINE, steps.inputs, steps.action_space, steps.action_names)
+    if old is None:
+        raise ConfigError("either --game or --dataset says what to learn from")
+    if old.checkpoint is None:
+        raise ConfigError(f"the run has no checkpoint yet: give --dataset {old.source} again")
+    config = old.checkpoint.config
+    names = tuple(config["action_names"])
+    space = Discrete(len(names), start=int(config.get("first_action", 0)))
+    return GameFacts(OFFLINE, {}, space, names, config["frame_skip"])
+
+
+def _settings(options: TrainOptions, facts: GameFacts, old: _Old | None) -> tuple[TrainingSettings, TrainingSettings]:
+    """The preset, and the settings that are asked for: those of the run that is continued, and what is changed of them.
+
+    A setting that the run's version did not know is the preset's.
+    """
+    preset = options.preset or (old.preset if old else "") or family(options.kind).presets[0]
+    if old is not None and old.preset not in ("", preset):
+        raise RunError(f"the run was made with the preset {old.preset}; leave --preset {preset} out")
+    default: TrainingSettings = load_part(options.kind, "settings")(preset, facts)
+    settings = default
+    if old is not None:
+        recorded = old.config["settings"][options.kind]
+        settings = with_changes(settings, recorded, "the settings of the run")
+    settings = with_changes(settings, options.changes(old.words if old is not None else ()))
+    if options.epochs is not None:
+        settings = dataclasses.replace(settings, epochs=options.epochs)
+    return default, settings
+
+
+def _label(source: str) -> str:
+    name = Path(source).stem if source.endswith(".npz") else source
+    return name.rsplit(":")[-1].rsplit("/")[-1].removesuffix("-v5")
+
+
+def _train(plan: Plan, kind: str, console: Console, stop: Stop) -> int:
     bars = Bars(console)
-    show = functools.partial(_show, console, run.settings.epochs)
-    run = dataclasses.replace(run, progress=bars, report=show)
+    show = functools.partial(_show, console, plan.run.settings.epochs)
+    run = dataclasses.replace(plan.run, progress=bars, report=show)
     trainer = WorldModelTrainer(run, load_part(kind, "learner"))
-    if steps is not None and trainer.epoch == 0:
-        fill_replay(trainer.replay, steps)
+    if plan.steps is not None and trainer.epoch == 0:
+        fill_replay(trainer.replay, plan.steps)
     try:
         if trainer.epoch:
             console.print(f"continuing {run.folder} after epoch {trainer.epoch}")
@@ -110,83 +237,38 @@ def _train(run: TrainingRun, kind: str, steps: DataSet | None, watching: tuple[C
     return 0
 
 
-def _prepare(line: Any, kind: str) -> tuple[TrainingRun, DataSet | None]:
-    """The run's settings, and the steps of a dataset if it learns from one."""
-    check_installed(LogConfig(tuple(line.log)).trackers)
-    file = read_yaml(line.config, what=f"--config {line.config}") if line.config is not None else {}
-    changes = file.get("settings", {})
-    device = Device(device_of_rank(line.device), line.precision)
-    steps = read_data_set(line.dataset) if line.dataset else None
-    facts = _facts(steps) if steps is not None else facts_of(line.game)
-    settings = with_changes(load_part(kind, "settings")(line.preset, facts), changes)
-    if line.epochs is not None:
-        settings = dataclasses.replace(settings, epochs=line.epochs)
-    if steps is not None:
-        settings = dataclasses.replace(settings, capacity=max(steps.num_steps + 1, 2))
-    shown = {"game": line.game or line.dataset, "preset": line.preset, "seed": line.seed}
-    log = LogConfig(tuple(line.log), {**shown, **settings.as_dict()})
-    warm = {"warm_start": line.warm_start, "warm_parts": tuple(line.warm_parts)}
-    return TrainingRun(Path(), facts, settings, line.seed, device, log=log, **warm), steps
-
-
-def _facts(steps: DataSet) -> GameFacts:
-    """Of recorded steps."""
-    return GameFacts(OFFLINE, steps.inputs, steps.action_space, steps.action_names)
-
-
-def _command(line: Any) -> dict[str, Any]:
-    """What ``--resume`` needs to put the same run together again."""
-    options = {item.name: getattr(line, item.name) for item in dataclasses.fields(line)}
-    kept = {name: value for name, value in options.items() if name not in ("resume", "save_dir", "run_name")}
-    return {name: str(value) if isinstance(value, Path) else value for name, value in kept.items() if value is not None}
-
-
-def _recorded(line: Any) -> Any:
-    """The options of the run that is resumed; where and how it is computed may change."""
-    recorded = read_config(existing_run(line.save_dir, line.resume)).get("command") or {}
-    known = {item.name for item in dataclasses.fields(line)}
-    values = {name: value for name, value in recorded.items() if name in known}
-    for name, kind in (("config", Path), ("warm_parts", tuple), ("log", tuple)):
-        if name in values:
-            values[name] = kind(values[name])
-    chosen = {name: getattr(line, name) for name in ("device", "precision", "threads", "log")}
-    defaults = type(line)()
-    moved = {name: value for name, value in chosen.items() if value != getattr(defaults, name)}
-    return dataclasses.replace(line, **{**values, **moved})
-
-
 def _show(console: Console, epochs: int, epoch: int, metrics: Metrics) -> None:
-    parts = [f"{name} {value:.4g}" for name, value in metrics.items() if name.split("/")[1] in _SHOWN]
-    console.print(f"epoch {epoch}/{epochs}: {', '.join(parts)}")
+    shown = {name: value for name, value in metrics.items() if name.split("/")[1] in _SHOWN}
+    console.print(f"epoch {epoch}/{epochs}: {', '.join(f'{k} {v:.4g}' for k, v in shown.items())}")
 
 
-def evaluate(line: Any) -> int:
+def evaluate(options: EvalOptions) -> int:
     """``dream eval``: real games with a trained player, and the same in its dream of these games."""
-    check_positive(episodes=line.episodes, max_steps=line.max_steps)
-    dreaming = DreamConfig(line.imagine_steps, line.temperature, line.imagine_temperature)
-    checkpoint, device = read_checkpoint(line.model), Device(line.device)
+    options.check()
+    checkpoint, device = read_checkpoint(options.model), Device(options.device)
     policy: Policy[Any] = load_part(checkpoint.kind, "policy")(checkpoint, device.name)
-    game = line.game or str(checkpoint.config.get("game", OFFLINE))
+    game = options.game or str(checkpoint.config.get("game", OFFLINE))
     if game == OFFLINE:
-        raise ConfigError(f"{line.model} learned from recorded steps; give --game to play one")
+        raise ConfigError(f"{options.model} learned from recorded steps; give --game to play one")
     keys = tuple(checkpoint.config.get("keys", ()))
-    config = GameConfig(game, checkpoint.config["frame_skip"], 1, line.max_steps, keys)
+    config = GameConfig(game, checkpoint.config["frame_skip"], 1, options.max_steps, keys)
     _check_game(config, policy)
-    returns, played = _play(line, config, policy)
-    options = {"device": device.name, "temperature": dreaming.world_temperature}
-    model = build_model(checkpoint, line.model, **options)
-    generator = torch.Generator(device.name).manual_seed(line.seed)
-    dreamed = imagined_returns(policy, model, played, dreaming, generator)  # type: ignore[arg-type]
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    returns, played = _play(options, config, policy)
+    dreaming = DreamConfig(options.imagine_steps, options.temperature, options.imagine_temperature)
+    run_as = {"device": device.name, "temperature": dreaming.world_temperature}
+    model: Any = build_model(checkpoint, options.model, **run_as)
+    generator = torch.Generator(device.name).manual_seed(options.seed)
+    dreamed = imagined_returns(policy, model, played, dreaming, generator)
+    console, episodes = results(), len(returns.returns)
     console.print(
-        f"{game}: mean return {_estimate(returns.returns)} (95 %, {len(returns.returns)} episodes, "
-        f"temperature {line.temperature:g}, seed {line.seed}, max {line.max_steps} steps)"
+        f"{game}: mean return {_estimate(returns.returns)} (95 %, {episodes} episodes, "
+        f"temperature {options.temperature:g}, seed {options.seed}, max {options.max_steps} steps)"
     )
     if dreamed:
         signs = " (rewards by sign)" if model.reward_transform == "sign" else ""
         console.print(
-            f"in its dream of the first {len(played)} games, {line.imagine_steps} steps at most, "
-            f"temperature {line.imagine_temperature:g}: mean return "
+            f"in its dream of the first {len(played)} games, {options.imagine_steps} steps at "
+            f"most, temperature {options.imagine_temperature:g}: mean return "
             f"{dreamed['imagined_return']:.4g} in {dreamed['imagined_length']:.4g} steps; really "
             f"{dreamed['matched_return']:.4g} in {dreamed['matched_length']:.4g} steps{signs}"
         )
@@ -201,20 +283,20 @@ def _check_game(config: GameConfig, policy: Policy[Any]) -> None:
         raise MismatchError(f"{spaces} {policy.action_space}")
 
 
-def _play(line: Any, config: GameConfig, policy: Policy[Any]) -> tuple[Returns, list[Episode]]:
+def _play(options: EvalOptions, config: GameConfig, policy: Policy[Any]) -> tuple[Returns, list[Episode]]:
     """Real games, with a progress bar; the beginnings of the first ones are kept."""
-    bars = Bars(Console(stderr=True, soft_wrap=True, highlight=False))
-    keeper = EpisodeKeeper(GAMES, max(STEPS, line.imagine_steps + 1))
+    bars = Bars(messages())
+    keeper = EpisodeKeeper(GAMES, max(STEPS, options.imagine_steps + 1))
 
     def see(row: int, step: Step) -> None:
         keeper.see(row, step)
         if step.over:
             bars.advanced()
 
-    generator = torch.Generator(line.device).manual_seed(line.seed)
-    seeds = [eval_seed(line.seed, index) for index in range(line.episodes)]
-    with bars, stage(bars, "evaluation", line.episodes, "games", (1, 1)):
-        playing = Playing(generator, line.temperature, watch=see)
+    generator = torch.Generator(options.device).manual_seed(options.seed)
+    seeds = [eval_seed(options.seed, index) for index in range(options.episodes)]
+    with bars, stage(bars, "evaluation", options.episodes, "games", (1, 1)):
+        playing = Playing(generator, options.temperature, watch=see)
         returns = play_games(lambda: make_game(config, policy.inputs), policy, seeds, playing)
     return returns, keeper.episodes()
 
@@ -227,11 +309,14 @@ def _estimate(returns: list[float]) -> str:
     return f"{estimate.value:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]"
 
 
-def export(line: Any) -> int:
+def export(options: ExportOptions) -> int:
     """``dream export``: a run's replay as a data set."""
-    if (line.out is None) == (line.minari is None):
-        raise ConfigError("either --out FILE.npz or --minari ID says where the steps go")
-    run = existing_run(line.save_dir, line.run)
-    count = export_npz(run, line.out) if line.out is not None else export_minari(run, line.minari)
-    Console(highlight=False, soft_wrap=True).print(f"{count} steps of {run} are in {line.out or line.minari}")
+    options.check()
+    run = existing_run(options.save_dir, options.run)
+    if options.out is not None:
+        count = export_npz(run, options.out)
+    else:
+        assert options.minari is not None
+        count = export_minari(run, options.minari)
+    results().print(f"{count} steps of {run} are in {options.out or options.minari}")
     return 0

@@ -42,7 +42,8 @@ def episode(length, px=16, seed=0, lost=()):
     ends = np.arange(length) == length - 1
     pictures = rng.integers(0, 256, (length + 1, px, px, 3), np.uint8)
     rewards = rng.integers(-3, 4, length).astype(np.float32)
-    return Episode({"image": pictures}, rng.integers(3, size=length), rewards, ends, ~ends & False, np.isin(range(length), lost)
+    return Episode(
+        {"image": pictures}, rng.integers(3, size=length), rewards, ends, ~ends & False, np.isin(range(length), lost)
     )
 
 

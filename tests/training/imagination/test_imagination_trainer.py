@@ -17,6 +17,7 @@ from atari_vlm.checker import check_world_model
 from atari_vlm.errors import ConfigError, MismatchError, StoppedError
 from atari_vlm.experience.episode_files import read_data_set, write_episodes
 from atari_vlm.experience.episodes import ReplayEpisodes
+from atari_vlm.training.imagination.options import EvalOptions
 from atari_vlm.training.imagination.program import evaluate
 from atari_vlm.world_models.checkpoint import load_world_model, read_checkpoint
 
@@ -73,7 +74,7 @@ def test_the_model_is_a_world_model_like_any_other(uninterrupted):
 
 
 def test_dream_eval_plays_the_model(uninterrupted, capsys):
-    line = dream.EvalLine(str(uninterrupted / "model"), episodes=4, imagine_temperature=0.0)
+    line = EvalOptions(str(uninterrupted / "model"), episodes=4, imagine_temperature=0.0)
     assert evaluate(line) == 0
     real, dreamed = capsys.readouterr().out.splitlines()
     assert re.match(r"TestCatch-v0: mean return \S+ \[\S+, \S+\] \(95 %, 4 episodes, temperature 0.5, seed 0", real)

@@ -1,0 +1,150 @@
+"""The options of ``python -m atari_vlm.dream``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
+
+from atari_vlm.errors import ConfigError, check_count, check_temperature
+from atari_vlm.runs.options import (
+    AT_START,
+    FileOptions,
+    FolderOptions,
+    Options,
+    SeedOptions,
+    pairs,
+)
+from atari_vlm.settings import flat
+
+IMPORTS_CODE: dict[str, Any] = {"typed only": lambda game: ":" in game}
+
+
+@dataclass(frozen=True)
+class LearnOptions(Options):
+    """What is learned, and from what."""
+
+    game: str = field(default="", metadata=IMPORTS_CODE)
+    """an Atari game, or a gymnasium id (module:Id-v0 imports the module); empty with --dataset or --resume"""
+    dataset: str | None = field(default=None, metadata=AT_START)
+    """npz file or Minari dataset id to learn from, without playing"""
+    preset: str = ""
+    """a preset of the family; its first one if left out"""
+    settings: tuple[str, ...] = ()
+    """NAME=VALUE ...: constants of the preset (world_model.updates.steps=50); in --config a group of that name"""
+    settings_of_file: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    epochs: int | None = None
+    """instead of the preset's; a finished run can be extended"""
+    warm_start: str | None = field(default=None, metadata=AT_START)
+    """checkpoint folder whose weights are the beginning"""
+    warm_parts: tuple[str, ...] = ()
+    """which of its networks (all if left out)"""
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None:
+            check_count(epochs=self.epochs)
+        if self.game and self.dataset:
+            raise ConfigError("either --game or --dataset says what to learn from, not both")
+        super().__post_init__()
+
+    @classmethod
+    def in_file(cls, content: Mapping[str, Any]) -> dict[str, Any]:
+        """A file's group ``settings`` as words, below those of the command line."""
+        group = content.get("settings", {})
+        if not isinstance(group, Mapping):
+            return dict(content)
+        words = [f"{name}={json.dumps(value)}" for name, value in flat(group).items()]
+        return {**content, "settings": [], "settings_of_file": words}
+
+    def changes(self, known: Collection[str] = ()) -> dict[str, Any]:
+        """The changed constants, nested as the settings are, without the words that are ``known``."""
+        nested: dict[str, Any] = {}
+        words = (word for word in (*self.settings_of_file, *self.settings) if word not in known)
+        for name, value in pairs(tuple(words), "--settings").items():
+            group = nested
+            *parents, last = name.split(".")
+            for parent in parents:
+                group = group.setdefault(parent, {})
+            group[last] = value
+        return nested
+
+
+@dataclass(frozen=True)
+class ComputeOptions(Options):
+    """Where and how it is computed; may change whenever a run is continued."""
+
+    device: str = "cpu"
+    """cpu, cuda, cuda:1, mps"""
+    precision: Literal["f32", "bf16"] = "f32"
+    """of forward passes; weights stay float32"""
+    threads: int | None = None
+    """CPU threads of torch; runs are equal to the bit only with as many"""
+    log: tuple[str, ...] = ()
+    """where metrics go besides metrics.jsonl and, where it is installed, TensorBoard: wandb, trackio, tensorboard"""
+
+    def __post_init__(self) -> None:
+        if self.threads is not None:
+            check_count(threads=self.threads)
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class TrainOptions(ComputeOptions, SeedOptions, LearnOptions, FolderOptions, FileOptions):
+    """Train a world model and the player that learns inside it; a subclass per family says which."""
+
+    kind: ClassVar[str] = ""
+
+
+def train_options(kind: str) -> type[TrainOptions]:
+    """The options of ``dream KIND``."""
+    return type("TrainOptions", (TrainOptions,), {"kind": kind, "program": f"dream {kind}"})
+
+
+@dataclass(frozen=True)
+class EvalOptions(Options):
+    """Play real games with a trained model's policy, and dream of them."""
+
+    program: ClassVar[str] = "dream eval"
+    model: Annotated[str, tyro.conf.Positional]
+    """checkpoint folder (RUN/model)"""
+    game: str = ""
+    """default: the game it was trained on"""
+    episodes: int = 100
+    temperature: float = 0.5
+    """of the player; 0 takes the likeliest action"""
+    imagine_temperature: float = 1.0
+    """of the world model's draws, for the imagined return; 0 takes the likeliest"""
+    imagine_steps: int = 100
+    """length of dreams, at most"""
+    max_steps: int = 27_000
+    seed: int = 0
+    device: str = "cpu"
+
+    def check(self) -> None:
+        """``ConfigError`` for what cannot be meant."""
+        check_count(episodes=self.episodes, imagine_steps=self.imagine_steps, max_steps=self.max_steps)
+        check_temperature(temperature=self.temperature, imagine_temperature=self.imagine_temperature)
+        SeedOptions(self.seed)
+
+
+@dataclass(frozen=True)
+class ExportOptions(Options):
+    """Write what a run has played as a data set."""
+
+    program: ClassVar[str] = "dream export"
+    run: Annotated[str, tyro.conf.Positional]
+    """name in --save-dir, or path, of a run of `dream`"""
+    out: Path | None = None
+    """npz file to write"""
+    minari: str | None = None
+    """id of a local Minari dataset to write"""
+    save_dir: Path = FolderOptions.save_dir
+
+    def check(self) -> None:
+        """``ConfigError`` unless there is one place to write to."""
+        if (self.out is None) == (self.minari is None):
+            raise ConfigError("either --out FILE.npz or --minari ID says where the steps go")

@@ -308,6 +308,19 @@ def test_a_schema_is_found_to_be_the_reason_by_leaving_it_out(dialect, status, b
     assert len([record for record in caplog.records if "--vlm-option structured=none" in record.getMessage()]) == 1
 
 
+def test_a_refusal_that_repeats_the_key_is_logged_without_it(caplog):
+    def respond(request):
+        return (
+            (400, {}, json.dumps({"error": f"no schema for {TEST_KEY}"}).encode())
+            if "response_format" in request.body
+            else None
+        )
+
+    with FakeVendorServer(respond=respond) as server, connect("openai", server, timeout_s=30.0) as vlm:
+        vlm.complete(question(), sampling=Sampling(schema=SCHEMA))
+    assert "no schema for [key]" in caplog.text and TEST_KEY not in caplog.text
+
+
 def test_words_of_another_error_are_no_wait():
     answers = [
         (500, {}, b'{"error": "connection reset after 600 s"}'),

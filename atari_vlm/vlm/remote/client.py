@@ -176,14 +176,17 @@ class RemoteVLM(NoScores):
         manner: Manner | None = self._manners.current
         first: Failure | None = None
         requests = 0
+        until = clock.monotonic() + left_s
         with self._limit.slot(left_s):
             while manner is not None:
                 start = clock.monotonic()
                 request = self._request(turns, sampling, manner)
-                outcome = self._exchange(request, min(self._timeout_s, left_s))
+                outcome = self._exchange(request, min(self._timeout_s, until - start))
                 requests += 1
                 if not isinstance(outcome, Failure):
-                    self._manners.adopt(manner, sampling, self.name, first)
+                    self._manners.worked(manner, sampling)
+                    if first is not None:
+                        self._manners.adopt(manner, self.name, self._target.endpoint.key.scrub(first.message))
                     self._limit.succeeded()
                     return (outcome, clock.monotonic() - start), requests
                 first = first or outcome

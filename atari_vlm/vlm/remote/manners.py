@@ -57,17 +57,18 @@ class Manners:
             return dataclasses.replace(manner, constrained=False)
         return None
 
-    def adopt(self, manner: Manner, sampling: Sampling, name: str, refusal: Failure | None) -> None:
-        """Keep to what worked; ``refusal`` is why the manner before it did not."""
+    def worked(self, manner: Manner, sampling: Sampling) -> None:
+        """Note that a request was answered: a schema that has worked once is not doubted any more."""
         if manner.constrained and _is_constrained(sampling):
             self._schema_proven, self._server_errors = True, 0
-        if manner == self.current:
-            return
+
+    def adopt(self, manner: Manner, name: str, refusal: str) -> None:
+        """Keep to what worked after ``refusal``, the reason (without keys) why another manner did not."""
         news, self.current = self.current.constrained and not manner.constrained, manner
-        if news and refusal is not None:
+        if news:
             logger.warning(
                 "%s: %s. The server refuses the JSON schema: answers are not constrained from now on, as with structured='none' "
-                "(--vlm-option structured=none)", name, refusal.message.rstrip(".")
+                "(--vlm-option structured=none)", name, refusal.rstrip(". ")
             )  # fmt: skip
 
     def judged(self, failure: Failure, sampling: Sampling) -> Failure:

@@ -96,7 +96,7 @@ def run(config: PlanConfig) -> int:
             console.print(f"stopped; {resume_hint(config, path)}")
             return stop.exit_code
         except AtariVLMError as error:
-            if error.exit_code == 75:
+            if error.exit_code in (74, 75):  # a full disk, a limit, a vendor that is down
                 console.print(f"not finished; {resume_hint(config, path, error)}")
             raise
     out = results(180)

@@ -38,13 +38,18 @@ def read_yaml(path: str | Path, *, what: str | None = None, links: bool = True) 
     """
     what = what or str(path)
     with reading(what, ConfigError):
-        text = read_real(path, _MOST_BYTES, links=links).decode("utf-8")
-        _check_depth(text)
-        content = yaml.load(text, Loader=_PlainLoader)
-        _count(content, [])
+        content = plain_yaml(read_real(path, _MOST_BYTES, links=links).decode("utf-8"))
     if not isinstance(content, dict):
         raise ConfigError(f"{what} must hold options, one 'name: value' a line")
     return content
+
+
+def plain_yaml(text: str) -> Any:
+    """The plain value of a YAML text; for anything else ``ValueError`` or whatever YAML's parser raises (``errors.reading``)."""
+    _check_depth(text)
+    value = yaml.load(text, Loader=_PlainLoader)
+    _count(value, [])
+    return value
 
 
 def _check_depth(text: str) -> None:

@@ -1,14 +1,17 @@
 """Files that are never half-written, names that never leave their folder."""
 
+import gc
 import os
 import stat
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atari_vlm.errors import ConfigError
-from atari_vlm.files import atomic_write, child_folder, sha256_of
+from atari_vlm.files import append, atomic_write, check_no_links, child_folder, open_real, sha256_of
+from atari_vlm.video import VideoWriter
 
 
 def test_a_write_replaces_the_whole_file_and_leaves_nothing_else(tmp_path):
@@ -56,3 +59,66 @@ def test_a_link_is_refused(tmp_path):
     (tmp_path / "link").symlink_to("/")
     with pytest.raises(ConfigError, match="symbolic link"):
         child_folder(tmp_path, "link")
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_what_is_written_replaces_a_link_and_leaves_its_target(tmp_path, dangling):
+    mine, path = tmp_path / "mine", tmp_path / "file.txt"
+    if not dangling:
+        mine.write_text("thesis")
+    path.symlink_to(mine)
+    atomic_write(path, "new")
+    assert path.read_text() == "new" and not path.is_symlink()
+    assert not mine.exists() if dangling else mine.read_text() == "thesis"
+
+
+def test_a_video_is_not_written_through_a_link_under_a_name_that_can_be_foretold(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    mine = tmp_path / "mine"
+    mine.write_text("thesis")
+    for name in (".o.mp4", "o.mp4"):
+        (tmp_path / name).symlink_to(mine)
+    video = VideoWriter(tmp_path / "o.mp4", 10)
+    for _ in range(3):
+        video.add(np.zeros((16, 16, 3), np.uint8))
+    video.close()
+    assert mine.read_text() == "thesis" and (tmp_path / "o.mp4").read_bytes()[4:8] == b"ftyp"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".o.mp4", "mine", "o.mp4"]
+
+
+def test_a_video_that_breaks_off_leaves_nothing(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    video = VideoWriter(tmp_path / "o.mp4", 10)
+    video.add(np.zeros((16, 16, 3), np.uint8))
+    with pytest.raises(ConfigError):
+        video.add(np.zeros((8, 8, 3), np.uint8))
+    del video
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links_are_found_at_any_depth(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "file").write_text("")
+    check_no_links(tmp_path)
+    (tmp_path / "a" / "b" / "link").symlink_to("file")
+    with pytest.raises(ConfigError, match="symbolic link"):
+        check_no_links(tmp_path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_not_opened(tmp_path, make):
+    make(tmp_path / "x")
+    with pytest.raises(ConfigError, match="x "):
+        open_real(tmp_path / "x", 100)
+
+
+def test_append_follows_no_link_and_makes_no_file(tmp_path):
+    (tmp_path / "mine").write_text("thesis")
+    (tmp_path / "link").symlink_to("mine")
+    with pytest.raises(OSError, match="link"):
+        append(tmp_path / "link", "more")
+    with pytest.raises(OSError, match="absent"):
+        append(tmp_path / "absent", "more")
+    append(tmp_path / "mine", "!")
+    assert (tmp_path / "mine").read_text() == "thesis!"

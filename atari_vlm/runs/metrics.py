@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from atari_vlm.errors import CheckpointError
-from atari_vlm.files import atomic_write
+from atari_vlm.files import append, atomic_write
 from atari_vlm.runs.progress import warn
 from atari_vlm.runs.trackers import LogConfig, open_trackers
 
@@ -37,8 +37,7 @@ class MetricsLog:
         """Write one epoch."""
         line = {"epoch": epoch, **values}
         self.lines.append(line)
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append(self.path, json.dumps(line) + "\n")
         for tracker in self._trackers:
             tracker.add(line)
 

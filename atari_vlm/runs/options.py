@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
-import yaml
 
 from atari_vlm.errors import AuthenticationError, ConfigError, check_positive, reading
 from atari_vlm.prompts import check_style
@@ -30,6 +29,7 @@ from atari_vlm.settings import plain
 from atari_vlm.vlm.catalogue import entries
 from atari_vlm.vlm.layers.cache import CacheMode
 from atari_vlm.vlm.remote.keys import check_url, refuse_keys
+from atari_vlm.yaml_files import plain_yaml
 
 TYPED_ONLY: dict[str, Any] = {"typed only": True}
 UNRECORDED: dict[str, Any] = {"recorded": False}
@@ -258,7 +258,7 @@ def pairs(options: tuple[str, ...], flag: str) -> dict[str, Any]:
         if not equals or not name.strip():
             raise ConfigError(f"{flag} takes NAME=VALUE, got {word!r}")
         with reading(f"{flag} {name}", ConfigError):
-            values[name.strip().replace("-", "_")] = yaml.safe_load(value)
+            values[name.strip().replace("-", "_")] = plain_yaml(value)
     return values
 
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from atari_vlm.conditions import _versions
 from atari_vlm.errors import AtariVLMError, CheckpointError, ConfigError, MismatchError, UnknownNameError, reading
-from atari_vlm.files import sync_folder
+from atari_vlm.files import naming, open_new, sync_folder
 from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit, described, fits
 from atari_vlm.world_models.checkpoint_files import (
     CONFIG,
@@ -182,7 +182,7 @@ def _replace_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     fresh.mkdir()
     try:
         for name, raw in contents.items():
-            with open(fresh / name, "xb") as file:
+            with naming(folder), open_new(fresh / name) as file:
                 file.write(raw)
                 file.flush()
                 os.fsync(file.fileno())

@@ -3,8 +3,9 @@
 ``python kill_runs.py FOLDER KILLS SEED [cache]``: each start of the run is a forked child of this process, which imports
 everything once. Prints one line per run; AssertionError when a killed run differs, or repeats more calls than were in flight.
 
-With ``cache`` each run has a reply cache in which one of its episodes is already, replies cost something, and the limit on calls is
-exactly what the run that was not killed paid for: one call spent twice, or one cached reply counted, and it does not end.
+With ``cache`` each run has a reply cache in which one of its episodes is already, replies cost something, and the limit on
+calls is exactly what the run that was not killed paid for: one call spent twice, or one cached reply counted, and it does
+not end.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 For E episodes of N steps together: ``actions`` int ``(N,)`` or float ``(N, A)``, ``rewards`` float ``(N,)``, ``terminated`` and
 ``truncated`` bool ``(N,)``; ``observations`` uint8 pictures ``(N + E, H, W, 3)`` one episode after the other, of each one more
 than it has steps, or ``(N, H, W, 3)`` without what followed the last steps; ``starts`` int ``(E,)``: where in them each episode
-begins. Where there are any: ``observations.<name>`` for what else was observed, ``action_names`` strings, ``lost_life`` bool
+begins. Where there are any: ``observations/<name>`` for what else was observed, ``action_names`` strings, ``lost_life`` bool
 ``(N,)``, ``action_start`` ``(1,)`` of actions that do not begin at 0, ``action_low`` and ``action_high`` ``(A,)``.
 
 Older files call the pictures ``frames``, or have no ``starts``: an episode then begins after each end.
@@ -12,7 +12,7 @@ Older files call the pictures ``frames``, or have no ``starts``: an episode then
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +84,14 @@ def write_episodes(path: Path, episodes: Sequence[Episode], action_space: gymnas
         arrays["action_names"] = np.array(first.action_names)
     for name, values in first.inputs.items():
         shape = (sum(lengths) + lasts * len(lengths), *values.shape[1:])
-        parts = ((e.with_last() if lasts else e).inputs[name] for e in episodes)
-        arrays["observations" if name == IMAGE else f"observations.{name}"] = Streamed(shape, values.dtype, parts)
+        parts = _parts(episodes, name, lasts)
+        arrays["observations" if name == IMAGE else f"observations/{name}"] = Streamed(shape, values.dtype, parts)
     write_arrays(path, arrays)
+
+
+def _parts(episodes: Sequence[Episode], name: str, lasts: bool) -> Iterator[np.ndarray]:
+    for episode in episodes:
+        yield (episode.with_last() if lasts else episode).inputs[name]
 
 
 def _described(space: gymnasium.Space[Any] | None) -> dict[str, np.ndarray]:
@@ -106,7 +111,7 @@ def _read(path: Path, needed: Sequence[str]) -> tuple[list[Episode], gymnasium.S
 
 
 def _is_wanted(name: str) -> bool:
-    return name in _MEANT or name in ("observations", "frames") or name.startswith("observations.")
+    return name in _MEANT or name in ("observations", "frames") or name.startswith("observations/")
 
 
 def _check_headers(headers: Mapping[str, Header], needed: Sequence[str]) -> None:
@@ -148,8 +153,8 @@ def _inputs(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name, values in arrays.items():
         if name in ("observations", "frames"):
             inputs[IMAGE] = as_pictures(values, name)
-        elif name.startswith("observations."):
-            inputs[name.removeprefix("observations.")] = values
+        elif name.startswith("observations/"):
+            inputs[name.removeprefix("observations/")] = values
     return inputs
 
 

@@ -61,7 +61,8 @@ def _is_local(minari: Any, dataset_id: str) -> bool:
         parse_dataset_id(dataset_id)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{dataset_id!r} is neither an .npz file nor the id of a Minari dataset (NAME-v0)") from error
-    with unreadable(dataset_id):
+    with unreadable(dataset_id), warnings.catch_warnings():
+        warnings.simplefilter("error")  # Minari passes over what is damaged with a warning
         return dataset_id in minari.list_local_datasets(prefix=dataset_id)
 
 

@@ -87,31 +87,38 @@ def boundary(what: object, verdict: str) -> Iterator[None]:
 def read_arrays(
     path: Path, wanted: Callable[[str], bool], check: Callable[[Mapping[str, Header]], None]
 ) -> dict[str, np.ndarray]:
+    """:func:`arrays_in` of a real file; ``ConfigError`` for links, pipes and devices."""
+    with open_real(path, _MOST_BYTES) as file:
+        return arrays_in(file, wanted, check)
+
+
+def arrays_in(
+    file: BinaryIO, wanted: Callable[[str], bool], check: Callable[[Mapping[str, Header]], None]
+) -> dict[str, np.ndarray]:
     """The ``wanted`` arrays of an npz file, by name, after ``check`` found nothing wrong with their headers.
 
-    Arrays are of bool, integers, floats or strings. Raises ``ConfigError`` for links, pipes and devices, and where the arrays
-    need more memory than is free; a damaged file raises whatever its parsers do, for the caller's :func:`boundary`.
+    Arrays are of bool, integers, floats or strings. Raises ``ConfigError`` where they need more memory than is free; a damaged
+    file raises whatever its parsers do, for the caller's :func:`boundary`.
     """
-    with open_real(path, _MOST_BYTES) as file:
-        with zipfile.ZipFile(_Bounded(file)) as archive:
-            members = _members(archive, wanted)
-            headers = {name: _header_of(archive, info) for name, info in members.items()}
-            check(headers)
-            needed, free = sum(header.nbytes for header in headers.values()), free_memory()
-            if free is not None and needed > free:
-                raise ConfigError(f"it needs {needed / 1e9:.2f} GB of memory, {free / 1e9:.2f} GB are free")
-            return {name: _array(archive, info) for name, info in members.items()}
+    with zipfile.ZipFile(_Bounded(file)) as archive:
+        members = _members(archive, wanted)
+        headers = {name: _header_of(archive, info) for name, info in members.items()}
+        check(headers)
+        needed, free = sum(header.nbytes for header in headers.values()), free_memory()
+        if free is not None and needed > free:
+            raise ConfigError(f"it needs {needed / 1e9:.2f} GB of memory, {free / 1e9:.2f} GB are free")
+        return {name: _array(archive, info) for name, info in members.items()}
 
 
 def _members(archive: zipfile.ZipFile, wanted: Callable[[str], bool]) -> dict[str, zipfile.ZipInfo]:
     found: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
-        if info.filename == name or not wanted(name):
-            continue
         if name in found or info.compress_type not in _METHODS:
             raise ConfigError(f"the array {name!r} is there twice, or packed in a way that is not read here")
-        found[name] = info
+        archive.open(info).close()  # the directory and the archive name it alike
+        if info.filename != name and wanted(name):
+            found[name] = info
     return found
 
 
@@ -128,11 +135,14 @@ def _header_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Header:
         shape, _, dtype = read(io.BytesIO(raw + member.read(length)))  # type: ignore[no-untyped-call]
         header = Header(shape, dtype)
         content = info.file_size - member.tell()
+    if dtype.hasobject:
+        raise ConfigError(f"{info.filename} is an array of objects: Python objects can run code and are refused")
     whole = all(type(size) is int and size >= 0 for size in shape)
     if dtype.kind not in _KINDS or dtype.itemsize > 4 * _LONGEST_TEXT or not whole:
         raise ConfigError(f"{info.filename} is an array of {dtype} {shape}")
     if header.nbytes != content:
-        raise ConfigError(f"{info.filename} says {dtype} {shape}, which is not its {content} bytes")
+        more = "more" if header.nbytes > content else "less"
+        raise ConfigError(f"{info.filename} claims {dtype} {shape}, {more} than it holds")
     return header
 
 

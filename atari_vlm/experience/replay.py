@@ -89,6 +89,11 @@ class Replay:
     @property
     def written(self) -> int:
         """Steps ever added."""
+        return sum(self._rings.written)
+
+    @property
+    def written_by_env(self) -> list[int]:
+        """Steps ever added, of each environment."""
         return self._rings.written
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:

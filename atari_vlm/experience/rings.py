@@ -47,9 +47,9 @@ class Rings:
         return sum(map(len, self._rings))
 
     @property
-    def written(self) -> int:
-        """Steps ever added."""
-        return sum(ring.written % PER_ENV for ring in self._rings)
+    def written(self) -> list[int]:
+        """Steps ever added, of each environment."""
+        return [ring.written % PER_ENV for ring in self._rings]
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Positions int64 ``(N,)`` of the first step of each kept episode and of the one after its last, in order."""

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +20,7 @@ import numpy as np
 from atari_vlm._lazy import require
 from atari_vlm.conditions import free_memory
 from atari_vlm.errors import CheckpointError, ConfigError, reading
+from atari_vlm.experience.npz_files import Header, arrays_in
 from atari_vlm.files import open_real
 from atari_vlm.world_models.base import StartFrames
 
@@ -245,37 +245,20 @@ def _tree(arrays: Mapping[str, np.ndarray]) -> Any:
 
 def unpack_start(raw: bytes, where: str) -> StartFrames:
     """Read start frames; ``CheckpointError`` for another content, for Python objects, and for what unpacks to too much."""
-    with reading(where, CheckpointError), zipfile.ZipFile(io.BytesIO(raw)) as archive:
-        sizes = {item.filename: item.file_size for item in archive.infolist()}
-        shown = [name for name in sizes if re.fullmatch(r"observations(/[^/]+)*\.npy", name)]
-        if {*sizes} != {"actions.npy", *shown} or not shown or sum(sizes.values()) > _MOST_START_BYTES:
-            raise ValueError(f"it must hold observations and actions of at most {_MOST_START_BYTES} bytes")
-        _check_memory(Path(where), sum(sizes.values()))
-        actions, head = _read_array(archive, "actions.npy", sizes), len("observations")
-        parts = {name[head:-4].removeprefix("/"): _read_array(archive, name, sizes) for name in shown}
-        if actions.dtype.kind not in "if":
-            raise ValueError(f"its actions are of type {actions.dtype}")
-        return StartFrames(_tree(parts), actions)
+    with reading(where, CheckpointError):
+        arrays = arrays_in(io.BytesIO(raw), lambda name: True, _check_start)
+        if any(array.dtype.kind == "f" and not np.isfinite(array).all() for array in arrays.values()):
+            raise ValueError("it holds numbers that are none")
+        actions, head = arrays.pop("actions"), len("observations")
+        return StartFrames(_tree({name[head:].removeprefix("/"): array for name, array in arrays.items()}), actions)
 
 
-def _read_array(archive: zipfile.ZipFile, name: str, sizes: Mapping[str, int]) -> np.ndarray:
-    """One array of plain numbers, whose header asks for no more memory than the archive says it has."""
-    with archive.open(name) as file:
-        version = np.lib.format.read_magic(file)
-        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in readers:
-            raise ValueError(f"{name} has the unknown npy version {version}")
-        shape, _, dtype = readers[version](file)
-    if dtype.hasobject or dtype.kind not in "fiub":
-        raise ValueError(f"{name} holds {dtype}, not plain numbers: Python objects can run code and are refused")
-    if not all(type(n) is int and 0 <= n < 1 << 48 for n in shape) or math.prod(shape) * dtype.itemsize > sizes[name]:
-        raise ValueError(f"{name} claims the shape {shape}, more than it holds")
-    with archive.open(name) as file:
-        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-        _check_bools(array)
-        if file.read(1) or (array.dtype.kind == "f" and not np.isfinite(array).all()):
-            raise ValueError(f"{name} holds numbers that are none, or more than it says")
-    return array
+def _check_start(headers: Mapping[str, Header]) -> None:
+    shown = [name for name in headers if re.fullmatch(r"observations(/[^/]+)*", name)]
+    if headers.keys() != {"actions", *shown} or not shown or sum(h.nbytes for h in headers.values()) > _MOST_START_BYTES:
+        raise ValueError(f"it must hold observations and actions of at most {_MOST_START_BYTES} bytes")
+    if headers["actions"].dtype.kind not in "if" or any(headers[name].dtype.kind not in "fiub" for name in shown):
+        raise ValueError(f"its arrays are of the types {', '.join(str(h.dtype) for h in headers.values())}")
 
 
 def _sha256(raw: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,28 +14,36 @@ _CHUNK = 4096  # frames sent at once
 _KEY = "ranks"
 
 
-def send_steps(team: Team, replay: Replay, before: int) -> None:
-    """Bring the other ranks' replays up to rank 0's, which had ``before`` steps until now."""
+def send_steps(team: Team, replay: Replay, before: Sequence[int]) -> None:
+    """Bring the other ranks' replays up to rank 0's, whose environments had ``before`` steps each until now."""
     if team.size == 1:
         return
-    added = int(team.from_first(torch.tensor(replay.written - before)))
-    slots = replay.slots(np.arange(before, before + added))
+    added = team.from_first(torch.tensor(replay.written_by_env) - torch.tensor(before)).tolist()
+    for env, count in enumerate(added):
+        _send_newest(team, replay, (count, env))
+
+
+def _send_newest(team: Team, replay: Replay, what: tuple[int, int]) -> None:
+    count, env = what
+    slots = replay.newest(count, env) if team.rank == 0 else np.zeros(count, np.int64)
     columns = {name: _first(team, replay.read(name, slots)) for name in replay.columns}
     if team.rank > 0:
-        for t in range(added):
-            replay.add({name: values[t] for name, values in columns.items()})
+        for t in range(count):
+            step = {name: values[t] for name, values in columns.items() if not replay.columns[name].written_back}
+            replay.add(step, env)
 
 
 def send_frames(team: Team, replay: Replay) -> None:
-    """Give the other ranks the frames of all steps that are kept: a checkpoint has them in rank 0's file alone."""
+    """Give the other ranks what lies on disk of all steps that are kept: a checkpoint has it in rank 0's files alone."""
     if team.size == 1:
         return
-    kept = replay.kept()
+    kept, on_disk = replay.kept(), [name for name, column in replay.columns.items() if column.on_disk]
     for begin in range(0, len(kept), _CHUNK):
         slots = kept[begin : begin + _CHUNK]
-        frames = _first(team, replay.read("image", slots))
-        if team.rank > 0:
-            replay.write("image", slots, frames)
+        for name in on_disk:
+            values = _first(team, replay.read(name, slots))
+            if team.rank > 0:
+                replay.write(name, slots, values)
 
 
 def streams_of_others(team: Team, own: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

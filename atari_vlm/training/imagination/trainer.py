@@ -166,7 +166,7 @@ class WorldModelTrainer:
         play, learner = self.settings.play, self.learner
         if self.run.facts.offline or epoch > play.last_epoch:
             return {}
-        began, before = time.monotonic(), self.replay.written
+        began, before = time.monotonic(), self.replay.written_by_env
         metrics: Metrics = {}
         if self.collector is not None:
             random = (learner.streams.rng, learner.streams.generator)

@@ -143,7 +143,7 @@ def test_the_program_says_what_is_wrong(tmp_path, capsys):
     )
     np.savez(tmp_path / "bad.npz", frames=np.array([object()]))
     assert dream.main(["rem", "--dataset", str(tmp_path / "bad.npz")]) == 2
-    assert "array of object" in capsys.readouterr().err
+    assert "array of objects" in capsys.readouterr().err
     assert dream.main(["train"]) == 2 and "unknown command" in capsys.readouterr().err
     assert dream.main(["eval", str(tmp_path / "none")]) == 65
 

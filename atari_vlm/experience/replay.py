@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from atari_vlm.errors import MismatchError, RunError
+from atari_vlm.errors import MismatchError, RunError, reading
 from atari_vlm.experience.columns import Column, FileColumn
 from atari_vlm.experience.rings import PER_ENV, Rings
 
@@ -75,7 +75,8 @@ class Replay:
                 self._files[name] = FileColumn(path, shape, dtype)
             else:
                 self._arrays[name] = np.zeros(shape, dtype)
-        self._checksums = {name: np.zeros(self.num_slots, np.uint32) for name in self._files}
+        on_disk = [name for name, column in self.columns.items() if column.on_disk]
+        self._checksums = {name: np.zeros(self.num_slots, np.uint32) for name in on_disk}
 
     def __len__(self) -> int:
         """Steps that are kept."""
@@ -133,7 +134,8 @@ class Replay:
             array[slot] = values.get(name, 0)
         for name, file in self._files.items():
             file[slot] = values[name]
-            self._checksums[name][slot] = zlib.crc32(values[name].tobytes())
+        for name, checksums in self._checksums.items():
+            checksums[slot] = zlib.crc32(values[name].tobytes())
         self.serial[slot] = position
         self._priority[slot] = self._highest
         if values["terminated"] or values["truncated"]:
@@ -169,11 +171,13 @@ class Replay:
         wanted = (*slots.shape, *column.shape)
         if values.shape != wanted or not np.can_cast(values.dtype, column.dtype, "same_kind"):
             raise MismatchError(f"{name} is {column.dtype} {wanted} here, got {values.dtype} {values.shape}")
-        if name in self._arrays:
+        if name in self._files:
+            self._files[name][slots] = values
+        else:
             self._arrays[name][slots] = values
-            return
-        self._files[name][slots] = values
-        self._checksums[name][slots.ravel()] = list(self._files[name].checksums(slots.ravel()))
+        if name in self._checksums:
+            rows = self.read(name, slots.ravel())
+            self._checksums[name][slots.ravel()] = [zlib.crc32(row.tobytes()) for row in rows]
 
     def any_slots(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """``count`` slots drawn uniformly from the kept steps."""
@@ -240,7 +244,7 @@ class Replay:
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything but what lies in files (of it a checksum a step), for a checkpoint."""
         checksums = {f"checksum.{name}": values for name, values in self._checksums.items()}
-        on_disk = {name: self.columns[name] for name in self._files}
+        on_disk = {name: self.columns[name] for name in self._checksums}
         shapes = {f"shape.{name}.{column.dtype}": np.array(column.shape, np.int64) for name, column in on_disk.items()}
         return {**self._rings.arrays(), **self._slot_arrays(), **checksums, **shapes}
 
@@ -251,6 +255,17 @@ class Replay:
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """The inverse of :meth:`arrays`; ``RunError`` when they are of another replay, or the files not those that they know."""
+        with reading("the saved replay", RunError):
+            self._restore_slots(arrays)
+            self._rings.restore(arrays, self.serial)
+            for name, checksums in self._checksums.items():
+                known = arrays.get(f"checksum.{name}")
+                if known is not None:
+                    checksums[:] = known
+                if name in self._files:
+                    self._check_file(self._files[name], checksums, known)
+
+    def _restore_slots(self, arrays: Mapping[str, np.ndarray]) -> None:
         for name, array in self._slot_arrays().items():
             given = arrays.get(name)
             if given is None or given.dtype != array.dtype or given.shape[1:] != array.shape[1:]:
@@ -259,9 +274,6 @@ class Replay:
                 raise RunError(f"the saved replay has {len(given)} slots, this one {len(array)}")
             array[:] = given
         self._highest = self._priority.max() or np.float32(1.0)
-        self._rings.restore(arrays, self.serial)
-        for name, file in self._files.items():
-            self._check_file(file, self._checksums[name], arrays.get(f"checksum.{name}"))
 
     def _check_file(self, file: FileColumn, checksums: np.ndarray, known: np.ndarray | None) -> None:
         """Take the checksums of the kept steps anew, and refuse the file where they are not the known ones."""

@@ -1,7 +1,7 @@
 """Hold an implementation to its protocol: three lines in somebody's own tests.
 
-``check_vlm(my_vlm)``, ``check_agent(make_agent, env)``, ``check_world_model(my_model)``: each raises
-``ContractError`` naming the first broken promise.
+``check_vlm(my_vlm)``, ``check_agent(make_agent, env)``, ``check_world_model(my_model)``,
+``check_learner(make_learner)``: each raises ``ContractError`` naming the first broken promise.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, get_args
 import gymnasium
 import numpy as np
 
+from atari_vlm._lazy import load
 from atari_vlm.agents.base import Agent
 from atari_vlm.checker_models import check_world_model
 from atari_vlm.description import Facts, list_actions
@@ -22,8 +23,16 @@ from atari_vlm.errors import require as _require
 from atari_vlm.types import Decision, FinishReason, Image, Message, Reply, Source, Transition
 from atari_vlm.vlm.base import VLM, Capability, Sampling
 
-__all__ = ["check_agent", "check_vlm", "check_world_model", "example_messages"]
+__all__ = ["check_agent", "check_learner", "check_vlm", "check_world_model", "example_messages"]
+_LEARNER = "atari_vlm.world_models.learned.checking:check_learner"
 _ACTIONS = ("NOOP", "FIRE", "RIGHT", "LEFT")
+
+
+def check_learner(make_learner: Callable[[Any], Any], *, updates: int = 2, seed: int = 0) -> None:
+    """Check the :class:`~atari_vlm.world_models.learned.learner.Learner` protocol on random play; see
+    :func:`atari_vlm.world_models.learned.checking.check_learner`. ``make_learner`` takes a workplace.
+    """
+    load(_LEARNER)(make_learner, updates=updates, seed=seed)
 
 
 def example_messages(step: int = 1) -> tuple[Message, ...]:

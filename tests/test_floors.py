@@ -40,7 +40,13 @@ ROOMS = {  # prefix below atari_vlm -> (floor, room)
 }
 SEES = {("agents", "planning")}  # rooms of one floor that may, in one direction
 # Registries hold the names of what is above them, and load it when it is asked for.
-REGISTRIES = {"atari_vlm.registration", "atari_vlm.world_models.families", "atari_vlm.vlm.load", "atari_vlm.cli"}
+REGISTRIES = {
+    "atari_vlm.registration",
+    "atari_vlm.world_models.families",
+    "atari_vlm.vlm.load",
+    "atari_vlm.cli",
+    "atari_vlm.checker",
+}
 A_MODULE = re.compile(r"atari_vlm(\.[a-z_0-9]+)+(:[A-Za-z_]\w*)?")
 
 

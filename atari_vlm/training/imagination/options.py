@@ -30,6 +30,8 @@ class LearnOptions(Options):
 
     game: str = field(default="", metadata=IMPORTS_CODE)
     """an Atari game, or a gymnasium id (module:Id-v0 imports the module); empty with --dataset or --resume"""
+    keys: tuple[str, ...] = ()
+    """parts of its observations to learn from (camera, robot/joints); all that the family takes if left out"""
     dataset: str | None = field(default=None, metadata=AT_START)
     """npz file or Minari dataset id to learn from, without playing"""
     preset: str = ""

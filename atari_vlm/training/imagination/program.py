@@ -110,9 +110,7 @@ def plan_of(options: TrainOptions) -> Plan:
         resume=options.resume,
         command=command_of(options),
         command_line=command_line(options),
-        rules=ResumeRules(
-            amounts=(f"{options.kind}.epochs",), defaults={options.kind: default.as_dict()}
-        ),
+        rules=ResumeRules(amounts=(f"{options.kind}.epochs",), defaults={options.kind: default.as_dict()}),
     )
     shown = {"game": source, "preset": options.preset, "seed": options.seed, **settings.as_dict()}
     run = TrainingRun(
@@ -178,7 +176,7 @@ class _Old:
 def _facts(options: TrainOptions, old: _Old | None, steps: DataSet | None) -> GameFacts:
     """Of the game, or of recorded steps; once a run has a checkpoint, its data set is not asked for any more."""
     if options.game:
-        return facts_of(options.game)
+        return facts_of(options.game, options.keys)
     if steps is not None:
         return GameFacts(OFFLINE, steps.inputs, steps.action_space, steps.action_names)
     if old is None:
@@ -225,6 +223,8 @@ def _train(plan: Plan, kind: str, console: Console, stop: Stop) -> int:
     try:
         if trainer.epoch:
             console.print(f"continuing {run.folder} after epoch {trainer.epoch}")
+        for remark in trainer.remarks():
+            console.print(remark)
         with bars:
             trainer.train()
     except StoppedError as stopped:

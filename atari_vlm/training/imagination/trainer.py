@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +40,7 @@ from atari_vlm.training.imagination.ranks import (
 )
 from atari_vlm.world_models.base import StartFrames
 from atari_vlm.world_models.checkpoint import read_checkpoint, save_checkpoint
+from atari_vlm.world_models.inputs import described
 from atari_vlm.world_models.learned.arrays import under
 from atari_vlm.world_models.learned.device import Device
 from atari_vlm.world_models.learned.learner import GameFacts, Learner, Metrics, Stage, Workplace
@@ -248,6 +249,17 @@ class WorldModelTrainer:
         """Steps after which a game that is collected from is cut: no episode outgrows the replay."""
         play = self.settings.play
         return min(play.max_steps, self.settings.capacity // play.envs)
+
+    def remarks(self) -> Iterator[str]:
+        """What is learned from, and how long it may take to play it: known before anything is played."""
+        facts, play = self.run.facts, self.settings.play
+        if facts.offline:
+            return
+        yield f"{facts.game} shows {described(facts.inputs)}; learned from is {described(self.policy.inputs)}"
+        games = f"{play.eval_episodes} games, {play.final_episodes} at the end"
+        yield f"an evaluation plays {games}, each of at most {play.eval_max_steps} steps (play.eval_max_steps)"
+        if self.longest_episode < play.max_steps:
+            yield f"games are cut after {self.longest_episode} steps: the replay holds no longer episode (capacity)"
 
     def _game(self, max_noops: int, max_steps: int) -> Game:
         facts = self.run.facts

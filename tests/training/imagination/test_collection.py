@@ -85,7 +85,9 @@ def replay_for(game, envs):
 @pytest.mark.parametrize("name", ["Lengths", "OneTwo", "Slide", "Nested", "Vector"])
 @pytest.mark.parametrize("envs", [1, 3])
 def test_a_collector_goes_on_exactly_where_its_arrays_were_taken(name, envs):
-    random = lambda: (np.random.default_rng(1), torch.Generator())
+    def random():
+        return np.random.default_rng(1), torch.Generator()
+
     whole, parts = replay_for(game_of(name), envs), replay_for(game_of(name), envs)
     exploring = Exploring(0.3, 0.0)
     collector = Collector([game_of(name) for _ in range(envs)], policy_for(name), 7)

@@ -38,7 +38,11 @@ def run(config: EvaluateConfig) -> int:
     console = messages()
     with stop_on_signals() as stop, ProgressDisplay(console) as display:
         watching = Watching(
-            display, stop, conditions(), lambda cell: console.print(f"{cell.game}, {cell.agent}:", style="bold")
+            display,
+            stop,
+            conditions(),
+            lambda cell: console.print(f"{cell.game}, {cell.agent}:", style="bold"),
+            display.expect,
         )
         try:
             folder, found = evaluate(config, watching)

@@ -33,6 +33,7 @@ from atari_vlm.runs.options import (
     FolderOptions,
     GameOptions,
     KeyOptions,
+    LogOptions,
     ModelOptions,
     Options,
     PlayOptions,
@@ -67,7 +68,8 @@ class FollowOptions(Options):
 
 @dataclass(frozen=True)
 class PlanConfig(
-    FileOptions, FolderOptions, PlayOptions, KeyOptions, ModelOptions, AskOptions, AnswerOptions,
+    FileOptions, FolderOptions, LogOptions,
+    PlayOptions, KeyOptions, ModelOptions, AskOptions, AnswerOptions,
     SeedOptions, EpisodeOptions, FollowOptions, PlansOptions, WorldOptions, GameOptions,
 ):  # fmt: skip
     """What to play, with what, and how much of it; the game may also be Catch, whose exact model is ``catch``."""
@@ -87,6 +89,7 @@ def run(config: PlanConfig) -> int:
         make_run(config, vlm, (stop, display)) as planned,
     ):
         path = planned.run.path
+        display.expect(planned.num_episodes, planned.budget)
         console.print(f"run {path} ({'continued' if planned.run.resumed else 'new'})")
         try:
             found = planned.play()

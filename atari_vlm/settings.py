@@ -113,7 +113,7 @@ def _as(kind: Any, value: Any, where: str) -> Any:
     if kind is Path and isinstance(value, str):
         return Path(value)
     checked = origin or kind
-    if not isinstance(checked, type):
+    if checked is Any or not isinstance(checked, type) or getattr(checked, "_is_protocol", False):
         return value  # Any, and what no class stands for
     if not isinstance(value, checked) or (isinstance(value, bool) and checked in (int, float)):
         raise ConfigError(f"{where} is of type {checked.__name__}, got {value!r}")

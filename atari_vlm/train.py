@@ -39,6 +39,7 @@ from atari_vlm.runs.options import (
     FolderOptions,
     GameOptions,
     KeyOptions,
+    LogOptions,
     ModelOptions,
     Options,
     PlayOptions,
@@ -51,7 +52,7 @@ from atari_vlm.runs.terminal import messages, results
 from atari_vlm.scores.statistics import aggregate
 from atari_vlm.settings import with_changes
 from atari_vlm.training.in_context.ablation import AblationRow, ablation_table, run_ablation
-from atari_vlm.training.in_context.examples import InContextOptions, Strategy
+from atari_vlm.training.in_context.examples import STRATEGIES, InContextOptions, Strategy
 from atari_vlm.training.in_context.options import TrainerOptions
 from atari_vlm.training.in_context.trainer import VLMTrainer
 
@@ -141,7 +142,8 @@ class ShowOptions(Options):
 
 @dataclass(frozen=True)
 class TrainConfig(
-    ShowOptions, FileOptions, FolderOptions, PlayOptions, KeyOptions, LocalOptions, ModelOptions,
+    ShowOptions, FileOptions, FolderOptions, LogOptions,
+    PlayOptions, KeyOptions, LocalOptions, ModelOptions,
     AskOptions, AnswerFormOptions, AnswerOptions, LearningOptions, SeedOptions, EpisodeOptions,
     PhaseOptions, GameOptions,
 ):  # fmt: skip
@@ -162,6 +164,7 @@ def run(config: TrainConfig) -> int:
         return 0
     console = messages()
     with stop_on_signals() as stop, ProgressDisplay(console) as display, make_trainer(config, stop, display) as trainer:
+        display.expect(num_episodes(config), trainer.budget)
         console.print(f"run {trainer.run.path} ({'continued' if trainer.run.resumed else 'new'})")
         try:
             tables = play(config, trainer)
@@ -224,6 +227,15 @@ def vlm_options(config: TrainConfig) -> dict[str, Any]:
     """Further keywords of ``load_vlm``."""
     local = {item.name: getattr(config, item.name) for item in fields(LocalOptions)}
     return {**{name: value for name, value in local.items() if value}, **pairs(config.vlm_option, "--vlm-option")}
+
+
+def num_episodes(config: TrainConfig) -> int:
+    """Episodes that a run plays, those of its evaluations included."""
+    evaluated = config.num_eval_episodes * (1 + len(STRATEGIES) * config.icl_ablation)
+    if config.eval_only:
+        return evaluated
+    within = (config.num_episodes - 1) // config.eval_interval if config.eval_interval else 0
+    return config.num_episodes + within * TrainerOptions().eval_episodes + evaluated
 
 
 def play(config: TrainConfig, trainer: VLMTrainer) -> list[Table]:

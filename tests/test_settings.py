@@ -32,6 +32,7 @@ class Outer:
 
 def test_values_are_taken_as_annotated():
     given = {"count": 3, "mode": "b", "path": "x/y", "either": 4, "names": ("p",), "inner": {"sizes": [5], "rate": 2}}
+    assert from_plain(Outer, {"count": 1, "anything": {"a": [1]}}).anything == {"a": [1]}
     made = from_plain(Outer, given)
     assert made == Outer(3, "b", Path("x/y"), 4, ["p"], Inner((5,), (0, ""), 2.0))
     assert from_plain(Outer, {"count": 1, "path": None, "either": "all"}) == Outer(1)

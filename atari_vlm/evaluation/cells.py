@@ -21,6 +21,7 @@ from atari_vlm.runs.options import (
     FileOptions,
     FolderOptions,
     KeyOptions,
+    LogOptions,
     ModelOptions,
     Options,
     PlayOptions,
@@ -57,6 +58,7 @@ class StudyOptions(Options):
 class EvaluateConfig(
     FileOptions,
     FolderOptions,
+    LogOptions,
     PlayOptions,
     KeyOptions,
     ModelOptions,

@@ -24,6 +24,7 @@ from atari_vlm.evaluation.cells import (
     conditions_of,
     environment_of,
     run_request,
+    settings_of,
 )
 from atari_vlm.files import atomic_write
 from atari_vlm.runs.answered import answered
@@ -35,6 +36,8 @@ from atari_vlm.runs.options import pairs
 from atari_vlm.runs.outputs import cut_episodes
 from atari_vlm.runs.player import Player, PlayerOptions, Progress, Silence
 from atari_vlm.runs.run_folder import RunFolder
+from atari_vlm.runs.trackers import EpisodeLog, LogConfig, check_installed
+from atari_vlm.settings import flat
 from atari_vlm.spaces import Env
 from atari_vlm.types import Message, Reply
 from atari_vlm.vlm.base import VLM, Capability, NoScores, Sampling, close_vlm
@@ -52,6 +55,7 @@ class Watching:
     stop: threading.Event | None = None
     conditions: Sequence[tuple[str, str]] = ()
     cell_began: Callable[[Cell], object] = lambda cell: None
+    began: Callable[[int, Budget], object] = lambda episodes, budget: None
 
 
 def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[Path, tables.Results]:
@@ -60,6 +64,7 @@ def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[
     Raises what the agents raise; the run can then be continued with the same configuration.
     """
     check(config)
+    check_installed(config.log)
     watching = watching or Watching()
     budget = budget_of(config)
     with ExitStack() as opened:
@@ -76,10 +81,14 @@ def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[
         budget.restore_from(
             call.reply for episode in paid for call in run.journal.calls(episode) if call.reply and call.paid
         )
+        watching.began(len(by_episode), budget)
+        log = EpisodeLog(run.path, LogConfig(config.log, flat(settings_of(config))), watching.progress.say)
+        opened.callback(log.close)
         try:
             for cell in laid_out:
                 watching.cell_began(cell)
                 _play(config, cell, run.journal, vlms[cell.agent], watching)
+                log.update(run.journal.episodes())
             run.finish()
         finally:
             names = {agent: vlms[agent].name for agent in config.paid_agents}

@@ -18,20 +18,22 @@ from atari_vlm.runs import outputs
 from atari_vlm.runs.answered import answered_in
 from atari_vlm.runs.continuing import ResumeRules
 from atari_vlm.runs.journal import EpisodeRow, Journal
-from atari_vlm.runs.options import CacheOptions, FolderOptions, LimitOptions, PlayOptions, execution_of
+from atari_vlm.runs.options import CacheOptions, FolderOptions, LimitOptions, LogOptions, PlayOptions, execution_of
 from atari_vlm.runs.player import EpisodeSpec, Player, PlayerOptions, Progress, Silence
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.runs.stopping import Stop
+from atari_vlm.runs.trackers import EpisodeLog, LogConfig, check_installed
 from atari_vlm.runs.videos import worth_filming, write_video
 from atari_vlm.scores.statistics import Estimate, aggregate
+from atari_vlm.settings import flat
 from atari_vlm.video import can_write_videos
 from atari_vlm.vlm.base import VLM
 from atari_vlm.vlm.layers.stack import limited
 
 
 @dataclass(frozen=True)
-class PlanExecution(FolderOptions, PlayOptions, CacheOptions, LimitOptions):
+class PlanExecution(FolderOptions, LogOptions, PlayOptions, CacheOptions, LimitOptions):
     """How a run is carried out, which its results do not depend on; the fields mean what ``TrainerOptions`` says."""
 
     command: Mapping[str, Any] = field(default_factory=dict)
@@ -76,13 +78,18 @@ class PlanRun:
         api_key: str | None = None,
     ):
         self.settings, self._execution, self._identity = settings, execution, identity
+        check_installed(execution.log)
         self._workshop = PlanWorkshop(settings)
         with ExitStack() as opened:
             self._vlm = limited(vlm, execution, api_key=api_key)
             opened.callback(self._vlm.close)
+            self.budget = self._vlm.budget
             self.run = RunFolder.open(self._request(identity))
             opened.callback(self.run.close)
             self._vlm.restore(self.run.journal.replies(paid=True))
+            config = LogConfig(execution.log, flat(settings.as_dict()))
+            self._log = EpisodeLog(self.run.path, config, execution.progress.say)
+            opened.callback(self._log.close)
             self._opened = opened.pop_all()
         self._counts = [part["num_episodes"] for part in self.run.parts] + [settings.num_episodes]
 
@@ -107,6 +114,11 @@ class PlanRun:
         self.run.finish()
         return results
 
+    @property
+    def num_episodes(self) -> int:
+        """Episodes of all variants."""
+        return len(self.settings.variants) * self.settings.num_episodes
+
     def answered(self) -> dict[str, str]:
         """What answered: the model asked for and the one that replied, the address, the prompt."""
         return answered_in(self.run.journal, {**self.settings.as_dict(), **self._identity})
@@ -125,6 +137,7 @@ class PlanRun:
         player = Player(self.run.journal, self._vlm, self._workshop.make_env, options)
         try:
             player.play(specs, lambda vlm, env: self._workshop.agent(variant, vlm, env))
+            self._log.update(self.run.journal.episodes())
         finally:
             seconds = dict(self.run.journal.meta().get("seconds", {}))
             seconds[variant.name] = seconds.get(variant.name, 0.0) + time.monotonic() - began

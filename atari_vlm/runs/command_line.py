@@ -19,6 +19,7 @@ from atari_vlm.settings import is_same, plain
 from atari_vlm.vlm.remote.keys import refuse_keys
 
 C = TypeVar("C", bound=Options)
+_KEEP_BREAK = "\u200b"  # has no width; tyro joins a line to the last one if it begins with a letter
 _LIMIT_OPTIONS = {"usd": "budget_usd", "calls": "max_calls", "tokens": "max_tokens"}
 
 
@@ -43,9 +44,12 @@ def parse(kind: type[C], argv: Sequence[str] | None, text: str | None) -> C:
 
 def wrapped(text: str) -> str:
     """A program's description for the width of the terminal; indented lines stay as they are."""
-    width = max(40, shutil.get_terminal_size().columns)
-    paragraphs = text.strip().split("\n\n")
-    return "\n\n".join(part if part.startswith(" ") else textwrap.fill(part, width) for part in paragraphs)
+    width = max(40, shutil.get_terminal_size().columns - 1)
+
+    def fill(part: str) -> str:
+        return f"\n{_KEEP_BREAK}".join(textwrap.wrap(part, width, break_on_hyphens=False))
+
+    return "\n\n".join(part if part.startswith(" ") else fill(part) for part in text.strip().split("\n\n"))
 
 
 def command_of(config: Options) -> dict[str, Any]:

@@ -15,9 +15,13 @@ from rich.text import Text
 from atari_vlm.runs.fallbacks import FallbackWatch
 from atari_vlm.runs.journal import EpisodeRow
 from atari_vlm.runs.player import EpisodeSpec
+from atari_vlm.runs.progress import clock
+from atari_vlm.runs.terminal import shown
 from atari_vlm.types import Source, Transition
+from atari_vlm.vlm.layers.budget import Budget
 
 _RECENT = 6  # finished episodes that stay in the live table
+_REPLY = 160  # characters of the last reply
 _WINDOW_S = 10.0  # decisions/s over so many last seconds
 
 
@@ -65,6 +69,9 @@ class ProgressDisplay:
         self._finished: list[EpisodeRow] = []
         self._times: deque[float] = deque()
         self._fallbacks = FallbackWatch()
+        self._expected = 0
+        self._budget: Budget | None = None
+        self._last_reply = ""
         self._live = Live(
             get_renderable=self._table, console=console, refresh_per_second=refresh_per_second, transient=True
         )
@@ -77,6 +84,14 @@ class ProgressDisplay:
     def __exit__(self, *_: object) -> None:
         if self._console.is_terminal:
             self._live.stop()
+
+    def expect(self, episodes: int, budget: Budget | None = None) -> None:
+        """How many episodes there are to be, and what they may cost: for the time left, and what of it is used."""
+        self._expected, self._budget = episodes, budget
+
+    def say(self, message: str) -> None:
+        """Print it above the table."""
+        self._console.print(message)
 
     def episode_began(self, spec: EpisodeSpec, recorded: int = 0) -> None:
         """Show an episode."""
@@ -91,6 +106,8 @@ class ProgressDisplay:
             playing.episode_return += transition.reward
             playing.fallbacks += transition.decision.source is Source.FALLBACK
             playing.cost_usd = _sum(playing.cost_usd, transition.decision.cost_usd)
+            if transition.decision.replies:
+                self._last_reply = transition.decision.replies[-1].text
             warning = None
             if playing.steps > playing.recorded:
                 self.totals.add(transition)
@@ -131,11 +148,32 @@ class ProgressDisplay:
                 returned, cost = f"{playing.episode_return:g}", _dollars(playing.cost_usd)
                 table.add_row(_name(playing.spec), str(playing.steps), returned, rate, cost)
             fallback = self.totals.fallbacks / max(self.totals.decisions, 1)
-            summary = (
-                f"{len(self._finished)} episodes done, {self.totals.decisions} decisions, {self._rate():.1f}/s, "
-                f"{_dollars(self.totals.cost_usd)}, {fallback:.1%} fallbacks"
-            )
-        return Group(table, Text(summary, style="bold"))
+            of = f" of {self._expected}" if self._expected else ""
+            summary = [
+                f"{len(self._finished)}{of} episodes done, {self.totals.decisions} decisions, {self._rate():.1f}/s",
+                *self._time_left(),
+                *(self._used() or [_dollars(self.totals.cost_usd)]),
+                f"{fallback:.1%} fallbacks",
+            ]
+        reply = shown(" ".join(self._last_reply[:_REPLY].split()))
+        return Group(table, Text(", ".join(summary), style="bold"), Text(f"last reply: {reply}" if reply else ""))
+
+    def _time_left(self) -> list[str]:
+        """From the steps that episodes took so far."""
+        lengths = [row.length or 0 for row in self._finished]
+        left = self._expected - len(self._finished)
+        if left <= 0 or not lengths or self.totals.rate == 0:
+            return []
+        begun = sum(playing.steps for playing in self._playing.values())
+        steps = max(0.0, left * sum(lengths) / len(lengths) - begun)
+        return [f"about {clock(steps / self.totals.rate)} left"]
+
+    def _used(self) -> list[str]:
+        """What is used of each limit."""
+        if self._budget is None:
+            return []
+        limits, spent = self._budget.limits, self._budget.spent
+        return [f"{spent[kind]:.4g} of {limit:g} {kind}" for kind, limit in limits.items() if limit is not None]
 
 
 def _name(episode: EpisodeSpec | EpisodeRow) -> str:

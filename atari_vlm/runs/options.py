@@ -25,6 +25,7 @@ import tyro
 
 from atari_vlm.errors import AuthenticationError, ConfigError, check_positive, reading
 from atari_vlm.prompts import check_style
+from atari_vlm.runs.trackers import LogConfig
 from atari_vlm.settings import plain
 from atari_vlm.vlm.catalogue import entries
 from atari_vlm.vlm.layers.cache import CacheMode
@@ -151,6 +152,18 @@ class PlayOptions(Options):
 
 
 @dataclass(frozen=True)
+class LogOptions(Options):
+    """Who else is told the numbers."""
+
+    log: tuple[str, ...] = ()
+    """wandb, trackio, tensorboard: where metrics go besides metrics.jsonl and, where it is installed, TensorBoard"""
+
+    def __post_init__(self) -> None:
+        LogConfig(self.log)
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
 class LimitOptions(Options):
     """What a run may cost, its earlier parts included; it stops before it costs more (exit code 75) and can be continued."""
 
@@ -246,7 +259,7 @@ def shared(config: Any, kind: type[Any]) -> dict[str, Any]:
 
 def execution_of(config: Options) -> dict[str, Any]:
     """How a run is carried out, which its results do not depend on, as plain data."""
-    names = ("timeout_s", *names_of(PlayOptions, LimitOptions, CacheOptions))
+    names = ("timeout_s", *names_of(PlayOptions, LogOptions, LimitOptions, CacheOptions))
     return {name: plain(getattr(config, name)) for name in names if hasattr(config, name)}
 
 

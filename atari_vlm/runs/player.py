@@ -13,6 +13,7 @@ from atari_vlm.agents.base import Agent
 from atari_vlm.errors import StoppedError
 from atari_vlm.runs.journal import EpisodeRow, Journal, Phase, StepRow
 from atari_vlm.runs.journal_vlm import JournalVLM
+from atari_vlm.runs.progress import warn
 from atari_vlm.runs.recorded import replay_episode
 from atari_vlm.runs.rollout import OnStep, in_parallel, play_episode
 from atari_vlm.spaces import Env
@@ -64,6 +65,8 @@ class Progress(Protocol):
 
     def episode_ended(self, row: EpisodeRow) -> None: ...  # noqa: D102
 
+    def say(self, message: str) -> None: ...  # noqa: D102
+
 
 class Silence:
     """Nobody watches."""
@@ -76,6 +79,10 @@ class Silence:
 
     def episode_ended(self, row: EpisodeRow) -> None:
         """Nothing."""
+
+    def say(self, message: str) -> None:
+        """What the user should know, as a warning."""
+        warn(message)
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ class Bars:
         elif time.monotonic() - self._said >= self._line_every_s:
             self._said = time.monotonic()
             left = (self._total - self._done) * (self._said - self._began) / self._done
-            self.console.print(f"{self._name}: {self._done}/{self._total} {self._unit}, {_clock(left)} left")
+            self.console.print(f"{self._name}: {self._done}/{self._total} {self._unit}, {clock(left)} left")
 
     def ended(self) -> None:
         """Take the stage's bar away."""
@@ -147,7 +147,7 @@ def _bars(console: Console) -> Progress:
     )
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """``1:05`` or ``2:01:05``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -1,4 +1,4 @@
-"""Where the metrics of a REM run go besides its ``metrics.jsonl``: TensorBoard, W&B, trackio.
+"""Where the metrics of a run go besides its ``metrics.jsonl``: TensorBoard, W&B, trackio.
 
 W&B and trackio are one adapter: trackio has W&B's calls. Both work without a network: W&B writes below the run's folder (later:
 ``wandb sync``) unless the environment's ``WANDB_MODE`` says otherwise, trackio into its local database.
@@ -7,6 +7,7 @@ W&B and trackio are one adapter: trackio has W&B's calls. Both work without a ne
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import secrets
@@ -123,6 +124,7 @@ class TensorBoard:
         """One scalar per metric."""
         for name, value in _numbers(line).items():
             self._writer.add_scalar(name, value, line["epoch"])
+        self._writer.flush()
 
     def close(self) -> None:
         """Finish the event file."""
@@ -165,34 +167,39 @@ def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
     return {k: float(v) for k, v in line.items() if isinstance(v, (int, float)) and k != "epoch"}
 
 
-class TensorBoardLog:
-    """Event files for TensorBoard where ``tensorboard`` is installed, else nothing; begun anew each time a run continues."""
+class EpisodeLog:
+    """The finished episodes of a run, in order, in its trackers; ``epoch`` is the episode's number, counted from 1.
 
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._installed = importlib.util.find_spec("tensorboard") is not None
-        self._written: set[int] = set()
-        self._writer: Any = None
+    Trackers are opened with the first episode. ``say`` is told of one that fails.
+    """
+
+    def __init__(self, folder: Path, config: LogConfig, say: Callable[[str], None]):
+        check_installed(config.trackers)
+        self._folder, self._config, self._say = folder, config, say
+        self._told: set[int] = set()
+        self._trackers: list[Tracker] | None = None
 
     def update(self, rows: Sequence[EpisodeRow]) -> None:
-        """Add the finished episodes that are not there yet; the x axis is the episode's number."""
-        new = [row for row in rows if row.status == "done" and row.episode not in self._written]
-        if not self._installed or not new:
+        """Tell the episodes that were not told yet, up to the first that is not finished."""
+        finished = itertools.takewhile(lambda row: row.status == "done", rows)
+        new = [row for row in finished if row.episode not in self._told]
+        if not new:
             return
-        if self._writer is None:
-            from tensorboard.summary import Writer
-
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._writer = Writer(str(self._folder))
+        if self._trackers is None:
+            self._trackers = open_trackers(self._folder, self._config, (), self._say)
         for row in new:
-            for name, value in public_columns(row).items():
-                if name not in ("episode", "phase", "seed") and value is not None:
-                    self._writer.add_scalar(f"{row.phase}/{name}", float(value), row.episode)
-            self._written.add(row.episode)
-        self._writer.flush()
+            self._told.add(row.episode)
+            for tracker in self._trackers:
+                tracker.add(_line_of(row))
 
     def close(self) -> None:
-        """Finish the event file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        """Finish them all."""
+        for tracker in self._trackers or ():
+            tracker.close()
+        self._trackers = None
+
+
+def _line_of(row: EpisodeRow) -> dict[str, Any]:
+    names = ("episode", "phase", "seed")
+    values = {name: value for name, value in public_columns(row).items() if name not in names and value is not None}
+    return {"epoch": row.episode + 1, **{f"{row.phase}/{name}": float(value) for name, value in values.items()}}

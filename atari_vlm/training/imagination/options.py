@@ -15,6 +15,7 @@ from atari_vlm.runs.options import (
     AT_START,
     FileOptions,
     FolderOptions,
+    LogOptions,
     Options,
     SeedOptions,
     pairs,
@@ -85,8 +86,6 @@ class ComputeOptions(Options):
     """of forward passes; weights stay float32"""
     threads: int | None = None
     """CPU threads of torch; runs are equal to the bit only with as many"""
-    log: tuple[str, ...] = ()
-    """where metrics go besides metrics.jsonl and, where it is installed, TensorBoard: wandb, trackio, tensorboard"""
 
     def __post_init__(self) -> None:
         if self.threads is not None:
@@ -95,7 +94,7 @@ class ComputeOptions(Options):
 
 
 @dataclass(frozen=True)
-class TrainOptions(ComputeOptions, SeedOptions, LearnOptions, FolderOptions, FileOptions):
+class TrainOptions(LogOptions, ComputeOptions, SeedOptions, LearnOptions, FolderOptions, FileOptions):
     """Train a world model and the player that learns inside it; a subclass per family says which."""
 
     kind: ClassVar[str] = ""

@@ -15,6 +15,7 @@ from atari_vlm.runs.options import (
     CacheOptions,
     FolderOptions,
     LimitOptions,
+    LogOptions,
     PlayOptions,
     SeedOptions,
     execution_of,
@@ -26,7 +27,7 @@ from atari_vlm.training.in_context.examples import InContextOptions
 
 
 @dataclass(frozen=True)
-class TrainerOptions(FolderOptions, PlayOptions, SeedOptions, AskOptions):
+class TrainerOptions(FolderOptions, LogOptions, PlayOptions, SeedOptions, AskOptions):
     """What :class:`VLMTrainer` takes besides its first arguments.
 
     Results depend on: ``model``, ``base_url``, ``vlm_options`` (further keywords of ``load_vlm``), ``seed``, ``max_steps`` (per
@@ -37,8 +38,8 @@ class TrainerOptions(FolderOptions, PlayOptions, SeedOptions, AskOptions):
 
     They do not depend on: ``parallel`` (episodes at once), the limits on dollars, calls and tokens of the whole run (its earlier
     parts included), ``cache`` (path of a reply cache shared between runs) with its ``cache_mode``, ``timeout_s``, ``videos`` (how
-    many), ``run_name``, ``resume`` (name or path of a run), ``command`` and ``command_line`` (noted in config.yaml), ``progress``
-    and ``stop`` (set it to end the run after the current steps).
+    many), ``log`` (names of trackers), ``run_name``, ``resume`` (name or path of a run), ``command`` and ``command_line`` (noted
+    in config.yaml), ``progress`` and ``stop`` (set it to end the run after the current steps).
     """
 
     vlm_options: Mapping[str, Any] = field(default_factory=dict)
@@ -70,7 +71,7 @@ class TrainerOptions(FolderOptions, PlayOptions, SeedOptions, AskOptions):
 
     def settings(self) -> dict[str, Any]:
         """What results depend on, as plain data."""
-        carried_out = names_of(LimitOptions, CacheOptions, PlayOptions, FolderOptions)
+        carried_out = names_of(LimitOptions, CacheOptions, PlayOptions, LogOptions, FolderOptions)
         others = (*carried_out, "timeout_s", "command", "command_line", "progress", "stop")
         return {
             item.name: plain(getattr(self, item.name)) for item in dataclasses.fields(self) if item.name not in others

@@ -27,8 +27,9 @@ from atari_vlm.runs.journal import EpisodeRow
 from atari_vlm.runs.player import EpisodeSpec, PlayedEpisode, Player, PlayerOptions
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.runs.seeds import eval_seed, train_seed
-from atari_vlm.runs.trackers import TensorBoardLog
+from atari_vlm.runs.trackers import EpisodeLog, LogConfig, check_installed
 from atari_vlm.runs.videos import worth_filming, write_video
+from atari_vlm.settings import flat
 from atari_vlm.spaces import Env
 from atari_vlm.training.in_context.demonstrations import (
     Demonstration,
@@ -85,6 +86,7 @@ class VLMTrainer:
 
     def _open(self, opened: ExitStack, vlm_type: str | VLM, api_key: str | None) -> None:
         """The VLM, what limits it, and the run; ``opened`` closes what was opened here, whatever happens after."""
+        check_installed(self.options.log)
         backend = self._backend(vlm_type, api_key)
         if isinstance(vlm_type, str):
             opened.callback(close_vlm, backend)
@@ -95,12 +97,14 @@ class VLMTrainer:
         self._endpoint = backend.name
         vlm = limited(backend, self.options, api_key=api_key)
         opened.callback(vlm.close)
+        self.budget = vlm.budget
         self.run = RunFolder.open(self._request(backend))
         opened.callback(self.run.close)
         vlm.restore(self.run.journal.replies(paid=True))
         self._player = Player(self.run.journal, vlm, self._make_env, self._player_options())
-        self._tensorboard = TensorBoardLog(self.run.path / "tensorboard")
-        opened.callback(self._tensorboard.close)
+        config = LogConfig(self.options.log, flat(self.options.settings()))
+        self._log = EpisodeLog(self.run.path, config, self.options.progress.say)
+        opened.callback(self._log.close)
 
     def _imported(self, dataset_id: str) -> list[Demonstration]:
         """The demonstrations of a data set; ``MismatchError`` when they are of another game."""
@@ -268,7 +272,7 @@ class VLMTrainer:
 
     def _write_tables(self) -> None:
         outputs.write_tables(self.run.path, self.run.journal)
-        self._tensorboard.update(self.run.journal.episodes())
+        self._log.update(self.run.journal.episodes())
 
 
 def _next_multiple(value: int, size: int) -> int:

@@ -1,8 +1,9 @@
-"""What an environment shows, as named arrays: the pictures, numbers and texts of any gymnasium observation.
+"""What an environment shows, as named arrays: pictures, numbers and texts of any observation.
 
-An observation is one value or a tree of them (``Dict``, ``Tuple``). Each value is a picture (uint8 ``(H, W)`` or ``(H, W, C)``, a
-PIL image), numbers (any other array), or a text (kept as its UTF-8 bytes). It is named by its key, ``robot/camera`` inside a
-nested dictionary; the only one of its kind is named ``image``, ``state`` or ``text``, whatever its key.
+An observation is one value or a tree of them (``Dict``, ``Tuple``). Each value is a picture (uint8
+``(H, W)`` or ``(H, W, C)``, a PIL image), numbers (any other array), or a text (kept as its UTF-8
+bytes). It is named by its key, ``robot/camera`` inside a nested dictionary; the only one of its kind is
+named ``image``, ``state`` or ``text``, whatever its key.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Input:
-    """Where a named value lies in an observation, its kind, and the column that holds it at its own size."""
+    """Where a value lies in an observation, its kind, and its column at its own size."""
 
     path: Path
     kind: str
@@ -37,7 +38,7 @@ class Input:
     def read(self, observation: Any, column: Column, whose: str) -> np.ndarray:
         """The present value, a fresh array of ``column``; pictures are brought to its size.
 
-        Raises ``MismatchError`` for another shape or type and for NaN and infinities, in the name of ``whose``.
+        Raises ``MismatchError`` in the name of ``whose`` for another shape or type, NaN and infinities.
         """
         value = observation
         try:
@@ -55,9 +56,9 @@ class Input:
 
 
 def inputs_of(space: gymnasium.Space[Any], whose: str, keys: Sequence[str] = ()) -> dict[str, Input]:
-    """The inputs of an observation space by name: those of ``keys``, or all that are pictures, numbers or texts.
+    """The inputs of an observation space by name: those of ``keys``, or all there are.
 
-    Raises ``MismatchError`` where there is none, and ``UnknownNameError`` for a key that the space has not.
+    Raises ``MismatchError`` where there is none, ``UnknownNameError`` for a key that the space has not.
     """
     parts = {_named(path): made for path, leaf in _leaves(space) if (made := _input(path, leaf)) is not None}
     if not parts:

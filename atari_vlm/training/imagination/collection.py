@@ -1,4 +1,7 @@
-"""Real play: collecting experience, and evaluation that never teaches; both step games side by side in :class:`Lanes`."""
+"""Real play: collecting experience, and evaluation that never teaches.
+
+Both step games side by side in :class:`Lanes`.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ _MEMORY = "collector.memory"
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a game: what was seen, what was done, and what followed. ``lost_life`` ends nothing but a learner's episode."""
+    """One step of a game: what was seen, what was done, and what followed.
+
+    ``lost_life`` ends nothing but a learner's episode.
+    """
 
     lane: int
     observation: Observation
@@ -42,7 +48,7 @@ class Step:
         return self.terminated or self.truncated
 
     def columns(self, life_loss_ends: bool = True) -> dict[str, Any]:
-        """As a replay takes it; where a lost life is an end for the learner, the step terminates."""
+        """As a replay takes it; with ``life_loss_ends`` a lost life terminates."""
         ends = self.terminated or (life_loss_ends and self.lost_life)
         followed = {"reward": self.reward, "terminated": ends, "truncated": self.truncated}
         return {**self.observation, "action": self.action, **followed}
@@ -50,7 +56,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Drawing:
-    """The policy's actions are drawn with ``generator`` at ``temperature``; ``explore`` may replace a lane's."""
+    """Actions are the policy's, drawn with ``generator`` at ``temperature``, or a lane's ``explore``."""
 
     generator: torch.Generator | None
     temperature: float
@@ -58,7 +64,7 @@ class Drawing:
 
 
 class Lanes:
-    """Games side by side and their one player, whose state has a row a game: the loop of act, step and observe."""
+    """Games side by side and their one player, whose state has a row a game: the loop of play."""
 
     def __init__(self, games: Sequence[Game], policy: Policy[Any]):
         self.games, self.policy = list(games), policy
@@ -80,7 +86,7 @@ class Lanes:
         self.state = take_rows(self.state, lanes)
 
     def step(self, drawing: Drawing) -> list[Step]:
-        """Play one step of every game. The player is told what was executed; ends are left to the caller."""
+        """Play one step of every game; the player is told what was executed. Ends are the caller's."""
         seen = {name: np.stack([shown[name] for shown in self.observations]) for name in self.policy.inputs}
         actions, state = self.policy.act(seen, self.state, generator=drawing.generator, temperature=drawing.temperature)
         if drawing.explore is not None:
@@ -104,8 +110,9 @@ class Lanes:
 
 @dataclass(frozen=True)
 class Exploring:
-    """How the collector chooses: the policy at ``temperature``, a random action with chance ``epsilon``. ``life_loss_ends``: a
-    lost life ends the learner's episode.
+    """How the collector chooses: the policy at ``temperature``, a random action with chance ``epsilon``.
+
+    With ``life_loss_ends`` a lost life ends the learner's episode.
     """
 
     epsilon: float
@@ -123,7 +130,7 @@ class Returns:
 
 @dataclass
 class _Going:
-    """The game that goes on in a lane: which one it is (its seed follows from that), and what was done in it."""
+    """The game that goes on in a lane: which one (its seed follows), and what was done in it."""
 
     index: int
     actions: list[Action] = field(default_factory=list)
@@ -131,7 +138,7 @@ class _Going:
 
 
 class Collector:
-    """Plays one game after another into the replay, in every lane. What was executed is kept, and told the policy."""
+    """Plays one game after another into the replay, in every lane; what was executed is kept."""
 
     def __init__(self, games: Sequence[Game], policy: Policy[Any], seed: int):
         self.lanes, self.seed = Lanes(games, policy), seed
@@ -145,7 +152,7 @@ class Collector:
         random: tuple[np.random.Generator, torch.Generator],
         on_step: Callable[[], None] = lambda: None,
     ) -> Returns:
-        """Play ``steps`` steps, an equal share of them in each lane; games and lives go on over calls.
+        """Play ``steps`` steps, an equal share in each lane; games and lives go on over calls.
 
         ``random`` decides exploration and the policy's draws.
         """
@@ -183,7 +190,7 @@ class Collector:
         self.lanes.begin(lane, train_seed(self.seed, index))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The games that are going on, as the actions since their beginnings, and the policy's state."""
+        """The games that go on, as the actions since their beginnings, and the policy's state."""
         space = self.lanes.games[0].action_space
         actions = [action for going in self._going for action in going.actions]
         arrays = {
@@ -218,7 +225,7 @@ class Collector:
 
 
 def packed(state: Any) -> dict[str, np.ndarray]:
-    """A policy's state as arrays of a checkpoint: its leaves as one array where they are alike, else one each."""
+    """A policy's state as arrays: its leaves as one array where they are alike, else one each."""
     leaves: list[np.ndarray] = []
     map_leaves(lambda leaf: leaves.append(np.asarray(leaf.cpu() if isinstance(leaf, torch.Tensor) else leaf)), state)
     if leaves and len({(leaf.shape, leaf.dtype) for leaf in leaves}) == 1:
@@ -243,8 +250,9 @@ def unpacked(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
 
 @dataclass(frozen=True)
 class Playing:
-    """How games are played: actions drawn with ``generator`` at ``temperature``, ``lanes`` games side by side, or ``explore``'s,
-    by game, in their place. ``watch`` gets every step and which game it is of.
+    """How games are played: ``lanes`` side by side, actions drawn with ``generator`` at ``temperature``.
+
+    ``explore`` may replace the action of a game; ``watch`` gets every step and which game it is of.
     """
 
     generator: torch.Generator | None
@@ -255,8 +263,9 @@ class Playing:
 
 
 def play_games(make_game: Callable[[], Game], policy: Policy[Any], seeds: Sequence[int], playing: Playing) -> Returns:
-    """Play one game per seed to its end; results are in the order of the seeds. A lane whose game has ended goes on with the
-    next one.
+    """Play one game per seed to its end; results are in the order of the seeds.
+
+    A lane whose game has ended goes on with the next one.
     """
     waiting = deque(range(len(seeds)))
     totals, lengths = [0.0] * len(seeds), [0] * len(seeds)
@@ -285,7 +294,7 @@ def play_games(make_game: Callable[[], Game], policy: Policy[Any], seeds: Sequen
 
 
 def _refill(lanes: Lanes, rows: list[int], over: Sequence[int], waiting: deque[int], seeds: Sequence[int]) -> None:
-    """Begin a waiting game in each lane whose game is over; lanes for which there is none are closed."""
+    """Begin a waiting game in each lane whose game is over; lanes without one are closed."""
     left = set(over)
     for lane in over[: len(waiting)]:
         rows[lane] = waiting.popleft()

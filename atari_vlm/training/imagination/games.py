@@ -1,8 +1,8 @@
-"""The games that a learner plays: any gymnasium environment, its observations as named arrays; Atari under its own protocol.
+"""The games that a learner plays: any gymnasium environment, its observations as named arrays.
 
-A game is a gymnasium environment whose layers are wrappers: no-ops at the beginning and lost lives (Atari), a limit of steps,
-and outermost :class:`Game`, which makes of what an environment shows, takes and pays what learners work with, or refuses it
-with a sentence that names the game.
+A game is a gymnasium environment whose layers are wrappers: no-ops at the beginning and lost lives
+(Atari's protocol), a limit of steps, and outermost :class:`Game`, which makes of what an environment
+shows, takes and pays what learners work with, or refuses it with a sentence that names the game.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ Stepped = tuple[Any, Any, Any, Any, dict[str, Any]]
 class GameConfig:
     """``game``: an Atari game (``"Breakout"``, ``"Breakout-v5"``) or any gymnasium id.
 
-    ``frame_skip`` and ``max_noops`` are Atari's; ``max_steps`` truncates; ``keys`` are the parts of the observation
-    that are shown (default: all pictures, numbers and texts).
+    ``frame_skip`` and ``max_noops`` are Atari's; ``max_steps`` truncates; ``keys`` are the parts of the
+    observation that are shown (default: all pictures, numbers and texts).
     """
 
     game: str
@@ -54,7 +54,7 @@ class GameConfig:
 
 
 class NoopStart(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Begins a game with 1 to ``max_noops`` no-ops that the seed decides; their number is in ``noops``."""
+    """Begins a game with 1 to ``max_noops`` no-ops that the seed decides; ``noops`` of them."""
 
     def __init__(self, env: Env, max_noops: int):
         super().__init__(env)
@@ -88,10 +88,12 @@ class LifeLoss(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class Game(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """A game as learners meet it; ``facts`` say what it is, ``inputs`` what of it is wanted (default: all, at its own size).
+    """A game as learners meet it.
 
-    Observations are dictionaries of fresh arrays, rewards finite float32 numbers, and a step ends a game in one way only.
-    Actions are those of the environment: ``Discrete`` (from its ``start`` on) or a bounded ``Box`` with one axis.
+    ``facts`` say what it is, ``inputs`` what of it is wanted (default: all, at its own size). Observations
+    are dictionaries of fresh arrays, rewards finite float32 numbers, and a step ends a game in one way only.
+    Actions are those of the environment: ``Discrete`` (from its ``start`` on), or a bounded ``Box`` with
+    one axis.
     """
 
     def __init__(self, env: Env, config: GameConfig, inputs: Mapping[str, Column] | None = None):
@@ -164,7 +166,8 @@ class Game(gymnasium.Wrapper[Any, Any, Any, Any]):
 def make_game(config: GameConfig, inputs: Mapping[str, Column] | None = None) -> Game:
     """The game of a config, which shows ``inputs`` (default: everything, at its own size).
 
-    Raises ``UnknownNameError`` with the nearest names, and ``ConfigError`` for a game that cannot be made or learned from.
+    Raises ``UnknownNameError`` with the nearest names, and ``ConfigError`` for a game that cannot be made
+    or learned from.
     """
     env = _made(config)
     try:
@@ -216,7 +219,7 @@ def _is_atari(game: str) -> bool:
 
 
 def _action_names(env: Env) -> tuple[str, ...]:
-    """The environment's own names where there is one an action, else the actions; none for a ``Box``."""
+    """The environment's own names where there is one an action, else numbers; none for a ``Box``."""
     space = env.action_space
     if not isinstance(space, Discrete):
         return ()

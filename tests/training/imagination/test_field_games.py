@@ -44,6 +44,18 @@ def test_a_habit_changes_nothing_of_what_is_learned(name):
         assert (reward, ended) == (other_reward, other_ended) and type(other_reward) is float
 
 
+@pytest.mark.parametrize("name", ["Painted", "PaintedInDict"])
+def test_a_game_that_paints_over_its_picture_teaches_the_same(name, tmp_path):
+    kept = []
+    for game in ("Ledge", name):
+        trainer = rem_trainer(tmp_path / game, f"Case/{game}-v0", small(toy_settings()))
+        trainer.collect(1)
+        slots = trainer.replay.kept()
+        kept.append({column: trainer.replay.read(column, slots) for column in trainer.replay.columns})
+    assert all(np.array_equal(kept[0][column], kept[1][column]) for column in kept[0])
+    assert len(np.unique(kept[0]["image"].reshape(15, -1), axis=0)) > 3
+
+
 def test_numbers_that_a_game_keeps_are_copied():
     shown = [row[0] for row in played(case("Vector"), 2)][:3]
     first = shown[0]["state"][0]

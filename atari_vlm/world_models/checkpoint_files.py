@@ -255,7 +255,11 @@ def unpack_start(raw: bytes, where: str) -> StartFrames:
 
 def _check_start(headers: Mapping[str, Header]) -> None:
     shown = [name for name in headers if re.fullmatch(r"observations(/[^/]+)*", name)]
-    if headers.keys() != {"actions", *shown} or not shown or sum(h.nbytes for h in headers.values()) > _MOST_START_BYTES:
+    if (
+        headers.keys() != {"actions", *shown}
+        or not shown
+        or sum(h.nbytes for h in headers.values()) > _MOST_START_BYTES
+    ):
         raise ValueError(f"it must hold observations and actions of at most {_MOST_START_BYTES} bytes")
     if headers["actions"].dtype.kind not in "if" or any(headers[name].dtype.kind not in "fiub" for name in shown):
         raise ValueError(f"its arrays are of the types {', '.join(str(h.dtype) for h in headers.values())}")

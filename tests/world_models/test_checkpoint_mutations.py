@@ -116,7 +116,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_checkpoint_is_one_sentence(tmp_path, name):
     folder, begin = write(tmp_path / "model", {**BASE, **HOSTILE[name]}), time.monotonic()
-    with pytest.raises((CheckpointError, ConfigError), match="model|toy game|Catch") as refused:
+    with pytest.raises((CheckpointError, ConfigError), match=r"model|toy game|Catch") as refused:
         load_world_model(folder)
     assert time.monotonic() - begin < 3 and "\n" not in str(refused.value)
 

@@ -4,45 +4,33 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+PACKAGES = ("atari-vlm", "ale-py", "gymnasium", "numpy", "safetensors", "torch")
+_MEASURED = (
+    *("gymnasium", "ale-py", "numpy", "pillow", "opencv-python-headless", "torch", "transformers"),
+    "stable-baselines3",
+)
 
 
 def machine() -> dict[str, Any]:
     """The conditions of a measurement: processor, Python, package versions."""
-    from importlib import metadata
-
     cpu = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), cpu)
     except OSError:
         pass
-    versions = {}
-    for name in (
-        "gymnasium",
-        "ale-py",
-        "numpy",
-        "pillow",
-        "opencv-python-headless",
-        "torch",
-        "transformers",
-        "stable-baselines3",
-    ):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {"cpu": cpu, "python": platform.python_version(), "system": platform.system(), "versions": versions}
+    found = versions(_MEASURED)
+    return {"cpu": cpu, "python": found.pop("python"), "system": platform.system(), "versions": found}
 
 
-_PACKAGES = ("atari-vlm", "ale-py", "gymnasium", "numpy", "safetensors", "torch")
-
-
-def _versions() -> dict[str, str]:
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on, where they are installed."""
     found = {"python": platform.python_version()}
-    for name in _PACKAGES:
+    for name in packages:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -12,8 +12,8 @@ import tyro
 
 from atari_vlm._lazy import load
 from atari_vlm.bench.measure import measure, pin_to_one_core, to_json, to_markdown
-from atari_vlm.ending import end_with
-from atari_vlm.errors import AtariVLMError, ConfigError, UnknownNameError
+from atari_vlm.ending import program
+from atari_vlm.errors import ConfigError, UnknownNameError
 
 # Each subject's module has `cases(peers: dict[str, str]) -> list[Case]`.
 SUBJECTS = {
@@ -70,12 +70,10 @@ def shown_options(config: BenchConfig) -> str:
     return only + "".join(f" --peer {peer.split('=', 1)[0]}=PATH" for peer in config.peer)
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run."""
-    try:
-        return run(tyro.cli(BenchConfig, args=argv, prog="python -m atari_vlm.bench", description=__doc__))
-    except (AtariVLMError, OSError) as error:
-        return end_with(error)
+    return run(tyro.cli(BenchConfig, args=argv, prog="python -m atari_vlm.bench", description=__doc__))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,7 @@ import tyro
 from gymnasium.spaces import Box, Discrete
 
 from atari_vlm.agents.simple import ScriptedAgent
-from atari_vlm.ending import end_with
-from atari_vlm.errors import AtariVLMError
+from atari_vlm.ending import program
 from atari_vlm.evaluation.fidelity import HeldOutConfig, measure
 from atari_vlm.experience.episode_files import read_data_set, write_episodes
 from atari_vlm.experience.episodes import DataSet, Episode, fill_replay
@@ -222,12 +221,10 @@ def beaten(row: dict[str, Any]) -> bool:
     return better and row["reward_error_to_mean"]["high"] < 1 and row["reward_f1"]["low"] > 0
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run."""
-    try:
-        return run(tyro.cli(PongConfig, args=argv, prog="python -m atari_vlm.proofs.ale_pong", description=__doc__))
-    except (AtariVLMError, OSError) as error:
-        return end_with(error)
+    return run(tyro.cli(PongConfig, args=argv, prog="python -m atari_vlm.proofs.ale_pong", description=__doc__))
 
 
 if __name__ == "__main__":

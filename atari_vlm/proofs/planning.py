@@ -28,9 +28,8 @@ from atari_vlm.agents.planners import MCTSAgent
 from atari_vlm.agents.simple import RandomAgent, ScriptedAgent
 from atari_vlm.agents.world_model_agent import WorldModelAgent
 from atari_vlm.conditions import machine
-from atari_vlm.ending import end_with
+from atari_vlm.ending import program
 from atari_vlm.env.environment import AtariVLMEnvironment
-from atari_vlm.errors import AtariVLMError
 from atari_vlm.files import atomic_write
 from atari_vlm.planning.scoring import ValueFunction, roll
 from atari_vlm.planning.tree_search import MCTSConfig
@@ -221,13 +220,11 @@ def _difference(found: Found, game: str, one: str, other: str) -> str:
     return f"{estimate(gaps)}, {verdict} ({sum(gap > 0 for gap in gaps)} of {len(gaps)} seeds)"
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, play what is missing, write the page; 0 when every comparison is won, 3 when not."""
-    try:
-        config = tyro.cli(ProofConfig, args=argv, prog="python -m atari_vlm.proofs.planning", description=__doc__)
-        found = collect(config, lambda line: print(line, file=sys.stderr, flush=True))
-    except (AtariVLMError, OSError) as error:
-        return end_with(error)
+    config = tyro.cli(ProofConfig, args=argv, prog="python -m atari_vlm.proofs.planning", description=__doc__)
+    found = collect(config, lambda line: print(line, file=sys.stderr, flush=True))
     page = to_markdown(config, found)
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / "planning_ale.md").write_text(page)

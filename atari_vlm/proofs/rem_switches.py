@@ -19,8 +19,7 @@ import torch
 import tyro
 
 from atari_vlm.conditions import machine
-from atari_vlm.ending import end_with
-from atari_vlm.errors import AtariVLMError
+from atari_vlm.ending import program
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.pictures import curves
 from atari_vlm.proofs.toys import registered, settings_for, train_one
@@ -141,14 +140,11 @@ def run(config: AblationConfig) -> int:
     return 0
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run."""
-    try:
-        return run(
-            tyro.cli(AblationConfig, args=argv, prog="python -m atari_vlm.proofs.rem_switches", description=__doc__)
-        )
-    except (AtariVLMError, OSError) as error:
-        return end_with(error)
+    prog = "python -m atari_vlm.proofs.rem_switches"
+    return run(tyro.cli(AblationConfig, args=argv, prog=prog, description=__doc__))
 
 
 if __name__ == "__main__":

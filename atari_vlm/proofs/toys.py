@@ -23,8 +23,7 @@ import torch
 import tyro
 
 from atari_vlm.actions import Action, random_actions
-from atari_vlm.ending import end_with
-from atari_vlm.errors import AtariVLMError
+from atari_vlm.ending import program
 from atari_vlm.evaluation.fidelity import HeldOutConfig, measure
 from atari_vlm.experience.replay import Replay, picture_columns
 from atari_vlm.files import atomic_write
@@ -190,12 +189,10 @@ def run(config: ProofConfig) -> int:
     return 0 if passed else 3
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run."""
-    try:
-        return run(tyro.cli(ProofConfig, args=argv, prog="python -m atari_vlm.proofs.toys", description=__doc__))
-    except (AtariVLMError, OSError) as error:
-        return end_with(error)
+    return run(tyro.cli(ProofConfig, args=argv, prog="python -m atari_vlm.proofs.toys", description=__doc__))
 
 
 if __name__ == "__main__":

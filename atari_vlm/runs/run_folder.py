@@ -19,17 +19,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
 import atari_vlm
+from atari_vlm.conditions import versions
 from atari_vlm.errors import ConfigError, RunError, StorageError
 from atari_vlm.files import atomic_write, check_no_links, child_folder, remove_left_behind
 from atari_vlm.runs.continuing import ResumeRules, amounts_of, differences, earlier_parts, is_extension
@@ -306,7 +305,7 @@ def _write_config(path: Path, request: RunRequest, noted: Mapping[str, Any]) -> 
         "command": dict(request.command),
         "command_line": request.command_line,
         "directory": os.getcwd(),
-        "versions": _versions(),
+        "versions": versions(_PACKAGES),
         **noted,
     }
     _rewrite_config(path, content)
@@ -314,13 +313,3 @@ def _write_config(path: Path, request: RunRequest, noted: Mapping[str, Any]) -> 
 
 def _rewrite_config(path: Path, content: Mapping[str, Any]) -> None:
     atomic_write(path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

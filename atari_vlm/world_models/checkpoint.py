@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from atari_vlm.conditions import _versions
+from atari_vlm.conditions import versions
 from atari_vlm.errors import AtariVLMError, CheckpointError, ConfigError, MismatchError, UnknownNameError, reading
 from atari_vlm.files import naming, open_new, sync_folder
 from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit, described, fits
@@ -86,7 +86,7 @@ def save_checkpoint(
     ``config`` as in :class:`Checkpoint`, without the kind. Package versions are added to ``provenance``. Raises ``ConfigError``
     for a config that lacks something, and for a ``folder`` that exists and is no checkpoint.
     """
-    checkpoint = Checkpoint(kind, config, dict(tensors or {}), start, {"versions": _versions(), **(provenance or {})})
+    checkpoint = Checkpoint(kind, config, dict(tensors or {}), start, {"versions": versions(), **(provenance or {})})
     contents = {
         CONFIG: to_json({**checkpoint.config, "kind": kind}),
         PROVENANCE: to_json(checkpoint.provenance),

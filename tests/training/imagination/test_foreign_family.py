@@ -49,7 +49,9 @@ def test_it_trains_and_evaluates_while_it_does(run):
 
 def test_a_run_that_is_extended_equals_one_of_that_length(run, tmp_path):
     toy("toy", *GAME, "--epochs", "1", "--run-name", "short", "--threads", "1", cwd=tmp_path)
-    toy("resume", "short", "--epochs", "2", "--threads", "1", cwd=tmp_path)
+    refused = python("-m", "atari_vlm.dream", "resume", "short", "--epochs", "2", cwd=tmp_path)
+    assert refused.returncode == 2 and "--game small_catch:SmallCatch-v0" in refused.stderr  # a game is code
+    toy("resume", "short", *GAME, "--epochs", "2", "--threads", "1", cwd=tmp_path)
     assert metrics(tmp_path / "atari_vlm_results" / "short")[1]["model/loss"] == metrics(run)[1]["model/loss"]
 
 

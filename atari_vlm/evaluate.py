@@ -11,19 +11,21 @@ journalled: the same command, or ``--resume RUN``, continues after any stop. The
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from atari_vlm.conditions import machine
 from atari_vlm.ending import program
-from atari_vlm.errors import StoppedError
-from atari_vlm.evaluation.cells import EvaluateConfig
+from atari_vlm.errors import AtariVLMError, StoppedError
+from atari_vlm.evaluation.cells import Cell, EvaluateConfig
 from atari_vlm.evaluation.evaluate import Watching, evaluate
 from atari_vlm.evaluation.results import to_markdown
-from atari_vlm.runs.command_line import parse
+from atari_vlm.runs.command_line import parse, resume_hint
 from atari_vlm.runs.display import ProgressDisplay
 from atari_vlm.runs.fallbacks import ALL_FELL_BACK
 from atari_vlm.runs.stopping import stop_on_signals
 from atari_vlm.runs.terminal import messages, results
+from atari_vlm.vlm.layers.budget import Budget
 
 
 def conditions() -> list[tuple[str, str]]:
@@ -37,18 +39,24 @@ def run(config: EvaluateConfig) -> int:
     """Evaluate, print the tables and where they are; returns the exit code."""
     console = messages()
     with stop_on_signals() as stop, ProgressDisplay(console) as display:
-        watching = Watching(
-            display,
-            stop,
-            conditions(),
-            lambda cell: console.print(f"{cell.game}, {cell.agent}:", style="bold"),
-            display.expect,
-        )
+        begun: list[Path] = []
+
+        def began(run: Path, episodes: int, budget: Budget) -> None:
+            begun.append(run)
+            display.expect(episodes, budget)
+
+        def cell_began(cell: Cell) -> None:
+            console.print(f"{cell.game}, {cell.agent}:", style="bold")
+
         try:
-            folder, found = evaluate(config, watching)
+            folder, found = evaluate(config, Watching(display, stop, conditions(), cell_began, began))
         except StoppedError:
-            console.print("stopped; the same command continues")
+            console.print(f"stopped; {resume_hint(config, begun[0])}")
             return stop.exit_code
+        except AtariVLMError as error:
+            if error.exit_code == 75 and begun:
+                console.print(f"not finished; {resume_hint(config, begun[0], error)}")
+            raise
     out = results()
     out.print(to_markdown(found))
     out.print(f"results: {folder}/results.md, results.csv, results.json")

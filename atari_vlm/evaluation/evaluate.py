@@ -55,7 +55,7 @@ class Watching:
     stop: threading.Event | None = None
     conditions: Sequence[tuple[str, str]] = ()
     cell_began: Callable[[Cell], object] = lambda cell: None
-    began: Callable[[int, Budget], object] = lambda episodes, budget: None
+    began: Callable[[Path, int, Budget], object] = lambda run, episodes, budget: None
 
 
 def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[Path, tables.Results]:
@@ -81,7 +81,7 @@ def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[
         budget.restore_from(
             call.reply for episode in paid for call in run.journal.calls(episode) if call.reply and call.paid
         )
-        watching.began(len(by_episode), budget)
+        watching.began(run.path, len(by_episode), budget)
         log = EpisodeLog(run.path, LogConfig(config.log, flat(settings_of(config))), watching.progress.say)
         opened.callback(log.close)
         try:

@@ -138,3 +138,14 @@ def test_a_limit_that_cannot_be_kept_is_refused(tmp_path, capsys):
         words = asked(server, *QUICK, "--vlm", "gpt-4o", "--save-dir", str(tmp_path), "--api-key", "a-key-of-mine")
         assert train.main([*words, "--model", "unpriced", "--budget-usd", "1"]) == 2
         assert "price" in capsys.readouterr().err and server.requests == []
+
+
+def test_a_spent_limit_is_raised_in_the_hint(tmp_path, capsys):
+    with FakeVendorServer(answer=lambda text, images: "ACTION: NOOP") as server:
+        study = asked(server, "--agents", "gpt-4o", "--seeds", "0", "--max-steps", "4", "--save-dir", str(tmp_path))
+        assert evaluate.main([*study, "--max-calls", "2"]) == 75
+        said = capsys.readouterr().err
+        (run,) = tmp_path.iterdir()
+        hint = f"--resume {run} --base-url {server.openai_url} --vlm-option structured=none --max-calls 4"
+        assert f"not finished; continue with: python -m atari_vlm.evaluate {hint}" in said
+        assert evaluate.main(hint.split()) == 0

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from atari_vlm.errors import ConfigError, check_positive
-from atari_vlm.experience.replay import Replay, Segments
+from atari_vlm.experience.replay import Replay
+from atari_vlm.experience.segments import Segments
 from atari_vlm.scores.statistics import BootstrapConfig, Estimate
 from atari_vlm.world_models.base import Forecast, WorldModel
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from atari_vlm.errors import MismatchError, RunError, reading
 from atari_vlm.experience.columns import Column, FileColumn
 from atari_vlm.experience.rings import PER_ENV, Rings
+from atari_vlm.experience.segments import Segments, draw, stop_after
 
 FOLLOWED = {"reward": Column((), "float32"), "terminated": Column((), "bool"), "truncated": Column((), "bool")}
 _FILES = {"image": "frames"}  # the name of a column's file, where it is not the column's
@@ -27,21 +27,6 @@ _FILES = {"image": "frames"}  # the name of a column's file, where it is not the
 def picture_columns(shape: tuple[int, ...]) -> dict[str, Column]:
     """Columns of a game that shows uint8 pictures of this shape and takes numbered actions."""
     return {"image": Column(shape, "uint8", on_disk=True), "action": Column((), "int64")}
-
-
-@dataclass(frozen=True)
-class Segments:
-    """B pieces of T steps: ``slots`` int64 ``(B, T)`` (0 where padded), ``mask`` and ``is_first`` bool ``(B, T)``: whether there
-    is a step, and whether an episode begins with it.
-    """
-
-    slots: np.ndarray
-    mask: np.ndarray
-    is_first: np.ndarray
-
-    def rows(self, which: slice | np.ndarray) -> Segments:
-        """Some of the pieces."""
-        return Segments(self.slots[which], self.mask[which], self.is_first[which])
 
 
 class Replay:
@@ -182,7 +167,7 @@ class Replay:
     def any_slots(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """``count`` slots drawn uniformly from the kept steps."""
         firsts, stops = self._rings.spans()
-        return self.slots(_draw(firsts, stops - firsts, count, rng))
+        return self.slots(draw(firsts, stops - firsts, count, rng))
 
     def segments(
         self,
@@ -203,17 +188,17 @@ class Replay:
         spans = self._rings.spans()
         firsts, stops = spans if across_episodes else self.bounds()
         choices = np.maximum(stops - firsts - least + 1, 1)
-        begins = _draw(firsts, choices, count, rng)
+        begins = draw(firsts, choices, count, rng)
         favoured = round(prioritised * count)
         if favoured:
             candidates = np.repeat(firsts - np.cumsum(choices) + choices, choices) + np.arange(choices.sum())
             weights = self._priority[self.slots(candidates)].astype(np.float64)
             begins[:favoured] = rng.choice(candidates, favoured, p=weights / weights.sum())
-        return self._cut(begins[:, None] + np.arange(length), begins, _stop_after(begins, firsts, stops))
+        return self._cut(begins[:, None] + np.arange(length), begins, stop_after(begins, firsts, stops))
 
     def segments_at(self, begins: np.ndarray, length: int) -> Segments:
         """The segments of one episode each that begin at these positions, padded on the right."""
-        return self._cut(begins[:, None] + np.arange(length), begins, _stop_after(begins, *self.bounds()))
+        return self._cut(begins[:, None] + np.arange(length), begins, stop_after(begins, *self.bounds()))
 
     def histories(self, count: int, length: int, rng: np.random.Generator) -> Segments:
         """Segments that *end* at a uniformly drawn step with at least one before it; padded on the left."""
@@ -221,7 +206,7 @@ class Replay:
         firsts, stops = firsts[stops - firsts >= 2], stops[stops - firsts >= 2]
         if not len(firsts):
             raise RunError("the replay buffer has no episode of two steps yet")
-        lasts = _draw(firsts + 1, stops - firsts - 1, count, rng)
+        lasts = draw(firsts + 1, stops - firsts - 1, count, rng)
         begins = firsts[np.searchsorted(firsts, lasts, side="right") - 1]
         return self._cut(lasts[:, None] + np.arange(1 - length, 1), begins, lasts + 1)
 
@@ -307,18 +292,3 @@ def saved_replay(arrays: Mapping[str, np.ndarray], folder: Path) -> Replay:
     replay = Replay(columns, slots, folder=folder, num_envs=len(arrays["cursor"]) // 2)
     replay.restore(arrays)
     return replay
-
-
-def _stop_after(positions: np.ndarray, firsts: np.ndarray, stops: np.ndarray) -> np.ndarray:
-    """Where the stretches that hold these positions stop."""
-    upto: np.ndarray = stops[np.searchsorted(firsts, positions, side="right") - 1]
-    return upto
-
-
-def _draw(firsts: np.ndarray, choices: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """``count`` positions: one of ``choices[i]`` consecutive ones from ``firsts[i]``, all equally likely."""
-    upto = np.cumsum(choices)
-    drawn = rng.integers(upto[-1], size=count)
-    which = np.searchsorted(upto, drawn, side="right")
-    positions: np.ndarray = firsts[which] + drawn - (upto[which] - choices[which])
-    return positions

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from atari_vlm.errors import MismatchError
-from atari_vlm.experience.replay import Replay, Segments, picture_columns
+from atari_vlm.experience.replay import Replay, picture_columns
+from atari_vlm.experience.segments import Segments
 from atari_vlm.world_models.learned.actor_critic import ReturnScale, actor_critic_loss
 from atari_vlm.world_models.learned.arrays import (
     load_weights,

@@ -27,6 +27,13 @@ def machine() -> dict[str, Any]:
     return {"cpu": cpu, "python": found.pop("python"), "system": platform.system(), "versions": found}
 
 
+def hardware() -> str:
+    """:func:`machine` as a line of a page."""
+    info = machine()
+    packages = ", ".join(f"{name} {version}" for name, version in info["versions"].items())
+    return f"Hardware: {info['cpu']}, Python {info['python']}; {packages}."
+
+
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on, where they are installed."""
     found = {"python": platform.python_version()}

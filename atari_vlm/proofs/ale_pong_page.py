@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from atari_vlm._lazy import require
-from atari_vlm.conditions import machine
+from atari_vlm.conditions import hardware
 from atari_vlm.experience.replay import Replay
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.pictures import frame_strip
+from atari_vlm.scores.tables import estimate_cell, table_lines
 from atari_vlm.world_models.base import WorldModel
 
 _SHOWN = (1, 5, 10)
@@ -26,7 +27,6 @@ _COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73")
 
 def to_markdown(rows: list[dict[str, Any]]) -> str:
     """The results page, one section a seed."""
-    info = machine()
     seeds = " ".join(str(row["seed"]) for row in rows)
     return (
         "# REM's world model on ALE Pong\n\n"
@@ -39,9 +39,7 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
         + "\n![Errors against steps ahead, and training](rem_pong_curves.png)\n\n"
         "Six held-out moments, chosen by a fixed seed (first training seed): the last real frame, then for 1, 5 and 10 steps\n"
         "ahead the real frame and beside it one sampled dream.\n\n![Real and dreamed frames](rem_pong_frames.png)\n\n"
-        f"Hardware: {info['cpu']}, Python {info['python']}; "
-        + ", ".join(f"{name} {version}" for name, version in info["versions"].items())
-        + ".\n"
+        f"{hardware()}\n"
     )
 
 
@@ -75,12 +73,12 @@ def _section(row: dict[str, Any]) -> str:
         f"{row['known_frames']:.1%} of its frames also occur in the training data.\n\n"
         + _verdict(row)
         + "| one step ahead | the model | baseline |\n|---|---|---|\n"
-        f"| reward F1 (a reward foretold, with its sign) | {_cell(row['reward_f1'])} | 0 (the mean reward, rounded) |\n"
-        f"| squared error of the reward | {_cell(row['reward_squared_error'], 4)} | "
-        f"{_cell(row['mean_reward_squared_error'], 4)} (always the mean reward) |\n"
-        f"| the same as a share of the baseline's | {_cell(row['reward_error_to_mean'])} | 1 |\n"
-        f"| right tokens | {_cell(row['token_accuracy'])} | {_cell(row['copy_token_accuracy'])} (copy) |\n"
-        f"| right among tokens that changed | {_cell(row['changed_token_accuracy'])} | 0 (copy) |\n\n"
+        f"| reward F1 (a reward foretold, with its sign) | {estimate_cell(row['reward_f1'])} | 0 (the mean reward, rounded) |\n"
+        f"| squared error of the reward | {estimate_cell(row['reward_squared_error'], 4)} | "
+        f"{estimate_cell(row['mean_reward_squared_error'], 4)} (always the mean reward) |\n"
+        f"| the same as a share of the baseline's | {estimate_cell(row['reward_error_to_mean'])} | 1 |\n"
+        f"| right tokens | {estimate_cell(row['token_accuracy'])} | {estimate_cell(row['copy_token_accuracy'])} (copy) |\n"
+        f"| right among tokens that changed | {estimate_cell(row['changed_token_accuracy'])} | 0 (copy) |\n\n"
         "Mean absolute difference (0 to 255) from the real frame, so many steps after the last frame that was seen:\n\n"
         + _errors(row, "changed", "on pixels that changed since the last real frame")
         + _ratios(row)
@@ -90,22 +88,18 @@ def _section(row: dict[str, Any]) -> str:
 
 
 def _errors(row: dict[str, Any], where: str, title: str) -> str:
-    lines = [f"| {title} | {' | '.join(f'{k} ahead' for k in _SHOWN)} |", "|---" * (len(_SHOWN) + 1) + "|"]
-    for who, words in _WHO.items():
-        lines.append(f"| {words} | {' | '.join(_cell(row[f'{where}/{who}/{k}'], 2) for k in _SHOWN)} |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [words, *(estimate_cell(row[f"{where}/{who}/{k}"], 2) for k in _SHOWN)] for who, words in _WHO.items()
+    ]
+    return "\n".join(table_lines([title, *(f"{k} ahead" for k in _SHOWN)], rows)) + "\n"
 
 
 def _ratios(row: dict[str, Any]) -> str:
     lines = []
     for who in ("sampled", "likeliest"):
-        cells = " | ".join(_cell(row[f"{who}_to_copy/{k}"]) for k in _SHOWN)
+        cells = " | ".join(estimate_cell(row[f"{who}_to_copy/{k}"]) for k in _SHOWN)
         lines.append(f"| {_WHO[who]}, as a share of the copy's error | {cells} |")
     return "\n".join(lines) + "\n"
-
-
-def _cell(found: dict[str, float], digits: int = 3) -> str:
-    return f"{found['value']:.{digits}f} [{found['low']:.{digits}f}, {found['high']:.{digits}f}]"
 
 
 def write_pictures(folder: Path, row: dict[str, Any], model: WorldModel[Any], held_out: Replay) -> None:

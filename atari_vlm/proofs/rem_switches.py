@@ -18,15 +18,19 @@ import numpy as np
 import torch
 import tyro
 
-from atari_vlm.conditions import machine
+from atari_vlm.conditions import hardware
 from atari_vlm.ending import program
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.pictures import curves
 from atari_vlm.proofs.toys import registered, settings_for, train_one
+from atari_vlm.scores.tables import table_lines
 from atari_vlm.settings import with_changes
 from atari_vlm.world_models.rem.settings import RemSettings
 
 Changes = dict[str, Any]
+_HEAD = (
+    "variant", "return", "mean return while training", "right tokens", "right among changed", "reward F1", "CPU seconds",
+)  # fmt: skip
 GAME = "small-catch"
 COMMON: Changes = {"actor_critic": {"normalise": False, "entropy": 0.005}}
 SWITCHES: dict[str, tuple[Changes, Changes]] = {  # name -> (on, off)
@@ -78,26 +82,23 @@ def _settings(on: set[str]) -> RemSettings:
 
 def to_markdown(seeds: list[int], found: dict[str, list[dict[str, Any]]]) -> str:
     """The results page."""
-    info = machine()
     lines = [_line(title, rows) for title, rows in found.items()]
     return (
         "# The switches of rem-plus on small pixel Catch\n\n"
         f"Made by `python -m atari_vlm.proofs.rem_switches --seeds {' '.join(map(str, seeds))}` on one CPU thread: preset `tiny` "
         "as for `small-catch` of\n`rem_proof` (5 x 5 cells, 20 x 20 pixels), advantages not normalised, entropy bonus 0.005. "
         "Each cell has one figure a seed; the\noptimum is 1. So few seeds cannot tell small differences from chance.\n\n"
-        "| variant | return | mean return while training | right tokens | right among changed | reward F1 | CPU seconds |\n"
-        "|---|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n\n"
+        + "\n".join(table_lines(_HEAD, lines))
+        + "\n\n"
         "`return`: 200 real games at temperature 0.5 after training. `mean return while training`: of all evaluations (50 games\n"
         "every 4 epochs), higher when it learns sooner. The other figures are on held-out games, as in\n"
         "[REM learns pixel Catch in imagination](rem_catch.md).\n\n"
         "![Returns while training](rem_ablation.png)\n\n"
-        f"Hardware: {info['cpu']}, Python {info['python']}; "
-        + ", ".join(f"{package} {version}" for package, version in info["versions"].items())
-        + ".\n"
+        f"{hardware()}\n"
     )
 
 
-def _line(title: str, rows: list[dict[str, Any]]) -> str:
+def _line(title: str, rows: list[dict[str, Any]]) -> list[str]:
     area = [np.mean([value for _, _, value in row["curve"]]) for row in rows]
     cells = [
         [f"{row['return']:.2f}" for row in rows],
@@ -106,7 +107,7 @@ def _line(title: str, rows: list[dict[str, Any]]) -> str:
         [f"{row['reward_f1']['value']:.3f}" for row in rows],
         [f"{row['cpu_seconds']:.0f}" for row in rows],
     ]
-    return f"| {title} | {' | '.join(', '.join(cell) for cell in cells)} |"
+    return [title, *(", ".join(cell) for cell in cells)]
 
 
 def plot(found: dict[str, list[dict[str, Any]]]) -> bytes:

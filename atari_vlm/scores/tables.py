@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 METRICS = {"mean": "Mean", "median": "Median", "iqm": "IQM", "optimality_gap": "Optimality gap"}
 
@@ -11,3 +11,9 @@ def table_lines(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[s
     """A Markdown table; pipes in cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def estimate_cell(estimate: Mapping[str, float], digits: int = 3) -> str:
+    """``value [low, high]`` of an :class:`~atari_vlm.scores.statistics.Estimate` as plain data."""
+    value, low, high = (f"{estimate[name]:.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"

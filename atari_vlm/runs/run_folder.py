@@ -152,14 +152,15 @@ class RunFolder:
     def record_group(self, phase: str, episodes: Sequence[int], conditions: Mapping[str, Any]) -> None:
         """Note that a group of episodes (a round, an evaluation) begins, under which conditions.
 
-        A run that is continued must come to the same groups in the same order; else :class:`RunError`.
+        A run that is continued must come to the same groups in the same order; else :class:`RunError`. Conditions that one
+        of two versions does not know are not compared: until version 0.1 ``memory`` was a digest of PNG files, whose bytes
+        change with the encoder.
         """
         groups = self.journal.meta().get("groups", [])
         group = {"phase": phase, "episodes": list(episodes), **conditions}
-        if self._groups < len(groups) and groups[self._groups] != group:
-            raise RunError(
-                f"{self.path} diverged: its next episodes were {groups[self._groups]}, asked for now are {group}"
-            )
+        recorded = groups[self._groups] if self._groups < len(groups) else group
+        if any(recorded[name] != group[name] for name in recorded.keys() & group.keys()):
+            raise RunError(f"{self.path} diverged: its next episodes were {recorded}, asked for now are {group}")
         if self._groups == len(groups):
             self.journal.set_meta(groups=[*groups, group], finished=False)
         self._groups += 1

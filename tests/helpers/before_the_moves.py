@@ -87,16 +87,36 @@ def scripted_run(folder):
 
 
 def scripted_facts(run):
-    """Its journal without clocks: episodes as they are, the SHA-256 of every step and call."""
+    """Its journal without clocks: episodes as they are, the SHA-256 of every step and call; pictures by their pixels, since
+    PNG files of equal pictures differ between encoders.
+    """
     from training_helpers import contents
 
     journal = contents(run / "journal.sqlite")
     return {
-        "groups": journal["meta"]["groups"],
+        "groups": [
+            {name: value for name, value in group.items() if name not in ("memory", "shown")}
+            for group in journal["meta"]["groups"]
+        ],
         "episodes": [vars(row) for row in journal["episodes"]],
         "steps": [_digest(vars(row)) for row in journal["steps"]],
-        "calls": [_digest(call) for call in journal["calls"]],
+        "calls": [_digest(call) for call in _by_pixels(journal["calls"], run)],
     }
+
+
+def _by_pixels(calls, run):
+    """Calls with the pixels' SHA-256 in place of the PNG's."""
+    from atari_vlm.runs.journal import Journal
+    from atari_vlm.training.in_context.demonstrations import decode
+
+    with Journal(run / "journal.sqlite", read_only=True) as journal:
+
+        def part(kind, sha):
+            return [kind, decode(journal.blob(sha)).digest if kind == "image" else sha]
+
+        for *facts, request, reply in calls:
+            messages = [[role, [part(*item) for item in parts]] for role, parts in json.loads(request)]
+            yield [*facts, messages, reply]
 
 
 def _digest(row):

@@ -146,7 +146,10 @@ def test_what_a_tree_lacks_is_named():
     shown = {"image": np.zeros(SHAPE, np.uint8), "body": {"place": np.zeros(2)}}
     seen = as_seen(shown, SPACE)
     assert seen["body"]["place"].dtype == np.float32 and SPACE.contains(seen)
-    for wrong, message in (({"image": shown["image"]}, "entry 'body'"), (np.zeros(3), "entry 'body'; .* ndarray without")):
+    for wrong, message in (
+        ({"image": shown["image"]}, "entry 'body'"),
+        (np.zeros(3), "entry 'body'; .* ndarray without"),
+    ):
         with pytest.raises(MismatchError, match=message):
             Eye(SPACE)(wrong)
     with pytest.raises(MismatchError, match="the real environment shows"):

@@ -179,7 +179,7 @@ class DemonstrationLibrary:
 
 
 def digest_of(demonstrations: Sequence[Demonstration]) -> str:
-    """SHA-256 (hex) of demonstrations: equal memories have equal digests."""
+    """SHA-256 (hex) of demonstrations: equal memories have equal digests, however their pictures are encoded."""
     sha = hashlib.sha256()
     for demonstration in demonstrations:
         facts = (demonstration.episode, demonstration.seed, demonstration.episode_return, demonstration.length)
@@ -187,7 +187,7 @@ def digest_of(demonstrations: Sequence[Demonstration]) -> str:
         for example in demonstration.examples:
             sha.update(repr((example.step, example.text, example.action, example.outcome, example.window)).encode())
             for frame in example.frames:
-                sha.update(hashlib.sha256(frame).digest())
+                sha.update(decode(frame).digest.encode())
     return sha.hexdigest()
 
 

@@ -193,7 +193,7 @@ class VLMTrainer:
         chosen = dataclasses.replace(self.options.in_context, strategy=strategy)
         shown = self.library.snapshot()
         phase = specs[0].phase
-        conditions = {"strategy": strategy, "after": self._trained, "memory": digest_of(shown)}
+        conditions = {"strategy": strategy, "after": self._trained, "shown": digest_of(shown)}
         self.run.record_group(phase, [spec.episode for spec in specs], conditions)
         watch = self._recorder if self.use_icl and phase == "train" else None
         played = self._player.play(specs, self._agent_maker(shown, chosen), watch=watch)

@@ -50,13 +50,17 @@ class Column:
         given, dtype = np.asarray(value), np.dtype(self.dtype)
         if given.shape != self.shape or not np.can_cast(given.dtype, dtype, "same_kind"):
             raise MismatchError(f"{what} is {dtype} {self.shape}, got {given.dtype} {given.shape}")
-        with np.errstate(over="ignore"):
-            kept = given.astype(dtype, copy=False)
+        kept = given if given.dtype == dtype else _cast(given, dtype)
         if dtype.kind == "f" and not np.isfinite(kept).all():
             raise MismatchError(f"{what} holds numbers, got {_first(given, ~np.isfinite(kept))}")
         if dtype.kind in "iu" and given.dtype != dtype and (kept != given).any():
             raise MismatchError(f"{what} is {dtype}, which cannot hold {_first(given, kept != given)}")
         return kept
+
+
+def _cast(values: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return values.astype(dtype)
 
 
 def _first(values: np.ndarray, where: np.ndarray) -> Any:

@@ -130,7 +130,8 @@ class Replay:
         wanted = {name: column for name, column in self.columns.items() if not column.written_back}
         if step.keys() != wanted.keys():
             raise MismatchError(f"a step of this replay has {', '.join(wanted)}; got {', '.join(step)}")
-        return {name: column.checked(step[name], f"{name} of step {self.written}") for name, column in wanted.items()}
+        number = self.written
+        return {name: column.checked(step[name], f"{name} of step {number}") for name, column in wanted.items()}
 
     def stop_episode(self, env: int = 0) -> None:
         """End the episode that is going on without an end of its own: as a truncation."""

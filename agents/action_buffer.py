@@ -119,5 +119,6 @@ class ActionBuffer:
 def _is_plan(actions: Sequence[int]) -> bool:
     """Whether these are action indices, one at least; booleans and fractions are none."""
     return len(actions) > 0 and all(
-        isinstance(action, (int, np.integer)) and not isinstance(action, bool) and action >= 0 for action in actions
+        isinstance(action, (int, np.integer)) and not isinstance(action, bool) and action >= 0
+        for action in actions
     )

@@ -33,7 +33,18 @@ _LEAD = re.compile(
 _TAIL = re.compile(r"\s+(?:button|key|action|direction|side|now|please)$", re.IGNORECASE)
 _SCOPE = re.compile(r"^(?:\w{1,30}\.)*actions?(?:\.|::|_)(?=\w)", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z0-9_\-+&]+")
-_NOTHING = {"NOOP", "NOTHING", "DONOTHING", "NONE", "NOACTION", "NOOPERATION", "WAIT", "STAY", "STAYSTILL", "IDLE"}
+_NOTHING = {
+    "NOOP",
+    "NOTHING",
+    "DONOTHING",
+    "NONE",
+    "NOACTION",
+    "NOOPERATION",
+    "WAIT",
+    "STAY",
+    "STAYSTILL",
+    "IDLE",
+}
 _LONGEST = 80  # characters of an answer with its comment; longer ones are prose
 _VALUE_KEYS = ("name", "action", "action_name", "value", "label", "choice", "move")
 _FOLDED = str.maketrans(
@@ -79,7 +90,9 @@ def resolve(value: object, names: Sequence[str], *, synonyms: bool = True) -> in
     if value in names:
         return names.index(value)
     text = clean(value)
-    if len(text) > _LONGEST or any(mark in folded(value) for mark in ("?", "~~")):  # asked, or struck through
+    if len(text) > _LONGEST or any(
+        mark in folded(value) for mark in ("?", "~~")
+    ):  # asked, or struck through
         return None
     return names.index(text) if text in names else _of_words(text, names, synonyms)
 
@@ -117,7 +130,11 @@ def find(value: object, names: Sequence[str]) -> int | None:
     for word in reversed([match for match in words if match[0][-1].isalnum()]):
         action = None if text[:1].isdigit() else resolve(text[: word.end()], names, synonyms=False)
         if action is not None:
-            return None if taken_back(text[word.end() :], lambda word: _is_name(word, names)) else action
+            return (
+                None
+                if taken_back(text[word.end() :], lambda word: _is_name(word, names))
+                else action
+            )
     return None
 
 
@@ -138,7 +155,11 @@ def shown(value: object) -> str:
     """A wrong value as it can be quoted in a sentence: short, and safe for whatever JSON held."""
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else value[:60] + "…")
-    return repr(value)[:60] if isinstance(value, (int, float)) or value is None else f"a {type(value).__name__}"
+    return (
+        repr(value)[:60]
+        if isinstance(value, (int, float)) or value is None
+        else f"a {type(value).__name__}"
+    )
 
 
 def names_in(text: str, names: Sequence[str]) -> list[int]:

@@ -23,7 +23,13 @@ from atari_vlm.vlm.load import load_vlm
 from atari_vlm.world_models.base import WorldModel
 
 # What the VLM World Model system called its models.
-SOURCE_MODELS = {"gpt4": "gpt-4o", "gpt4o": "gpt-4o", "claude": "claude", "qwen": "qwen-vl", "rand": "scripted"}
+SOURCE_MODELS = {
+    "gpt4": "gpt-4o",
+    "gpt4o": "gpt-4o",
+    "claude": "claude",
+    "qwen": "qwen-vl",
+    "rand": "scripted",
+}
 RESPONSES = "all_responses.txt"
 _PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -56,11 +62,15 @@ class VLMWorldModelAgent(WorldModelAgent):
         if (vlm is None) == (model_name is None and model is None):
             raise ConfigError("give either vlm or model_name")
         if tokenizer is not None:
-            warnings.warn("tokenizer is not used: a world model of this package brings its own", stacklevel=2)
+            warnings.warn(
+                "tokenizer is not used: a world model of this package brings its own", stacklevel=2
+            )
         asked = vlm if vlm is not None else _named(model_name, model)
         self._env = env
         self._unreported: Action | None = None
-        super().__init__(asked, world_model=world_model if use_world_model else None, **agent_options)
+        super().__init__(
+            asked, world_model=world_model if use_world_model else None, **agent_options
+        )
 
     def reset(self, *, seed: int | None = None) -> None:
         """Begin an episode with an empty buffer."""
@@ -126,7 +136,9 @@ def _named(model_name: str | None, model: str | None) -> VLM:
 
 def _read(path: Path) -> np.ndarray:
     if not path.is_file():
-        raise ConfigError(f"there is no picture {path}; a folder is made if need be, a picture is not")
+        raise ConfigError(
+            f"there is no picture {path}; a folder is made if need be, a picture is not"
+        )
     with PILImage.open(path) as picture:
         return np.asarray(picture.convert("RGB"))
 

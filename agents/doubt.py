@@ -10,9 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-_OTHER_TONGUES = (
-    r"[不没沒非勿错錯誤否别別]|ない|않|아니|\b(?:не|нет|nein|nicht|kein\w*|falsch|pas|faux|nunca|errado|sbagliato)\b"
-)
+_OTHER_TONGUES = r"[不没沒非勿错錯誤否别別]|ない|않|아니|\b(?:не|нет|nein|nicht|kein\w*|falsch|pas|faux|nunca|errado|sbagliato)\b"
 NEGATION = re.compile(
     r"\b(?:not|no|never|nor|neither|nothing|without|against|avoid\w*|cannot|don't|wrong|incorrect|bad|worse|worst|useless|unnecessary"
     r"|needless|pointless|impossible|illegal|invalid|unavailable|forbidden|dangerous|risky|mistaken?|miss\w*|los(?:e|es|ing)"
@@ -30,13 +28,19 @@ CORRECTION = re.compile(
     r"|instead\b(?! of))",
     re.IGNORECASE,
 )
-_REASON = re.compile(r"\b(?:because|since|as|so|to|for|due|given|when|before|until|while it|if)\b", re.IGNORECASE)
+_REASON = re.compile(
+    r"\b(?:because|since|as|so|to|for|due|given|when|before|until|while it|if)\b", re.IGNORECASE
+)
 _BREAK = re.compile(r"[.,;:!(\n]|\s-+\s|->")
 _BRACKETED = re.compile(r"\(([^()]*)\)?")
 _REFUSED_NAME = re.compile(
-    r"\b(?:not|than|instead of|over|without|and not|nor|rather than|never)\s+([\w+&]+)", re.IGNORECASE
+    r"\b(?:not|than|instead of|over|without|and not|nor|rather than|never)\s+([\w+&]+)",
+    re.IGNORECASE,
 )
-_FOLLOWS = re.compile(r"^\W*(?:(?:or|and|then|maybe|perhaps|possibly|rather|but|else)\b\W*)*([\w+&\-]+)", re.IGNORECASE)
+_FOLLOWS = re.compile(
+    r"^\W*(?:(?:or|and|then|maybe|perhaps|possibly|rather|but|else)\b\W*)*([\w+&\-]+)",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"[\w+&]+")
 
 IsName = Callable[[str], bool]  # whether a word is an action's name, in any case
@@ -48,7 +52,9 @@ def taken_back(rest: str, is_name: IsName) -> bool:
         return True
     if any(doubting_comment(match[1], is_name) for match in _BRACKETED.finditer(rest)):
         return True
-    plain = _REFUSED_NAME.sub(lambda match: " " if is_name(match[1]) else match[0], _BRACKETED.sub(" ", rest))
+    plain = _REFUSED_NAME.sub(
+        lambda match: " " if is_name(match[1]) else match[0], _BRACKETED.sub(" ", rest)
+    )
     following = _FOLLOWS.match(plain)
     if "?" in plain or (following and is_name(following[1])):
         return True

@@ -46,5 +46,11 @@ def make_agent(
         chosen = load_vlm(name, **vlm_options) if vlm is None else vlm
         return VLMAgent(chosen, prompt_type=prompt_type, examples=examples, options=options)
     if vlm is not None or vlm_options:
-        raise ConfigError(f"the agent {name!r} asks no VLM; it takes no {next(iter(vlm_options), 'vlm')!r}")
-    return RandomAgent(action_space=action_space) if name == "random" else NoopAgent(action_space=action_space)
+        raise ConfigError(
+            f"the agent {name!r} asks no VLM; it takes no {next(iter(vlm_options), 'vlm')!r}"
+        )
+    return (
+        RandomAgent(action_space=action_space)
+        if name == "random"
+        else NoopAgent(action_space=action_space)
+    )

@@ -61,7 +61,9 @@ def check_counts(**values: int) -> None:
 class Conversation:
     """One episode's messages: remembers frames and turns, and lays out each request."""
 
-    def __init__(self, options: MessageOptions, prompt_type: str, form: str, examples: Sequence[Message]):
+    def __init__(
+        self, options: MessageOptions, prompt_type: str, form: str, examples: Sequence[Message]
+    ):
         self._options, self._prompt_type, self._form = options, prompt_type, form
         self._examples = tuple(examples)
         _check_examples(self._examples)
@@ -70,7 +72,9 @@ class Conversation:
 
     def reset(self) -> None:
         """Forget the episode's frames and turns."""
-        self._frames: deque[tuple[Image, Image]] = deque(maxlen=max(self._options.frames, 1))  # as seen, as shown
+        self._frames: deque[tuple[Image, Image]] = deque(
+            maxlen=max(self._options.frames, 1)
+        )  # as seen, as shown
         self._turns: deque[tuple[Message, str]] = deque(maxlen=self._options.turns)
         self._pictures: tuple[Image, ...] = ()
 
@@ -91,7 +95,9 @@ class Conversation:
 
     def _known(self, frame: Image) -> tuple[Image, Image]:
         """The remembered frame that equals ``frame``: it may carry a palette plane, and it is encoded already."""
-        return next((pair for pair in reversed(self._frames) if pair[0] == frame), None) or self._prepared(frame)
+        return next(
+            (pair for pair in reversed(self._frames) if pair[0] == frame), None
+        ) or self._prepared(frame)
 
     def _prepared(self, image: Image) -> tuple[Image, Image]:
         shown = scaled(image, self._options.scale)
@@ -102,12 +108,21 @@ class Conversation:
         notes = (Text(feedback),) if feedback and self._options.feedback else ()
         return Message("user", (*self._pictures, *notes, Text(observation["text"])))
 
-    def messages(self, question: Message, names: Sequence[str], prompt: str | None = None) -> tuple[Message, ...]:
+    def messages(
+        self, question: Message, names: Sequence[str], prompt: str | None = None
+    ) -> tuple[Message, ...]:
         """The whole request; ``prompt`` stands in for the instructions."""
         if prompt is None:
             game = _GAME.search(question.text)
-            prompt = prompts.instructions(self._prompt_type, game[1] if game else "", names, answer=self._form)
-        return (Message.of("system", prompt), *self._example_messages(tuple(names)), *self._history(), question)
+            prompt = prompts.instructions(
+                self._prompt_type, game[1] if game else "", names, answer=self._form
+            )
+        return (
+            Message.of("system", prompt),
+            *self._example_messages(tuple(names)),
+            *self._history(),
+            question,
+        )
 
     def remember(self, question: Message, reply_text: str) -> None:
         """Keep a turn whose answer was understood."""
@@ -121,28 +136,41 @@ class Conversation:
             "choice": "Answer with one action name and nothing else",
         }[self._form]
         said = split_thinking(reply_text)[1] or "(no answer)"
-        request = f"Your answer cannot be used: {problem}.\n{how}\nThe legal names: {', '.join(names)}"
+        request = (
+            f"Your answer cannot be used: {problem}.\n{how}\nThe legal names: {', '.join(names)}"
+        )
         return Message.of("assistant", said), Message.of("user", request)
 
     def _history(self) -> list[Message]:
         messages = []
         for age, (question, reply) in zip(range(len(self._turns), 0, -1), self._turns, strict=True):
             keep = age <= self._options.turn_images
-            parts = question.parts if keep else tuple(part for part in question.parts if isinstance(part, Text))
+            parts = (
+                question.parts
+                if keep
+                else tuple(part for part in question.parts if isinstance(part, Text))
+            )
             messages += [Message("user", parts), Message.of("assistant", reply)]
         return messages
 
     def _example_messages(self, names: tuple[str, ...]) -> tuple[Message, ...]:
         if self._shown_examples is None or self._shown_examples[0] != names:
-            self._shown_examples = names, tuple(self._example(message, names) for message in self._examples)
+            self._shown_examples = (
+                names,
+                tuple(self._example(message, names) for message in self._examples),
+            )
         return self._shown_examples[1]
 
     def _example(self, message: Message, names: Sequence[str]) -> Message:
         """An example as this conversation shows it: pictures prepared like frames, the reply in this form of answer."""
         if message.role == "assistant":
             return Message.of("assistant", in_form(message.text, self._form, names))
-        pictures = joined([self._prepared(image)[1] for image in message.images], self._options.frame_layout)
-        return Message("user", (*pictures, *(part for part in message.parts if isinstance(part, Text))))
+        pictures = joined(
+            [self._prepared(image)[1] for image in message.images], self._options.frame_layout
+        )
+        return Message(
+            "user", (*pictures, *(part for part in message.parts if isinstance(part, Text)))
+        )
 
 
 def in_form(reply_text: str, form: str, names: Sequence[str]) -> str:
@@ -154,7 +182,9 @@ def in_form(reply_text: str, form: str, names: Sequence[str]) -> str:
         return reply_text
     answer = parse_action(reply_text, names)
     if not isinstance(answer, Answer):
-        raise MismatchError(f"an example's reply does not fit the actions {', '.join(names)}: {answer}")
+        raise MismatchError(
+            f"an example's reply does not fit the actions {', '.join(names)}: {answer}"
+        )
     if answer.rung == _RUNG_OF_FORM[form]:
         return reply_text
     return write_answer(form, names[answer.action], answer.reasoning)
@@ -172,4 +202,6 @@ def write_answer(form: str, name: str, reasoning: str = "") -> str:
 def _check_examples(examples: Sequence[Message]) -> None:
     roles = [message.role for message in examples]
     if roles != ["user", "assistant"] * (len(roles) // 2):
-        raise ConfigError(f"examples are pairs of a user and an assistant message, got the roles {roles}")
+        raise ConfigError(
+            f"examples are pairs of a user and an assistant message, got the roles {roles}"
+        )

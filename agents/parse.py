@@ -94,7 +94,9 @@ def parse_reply(reply: Reply, names: Sequence[str], *, prompt: str = "") -> Answ
     return found
 
 
-def parse_action(text: str, names: Sequence[str], *, prompt: str = "", cut: bool = False) -> Answer | Problem:
+def parse_action(
+    text: str, names: Sequence[str], *, prompt: str = "", cut: bool = False
+) -> Answer | Problem:
     """Climb the ladder. ``prompt`` is what the model was told: lines copied from it are no answer."""
     if len(text) > LONGEST_REPLY:
         return Problem("missing", "the reply is far too long; answer briefly")
@@ -124,7 +126,9 @@ def _climb(visible: str, names: Sequence[str], cut: bool) -> Answer | Problem | 
 
 def _nothing(visible: str, cut: bool) -> Problem:
     if cut:
-        return Problem("cut", "the reply was cut off before it named an action; answer more briefly")
+        return Problem(
+            "cut", "the reply was cut off before it named an action; answer more briefly"
+        )
     if not visible:
         return Problem("empty", "the reply was empty")
     return Problem("missing", "the reply names no action in the form that was asked for")
@@ -150,7 +154,10 @@ def without_echo(text: str, prompt: str) -> str:
 
 
 def _from_json(text: str, names: Sequence[str]) -> Answer | Problem | None:
-    groups = [[(item["action"], item.get("reasoning")) for item in group] for group in object_groups(text, "action")]
+    groups = [
+        [(item["action"], item.get("reasoning")) for item in group]
+        for group in object_groups(text, "action")
+    ]
     if not groups:
         groups = [[(value, None) for value in group] for group in near_values(text, "action")]
     groups = [[pair for pair in group if not _is_placeholder(pair[0], names)] for group in groups]
@@ -172,11 +179,19 @@ def _from_other_keys(text: str, names: Sequence[str]) -> Answer | None:
     actions = {find(item[key], names) for key in _OTHER_KEYS if key in item}
     action = actions.pop() if len(actions) == 1 else None
     reasoning = item.get("reasoning")
-    return None if action is None else Answer(action, reasoning if isinstance(reasoning, str) else "", "json")
+    return (
+        None
+        if action is None
+        else Answer(action, reasoning if isinstance(reasoning, str) else "", "json")
+    )
 
 
 def _from_tag(text: str, names: Sequence[str]) -> Answer | Problem | None:
-    tags = [match for match in _TAG.finditer(text) if not _is_placeholder(_tag_value(match, text), names)]
+    tags = [
+        match
+        for match in _TAG.finditer(text)
+        if not _is_placeholder(_tag_value(match, text), names)
+    ]
     if not tags:
         return None
     last = tags[-1]
@@ -234,7 +249,9 @@ def _from_sentence(text: str, names: Sequence[str]) -> Answer | None:
     if NEGATION.search(sentence) or _UNDECIDED.search(sentence) or CORRECTION.search(sentence):
         return None
     named = names_in(sentence[decision.end() :], names)
-    written = any(name in sentence for name in names) or clean(sentence).split()[-1].upper() in names
+    written = (
+        any(name in sentence for name in names) or clean(sentence).split()[-1].upper() in names
+    )
     if len(named) != 1 or len(names_in(sentence, names)) != 1 or not written:
         return None
     return Answer(named[0], text[: text.rfind(sentence)].strip(), "sentence")

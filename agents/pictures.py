@@ -39,7 +39,11 @@ class _Canvas:
             return
         if any(not np.array_equal(first, image.palette) for image in images):  # type: ignore[arg-type]
             return
-        used = np.unique(np.concatenate([np.bincount(plane.ravel(), minlength=1).nonzero()[0] for plane in planes]))
+        used = np.unique(
+            np.concatenate(
+                [np.bincount(plane.ravel(), minlength=1).nonzero()[0] for plane in planes]
+            )
+        )
         free = [slot for slot in range(256) if slot not in set(used.tolist())]
         if len(free) >= 2:
             self.planes, (ink, paper) = planes, free[:2]

@@ -39,7 +39,9 @@ class PlanOptions(VLMAgentOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.follow, bool) or (isinstance(self.follow, str) and self.follow not in ("first", "whole")):
+        if isinstance(self.follow, bool) or (
+            isinstance(self.follow, str) and self.follow not in ("first", "whole")
+        ):
             raise UnknownNameError("follow", self.follow, ("first", "whole", "a number of actions"))
         if isinstance(self.follow, int):
             check_count(follow=self.follow)
@@ -50,7 +52,11 @@ class PlanOptions(VLMAgentOptions):
 
     def steps(self, horizon: int) -> int:
         """How many actions of a plan of ``horizon`` actions are executed."""
-        return self.follow if isinstance(self.follow, int) else {"first": 1, "whole": horizon}[self.follow]
+        return (
+            self.follow
+            if isinstance(self.follow, int)
+            else {"first": 1, "whole": horizon}[self.follow]
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,9 @@ class Judge:
         if self.world_model is None or self._view is None:
             array = np.array(plans, np.int64)
             zeros = np.zeros(len(array))
-            return PlanScores(array, zeros, np.zeros(array.shape), np.full(len(array), array.shape[1]), zeros)
+            return PlanScores(
+                array, zeros, np.zeros(array.shape), np.full(len(array), array.shape[1]), zeros
+            )
         return score_plans(
             self.world_model,
             self._view.state(rng),
@@ -120,7 +128,10 @@ class Judge:
             for t in range(horizon):
                 state = self.world_model.step(state, scores.plans[best, t : t + 1], rng=rng).state
                 states[t] = state
-        return [Expected(float(scores.rewards[best, t]), length <= t + 1 < horizon, states[t]) for t in range(horizon)]
+        return [
+            Expected(float(scores.rewards[best, t]), length <= t + 1 < horizon, states[t])
+            for t in range(horizon)
+        ]
 
     def is_surprised(self, expected: Expected, transition: Transition) -> bool:
         """Whether reward, end or picture differ from the prediction beyond tolerance."""
@@ -140,4 +151,6 @@ class Judge:
 
 def _picture(observation: Any) -> np.ndarray:
     """The picture of an observation as floats."""
-    return np.asarray(observation["image"] if isinstance(observation, dict) else observation, np.float32)
+    return np.asarray(
+        observation["image"] if isinstance(observation, dict) else observation, np.float32
+    )

@@ -54,10 +54,17 @@ class PlanRequest:
         system_message: str | None = None,
     ):
         if not isinstance(vlm, VLM):
-            raise ConfigError(f"vlm must have name, capabilities, complete() and score_choices(), got {vlm!r}")
+            raise ConfigError(
+                f"vlm must have name, capabilities, complete() and score_choices(), got {vlm!r}"
+            )
         check_positive(plan_horizon=plan_horizon, num_plans=num_plans)
         prompts.check_style(prompt_type)
-        self.vlm, self.num_plans, self.plan_horizon, self._options = vlm, num_plans, plan_horizon, options
+        self.vlm, self.num_plans, self.plan_horizon, self._options = (
+            vlm,
+            num_plans,
+            plan_horizon,
+            options,
+        )
         self._prompt_type, self._system_message = prompt_type, system_message
         self._conversation = Conversation(options, prompt_type, "plans", examples)
         self._seed: int | None = 0
@@ -74,7 +81,9 @@ class PlanRequest:
     def ask(self, observation: Mapping[str, Any], names: Sequence[str]) -> ProposedPlans:
         """The VLM's plans for the present observation; ``names`` are the legal actions."""
         question = self._conversation.question(observation)
-        messages = self._conversation.messages(question, names, self._instructions(observation, names))
+        messages = self._conversation.messages(
+            question, names, self._instructions(observation, names)
+        )
         replies: list[Reply] = []
         problems: list[str] = []
         while True:
@@ -85,12 +94,22 @@ class PlanRequest:
             problems.append("; ".join(read.problems))
             if len(replies) > self._options.max_reasks:
                 break
-            messages = (*messages, Message.of("assistant", replies[-1].text or "(nothing)"), self._again(read.problems))
+            messages = (
+                *messages,
+                Message.of("assistant", replies[-1].text or "(nothing)"),
+                self._again(read.problems),
+            )
         fill = names.index("NOOP") if "NOOP" in names else 0
         plans = repair_plans(read, self.num_plans, self.plan_horizon, fill=fill)
         if plans:
             self._conversation.remember(question, replies[-1].text)
-        return ProposedPlans(plans, read.reasoning, tuple(replies), tuple(problems), _repaired(read, self.plan_horizon))
+        return ProposedPlans(
+            plans,
+            read.reasoning,
+            tuple(replies),
+            tuple(problems),
+            _repaired(read, self.plan_horizon),
+        )
 
     def _instructions(self, observation: Mapping[str, Any], names: Sequence[str]) -> str:
         if self._system_message is not None:
@@ -131,7 +150,9 @@ def plans_schema(names: Sequence[str], num_plans: int, horizon: int) -> dict[str
     action = {"type": "string", "enum": list(names)}
     plan = {
         "type": "object",
-        "properties": {"actions": {"type": "array", "items": action, "minItems": horizon, "maxItems": horizon}},
+        "properties": {
+            "actions": {"type": "array", "items": action, "minItems": horizon, "maxItems": horizon}
+        },
         "required": ["actions"],
         "additionalProperties": False,
     }

@@ -21,7 +21,12 @@ class _PlanningAgent:
     happened.
     """
 
-    def __init__(self, world_model: WorldModel[Any], value: ValueFunction | None, frame_source: FrameSource | None):
+    def __init__(
+        self,
+        world_model: WorldModel[Any],
+        value: ValueFunction | None,
+        frame_source: FrameSource | None,
+    ):
         self.world_model, self._value = world_model, value
         self._view = WorldView(world_model, frame_source)
         self._rng = np.random.default_rng(0)
@@ -70,7 +75,11 @@ class MCTSAgent(_PlanningAgent):
     def act(self, observation: Any) -> Decision:
         """Follow the path of the last search, or search from the present state."""
         self._view.observe(observation)
-        if self._tree is not None and 0 < self._followed < self._follow and any(self._tree.root.visits):
+        if (
+            self._tree is not None
+            and 0 < self._followed < self._follow
+            and any(self._tree.root.visits)
+        ):
             self._followed += 1
             self._next = self._tree.favourite(self.config.backup)
             return Decision(self._next, Source.BUFFER)
@@ -95,7 +104,9 @@ class MCTSAgent(_PlanningAgent):
         kept = transition.decision.action == self._next and expected is not None
         if kept and expected is not None:
             reward = in_units_of(self.world_model, transition.reward)
-            kept = expected[1] == transition.terminated and bool(np.isclose(expected[0], reward, rtol=1e-5, atol=1e-6))
+            kept = expected[1] == transition.terminated and bool(
+                np.isclose(expected[0], reward, rtol=1e-5, atol=1e-6)
+            )
         self._tree = self._tree.advance(self._next) if kept else None
 
     def _prior(self, observation: Any) -> np.ndarray | None:
@@ -156,4 +167,6 @@ class CEMAgent(_PlanningAgent):
         )
         plan = self._last.plans[self._last.best]
         details = {"plan": plan.tolist(), "score": float(self._last.scores[self._last.best])}
-        return Decision(as_action(self.world_model.action_space, plan[0]), Source.POLICY, details=details)
+        return Decision(
+            as_action(self.world_model.action_space, plan[0]), Source.POLICY, details=details
+        )

@@ -46,13 +46,18 @@ def parse_plans(text: str, names: Sequence[str], num_plans: int, horizon: int) -
     if not isinstance(listed, list):
         return Plans((), "", ('"plans" is not a list',))
     problems: list[str] = []
-    plans = [_plan(number, entry, names, horizon, problems) for number, entry in enumerate(listed, start=1)]
+    plans = [
+        _plan(number, entry, names, horizon, problems)
+        for number, entry in enumerate(listed, start=1)
+    ]
     if len(plans) != num_plans:
         problems.insert(0, f"{num_plans} plans were asked for, not {len(plans)}")
     return Plans(tuple(plans), reasoning if isinstance(reasoning, str) else "", tuple(problems))
 
 
-def _plan(number: int, entry: object, names: Sequence[str], horizon: int, problems: list[str]) -> tuple[int, ...]:
+def _plan(
+    number: int, entry: object, names: Sequence[str], horizon: int, problems: list[str]
+) -> tuple[int, ...]:
     """One plan's legal beginning; what is wrong is added to ``problems``."""
     listed = entry.get("actions") if isinstance(entry, dict) else entry
     if not isinstance(listed, list):
@@ -70,7 +75,9 @@ def _plan(number: int, entry: object, names: Sequence[str], horizon: int, proble
     return tuple(actions)
 
 
-def repair_plans(plans: Plans, num_plans: int, horizon: int, *, fill: int = 0) -> tuple[tuple[int, ...], ...]:
+def repair_plans(
+    plans: Plans, num_plans: int, horizon: int, *, fill: int = 0
+) -> tuple[tuple[int, ...], ...]:
     """What can be used of ``plans``: at most ``num_plans`` different ones of exactly ``horizon`` actions.
 
     A longer plan is cut, a shorter one is continued with ``fill`` (NOOP), an empty one is dropped. No plan is invented: the

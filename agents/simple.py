@@ -18,7 +18,9 @@ from atari_vlm.vlm.load import load_vlm
 class RandomAgent:
     """Uniform over the legal actions: those in the observation's list, else those of a ``Discrete`` ``action_space``."""
 
-    def __init__(self, seed: int | None = None, *, action_space: gymnasium.Space[Any] | None = None):
+    def __init__(
+        self, seed: int | None = None, *, action_space: gymnasium.Space[Any] | None = None
+    ):
         self._rng = np.random.default_rng(seed)
         self._actions = _Actions(action_space)
 
@@ -79,5 +81,7 @@ class _Actions:
             names = read_actions(observation["action_space"])
             return 0, len(names), names
         if self._space is None:
-            raise MismatchError("the observation lists no actions: give the agent the environment's action_space")
+            raise MismatchError(
+                "the observation lists no actions: give the agent the environment's action_space"
+            )
         return int(self._space.start), int(self._space.n), ()

@@ -58,7 +58,9 @@ def split_thinking(text: str) -> tuple[str, str]:
             open_marks.add(mark.name)
         elif mark.name in open_marks:
             open_marks.discard(mark.name)
-        elif open_marks:  # the closing mark of what the prompt opened, and so of everything inside it
+        elif (
+            open_marks
+        ):  # the closing mark of what the prompt opened, and so of everything inside it
             open_marks.clear()
         elif mark.orphan:
             thoughts += visible
@@ -75,7 +77,10 @@ def _mark_of(token: str, open_marks: set[str]) -> _Mark | None:
         closing = token == "-->"
         return None if closing and "comment" not in open_marks else _Mark("comment", closing)
     if token == "analysis" or token.startswith("<|channel"):
-        spoken = token.removeprefix("<|channel").lstrip("|> ").startswith(_SPOKEN_CHANNELS) or " to=" in token
+        spoken = (
+            token.removeprefix("<|channel").lstrip("|> ").startswith(_SPOKEN_CHANNELS)
+            or " to=" in token
+        )
         return _Mark("channel", spoken, orphan=True)
     if token.startswith("<unused"):
         closing = not token.endswith("thought")
@@ -95,13 +100,17 @@ def _fence(token: str, open_marks: set[str]) -> _Mark | None:
 def _tag(token: str, open_marks: set[str]) -> _Mark | None:
     """``</seed:think>``, ``<|end_of_thought|>``, ``<channel|>``: the name, and whether it closes."""
     inner = unicodedata.normalize("NFKC", token[1:-1]).replace("▁", "_").casefold().strip()
-    closing = inner.lstrip("|").startswith("/") or (inner.endswith("|") and not inner.startswith("|"))
+    closing = inner.lstrip("|").startswith("/") or (
+        inner.endswith("|") and not inner.startswith("|")
+    )
     name, _, attributes = inner.strip("|/ ").partition(" ")
     prefix, _, name = name.rpartition(":")
     if name in ("channel", "end", "return", "call", "start") and "|" in inner:
         return _Mark("channel", closing=True) if "channel" in open_marks else None
     if name == "details":
-        named = "details" in open_marks if closing else re.search(r"reason|think|thought", attributes)
+        named = (
+            "details" in open_marks if closing else re.search(r"reason|think|thought", attributes)
+        )
         return _Mark("details", closing) if named else None
     if edge := _EDGE.search(prefix) or _EDGE.search(name):
         name, closing = _EDGE.sub("", name), closing or (edge[1] or edge[2]) in ("end", "stop")
@@ -110,4 +119,8 @@ def _tag(token: str, open_marks: set[str]) -> _Mark | None:
     if inner.endswith("/") and not closing:
         return None  # an empty element
     root = re.sub(r"(?:ing|ts?|s)$", "", name)
-    return _Mark(next((alias for word, alias in _ALIASES.items() if word in name), root), closing, orphan=True)
+    return _Mark(
+        next((alias for word, alias in _ALIASES.items() if word in name), root),
+        closing,
+        orphan=True,
+    )

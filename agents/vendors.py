@@ -27,7 +27,14 @@ class _NamedAgent(VLMAgent):
         **agent_options: Any,
     ):
         agent, rest = split_options(agent_options)
-        vlm = load_vlm(self.vlm_name, model=model, api_key=api_key, base_url=base_url, timeout_s=timeout_s, **rest)
+        vlm = load_vlm(
+            self.vlm_name,
+            model=model,
+            api_key=api_key,
+            base_url=base_url,
+            timeout_s=timeout_s,
+            **rest,
+        )
         super().__init__(vlm, **agent)
 
 

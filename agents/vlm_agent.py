@@ -16,7 +16,14 @@ import numpy as np
 from atari_vlm.agents.messages import Conversation, MessageOptions, check_counts
 from atari_vlm.agents.parse import Answer, Problem, parse_reply
 from atari_vlm.description import read_actions
-from atari_vlm.errors import ConfigError, MismatchError, NotSupportedError, UnknownNameError, VLMError, check_positive
+from atari_vlm.errors import (
+    ConfigError,
+    MismatchError,
+    NotSupportedError,
+    UnknownNameError,
+    VLMError,
+    check_positive,
+)
 from atari_vlm.prompts import PROMPT_STYLES
 from atari_vlm.types import Decision, Message, Proposal, Reply, Source, Transition
 from atari_vlm.vlm.base import VLM, Sampling
@@ -50,14 +57,18 @@ class VLMAgentOptions(MessageOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_counts(max_reasks=self.max_reasks, max_tokens=self.max_tokens, decide_every=self.decide_every)
+        check_counts(
+            max_reasks=self.max_reasks, max_tokens=self.max_tokens, decide_every=self.decide_every
+        )
         check_positive(max_tokens=self.max_tokens, decide_every=self.decide_every)
         if self.answer not in get_args(AnswerMode):
             raise UnknownNameError("answer mode", self.answer, get_args(AnswerMode))
         if self.fallback not in get_args(Fallback):
             raise UnknownNameError("fallback", self.fallback, get_args(Fallback))
         if self.temperature is not None and not 0 <= self.temperature < float("inf"):
-            raise ConfigError(f"temperature must be None or a number of at least 0, got {self.temperature!r}")
+            raise ConfigError(
+                f"temperature must be None or a number of at least 0, got {self.temperature!r}"
+            )
 
 
 DEFAULT_OPTIONS = VLMAgentOptions()
@@ -81,12 +92,16 @@ class VLMAgent:
         options: VLMAgentOptions = DEFAULT_OPTIONS,
     ):
         if not isinstance(vlm, VLM):
-            raise ConfigError(f"vlm must have name, capabilities, complete() and score_choices(), got {vlm!r}")
+            raise ConfigError(
+                f"vlm must have name, capabilities, complete() and score_choices(), got {vlm!r}"
+            )
         if prompt_type not in PROMPT_STYLES:
             raise UnknownNameError("prompt type", prompt_type, PROMPT_STYLES)
         self.vlm, self.options, self.prompt_type = vlm, options, prompt_type
         self.answer = _answer_mode(options.answer, vlm)
-        self._conversation = Conversation(options, prompt_type, _FORM_OF_MODE[self.answer], examples)
+        self._conversation = Conversation(
+            options, prompt_type, _FORM_OF_MODE[self.answer], examples
+        )
         self.reset(seed=0)
 
     def reset(self, *, seed: int | None = None) -> None:
@@ -123,7 +138,9 @@ class VLMAgent:
             return self._last
         question = self._conversation.question(observation, self._feedback(names))
         messages = self._conversation.messages(question, names, prompt)
-        decision = self._score(messages, names) if self.answer == "scores" else self._ask(messages, names)
+        decision = (
+            self._score(messages, names) if self.answer == "scores" else self._ask(messages, names)
+        )
         if decision.source is Source.MODEL:
             reply_text = decision.replies[-1].text if decision.replies else names[decision.action]
             self._conversation.remember(question, reply_text)
@@ -147,7 +164,9 @@ class VLMAgent:
             if isinstance(answer, Answer):
                 proposal = Proposal((answer.action,), answer.reasoning, reply)
                 details = {"answer": self.answer, "rung": answer.rung}
-                return Decision(answer.action, Source.MODEL, proposal, tuple(replies), tuple(problems), details)
+                return Decision(
+                    answer.action, Source.MODEL, proposal, tuple(replies), tuple(problems), details
+                )
             problems.append(str(answer))
             messages = (*messages, *self._conversation.again(reply.text, answer.text, names))
         return self._fall_back(names, replies, problems)
@@ -156,21 +175,30 @@ class VLMAgent:
         scores = np.asarray(self.vlm.score_choices(messages, names), np.float64)
         if scores.shape != (len(names),) or np.isnan(scores).any() or not np.isfinite(scores.max()):
             return self._fall_back(
-                names, [], [str(Problem("missing", f"not a score for each action: {scores.tolist()}"))]
+                names,
+                [],
+                [str(Problem("missing", f"not a score for each action: {scores.tolist()}"))],
             )
         chances = np.exp(scores - scores.max())
         chances /= chances.sum()
-        details = {"answer": "scores", "probabilities": dict(zip(names, chances.round(6).tolist(), strict=True))}
+        details = {
+            "answer": "scores",
+            "probabilities": dict(zip(names, chances.round(6).tolist(), strict=True)),
+        }
         action = int(scores.argmax())
         if self.options.temperature:
             drawn = np.exp((scores - scores.max()) / self.options.temperature)
             action = int(self._rng.choice(len(names), p=drawn / drawn.sum()))
         return Decision(action, Source.MODEL, Proposal((action,)), details=details)
 
-    def _fall_back(self, names: Sequence[str], replies: Sequence[Reply], problems: Sequence[str]) -> Decision:
+    def _fall_back(
+        self, names: Sequence[str], replies: Sequence[Reply], problems: Sequence[str]
+    ) -> Decision:
         how = self.options.fallback
         if how == "raise":
-            raise VLMError(f"{self.vlm.name} gave no usable answer in {len(replies)} replies: {'; '.join(problems)}")
+            raise VLMError(
+                f"{self.vlm.name} gave no usable answer in {len(replies)} replies: {'; '.join(problems)}"
+            )
         action = names.index("NOOP") if "NOOP" in names else 0
         if how == "repeat" and self._last is not None:
             action = int(self._last.action)
@@ -195,18 +223,27 @@ class VLMAgent:
 def split_options(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Keywords for :class:`VLMAgent` (option fields gathered into ``options``), and the rest, which is for ``load_vlm``."""
     fields = {field.name for field in dataclasses.fields(VLMAgentOptions)}
-    agent = {key: value for key, value in keywords.items() if key in ("prompt_type", "examples", "options")}
+    agent = {
+        key: value
+        for key, value in keywords.items()
+        if key in ("prompt_type", "examples", "options")
+    }
     chosen = {key: value for key, value in keywords.items() if key in fields}
     if chosen:
         agent["options"] = dataclasses.replace(agent.get("options", DEFAULT_OPTIONS), **chosen)
-    return agent, {key: value for key, value in keywords.items() if key not in agent and key not in fields}
+    return agent, {
+        key: value for key, value in keywords.items() if key not in agent and key not in fields
+    }
 
 
 def answer_schema(names: Sequence[str]) -> dict[str, Any]:
     """The JSON schema of one answer: ``reasoning`` first, so that the model thinks before it names the action."""
     return {
         "type": "object",
-        "properties": {"reasoning": {"type": "string"}, "action": {"type": "string", "enum": list(names)}},
+        "properties": {
+            "reasoning": {"type": "string"},
+            "action": {"type": "string", "enum": list(names)},
+        },
         "required": ["reasoning", "action"],
         "additionalProperties": False,
     }
@@ -214,11 +251,15 @@ def answer_schema(names: Sequence[str]) -> dict[str, Any]:
 
 def _answer_mode(wanted: str, vlm: VLM) -> str:
     if wanted == "scores" and "scores" not in vlm.capabilities:
-        raise NotSupportedError(f"{vlm.name} cannot score choices; answer can be json, choice or text")
+        raise NotSupportedError(
+            f"{vlm.name} cannot score choices; answer can be json, choice or text"
+        )
     if wanted != "auto":
         return wanted
     best_first = {"schema": "json", "scores": "scores", "choices": "choice"}
-    return next((mode for capability, mode in best_first.items() if capability in vlm.capabilities), "text")
+    return next(
+        (mode for capability, mode in best_first.items() if capability in vlm.capabilities), "text"
+    )
 
 
 def _legal_actions(observation: Mapping[str, Any]) -> tuple[str, ...]:

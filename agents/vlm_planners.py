@@ -43,7 +43,9 @@ class VLMPriorMCTSAgent(MCTSAgent):
         **planner_options: Any,
     ):
         if "scores" not in vlm.capabilities:
-            raise NotSupportedError(f"{vlm.name} cannot score choices, so it gives no prior for a tree search")
+            raise NotSupportedError(
+                f"{vlm.name} cannot score choices, so it gives no prior for a tree search"
+            )
         config = config or MCTSConfig(rule="puct")
         if config.rule != "puct":
             raise ConfigError('a prior needs MCTSConfig(rule="puct")')
@@ -95,7 +97,9 @@ class VLMPlansCEMAgent(CEMAgent):
         **planner_options: Any,
     ):
         super().__init__(world_model, config, **planner_options)
-        self._requests = PlanRequest(vlm, num_plans, self.config.horizon, options, prompt_type=prompt_type)
+        self._requests = PlanRequest(
+            vlm, num_plans, self.config.horizon, options, prompt_type=prompt_type
+        )
 
     def reset(self, *, seed: int | None = None) -> None:
         """Begin an episode."""
@@ -106,5 +110,7 @@ class VLMPlansCEMAgent(CEMAgent):
         """Ask for plans and search from them."""
         self._requests.observe(observation)
         proposed = self._requests.ask(observation, read_actions(observation["action_space"]))
-        decision = self.search(observation, np.array(proposed.plans, np.int64) if proposed.plans else None)
+        decision = self.search(
+            observation, np.array(proposed.plans, np.int64) if proposed.plans else None
+        )
         return dataclasses.replace(decision, replies=proposed.replies, problems=proposed.problems)

@@ -92,7 +92,9 @@ class WorldModelAgent:
         self._calls += 1
         if not proposed.plans:
             return self._fall_back(names, proposed, proposed.problems)
-        return self._begin(self._judge.score(proposed.plans, self._rng), names, Source.MODEL, proposed)
+        return self._begin(
+            self._judge.score(proposed.plans, self._rng), names, Source.MODEL, proposed
+        )
 
     def observe(self, transition: Transition) -> None:
         """Compare what happened with what was predicted; clear the buffer on a surprise or a lost
@@ -115,7 +117,9 @@ class WorldModelAgent:
         """
         if self.buffer is None:
             return None
-        if self.buffer.is_following and self._followed < self.options.steps(self._requests.plan_horizon):
+        if self.buffer.is_following and self._followed < self.options.steps(
+            self._requests.plan_horizon
+        ):
             action = self.buffer.get_action()
             self._followed += 1
             if action is not None and action < len(names):
@@ -142,17 +146,27 @@ class WorldModelAgent:
         best = scores.scores[scores.best]
         return scores if best >= self.buffer.score_threshold and best > 0 else None
 
-    def _begin(self, scores: PlanScores, names: Sequence[str], source: Source, proposed: ProposedPlans) -> Decision:
+    def _begin(
+        self, scores: PlanScores, names: Sequence[str], source: Source, proposed: ProposedPlans
+    ) -> Decision:
         """Start the best plan; its rest and the others go to the buffer, where they are good
         enough.
         """
         best = scores.best
         plan = tuple(int(action) for action in scores.plans[best])
         listed = [
-            {"actions": [names[a] for a in p], "score": _number(s), "predicted_rewards": r.round(4).tolist()}
+            {
+                "actions": [names[a] for a in p],
+                "score": _number(s),
+                "predicted_rewards": r.round(4).tolist(),
+            }
             for p, s, r in zip(scores.plans, scores.scores, scores.rewards, strict=True)
         ]
-        judged = {"plans": listed, "judged": self.world_model is not None, "repaired": proposed.repaired}
+        judged = {
+            "plans": listed,
+            "judged": self.world_model is not None,
+            "repaired": proposed.repaired,
+        }
         if not np.isfinite(scores.scores[best]):
             problem = "the world model predicted no number for any plan"
             return self._fall_back(names, proposed, (*proposed.problems, problem), judged)
@@ -181,12 +195,18 @@ class WorldModelAgent:
     ) -> Decision:
         self._expected = []
         noop = names.index("NOOP") if "NOOP" in names else 0
-        return Decision(noop, Source.FALLBACK, None, proposed.replies, problems, self._details(dict(more or {})))
+        return Decision(
+            noop, Source.FALLBACK, None, proposed.replies, problems, self._details(dict(more or {}))
+        )
 
     def _details(self, more: dict[str, Any]) -> dict[str, Any]:
         """What the report shows of a step."""
         predicted = self._expected[0].reward if self._expected else None
-        counts = {"requests": self._calls, "requests_saved": self._calls_saved, "surprises": self._surprises}
+        counts = {
+            "requests": self._calls,
+            "requests_saved": self._calls_saved,
+            "surprises": self._surprises,
+        }
         status = self.buffer.get_buffer_status() if self.buffer is not None else None
         return {**more, "predicted_reward": predicted, **counts, "buffer": status}
 

@@ -22,10 +22,17 @@ def check_action_space(space: gymnasium.Space[Any], whose: str = "this one") -> 
     """``space``, if it is one of those above; ``ConfigError`` names ``whose`` it is otherwise."""
     if isinstance(space, Discrete):
         return space
-    if isinstance(space, Box) and space.dtype in (np.float32, np.float64) and len(space.shape) == 1 and space.shape[0]:
+    if (
+        isinstance(space, Box)
+        and space.dtype in (np.float32, np.float64)
+        and len(space.shape) == 1
+        and space.shape[0]
+    ):
         if np.isfinite(space.low).all() and np.isfinite(space.high).all():
             return space
-    raise ConfigError(f"actions are Discrete, or a bounded Box of floats with one axis; {whose} has {space}")
+    raise ConfigError(
+        f"actions are Discrete, or a bounded Box of floats with one axis; {whose} has {space}"
+    )
 
 
 def as_actions(space: gymnasium.Space[Any], actions: Any, what: str = "actions") -> np.ndarray:
@@ -39,7 +46,11 @@ def as_actions(space: gymnasium.Space[Any], actions: Any, what: str = "actions")
         array = np.asarray(actions)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{what} must all have one length, got {actions!r}") from error
-    return _discrete(space, array, what) if isinstance(space, Discrete) else _continuous(space, array, what)
+    return (
+        _discrete(space, array, what)
+        if isinstance(space, Discrete)
+        else _continuous(space, array, what)
+    )
 
 
 def _discrete(space: Discrete, array: np.ndarray, what: str) -> np.ndarray:
@@ -99,12 +110,17 @@ def bounds(space: Box) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def random_actions(space: gymnasium.Space[Any], shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+def random_actions(
+    space: gymnasium.Space[Any], shape: tuple[int, ...], rng: np.random.Generator
+) -> np.ndarray:
     """Uniformly random actions, int64 ``shape`` or float32 ``(*shape, A)``."""
     space = check_action_space(space)
     if isinstance(space, Discrete):
         return rng.integers(int(space.n), size=shape) + int(space.start)
-    return np.clip(rng.uniform(space.low, space.high, (*shape, *space.shape)).astype(np.float32), *bounds(space))
+    return np.clip(
+        rng.uniform(space.low, space.high, (*shape, *space.shape)).astype(np.float32),
+        *bounds(space),
+    )
 
 
 def still_action(space: gymnasium.Space[Any]) -> Action:

@@ -42,7 +42,8 @@ def example_messages(step: int = 1) -> tuple[Message, ...]:
     facts = Facts("Pong", step=step, last_action="NOOP")
     return (
         Message.of(
-            "system", f"You play Pong. Legal actions:\n{list_actions(_ACTIONS)}\nEnd with the line ACTION: <NAME>."
+            "system",
+            f"You play Pong. Legal actions:\n{list_actions(_ACTIONS)}\nEnd with the line ACTION: <NAME>.",
         ),
         Message.of("user", Image(pixels), facts.to_text()),
     )
@@ -57,7 +58,10 @@ def check_vlm(vlm: VLM, *, threads: int = 4) -> None:
     messages = example_messages()
     before = [(m.role, m.text, [i.digest for i in m.images]) for m in messages]
     _check_reply(vlm.complete(messages, sampling=Sampling(max_tokens=64)))
-    _require(before == [(m.role, m.text, [i.digest for i in m.images]) for m in messages], "messages are not changed")
+    _require(
+        before == [(m.role, m.text, [i.digest for i in m.images]) for m in messages],
+        "messages are not changed",
+    )
     _check_scores(vlm, messages)
 
     def ask(step: int) -> Reply:
@@ -70,8 +74,13 @@ def check_vlm(vlm: VLM, *, threads: int = 4) -> None:
 
 def _check_reply(reply: Reply) -> None:
     _require(isinstance(reply, Reply), f"complete() returns a Reply, not {type(reply).__name__}")
-    _require(isinstance(reply.text, str), "Reply.text is a string, also when the model said nothing")
-    _require(reply.finish_reason in get_args(FinishReason), f"finish_reason is one of {get_args(FinishReason)}")
+    _require(
+        isinstance(reply.text, str), "Reply.text is a string, also when the model said nothing"
+    )
+    _require(
+        reply.finish_reason in get_args(FinishReason),
+        f"finish_reason is one of {get_args(FinishReason)}",
+    )
     _require(reply.latency_s >= 0, "latency_s is not negative")
     _require(reply.cost_usd is None or reply.cost_usd >= 0, "cost_usd is None or not negative")
     _require(Reply.from_dict(reply.as_dict()) == reply, "a reply survives as_dict / from_dict")
@@ -84,18 +93,25 @@ def _check_scores(vlm: VLM, messages: tuple[Message, ...]) -> None:
         _require("scores" not in vlm.capabilities, "a VLM that lists 'scores' scores choices")
         return
     _require("scores" in vlm.capabilities, "a VLM that scores choices lists 'scores'")
-    _require(isinstance(scores, np.ndarray) and scores.shape == (len(_ACTIONS),), "scores are an array (n,)")
+    _require(
+        isinstance(scores, np.ndarray) and scores.shape == (len(_ACTIONS),),
+        "scores are an array (n,)",
+    )
     _require(bool(np.isfinite(scores).all()), "scores are finite")
     _require(bool((scores <= 1e-6).all()), "scores are log-probabilities")
 
 
-def check_agent(make: Callable[[], Agent], env: gymnasium.Env[Any, Any], *, steps: int = 20, seed: int = 0) -> None:
+def check_agent(
+    make: Callable[[], Agent], env: gymnasium.Env[Any, Any], *, steps: int = 20, seed: int = 0
+) -> None:
     """Check the :class:`~atari_vlm.agents.base.Agent` protocol by playing ``steps`` steps twice.
 
     ``make`` builds a fresh agent. Two agents with one seed must decide alike in the same episode.
     """
     first, second = _play(make(), env, steps, seed), _play(make(), env, steps, seed)
-    alike = len(first) == len(second) and all(map(np.array_equal, *([d.action for d in ds] for ds in (first, second))))
+    alike = len(first) == len(second) and all(
+        map(np.array_equal, *([d.action for d in ds] for ds in (first, second)))
+    )
     _require(alike, "an agent is deterministic given its seed")
 
 
@@ -106,11 +122,18 @@ def _play(agent: Agent, env: gymnasium.Env[Any, Any], steps: int, seed: int) -> 
     decisions = []
     for _ in range(steps):
         decision = agent.act(observation)
-        _require(isinstance(decision, Decision), f"act() returns a Decision, not {type(decision).__name__}")
+        _require(
+            isinstance(decision, Decision),
+            f"act() returns a Decision, not {type(decision).__name__}",
+        )
         _require(isinstance(decision.source, Source), "Decision.source is a Source")
-        _require(bool(env.action_space.contains(decision.action)), f"action {decision.action!r} is legal")
+        _require(
+            bool(env.action_space.contains(decision.action)), f"action {decision.action!r} is legal"
+        )
         following, reward, terminated, truncated, info = env.step(decision.action)
-        agent.observe(Transition(observation, decision, float(reward), following, terminated, truncated, info))
+        agent.observe(
+            Transition(observation, decision, float(reward), following, terminated, truncated, info)
+        )
         decisions.append(dataclasses.replace(decision, replies=()))
         observation = following
         if terminated or truncated:

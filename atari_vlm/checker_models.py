@@ -24,7 +24,12 @@ from atari_vlm.world_models.base import (
 
 
 def check_world_model(
-    model: WorldModel[Any], start: StartFrames | None = None, *, rows: int = 4, steps: int = 6, seed: int = 0
+    model: WorldModel[Any],
+    start: StartFrames | None = None,
+    *,
+    rows: int = 4,
+    steps: int = 6,
+    seed: int = 0,
 ) -> None:
     """Check the :class:`~atari_vlm.world_models.base.WorldModel` protocol on ``rows`` rows for
     ``steps`` steps.
@@ -41,7 +46,9 @@ def check_world_model(
     """
     _check_declaration(model)
     start = start or getattr(model, "start", None)
-    require(start is not None, "a model without start frames is checked with start=StartFrames(...)")
+    require(
+        start is not None, "a model without start frames is checked with start=StartFrames(...)"
+    )
     assert start is not None
     chosen = np.arange(rows) % len(start.actions)
     start = StartFrames(start.observations, _checked_actions(model, start.actions))
@@ -71,17 +78,25 @@ _ROUNDING = {"frames": 1.0, "rewards": 1e-4, "ends": 0.0}  # another batch size 
 
 def _check_declaration(model: WorldModel[Any]) -> None:
     """Attributes, before anything is called."""
-    require(isinstance(model, WorldModel), "a world model has spaces, frame_skip, reward_transform, init, step, decode")
+    require(
+        isinstance(model, WorldModel),
+        "a world model has spaces, frame_skip, reward_transform, init, step, decode",
+    )
     for name in ("observation_space", "action_space"):
         require(isinstance(getattr(model, name), gymnasium.Space), f"{name} is a gymnasium space")
-    require(isinstance(model.frame_skip, int) and model.frame_skip >= 1, "frame_skip is a whole number of at least 1")
+    require(
+        isinstance(model.frame_skip, int) and model.frame_skip >= 1,
+        "frame_skip is a whole number of at least 1",
+    )
     require(model.reward_transform in ("none", "sign"), "reward_transform is 'none' or 'sign'")
     try:
         check_action_space(model.action_space, "the model")
     except ConfigError as error:
         raise ContractError(str(error)) from error
     names, n = getattr(model, "action_names", None), getattr(model.action_space, "n", None)
-    require(names is None or len(names) == n, f"action_names has one name for each of the {n} actions")
+    require(
+        names is None or len(names) == n, f"action_names has one name for each of the {n} actions"
+    )
 
 
 def _some_actions(space: gymnasium.Space[Any], rows: int, rng: np.random.Generator) -> np.ndarray:
@@ -131,17 +146,27 @@ def _frames(model: WorldModel[Any], state: Any, n: int) -> np.ndarray:
     require(fits(space, frames, 1), f"decode() returns {space} in rows, not {described(frames, 1)}")
     flat = _flat(frames)
     require(len(flat) == n, f"decode() returns {n} rows, not {len(flat)}")
-    require(all(space.contains(take_row(frames, row)) for row in range(n)), "decoded rows lie in observation_space")
+    require(
+        all(space.contains(take_row(frames, row)) for row in range(n)),
+        "decoded rows lie in observation_space",
+    )
     map_leaves(_overwrite, frames)
-    require(_content(state) == before, "decode() changes nothing, and what it returns is not the state's own memory")
-    require(np.array_equal(_flat(model.decode(state)), flat), "decode() of one state is always the same")
+    require(
+        _content(state) == before,
+        "decode() changes nothing, and what it returns is not the state's own memory",
+    )
+    require(
+        np.array_equal(_flat(model.decode(state)), flat), "decode() of one state is always the same"
+    )
     return flat
 
 
 def _flat(observations: Any) -> np.ndarray:
     """Observations ``(B, ...)`` of all entries side by side, float64 ``(B, .)``."""
     parts: list[np.ndarray] = []
-    map_leaves(lambda leaf: parts.append(leaf.reshape(len(leaf), -1).astype(np.float64)), observations)
+    map_leaves(
+        lambda leaf: parts.append(leaf.reshape(len(leaf), -1).astype(np.float64)), observations
+    )
     return np.concatenate(parts, 1)
 
 
@@ -181,7 +206,9 @@ def _check_rows(
     again = _dream(model, take_rows((start.observations, start.actions), rows), changed, seed)
     for name, one, other in zip(_PARTS, first, again, strict=True):
         alike = np.array_equal(one[:, [0, -1]], other[:, [0, -1]])
-        require(alike, f"{name} of a row depend on that row only; they changed with the rows beside it")
+        require(
+            alike, f"{name} of a row depend on that row only; they changed with the rows beside it"
+        )
 
 
 def _wrong_in_subset(
@@ -207,7 +234,9 @@ def _wrong_in_subset(
         found = (_frames(model, state, len(rows)), step.reward, step.terminated)
         expected = (first[0][t + 1, rows], first[1][t, rows], first[2][t, rows])
         for name, one, other in zip(_PARTS, expected, found, strict=True):
-            if not np.allclose(one.astype(np.float64), other.astype(np.float64), rtol=1e-4, atol=_ROUNDING[name]):
+            if not np.allclose(
+                one.astype(np.float64), other.astype(np.float64), rtol=1e-4, atol=_ROUNDING[name]
+            ):
                 return name
     return ""
 
@@ -232,25 +261,31 @@ def _check_estimates(model: WorldModel[Any], context: tuple[Any, np.ndarray], se
         require(bool(np.isfinite(given).all()), f"{name}() returns numbers")
         alone = estimate(take_rows(state, [rows - 1]))
         require(
-            bool(np.allclose(alone[0], given[-1], rtol=1e-3, atol=1e-4)), f"{name}() of a row depends on that row only"
+            bool(np.allclose(alone[0], given[-1], rtol=1e-3, atol=1e-4)),
+            f"{name}() of a row depends on that row only",
         )
         if name == "policy" and discrete:
             sums = bool((given >= 0).all()) and bool(np.allclose(given.sum(1), 1.0, atol=1e-3))
             require(sums, "policy() returns probabilities, which sum to 1")
         elif name == "policy":
             require(
-                all(space.contains(row.astype(space.dtype)) for row in given), "policy() returns actions of the space"
+                all(space.contains(row.astype(space.dtype)) for row in given),
+                "policy() returns actions of the space",
             )
 
 
-def _wrong_observe(model: Any, context: tuple[Any, np.ndarray], actions: np.ndarray, seed: int) -> str:
+def _wrong_observe(
+    model: Any, context: tuple[Any, np.ndarray], actions: np.ndarray, seed: int
+) -> str:
     """What is wrong with ``observe``: it takes in what a dream showed, and the same is given to
     ``init`` as a context.
     """
     observations, played = context
     rng = np.random.default_rng(seed)
     state = model.init(*context, rng=rng)
-    shown = map_leaves(np.array, model.decode(model.step(state, actions[0], rng=np.random.default_rng(seed)).state))
+    shown = map_leaves(
+        np.array, model.decode(model.step(state, actions[0], rng=np.random.default_rng(seed)).state)
+    )
     before = _content(state)
     observed = model.observe(state, actions[0].copy(), map_leaves(np.array, shown), rng=rng)
     require(_content(state) == before, "observe() does not change the state that it is given")
@@ -266,7 +301,9 @@ def _wrong_observe(model: Any, context: tuple[Any, np.ndarray], actions: np.ndar
     )
 
 
-def _wrong_rollout(model: Any, context: tuple[Any, np.ndarray], actions: np.ndarray, seed: int) -> str:
+def _wrong_rollout(
+    model: Any, context: tuple[Any, np.ndarray], actions: np.ndarray, seed: int
+) -> str:
     """What is wrong with ``rollout`` of plans ``(B, H)`` beside as many steps."""
     rng, rows, plans = np.random.default_rng(seed), len(context[1]), actions.swapaxes(0, 1)
     state = model.init(*context, rng=rng)
@@ -281,8 +318,14 @@ def _wrong_rollout(model: Any, context: tuple[Any, np.ndarray], actions: np.ndar
         state = steps[-1].state
     rewards = np.stack([step.reward for step in steps], 1)
     ends = np.stack([step.terminated for step in steps], 1)
-    alike = np.allclose(rolled.reward, rewards, rtol=1e-3, atol=1e-4) and np.array_equal(rolled.terminated, ends)
-    return "" if alike and _alike(model, rolled.state, state, actions[-1], seed) else "rollout() is equal to stepping"
+    alike = np.allclose(rolled.reward, rewards, rtol=1e-3, atol=1e-4) and np.array_equal(
+        rolled.terminated, ends
+    )
+    return (
+        ""
+        if alike and _alike(model, rolled.state, state, actions[-1], seed)
+        else "rollout() is equal to stepping"
+    )
 
 
 def _alike(model: Any, one: Any, other: Any, action: np.ndarray, seed: int) -> bool:
@@ -303,7 +346,9 @@ def _content(state: Any) -> list[Any]:
 
     def add(leaf: Any) -> Any:
         array = leaf if isinstance(leaf, np.ndarray) else leaf.detach().cpu().float().numpy()
-        leaves.append([id(item) for item in array.ravel()] if array.dtype == object else array.tobytes())
+        leaves.append(
+            [id(item) for item in array.ravel()] if array.dtype == object else array.tobytes()
+        )
         return leaf
 
     map_leaves(add, state)

@@ -30,7 +30,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"atari_vlm {atari_vlm.__version__}")
         return 0
     if arguments[0] not in PROGRAMS:
-        print(f"atari-vlm: no program {arguments[0]!r}; there are {', '.join(PROGRAMS)}", file=sys.stderr)
+        print(
+            f"atari-vlm: no program {arguments[0]!r}; there are {', '.join(PROGRAMS)}",
+            file=sys.stderr,
+        )
         return 2
     program = "atari_vlm.bench.__main__" if arguments[0] == "bench" else f"atari_vlm.{arguments[0]}"
     result: int = load(f"{program}:main")(arguments[1:])

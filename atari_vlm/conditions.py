@@ -24,7 +24,12 @@ def machine() -> dict[str, Any]:
     except OSError:
         pass
     found = versions(_MEASURED)
-    return {"cpu": cpu, "python": found.pop("python"), "system": platform.system(), "versions": found}
+    return {
+        "cpu": cpu,
+        "python": found.pop("python"),
+        "system": platform.system(),
+        "versions": found,
+    }
 
 
 def hardware() -> str:

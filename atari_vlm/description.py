@@ -79,7 +79,10 @@ def list_actions(names: Sequence[str], plain_words: Mapping[str, str] | None = N
     if wrong := [name for name in names if not _ACTION_NAME.fullmatch(name)]:
         raise ConfigError(f"an action's name is one word without blanks, got {wrong}")
     words = plain_words or {}
-    return "\n".join(f"{i}: {name}" + (f" ({words[name]})" if name in words else "") for i, name in enumerate(names))
+    return "\n".join(
+        f"{i}: {name}" + (f" ({words[name]})" if name in words else "")
+        for i, name in enumerate(names)
+    )
 
 
 def read_actions(action_list: str) -> tuple[str, ...]:

@@ -69,13 +69,17 @@ def run(command: str, arguments: Sequence[str]) -> int:
 def _family_of(arguments: Sequence[str]) -> str:
     """The family of the run that is named first; ``ConfigError`` for none."""
     if not arguments or arguments[0].startswith("-"):
-        raise ConfigError("dream resume RUN: name the run to continue first, its name or its folder")
+        raise ConfigError(
+            "dream resume RUN: name the run to continue first, its name or its folder"
+        )
     first = ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--save-dir", "--save_dir", type=Path, default=FolderOptions.save_dir)
     path = existing_run(first.parse_known_args(arguments)[0].save_dir, arguments[0])
     kind = next(kinds_in(read_config(path)["settings"]), None)
     if kind is None:
-        raise ConfigError(f"{path} is not a run of `dream`; families that learn: {', '.join(with_part('learner'))}")
+        raise ConfigError(
+            f"{path} is not a run of `dream`; families that learn: {', '.join(with_part('learner'))}"
+        )
     return kind
 
 

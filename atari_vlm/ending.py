@@ -36,7 +36,9 @@ def end_with(error: AtariVLMError | OSError) -> int:
     Nothing is said when whoever read the output has gone (``... --help | head``).
     """
     if isinstance(error, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # what is still buffered goes nowhere
         return _READER_GONE
     print(f"error: {one_line(without_keys(str(error), known_keys()))}", file=sys.stderr)
     return error.exit_code if isinstance(error, AtariVLMError) else _NO_FILE

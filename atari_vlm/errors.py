@@ -55,11 +55,18 @@ class UnknownNameError(ConfigError):
     def __init__(self, kind: str, name: object, known: Iterable[str], hint: str = ""):
         self.kind, self.name, self.known, self.hint = kind, name, sorted(known), hint
         spelled = {str(known).casefold(): known for known in self.known}
-        nearest = [spelled[word] for word in difflib.get_close_matches(str(name).casefold(), spelled, n=4, cutoff=0.5)]
+        nearest = [
+            spelled[word]
+            for word in difflib.get_close_matches(str(name).casefold(), spelled, n=4, cutoff=0.5)
+        ]
         if not hint and nearest:
             hint = f"did you mean {', '.join(nearest)}?"
         hint = f"{hint} " if hint else ""
-        listed = self.known if len(self.known) <= 12 else [*self.known[:12], f"… ({len(self.known)} in all)"]
+        listed = (
+            self.known
+            if len(self.known) <= 12
+            else [*self.known[:12], f"… ({len(self.known)} in all)"]
+        )
         super().__init__(f"unknown {kind} {name!r}: {hint}known: {', '.join(listed)}")
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -214,7 +221,12 @@ def reading(
 
     What says that something is missing here, rather than wrong there, passes as it is, and so does what is ``passing``.
     """
-    known: tuple[type[AtariVLMError], ...] = (error, MissingDependencyError, NotSupportedError, *passing)
+    known: tuple[type[AtariVLMError], ...] = (
+        error,
+        MissingDependencyError,
+        NotSupportedError,
+        *passing,
+    )
     try:
         yield
     except known:

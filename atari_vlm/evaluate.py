@@ -49,7 +49,9 @@ def run(config: EvaluateConfig) -> int:
             console.print(f"{cell.game}, {cell.agent}:", style="bold")
 
         try:
-            folder, found = evaluate(config, Watching(display, stop, conditions(), cell_began, began))
+            folder, found = evaluate(
+                config, Watching(display, stop, conditions(), cell_began, began)
+            )
         except StoppedError:
             console.print(f"stopped; {resume_hint(config, begun[0])}")
             return stop.exit_code

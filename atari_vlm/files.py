@@ -110,8 +110,12 @@ def open_real(path: str | Path, most_bytes: int, *, links: bool = False) -> Bina
     try:
         descriptor = os.open(path, flags)
     except (OSError, ValueError) as error:
-        reason = "a symbolic link is not followed" if Path(path).is_symlink() and not links else error
-        raise ConfigError(f"{path} cannot be read: {getattr(reason, 'strerror', None) or reason}") from error
+        reason = (
+            "a symbolic link is not followed" if Path(path).is_symlink() and not links else error
+        )
+        raise ConfigError(
+            f"{path} cannot be read: {getattr(reason, 'strerror', None) or reason}"
+        ) from error
     about = os.fstat(descriptor)
     if not stat.S_ISREG(about.st_mode) or about.st_size > most_bytes:
         os.close(descriptor)
@@ -147,7 +151,11 @@ def child_folder(root: str | Path, name: str) -> Path:
 
     Allowed: 1 to 64 letters, digits, ``.``, ``_``, ``-``, starting with a letter or digit; no symbolic link.
     """
-    if not _SAFE_NAME.fullmatch(name) or name.split(".")[0].lower() in _RESERVED or name.endswith("."):
+    if (
+        not _SAFE_NAME.fullmatch(name)
+        or name.split(".")[0].lower() in _RESERVED
+        or name.endswith(".")
+    ):
         raise ConfigError(
             f"{name!r} cannot name a run: use 1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit; "
             "not ending in '.', and not a device of Windows such as CON or NUL"

@@ -18,7 +18,9 @@ from typing import Any
 
 from atari_vlm.errors import UnknownNameError
 
-_ID = re.compile(r"\s*(?:ALE/|AtariVLM/)?(?P<name>[A-Za-z0-9][A-Za-z0-9 _.*'!&:-]*?)(?:-v5)?\s*", re.IGNORECASE)
+_ID = re.compile(
+    r"\s*(?:ALE/|AtariVLM/)?(?P<name>[A-Za-z0-9][A-Za-z0-9 _.*'!&:-]*?)(?:-v5)?\s*", re.IGNORECASE
+)
 NO_EFFECT = "no effect"
 
 
@@ -47,12 +49,18 @@ class Game:
 
 @functools.cache
 def _data() -> dict[str, Any]:
-    return json.loads((resources.files("atari_vlm") / "data" / "games.json").read_text(encoding="utf-8"))
+    return json.loads(
+        (resources.files("atari_vlm") / "data" / "games.json").read_text(encoding="utf-8")
+    )
 
 
 @functools.cache
 def _games() -> dict[str, Game]:
-    rows = (resources.files("atari_vlm") / "data" / "reference_scores.csv").read_text(encoding="utf-8").splitlines()
+    rows = (
+        (resources.files("atari_vlm") / "data" / "reference_scores.csv")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    )
     scores = {}
     for row in rows[1:]:
         name, random_score, human_score = row.split(",")
@@ -74,8 +82,12 @@ def _all_controls(own: Mapping[str, str]) -> dict[str, str]:
     """The words for all 18 actions: a game's own where it has them, else shared ones, else those of the single keys joined."""
     single = {**_data()["controls"], **own}
     joined = {}
-    for vertical, horizontal, fire in itertools.product(("", "UP", "DOWN"), ("", "RIGHT", "LEFT"), ("", "FIRE")):
-        parts = [single[key] for key in (vertical, horizontal, fire) if key and single[key] != NO_EFFECT]
+    for vertical, horizontal, fire in itertools.product(
+        ("", "UP", "DOWN"), ("", "RIGHT", "LEFT"), ("", "FIRE")
+    ):
+        parts = [
+            single[key] for key in (vertical, horizontal, fire) if key and single[key] != NO_EFFECT
+        ]
         joined[vertical + horizontal + fire] = " and ".join(parts) or NO_EFFECT
     del joined[""]
     return {**joined, **single}
@@ -84,7 +96,9 @@ def _all_controls(own: Mapping[str, str]) -> dict[str, str]:
 @functools.cache
 def generic_game() -> Game:
     """Title, goal, controls and strategy that fit any game."""
-    return Game(name="this game", title="this game", controls=_all_controls({}), **_data()["generic"])
+    return Game(
+        name="this game", title="this game", controls=_all_controls({}), **_data()["generic"]
+    )
 
 
 def game_names() -> tuple[str, ...]:
@@ -120,4 +134,6 @@ def game_or_generic(name: str) -> Game:
     try:
         return game(name)
     except UnknownNameError:
-        return dataclasses.replace(generic_game(), name=name, title=name) if name else generic_game()
+        return (
+            dataclasses.replace(generic_game(), name=name, title=name) if name else generic_game()
+        )

@@ -64,7 +64,9 @@ class Palette:
 @functools.cache
 def palettes() -> tuple[Palette, ...]:
     """The palettes of NTSC and PAL consoles."""
-    raw = json.loads((resources.files("atari_vlm") / "data" / "palettes.json").read_text(encoding="utf-8"))
+    raw = json.loads(
+        (resources.files("atari_vlm") / "data" / "palettes.json").read_text(encoding="utf-8")
+    )
     return tuple(Palette.of(name, " ".join(raw[name]).split()) for name in ("ntsc", "pal"))
 
 
@@ -106,12 +108,16 @@ class TwoFrames:
         self._second_words, self._plane_words = self._lowers
         self._differs = np.empty(self._uppers.shape, np.bool_)
         self._either, self._second_differs = self._differs
-        self._bright = rank.astype(np.uint16) << 8 | np.arange(256, dtype=np.uint16)  # rank, then index
+        self._bright = rank.astype(np.uint16) << 8 | np.arange(
+            256, dtype=np.uint16
+        )  # rank, then index
 
     def blend(self) -> np.ndarray:
         """Update ``plane``; return the ascending numbers of its runs (see :func:`runs_of`) that may have changed by that."""
         np.not_equal(self._uppers, self._lowers, out=self._differs)
-        changed: np.ndarray = np.logical_or(self._either, self._second_differs, out=self._either).nonzero()[0]
+        changed: np.ndarray = np.logical_or(
+            self._either, self._second_differs, out=self._either
+        ).nonzero()[0]
         both = self._bright.take(self._uppers.take(changed, axis=1).view(np.uint8))
         brighter = np.maximum(both[0], both[1]).astype(np.uint8)  # drops the rank
         self._plane_words[changed] = brighter.view(self._plane_words.dtype)
@@ -145,7 +151,9 @@ def target_shape(resize_shape: ResizeShape, screen_shape: tuple[int, int]) -> tu
             return screen_shape[0] * int(scale[1]), screen_shape[1] * int(scale[1])
     elif isinstance(resize_shape, (tuple, list)) and len(resize_shape) == 2:
         height, width = resize_shape
-        whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in (height, width))
+        whole = all(
+            isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in (height, width)
+        )
         if whole and 0 < height <= MAX_EDGE_PX and 0 < width <= MAX_EDGE_PX:
             return int(height), int(width)
     raise ConfigError(
@@ -178,7 +186,11 @@ def _fit(source: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
 
 
 def resize(
-    picture: np.ndarray, shape: tuple[int, int], interpolation: str = "nearest", *, keep_aspect: bool = False
+    picture: np.ndarray,
+    shape: tuple[int, int],
+    interpolation: str = "nearest",
+    *,
+    keep_aspect: bool = False,
 ) -> np.ndarray:
     """Resize uint8 ``(h, w)`` or ``(h, w, 3)`` to ``shape`` = (height, width).
 
@@ -193,7 +205,9 @@ def resize(
         height, width = _fit((picture.shape[0], picture.shape[1]), shape)
         top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
         canvas = np.zeros((*shape, *picture.shape[2:]), np.uint8)
-        canvas[top : top + height, left : left + width] = resize(picture, (height, width), interpolation)
+        canvas[top : top + height, left : left + width] = resize(
+            picture, (height, width), interpolation
+        )
         return canvas
     if interpolation == "nearest" and not _is_opencvs(picture.shape[:2], shape):
         columns = picture.take(_nearest(picture.shape[1], shape[1]), axis=1)
@@ -202,7 +216,12 @@ def resize(
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+    return (
+        struct.pack(">I", len(data))
+        + kind
+        + data
+        + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+    )
 
 
 def _deflate(rows: np.ndarray) -> bytes:
@@ -257,7 +276,9 @@ def _half_bytes(indices: np.ndarray, used: np.ndarray) -> np.ndarray:
     return ((pairs << 4) | (pairs >> 8)).astype(np.uint8)
 
 
-def encode_png(pixels: np.ndarray, *, indices: np.ndarray | None = None, palette: np.ndarray | None = None) -> bytes:
+def encode_png(
+    pixels: np.ndarray, *, indices: np.ndarray | None = None, palette: np.ndarray | None = None
+) -> bytes:
     """Encode a picture without loss.
 
     ``pixels`` uint8 ``(H, W, 3)`` RGB or ``(H, W)`` gray. ``indices`` uint8 ``(H, W)`` and ``palette`` uint8
@@ -265,9 +286,13 @@ def encode_png(pixels: np.ndarray, *, indices: np.ndarray | None = None, palette
     """
     if indices is not None and palette is not None:
         return _indexed_png(np.ascontiguousarray(indices), palette)
-    done, data = cv2.imencode(".png", pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    done, data = cv2.imencode(
+        ".png", pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    )
     if not done:
-        raise ConfigError(f"cannot encode a picture of shape {pixels.shape} and dtype {pixels.dtype} as PNG")
+        raise ConfigError(
+            f"cannot encode a picture of shape {pixels.shape} and dtype {pixels.dtype} as PNG"
+        )
     return data.tobytes()
 
 

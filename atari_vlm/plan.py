@@ -104,7 +104,9 @@ def run(config: PlanConfig) -> int:
             raise
     out = results(180)
     out.print(results_table(f"{config.game}, {config.vlm}, {config.world_model}", found))
-    out.print(f"{display.totals.decisions} decisions made now, {display.totals.rate:.1f} per second")
+    out.print(
+        f"{display.totals.decisions} decisions made now, {display.totals.rate:.1f} per second"
+    )
     out.print(answer)
     out.print(f"report: {path / 'report.html'}")
     if said:
@@ -134,7 +136,11 @@ def make_run(config: PlanConfig, vlm: VLM, watching: tuple[Stop, ProgressDisplay
         progress=display,
         stop=stop,
     )
-    identity: dict[str, Any] = {"vlm_type": config.vlm, "model": config.model, "base_url": config.base_url}
+    identity: dict[str, Any] = {
+        "vlm_type": config.vlm,
+        "model": config.model,
+        "base_url": config.base_url,
+    }
     identity |= {"endpoint": vlm.name, **({"vlm_options": more} if more else {})}
     return PlanRun(settings_of(config), vlm, execution, identity, api_key=config.key())
 

@@ -107,16 +107,24 @@ def check(config: PlayConfig) -> None:
     """Raise ``ConfigError`` for options that make no sense."""
     given = {name: getattr(config, name) for name in ("steps", "fps", "zoom", "reanchor_every")}
     check_positive(**{name: value for name, value in given.items() if value is not None})
-    theirs = [name for name in ("model", "base_url", "vlm_option", "api_key", "api_key_env") if getattr(config, name)]
+    theirs = [
+        name
+        for name in ("model", "base_url", "vlm_option", "api_key", "api_key_env")
+        if getattr(config, name)
+    ]
     if theirs and (config.agent is None or config.agent in (*SIMPLE_NAMES, POLICY)):
         raise ConfigError(
             f"--model, --base-url and their like belong to an agent that asks a VLM; give --agent NAME, or leave out "
             f"--{theirs[0].replace('_', '-')}"
         )
     if config.episodes is not None and (config.agent or config.checkpoint):
-        raise ConfigError("--episodes shows what was played; it goes with neither --agent nor --checkpoint")
+        raise ConfigError(
+            "--episodes shows what was played; it goes with neither --agent nor --checkpoint"
+        )
     if config.reanchor_every is not None and not is_dream(config.id):
-        raise ConfigError(f"--reanchor-every is for a dreamed game such as AtariVLM/Pong-REM-v5, not for {config.id}")
+        raise ConfigError(
+            f"--reanchor-every is for a dreamed game such as AtariVLM/Pong-REM-v5, not for {config.id}"
+        )
     if config.agent == POLICY and config.checkpoint is None:
         raise ConfigError("--agent policy plays with the policy of a --checkpoint")
     if config.id == DREAM and config.checkpoint is None:
@@ -149,14 +157,18 @@ def make_game(env_id: str, **arguments: Any) -> Env:
     if module == "" and name.startswith("ALE/"):
         module = "ale_py"
     try:
-        env: Env = gym.make(f"{module}:{name}" if module else name, render_mode="rgb_array", **arguments)
+        env: Env = gym.make(
+            f"{module}:{name}" if module else name, render_mode="rgb_array", **arguments
+        )
     except gym.error.NameNotFound as error:
         raise UnknownNameError("id", env_id, gym.registry) from error
     except (gym.error.Error, TypeError, ModuleNotFoundError) as error:
         raise ConfigError(f"{env_id} cannot be made: {error}") from error
     if "rgb_array" not in env.metadata.get("render_modes", ()):
         env.close()
-        raise ConfigError(f"{env_id} has no rgb_array picture; it renders {env.metadata.get('render_modes', [])}")
+        raise ConfigError(
+            f"{env_id} has no rgb_array picture; it renders {env.metadata.get('render_modes', [])}"
+        )
     return env
 
 
@@ -168,7 +180,11 @@ def make_player(config: PlayConfig, env: Env) -> Agent | None:
         return PolicyAgent(str(config.checkpoint), frame_source=frame_source(env))
     if config.agent in SIMPLE_NAMES:
         return make_agent(config.agent, action_space=env.action_space)
-    options = {name: value for name in ("model", "base_url") if (value := getattr(config, name)) is not None}
+    options = {
+        name: value
+        for name in ("model", "base_url")
+        if (value := getattr(config, name)) is not None
+    }
     if config.agent not in OFFLINE_NAMES:
         options |= {"api_key": config.key(), "timeout_s": config.timeout_s}
     more = pairs(config.vlm_option, "--vlm-option")
@@ -199,7 +215,9 @@ def browse(config: PlayConfig, path: Path) -> Path | None:
     fps = config.fps or 15.0
     if config.record is not None:
         return browser.record(Recording(config.record, fps), config.steps)
-    made: Path | None = load("atari_vlm.viewing.browser_window:browse_in_window")(browser, fps, config.steps)
+    made: Path | None = load("atari_vlm.viewing.browser_window:browse_in_window")(
+        browser, fps, config.steps
+    )
     return made
 
 
@@ -211,14 +229,18 @@ def run(config: PlayConfig) -> Path | None:
     env = make_env(config)
     session: GameSession | None = None
     try:
-        session = GameSession(env, make_player(config, env), config.seed, header=config.header, zoom=config.zoom)
+        session = GameSession(
+            env, make_player(config, env), config.seed, header=config.header, zoom=config.zoom
+        )
         add_panels(session, config)
         fps = config.fps or float(env.metadata.get("render_fps", 30))
         if config.record is not None:
             session.recording = Recording(config.record, fps)
         if config.agent is not None and config.record is not None:
             return record(session, config.steps or 1000)
-        path: Path | None = load("atari_vlm.viewing.game_window:play_in_window")(session, fps, config.steps)
+        path: Path | None = load("atari_vlm.viewing.game_window:play_in_window")(
+            session, fps, config.steps
+        )
         return path
     finally:
         if session is not None and session.recording is not None:

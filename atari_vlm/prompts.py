@@ -81,7 +81,9 @@ def render_prompt(style: str, text: str, action_list: str) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def _instructions(style: str, game_name: str, action_list: str, answer: str, plans: tuple[int, int] = (0, 0)) -> str:
+def _instructions(
+    style: str, game_name: str, action_list: str, answer: str, plans: tuple[int, int] = (0, 0)
+) -> str:
     """The constant prefix around an action list; ``plans`` is the number of plans and their length."""
     game = games.game_or_generic(game_name)
     blanks = {
@@ -93,7 +95,9 @@ def _instructions(style: str, game_name: str, action_list: str, answer: str, pla
         "plan_horizon": plans[1],
         "example": read_actions(action_list)[-1],
     }
-    return _fill(style, "instructions", {**blanks, "answer": _fill(style, f"answer {answer}", blanks)})
+    return _fill(
+        style, "instructions", {**blanks, "answer": _fill(style, f"answer {answer}", blanks)}
+    )
 
 
 def _fill(style: str, section: str, blanks: Mapping[str, object]) -> str:
@@ -103,7 +107,11 @@ def _fill(style: str, section: str, blanks: Mapping[str, object]) -> str:
 @functools.cache
 def _style_file(style: str) -> tuple[int, Mapping[str, Template]]:
     """The version and the sections of ``data/prompts/<style>.md``; a section starts with its name in brackets on a line."""
-    raw = (resources.files("atari_vlm") / "data" / "prompts" / f"{style}.md").read_text(encoding="utf-8")
+    raw = (resources.files("atari_vlm") / "data" / "prompts" / f"{style}.md").read_text(
+        encoding="utf-8"
+    )
     first, *sections = raw.split("\n[")
     parts = (section.partition("]\n") for section in sections)
-    return int(first.removeprefix("version:")), {name: Template(body.strip("\n")) for name, _, body in parts}
+    return int(first.removeprefix("version:")), {
+        name: Template(body.strip("\n")) for name, _, body in parts
+    }

@@ -20,15 +20,21 @@ def register_all() -> None:
     ``make_vec`` makes a synchronous vector of them.
     """
     for name in game_names():
-        _register(f"{name}-v5", {"game_name": f"{name}-v5"}, "atari_vlm.env.vector:AtariVLMVectorEnv")
+        _register(
+            f"{name}-v5", {"game_name": f"{name}-v5"}, "atari_vlm.env.vector:AtariVLMVectorEnv"
+        )
         for suffix, prompt_type in _PROMPT_SUFFIXES.items():
-            _register(f"{name}{suffix}-v5", {"game_name": f"{name}-v5", "prompt_type": prompt_type}, None)
+            _register(
+                f"{name}{suffix}-v5", {"game_name": f"{name}-v5", "prompt_type": prompt_type}, None
+            )
 
 
 def register_dreams(suffix: str, kind: str) -> None:
     """Register ``AtariVLM/<Game><suffix>-v5`` for every game: dreams of a kind of world model, which need ``checkpoint=PATH``."""
     for name in game_names():
-        _register(f"{name}{suffix}-v5", {"game_name": f"{name}-v5", "kind": kind}, _DREAMS_AT_ONCE, _DREAM)
+        _register(
+            f"{name}{suffix}-v5", {"game_name": f"{name}-v5", "kind": kind}, _DREAMS_AT_ONCE, _DREAM
+        )
 
 
 def is_dream(env_id: str) -> bool:
@@ -38,7 +44,10 @@ def is_dream(env_id: str) -> bool:
 
 
 def _register(
-    name: str, kwargs: dict[str, str], vector_entry_point: str | None, entry_point: str = "atari_vlm.env:for_gymnasium"
+    name: str,
+    kwargs: dict[str, str],
+    vector_entry_point: str | None,
+    entry_point: str = "atari_vlm.env:for_gymnasium",
 ) -> None:
     env_id = f"{NAMESPACE}/{name}"
     if env_id not in gymnasium.registry:

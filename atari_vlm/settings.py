@@ -28,7 +28,9 @@ def from_plain(kind: type[T], values: Any, where: str = "settings", base: T | No
     made = typed(kind, values, where, base)
     if base is not None:
         return dataclasses.replace(base, **made)  # type: ignore[type-var]
-    missing = [item.name for item in dataclasses.fields(kind) if _is_needed(item) and item.name not in made]  # type: ignore[arg-type]
+    missing = [
+        item.name for item in dataclasses.fields(kind) if _is_needed(item) and item.name not in made
+    ]  # type: ignore[arg-type]
     if missing:
         raise ConfigError(f"{where} lacks {', '.join(missing)}")
     return kind(**made)
@@ -66,7 +68,11 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings under dotted names."""
     leaves: dict[str, Any] = {}
     for name, value in settings.items():
-        leaves |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        leaves |= (
+            flat(value, f"{prefix}{name}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{name}": value}
+        )
     return leaves
 
 
@@ -137,7 +143,11 @@ def _as_sequence(origin: Any, inner: tuple[Any, ...], value: Any, where: str) ->
     kinds = inner[:1] * len(value) if origin is list or inner[1:] == (Ellipsis,) else inner
     if inner and len(kinds) != len(value):
         raise ConfigError(f"{where} holds {len(kinds)} values, got {value!r}")
-    items = [_as(kind, item, where) for kind, item in zip(kinds, value, strict=True)] if inner else value
+    items = (
+        [_as(kind, item, where) for kind, item in zip(kinds, value, strict=True)]
+        if inner
+        else value
+    )
     return origin(items)
 
 

@@ -29,14 +29,23 @@ from atari_vlm.types import Image
 
 MAX_TEXT, MAX_ACTION_LIST, MAX_PROMPT = 512, 4096, 16_384
 IMAGE_FORMATS = ("pil", "numpy")
-_INDICES, _PALETTE = "atari_indices", "atari_palette"  # keys of PIL.Image.Image.info; both hold bytes
+_INDICES, _PALETTE = (
+    "atari_indices",
+    "atari_palette",
+)  # keys of PIL.Image.Image.info; both hold bytes
 _SOURCE = "atari_source"  # likewise: (height, width), and the bytes of a plane with those of its palette, or of an RGB picture
 
 
 class PILImage(gymnasium.Space[PIL.Image]):
     """PIL images of one size: mode ``"RGB"``, or ``"L"`` (gray). As arrays they are uint8 ``(height, width[, 3])``."""
 
-    def __init__(self, height: int, width: int, mode: str = "RGB", seed: int | np.random.Generator | None = None):
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        mode: str = "RGB",
+        seed: int | np.random.Generator | None = None,
+    ):
         if mode not in ("RGB", "L"):
             raise ConfigError(f"mode must be 'RGB' or 'L', got {mode!r}")
         if height < 1 or width < 1:
@@ -64,7 +73,9 @@ class PILImage(gymnasium.Space[PIL.Image]):
 
     def contains(self, x: Any) -> bool:
         """Whether ``x`` is a PIL image of this size and mode."""
-        return isinstance(x, PIL.Image) and x.mode == self.mode and (x.height, x.width) == self._size
+        return (
+            isinstance(x, PIL.Image) and x.mode == self.mode and (x.height, x.width) == self._size
+        )
 
     @property
     def _size(self) -> tuple[int, ...]:
@@ -93,7 +104,9 @@ def _tell_minari() -> None:
 
     @serialize_space.register(PILImage)
     def _refuse(space: PILImage, to_string: bool = True) -> str:
-        raise ConfigError("Minari stores arrays, no PIL images: make the environment with image_format='numpy'")
+        raise ConfigError(
+            "Minari stores arrays, no PIL images: make the environment with image_format='numpy'"
+        )
 
 
 class PrintableText(gymnasium.spaces.Text):
@@ -140,7 +153,9 @@ def observation_space(
 ) -> gymnasium.spaces.Dict:
     """The observation space of every environment of this package whose pictures are ``shape`` = (height, width)."""
     if image_format not in IMAGE_FORMATS:
-        raise ConfigError(f"image_format must be one of {', '.join(IMAGE_FORMATS)}, got {image_format!r}")
+        raise ConfigError(
+            f"image_format must be one of {', '.join(IMAGE_FORMATS)}, got {image_format!r}"
+        )
     image = PILImage(*shape, mode="L" if grayscale else "RGB")
     frames = gymnasium.spaces.Box(0, 255, (frame_stack, *(image.shape or ())), np.uint8)
     spaces: dict[str, gymnasium.Space[Any]] = {
@@ -154,7 +169,9 @@ def observation_space(
     return gymnasium.spaces.Dict(spaces)
 
 
-def to_pil(picture: np.ndarray, *, indices: np.ndarray | None = None, palette: np.ndarray | None = None) -> PIL.Image:
+def to_pil(
+    picture: np.ndarray, *, indices: np.ndarray | None = None, palette: np.ndarray | None = None
+) -> PIL.Image:
     """An array uint8 ``(H, W, 3)`` or ``(H, W)`` as a PIL image of mode RGB or L.
 
     ``indices`` ``(H, W)`` and ``palette`` ``(256, 3)`` of the same RGB picture make it cheaper and travel in ``image.info``.
@@ -169,9 +186,15 @@ def to_pil(picture: np.ndarray, *, indices: np.ndarray | None = None, palette: n
     return image
 
 
-def carry_source(image: PIL.Image, source: np.ndarray, palette: np.ndarray | None = None) -> PIL.Image:
+def carry_source(
+    image: PIL.Image, source: np.ndarray, palette: np.ndarray | None = None
+) -> PIL.Image:
     """``image`` with what it was made from in its ``info``: an RGB picture, or a plane ``(h, w)`` with its ``palette``."""
-    image.info[_SOURCE] = (source.shape[:2], source.tobytes(), None if palette is None else palette.tobytes())
+    image.info[_SOURCE] = (
+        source.shape[:2],
+        source.tobytes(),
+        None if palette is None else palette.tobytes(),
+    )
     return image
 
 
@@ -195,10 +218,14 @@ def to_image(value: PIL.Image | np.ndarray) -> Image:
     """
     if isinstance(value, np.ndarray):
         if value.dtype != np.uint8 or value.ndim not in (2, 3):
-            raise ConfigError(f"a picture is uint8 (H, W, 3) or (H, W), got {value.dtype} {value.shape}")
+            raise ConfigError(
+                f"a picture is uint8 (H, W, 3) or (H, W), got {value.dtype} {value.shape}"
+            )
         return Image(np.repeat(value[..., None], 3, axis=2) if value.ndim == 2 else value.copy())
     picture = value if value.mode == "RGB" else value.convert("RGB")
-    packed = np.frombuffer(picture.tobytes("raw", "RGBX"), np.uint32).reshape(value.height, value.width)
+    packed = np.frombuffer(picture.tobytes("raw", "RGBX"), np.uint32).reshape(
+        value.height, value.width
+    )
     pixels = cv2.cvtColor(packed.view(np.uint8).reshape(*packed.shape, 4), cv2.COLOR_RGBA2RGB)
     plane, colours = value.info.get(_INDICES, b""), value.info.get(_PALETTE, b"")
     if len(plane) != packed.size:
@@ -239,7 +266,9 @@ def _concatenate(space: PILImage, items: Iterable[PIL.Image], out: np.ndarray) -
 
 
 @vector_utils.create_empty_array.register(PILImage)
-def _create_empty_array(space: PILImage, n: int = 1, fn: Callable[..., np.ndarray] = np.zeros) -> np.ndarray:
+def _create_empty_array(
+    space: PILImage, n: int = 1, fn: Callable[..., np.ndarray] = np.zeros
+) -> np.ndarray:
     return fn((n, *(space.shape or ())), dtype=np.uint8)
 
 
@@ -254,18 +283,24 @@ def _read_from_shared_memory(space: PILImage, shared_memory: Any, n: int = 1) ->
 
 
 @vector_utils.write_to_shared_memory.register(PILImage)
-def _write_to_shared_memory(space: PILImage, index: int, value: PIL.Image, shared_memory: Any) -> None:
+def _write_to_shared_memory(
+    space: PILImage, index: int, value: PIL.Image, shared_memory: Any
+) -> None:
     vector_utils.write_to_shared_memory(space.box, index, np.asarray(value), shared_memory)
 
 
 @vector_utils.create_shared_memory.register(PrintableText)
-def _create_shared_texts(space: PrintableText, n: int = 1, ctx: ModuleType = multiprocessing) -> Any:
+def _create_shared_texts(
+    space: PrintableText, n: int = 1, ctx: ModuleType = multiprocessing
+) -> Any:
     return ctx.Array("B", n * space.max_length)
 
 
 @vector_utils.read_from_shared_memory.register(PrintableText)
 def _read_shared_texts(space: PrintableText, shared_memory: Any, n: int = 1) -> Any:
-    return SharedTexts(np.frombuffer(shared_memory.get_obj(), np.uint8).reshape(n, space.max_length))
+    return SharedTexts(
+        np.frombuffer(shared_memory.get_obj(), np.uint8).reshape(n, space.max_length)
+    )
 
 
 @vector_utils.write_to_shared_memory.register(PrintableText)

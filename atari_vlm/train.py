@@ -76,9 +76,13 @@ class PhaseOptions(Options):
 
     def __post_init__(self) -> None:
         if min(self.num_eval_episodes, self.eval_interval, self.save_interval) < 0:
-            raise ConfigError("num_eval_episodes, eval_interval and save_interval must be 0 or more")
+            raise ConfigError(
+                "num_eval_episodes, eval_interval and save_interval must be 0 or more"
+            )
         if self.num_eval_episodes == 0 and self.eval_only:
-            raise ConfigError("without evaluation episodes there is nothing to evaluate: raise --num-eval-episodes")
+            raise ConfigError(
+                "without evaluation episodes there is nothing to evaluate: raise --num-eval-episodes"
+            )
         super().__post_init__()
 
 
@@ -102,9 +106,15 @@ class LearningOptions(Options):
     """id of a local Minari dataset to begin the library with"""
 
     def __post_init__(self) -> None:
-        ignored = [item.name for item in fields(LearningOptions) if getattr(self, item.name) != item.default]
+        ignored = [
+            item.name
+            for item in fields(LearningOptions)
+            if getattr(self, item.name) != item.default
+        ]
         if ignored and not self.use_icl:
-            raise ConfigError(f"--{ignored[0].replace('_', '-')} does nothing without --use-icl; give both or neither")
+            raise ConfigError(
+                f"--{ignored[0].replace('_', '-')} does nothing without --use-icl; give both or neither"
+            )
         super().__post_init__()
 
 
@@ -153,7 +163,9 @@ class TrainConfig(
 
     def __post_init__(self) -> None:
         if self.num_eval_episodes == 0 and self.icl_ablation:
-            raise ConfigError("without evaluation episodes there is nothing to compare: raise --num-eval-episodes")
+            raise ConfigError(
+                "without evaluation episodes there is nothing to compare: raise --num-eval-episodes"
+            )
         super().__post_init__()
 
 
@@ -163,7 +175,11 @@ def run(config: TrainConfig) -> int:
         results().print(load("atari_vlm.vlm.catalogue:recommendations_table")())
         return 0
     console = messages()
-    with stop_on_signals() as stop, ProgressDisplay(console) as display, make_trainer(config, stop, display) as trainer:
+    with (
+        stop_on_signals() as stop,
+        ProgressDisplay(console) as display,
+        make_trainer(config, stop, display) as trainer,
+    ):
         display.expect(num_episodes(config), trainer.budget)
         console.print(f"run {trainer.run.path} ({'continued' if trainer.run.resumed else 'new'})")
         try:
@@ -180,7 +196,9 @@ def run(config: TrainConfig) -> int:
     out = results()
     for table in tables:
         out.print(table)
-    out.print(f"{display.totals.decisions} decisions made now, {display.totals.rate:.1f} per second")
+    out.print(
+        f"{display.totals.decisions} decisions made now, {display.totals.rate:.1f} per second"
+    )
     out.print(answer)
     out.print(f"report: {trainer.run.path / 'report.html'}")
     if said:
@@ -191,7 +209,10 @@ def run(config: TrainConfig) -> int:
 def make_trainer(config: TrainConfig, stop: Stop, display: ProgressDisplay) -> VLMTrainer:
     """The trainer of a run, or of the run that is to be continued."""
     asked = VLMAgentOptions(
-        frames=config.frames, answer=config.answer, temperature=config.temperature, max_tokens=config.reply_tokens
+        frames=config.frames,
+        answer=config.answer,
+        temperature=config.temperature,
+        max_tokens=config.reply_tokens,
     )
     in_context = InContextOptions(
         strategy=config.icl_strategy,
@@ -202,7 +223,9 @@ def make_trainer(config: TrainConfig, stop: Stop, display: ProgressDisplay) -> V
     )
     options: dict[str, Any] = {
         **shared(config, TrainerOptions),
-        "agent": with_changes(asked, pairs(config.agent_option, "--agent-option"), "--agent-option"),
+        "agent": with_changes(
+            asked, pairs(config.agent_option, "--agent-option"), "--agent-option"
+        ),
         "env": pairs(config.env_option, "--env-option"),
         "in_context": in_context,
         "latency": "measured" if config.real_time else None,
@@ -226,7 +249,10 @@ def make_trainer(config: TrainConfig, stop: Stop, display: ProgressDisplay) -> V
 def vlm_options(config: TrainConfig) -> dict[str, Any]:
     """Further keywords of ``load_vlm``."""
     local = {item.name: getattr(config, item.name) for item in fields(LocalOptions)}
-    return {**{name: value for name, value in local.items() if value}, **pairs(config.vlm_option, "--vlm-option")}
+    return {
+        **{name: value for name, value in local.items() if value},
+        **pairs(config.vlm_option, "--vlm-option"),
+    }
 
 
 def num_episodes(config: TrainConfig) -> int:
@@ -243,7 +269,10 @@ def play(config: TrainConfig, trainer: VLMTrainer) -> list[Table]:
 
     A run that was extended is played as it was asked for each time, one part after the other.
     """
-    asked = [{name.removeprefix("plan."): value for name, value in part.items()} for part in trainer.run.parts]
+    asked = [
+        {name.removeprefix("plan."): value for name, value in part.items()}
+        for part in trainer.run.parts
+    ]
     parts = [dataclasses.replace(config, **part) for part in asked]
     trained = 0
     evaluation: list[EpisodeRow] = []
@@ -259,11 +288,23 @@ def play(config: TrainConfig, trainer: VLMTrainer) -> list[Table]:
         ablation = run_ablation(trainer, part.num_eval_episodes) if part.icl_ablation else []
     trainer.save_results()
     training = [row for row in outputs.done_episodes(trainer.run.journal) if row.phase == "train"]
-    phases = [(name, outputs.summarise(rows)) for name, rows in (("training", training), ("evaluation", evaluation))]
+    phases = [
+        (name, outputs.summarise(rows))
+        for name, rows in (("training", training), ("evaluation", evaluation))
+    ]
     title = f"{trainer.game}, {trainer.vlm_type}, {config.prompt_type}"
     tables = [results_table(title, [(name, summary) for name, summary in phases if summary])]
     if ablation:
-        tables.append(Table("examples", "mean return", "against none", "fallback", "cost", title="in-context ablation"))
+        tables.append(
+            Table(
+                "examples",
+                "mean return",
+                "against none",
+                "fallback",
+                "cost",
+                title="in-context ablation",
+            )
+        )
         for cells in ablation_table(ablation):
             tables[-1].add_row(*cells)
     return tables
@@ -272,7 +313,15 @@ def play(config: TrainConfig, trainer: VLMTrainer) -> list[Table]:
 def results_table(title: str, summaries: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     """One row per phase: mean return with its 95 % bootstrap interval, and the conditions beside it."""
     table = Table(
-        "phase", "episodes", "mean return [95 %]", "lowest", "highest", "steps", "fallback", "cost", title=title
+        "phase",
+        "episodes",
+        "mean return [95 %]",
+        "lowest",
+        "highest",
+        "steps",
+        "fallback",
+        "cost",
+        title=title,
     )
     for phase, summary in summaries:
         estimate = aggregate(np.array(summary["episode_rewards"])[:, None], "mean")

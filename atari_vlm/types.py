@@ -43,7 +43,9 @@ class Image:
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
-            raise ValueError(f"pixels must be uint8 (H, W, 3), got {self.pixels.dtype} {self.pixels.shape}")
+            raise ValueError(
+                f"pixels must be uint8 (H, W, 3), got {self.pixels.dtype} {self.pixels.shape}"
+            )
         if (self.indices is None) != (self.palette is None):
             raise ValueError("indices and palette are given together or not at all")
 
@@ -157,7 +159,11 @@ class Reply:
             raise ValueError("a reply has text, model and usage, and only names that replies have")
         usage = data["usage"]
         counts = {field.name for field in dataclasses.fields(Usage)}
-        if not isinstance(usage, Mapping) or not usage.keys() <= counts or not all(map(_is_count, usage.values())):
+        if (
+            not isinstance(usage, Mapping)
+            or not usage.keys() <= counts
+            or not all(map(_is_count, usage.values()))
+        ):
             raise ValueError("a reply's usage holds counts of tokens")
         reply = cls(**{**data, "usage": Usage(**usage)})
         if wrong := [name for name, fits in _FITS.items() if not fits(getattr(reply, name))]:
@@ -169,15 +175,21 @@ class Reply:
 
         A price above 1,000 dollars is not believed: it is unknown too.
         """
-        counts = {name: count if _is_count(count) else None for name, count in vars(self.usage).items()}
+        counts = {
+            name: count if _is_count(count) else None for name, count in vars(self.usage).items()
+        }
         return dataclasses.replace(
             self,
             text=_utf8(self.text),
             model=_utf8(self.model),
-            finish_reason=self.finish_reason if _FITS["finish_reason"](self.finish_reason) else "stop",
+            finish_reason=self.finish_reason
+            if _FITS["finish_reason"](self.finish_reason)
+            else "stop",
             usage=Usage(**counts),
             latency_s=self.latency_s if _is_number(self.latency_s) else 0.0,
-            cost_usd=self.cost_usd if _is_number(self.cost_usd) and self.cost_usd <= _MOST_USD else None,
+            cost_usd=self.cost_usd
+            if _is_number(self.cost_usd) and self.cost_usd <= _MOST_USD
+            else None,
             attempts=self.attempts if _FITS["attempts"](self.attempts) else 1,
             note=_utf8(self.note),
         )
@@ -191,7 +203,12 @@ def _utf8(text: Any) -> str:
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value >= 0
+    )
 
 
 def _is_count(value: Any) -> bool:

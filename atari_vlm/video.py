@@ -46,7 +46,9 @@ class VideoWriter:
         if self._writer is None:
             self._open(picture)
         if picture.shape != self._shape:
-            raise ConfigError(f"the video shows pictures of shape {self._shape}, got {picture.shape}")
+            raise ConfigError(
+                f"the video shows pictures of shape {self._shape}, got {picture.shape}"
+            )
         try:
             self._writer.send(np.ascontiguousarray(picture))
         except OSError as error:
@@ -73,7 +75,9 @@ class VideoWriter:
     def _open(self, picture: np.ndarray) -> None:
         height, width = picture.shape[:2]
         if picture.dtype != np.uint8 or picture.ndim != 3 or height % 2 or width % 2:
-            raise ConfigError(f"a video needs uint8 (H, W, 3) with even sides, got {picture.dtype} {picture.shape}")
+            raise ConfigError(
+                f"a video needs uint8 (H, W, 3) with even sides, got {picture.dtype} {picture.shape}"
+            )
         self._shape = picture.shape
         self._unfinished = self._file.enter_context(replacing(self.path))
         self._writer = self._ffmpeg.write_frames(
@@ -88,7 +92,9 @@ class VideoWriter:
 
     def _unwritable(self) -> StorageError:
         full = shutil.disk_usage(self.path.parent).free < _LITTLE_ROOM
-        return StorageError(f"{self.path} cannot be written: {'the disk is full' if full else 'ffmpeg was stopped'}")
+        return StorageError(
+            f"{self.path} cannot be written: {'the disk is full' if full else 'ffmpeg was stopped'}"
+        )
 
 
 def _is_whole(file: Path) -> bool:

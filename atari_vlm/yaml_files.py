@@ -56,7 +56,9 @@ def _check_depth(text: str) -> None:
     """Before anything is built: the parser's events come one by one, at any depth."""
     depth = 0
     for event in yaml.parse(text, Loader=_PlainLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+            event, yaml.CollectionEndEvent
+        )
         if depth > _MOST_DEPTH:
             raise ValueError(f"lists and mappings are nested more than {_MOST_DEPTH} deep")
 

@@ -94,8 +94,14 @@ def vlm_decisions(options: Options) -> None:
     for step in range(60):
         decision = agent.act(observation)
         if step % 20 == 19:
-            said = decision.replies[-1].text.strip().splitlines() if decision.replies else ["(scored the actions)"]
-            print(f"step {step}: {' / '.join(said)[:110]} -> action {decision.action} ({decision.source})")
+            said = (
+                decision.replies[-1].text.strip().splitlines()
+                if decision.replies
+                else ["(scored the actions)"]
+            )
+            print(
+                f"step {step}: {' / '.join(said)[:110]} -> action {decision.action} ({decision.source})"
+            )
         observation, *_ = env.step(decision.action)
     env.close()
 
@@ -163,7 +169,9 @@ def frame_preprocessing(options: Options) -> None:
         pictures.append(observation["image"].convert("RGB"))
         print(f"{label}: {observation['image'].size} {observation['image'].mode}")
         env.close()
-    sheet = Image.new("RGB", (sum(p.width + 10 for p in pictures), max(p.height for p in pictures)), "white")
+    sheet = Image.new(
+        "RGB", (sum(p.width + 10 for p in pictures), max(p.height for p in pictures)), "white"
+    )
     x = 0
     for picture in pictures:
         sheet.paste(picture, (x, 0))

@@ -28,5 +28,7 @@ def keep(transition: Transition) -> None:
 teacher = play_episode(env, ScriptedAgent(), seed=0, on_step=keep)
 pupil = VLMAgent(NearestExampleVLM(), examples=examples)
 played = play_episode(env, pupil, seed=1)
-print(f"{len(examples) // 2} examples; teacher {teacher.episode_return:g}, pupil {played.episode_return:g}")
+print(
+    f"{len(examples) // 2} examples; teacher {teacher.episode_return:g}, pupil {played.episode_return:g}"
+)
 env.close()

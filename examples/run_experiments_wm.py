@@ -25,7 +25,9 @@ def truth(word: str) -> bool:
 
 def arguments_of(argv: list[str]) -> list[str]:
     """The same wishes as arguments of ``atari_vlm.plan``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--env", default="ALE/Breakout-v5")
     parser.add_argument("--model", default="rand")
     parser.add_argument("--use_world_model", type=truth, default=True)

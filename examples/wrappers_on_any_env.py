@@ -13,5 +13,7 @@ print(observation["frames"].shape)
 print(observation["prompt"][:200], "...")
 for action in (2, 3, 2):
     observation, reward, terminated, truncated, info = env.step(action)
-    print(f"the reply took {info['latency_s']:.2f} s: {info['held_frames']} emulator frames went by")
+    print(
+        f"the reply took {info['latency_s']:.2f} s: {info['held_frames']} emulator frames went by"
+    )
 env.close()

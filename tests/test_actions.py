@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from atari_vlm.actions import as_action, as_actions, bounds, check_action_space, random_actions, still_action
+from atari_vlm.actions import (
+    as_action,
+    as_actions,
+    bounds,
+    check_action_space,
+    random_actions,
+    still_action,
+)
 from atari_vlm.errors import ConfigError
 
 ONE_TWO, BELOW = spaces.Discrete(2, start=1), spaces.Discrete(3, start=-1)
@@ -30,7 +37,9 @@ TENTH = np.nextafter(np.float32(0.1), np.float32(0))
     ],
 )
 def test_other_spaces_are_refused_by_name(space):
-    with pytest.raises(ConfigError, match=r"actions are Discrete, or a bounded Box .* one axis; the game has "):
+    with pytest.raises(
+        ConfigError, match=r"actions are Discrete, or a bounded Box .* one axis; the game has "
+    ):
         check_action_space(space, "the game")
 
 
@@ -45,7 +54,10 @@ def test_other_spaces_are_refused_by_name(space):
         (
             FINE,
             [[0.1], [-0.1]],
-            [[np.nextafter(np.float32(0.1), np.float32(0))], [-np.nextafter(np.float32(0.1), np.float32(0))]],
+            [
+                [np.nextafter(np.float32(0.1), np.float32(0))],
+                [-np.nextafter(np.float32(0.1), np.float32(0))],
+            ],
         ),
         (spaces.Box(0, 0.7, (1,), np.float32), [[0.7]], [[np.float32(0.7)]]),
     ],
@@ -94,10 +106,14 @@ def test_one_action_of_any_library():
         as_action(BOX, np.zeros((1, 2)))
 
 
-@pytest.mark.parametrize("space", [ONE_TWO, BELOW, BOX, FINE, spaces.Box(np.float32([0.5, 1]), np.float32([0.5, 3]))])
+@pytest.mark.parametrize(
+    "space", [ONE_TWO, BELOW, BOX, FINE, spaces.Box(np.float32([0.5, 1]), np.float32([0.5, 3]))]
+)
 def test_what_is_drawn_is_of_the_space(space):
     drawn = random_actions(space, (200, 3), np.random.default_rng(0))
-    assert all(space.contains(action) for action in drawn.reshape(600, *space.shape).astype(space.dtype))
+    assert all(
+        space.contains(action) for action in drawn.reshape(600, *space.shape).astype(space.dtype)
+    )
     assert as_actions(space, drawn).tolist() == drawn.tolist()
     assert as_actions(space, np.zeros((4, 0))).shape == (4, 0, *space.shape)
     as_action(space, still_action(space))
@@ -105,4 +121,8 @@ def test_what_is_drawn_is_of_the_space(space):
 
 def test_bounds_lie_within():
     low, high = bounds(FINE)
-    assert low.dtype == np.float32 and FINE.contains(high.astype(np.float64)) and FINE.contains(low.astype(np.float64))
+    assert (
+        low.dtype == np.float32
+        and FINE.contains(high.astype(np.float64))
+        and FINE.contains(low.astype(np.float64))
+    )

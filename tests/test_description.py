@@ -12,7 +12,13 @@ word = st.from_regex(r"\S{1,20}", fullmatch=True)
 number = st.floats(allow_nan=False)
 
 
-@given(line, st.integers(0, 10**9), st.none() | word.filter(lambda name: name != "none"), number, number)
+@given(
+    line,
+    st.integers(0, 10**9),
+    st.none() | word.filter(lambda name: name != "none"),
+    number,
+    number,
+)
 def test_facts_read_back_exactly(game, step, last_action, reward, episode_return):
     facts = Facts(game, step, last_action, reward, episode_return)
     assert Facts.from_text(facts.to_text()) == facts
@@ -30,18 +36,24 @@ def test_actions_read_back_exactly(names, words):
 
 
 def test_actions_are_numbered_with_plain_words():
-    assert list_actions(["NOOP", "RIGHT"], {"RIGHT": "move the paddle up"}) == "0: NOOP\n1: RIGHT (move the paddle up)"
+    assert (
+        list_actions(["NOOP", "RIGHT"], {"RIGHT": "move the paddle up"})
+        == "0: NOOP\n1: RIGHT (move the paddle up)"
+    )
 
 
 @pytest.mark.parametrize(
-    "facts", [{"game": "a\nStep: 9"}, {"last_action": "none"}, {"last_action": ""}, {"last_action": "A B"}]
+    "facts",
+    [{"game": "a\nStep: 9"}, {"last_action": "none"}, {"last_action": ""}, {"last_action": "A B"}],
 )
 def test_facts_that_could_not_be_read_back_are_refused(facts):
     with pytest.raises(ConfigError):
         Facts(**{"game": "Pong", **facts})
 
 
-@pytest.mark.parametrize("text", ["", "Game: Pong", Facts("Pong").to_text().replace("Return", "Score")])
+@pytest.mark.parametrize(
+    "text", ["", "Game: Pong", Facts("Pong").to_text().replace("Return", "Score")]
+)
 def test_missing_facts_are_named(text):
     with pytest.raises(ConfigError, match="has no line"):
         Facts.from_text(text)

@@ -15,7 +15,9 @@ def code_of(page: Path) -> list[str]:
     return BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if code_of(page)], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if code_of(page)], ids=lambda page: page.stem
+)
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))  # not the home folder
@@ -33,8 +35,14 @@ def test_the_links_of_a_page_lead_somewhere(page):
 def test_every_page_is_linked_from_the_readme_or_the_index():
     linked = {
         (page.parent / target).resolve()
-        for page in (ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "docs" / "results" / "index.md")
+        for page in (
+            ROOT / "README.md",
+            ROOT / "docs" / "index.md",
+            ROOT / "docs" / "results" / "index.md",
+        )
         for target in LINK.findall(page.read_text(encoding="utf-8"))
     }
-    pages = {page.resolve() for page in (ROOT / "docs").rglob("*.md")} - {(ROOT / "docs" / "index.md").resolve()}
+    pages = {page.resolve() for page in (ROOT / "docs").rglob("*.md")} - {
+        (ROOT / "docs" / "index.md").resolve()
+    }
     assert not pages - linked

@@ -16,17 +16,30 @@ def test_an_error_is_one_line_without_keys(capsys, monkeypatch):
 
 
 def test_a_file_that_cannot_be_written_is_no_traceback(tmp_path, capsys):
-    options = ["--max-steps", "2", "--num-episodes", "1", "--num-eval-episodes", "0", "--videos", "0"]
+    options = [
+        "--max-steps",
+        "2",
+        "--num-episodes",
+        "1",
+        "--num-eval-episodes",
+        "0",
+        "--videos",
+        "0",
+    ]
     assert train.main([*options, "--save-dir", str(tmp_path), "--run-name", "run"]) == 0
     (tmp_path / "file").touch()
-    assert report.main([str(tmp_path / "run"), "--out", str(tmp_path / "file" / "report.html")]) == 74
+    assert (
+        report.main([str(tmp_path / "run"), "--out", str(tmp_path / "file" / "report.html")]) == 74
+    )
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
 
 
 @pytest.mark.parametrize("program", ["train", "evaluate", "report"])
 def test_a_reader_that_leaves(program):
     command = f"{sys.executable} -m atari_vlm.{program} --help; echo $? >&2"
-    done = subprocess.run(["bash", "-c", f"({command}) | true"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", f"({command}) | true"], capture_output=True, text=True, timeout=60
+    )
     assert done.stderr.strip() in ("141", "0"), done.stderr
 
 

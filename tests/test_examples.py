@@ -22,7 +22,9 @@ def run(path: Path, folder: Path, *arguments: str) -> str:
     secrets = [name for name in os.environ if name.endswith(("_API_KEY", "_BASE_URL"))]
     environment = {name: value for name, value in os.environ.items() if name not in secrets}
     command = [sys.executable, str(path), *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -33,5 +35,10 @@ def test_an_example_runs(path, tmp_path):
 
 
 def test_one_of_the_nine_can_be_chosen(tmp_path):
-    out = run(EXAMPLES[[p.stem for p in EXAMPLES].index("examples_atari_vlm")], tmp_path, "--example", "8")
-    assert "1 example(s)" in out and (tmp_path / "examples_out" / "preprocessing.png").stat().st_size > 1000
+    out = run(
+        EXAMPLES[[p.stem for p in EXAMPLES].index("examples_atari_vlm")], tmp_path, "--example", "8"
+    )
+    assert (
+        "1 example(s)" in out
+        and (tmp_path / "examples_out" / "preprocessing.png").stat().st_size > 1000
+    )

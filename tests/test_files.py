@@ -48,7 +48,23 @@ def test_a_child_is_a_child_or_an_error(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../x", "a/b", "a\\b", "/abs", "a\0b", "con", "NUL.txt", "x" * 65, "-x", "a.", "a\n"]
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "a\\b",
+        "/abs",
+        "a\0b",
+        "con",
+        "NUL.txt",
+        "x" * 65,
+        "-x",
+        "a.",
+        "a\n",
+    ],
 )
 def test_hostile_names_are_refused(name):
     with pytest.raises(ConfigError, match="cannot name a run"):

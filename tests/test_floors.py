@@ -53,13 +53,19 @@ A_MODULE = re.compile(r"atari_vlm(\.[a-z_0-9]+)+(:[A-Za-z_]\w*)?")
 def place(module: str) -> tuple[int, str]:
     """Floor and room of a module; ``KeyError`` for one that no row of the table names."""
     name = module.removeprefix("atari_vlm").removeprefix(".")
-    prefixes = [p for p in ROOMS if p and (name == p or name.startswith(p if p.endswith(".") else p + "."))]
+    prefixes = [
+        p for p in ROOMS if p and (name == p or name.startswith(p if p.endswith(".") else p + "."))
+    ]
     return ROOMS[max(prefixes, key=len)] if prefixes else ROOMS[name]
 
 
 def source_files() -> dict[str, Path]:
     """Every module of the package and where it lies."""
-    tops = (("atari_vlm", "atari_vlm"), ("agents", "atari_vlm.agents"), ("wrappers", "atari_vlm.wrappers"))
+    tops = (
+        ("atari_vlm", "atari_vlm"),
+        ("agents", "atari_vlm.agents"),
+        ("wrappers", "atari_vlm.wrappers"),
+    )
     files = {}
     for top, package in tops:
         for path in sorted((ROOT / top).rglob("*.py")):
@@ -91,9 +97,9 @@ def names_of(text: str, module: str) -> Iterator[str]:
 
 def _is_face(tree: ast.Module) -> bool:
     """Whether this is a package's face: names that load lazily and nothing else."""
-    return any(isinstance(node, ast.ImportFrom) and node.module == "atari_vlm._lazy" for node in tree.body) and not any(
-        isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in tree.body
-    )
+    return any(
+        isinstance(node, ast.ImportFrom) and node.module == "atari_vlm._lazy" for node in tree.body
+    ) and not any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in tree.body)
 
 
 def arrows(text: str, module: str) -> set[str]:
@@ -108,7 +114,9 @@ def wrong_arrows(text: str, module: str) -> list[str]:
     for target in sorted(arrows(text, module)):
         target_floor, target_room = place(target)
         if not (target_floor < floor or target_room == room or (room, target_room) in SEES):
-            wrong.append(f"{module} (floor {floor}, {room}) -> {target} (floor {target_floor}, {target_room})")
+            wrong.append(
+                f"{module} (floor {floor}, {room}) -> {target} (floor {target_floor}, {target_room})"
+            )
     return wrong
 
 
@@ -123,7 +131,10 @@ def test_imports_point_down(module):
         ("atari_vlm.runs.journal", "from atari_vlm.reporting.page import html"),
         ("atari_vlm.runs.journal", "def f():\n    import atari_vlm.training.in_context.trainer"),
         ("atari_vlm.vlm.remote.client", "from atari_vlm.world_models.catch import CatchWorldModel"),
-        ("atari_vlm.training.in_context.trainer", "from atari_vlm.training.imagination import trainer"),
+        (
+            "atari_vlm.training.in_context.trainer",
+            "from atari_vlm.training.imagination import trainer",
+        ),
         ("atari_vlm.runs.command_line", 'PROGRAMS = {"train": "atari_vlm.train:TrainConfig"}'),
         ("atari_vlm.planning.scoring", 'load("atari_vlm.agents.planners")'),
     ],

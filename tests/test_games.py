@@ -67,7 +67,9 @@ def test_every_name_and_title_means_its_own_game():
         assert games.game(games.game(name).title.upper()).name == name
 
 
-@pytest.mark.parametrize(("wrong", "first"), [("pnog", "Pong"), ("Pnog", "Pong"), ("BRAKEOUT", "Breakout")])
+@pytest.mark.parametrize(
+    ("wrong", "first"), [("pnog", "Pong"), ("Pnog", "Pong"), ("BRAKEOUT", "Breakout")]
+)
 def test_the_right_name_comes_first(wrong, first):
     with pytest.raises(UnknownNameError, match=f"did you mean {first}"):
         games.game(wrong)
@@ -129,7 +131,9 @@ def height_of(colour: tuple[int, int, int], picture: np.ndarray, columns: slice)
 
 def test_pong_right_is_up_and_left_is_down():
     green, right_edge = (92, 186, 92), slice(135, 145)
-    still, up, down = (height_of(green, play("Pong", a, 200), right_edge) for a in ("NOOP", "RIGHT", "LEFT"))
+    still, up, down = (
+        height_of(green, play("Pong", a, 200), right_edge) for a in ("NOOP", "RIGHT", "LEFT")
+    )
     assert up < still < down
 
 
@@ -140,7 +144,11 @@ def test_pong_right_is_up_and_left_is_down():
 )  # fmt: skip
 def test_keys_without_effect_leave_the_picture_alone(name, before):
     idle = play(name, "NOOP", before)
-    keys = {key for key in ("FIRE", "UP", "RIGHT", "LEFT", "DOWN") if games.game(name).controls[key] == games.NO_EFFECT}
+    keys = {
+        key
+        for key in ("FIRE", "UP", "RIGHT", "LEFT", "DOWN")
+        if games.game(name).controls[key] == games.NO_EFFECT
+    }
     assert keys
     for key in keys:
         np.testing.assert_array_equal(play(name, key, before), idle)

@@ -31,7 +31,14 @@ class Outer:
 
 
 def test_values_are_taken_as_annotated():
-    given = {"count": 3, "mode": "b", "path": "x/y", "either": 4, "names": ("p",), "inner": {"sizes": [5], "rate": 2}}
+    given = {
+        "count": 3,
+        "mode": "b",
+        "path": "x/y",
+        "either": 4,
+        "names": ("p",),
+        "inner": {"sizes": [5], "rate": 2},
+    }
     assert from_plain(Outer, {"count": 1, "anything": {"a": [1]}}).anything == {"a": [1]}
     made = from_plain(Outer, given)
     assert made == Outer(3, "b", Path("x/y"), 4, ["p"], Inner((5,), (0, ""), 2.0))
@@ -70,5 +77,9 @@ def test_an_unknown_name_is_offered_the_nearest():
 
 
 def test_compared_and_flattened():
-    assert is_same((32, 16), [32, 16]) and is_same({"a": Path("x")}, {"a": "x"}) and not is_same([1], [2])
+    assert (
+        is_same((32, 16), [32, 16])
+        and is_same({"a": Path("x")}, {"a": "x"})
+        and not is_same([1], [2])
+    )
     assert flat({"a": {"b": 1, "c": {"d": 2}}, "e": 3}) == {"a.b": 1, "a.c.d": 2, "e": 3}

@@ -46,7 +46,9 @@ def test_no_room(tmp_path, capfd, pictures):
     (tmp_path / "v.mp4").write_bytes(b"before")
     with (
         small_files(500),
-        pytest.raises(StorageError, match=r"v\.mp4 cannot be written: ffmpeg was stopped") as caught,
+        pytest.raises(
+            StorageError, match=r"v\.mp4 cannot be written: ffmpeg was stopped"
+        ) as caught,
     ):
         write(tmp_path / "v.mp4", pictures)
     assert "\n" not in str(caught.value) and capfd.readouterr() == ("", "")

@@ -13,7 +13,9 @@ from atari_vlm.yaml_files import read_yaml
 LAUGHS = "a0: &n0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"a{i}: &n{i} [{','.join([f'*n{i - 1}'] * 9)}]\n" for i in range(1, 11)
 )
-MERGES = "a0: &n0 {x: 1}\n" + "".join(f"a{i}: &n{i} {{<<: [*n{i - 1}, *n{i - 1}]}}\n" for i in range(1, 40))
+MERGES = "a0: &n0 {x: 1}\n" + "".join(
+    f"a{i}: &n{i} {{<<: [*n{i - 1}, *n{i - 1}]}}\n" for i in range(1, 40)
+)
 HOSTILE = {
     "deep lists": "vlm: " + "[" * 20000,
     "deep mappings": "".join(" " * i + "a:\n" for i in range(200)),
@@ -90,9 +92,7 @@ def test_a_link_is_followed_only_where_it_is_allowed(tmp_path):
 def test_mutated_texts_are_plain_data_or_one_sentence(tmp_path, count):
     """Seeded mutations of a run's config and of every hostile text: nothing runs, nothing untyped comes through."""
     draw, path = random.Random(count), tmp_path / "file.yaml"
-    sound = (
-        "identity: 0f\nsettings: {seed: 1, env: {}, plan: [1, 2.5, null]}\ncommand:\n  vlm: gpt-4o\n  games: [Pong]\n"
-    )
+    sound = "identity: 0f\nsettings: {seed: 1, env: {}, plan: [1, 2.5, null]}\ncommand:\n  vlm: gpt-4o\n  games: [Pong]\n"
     texts = [sound, *(text for text in HOSTILE.values() if len(text) < 10_000)]
     marks = [
         "!!",
@@ -119,7 +119,11 @@ def test_mutated_texts_are_plain_data_or_one_sentence(tmp_path, count):
         text = draw.choice(texts)
         for _ in range(draw.randint(1, 8)):
             at = draw.randrange(len(text) + 1)
-            text = text[:at] + draw.choice([*marks, text[: draw.randint(0, 40)], ""]) + text[at + draw.randint(0, 3) :]
+            text = (
+                text[:at]
+                + draw.choice([*marks, text[: draw.randint(0, 40)], ""])
+                + text[at + draw.randint(0, 3) :]
+            )
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
         try:
             content = read_yaml(path)

@@ -13,11 +13,21 @@ import numpy as np
 from atari_vlm.actions import as_action, as_actions, check_action_space, still_action
 from atari_vlm.errors import ConfigError, MismatchError
 from atari_vlm.types import Action
-from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit, described, fits, stacked, take_row
+from atari_vlm.world_models.base import (
+    StartFrames,
+    WorldModel,
+    check_fit,
+    described,
+    fits,
+    stacked,
+    take_row,
+)
 from atari_vlm.world_models.view import Context, can_see, eye_of, is_rgb, picture_of
 
 Start = gymnasium.Env[Any, Any] | Sequence[gymnasium.Env[Any, Any]] | StartFrames | None
-StartContext = tuple[Any, np.ndarray]  # observations (T, ...) and the actions (T - 1, ...) between them
+StartContext = tuple[
+    Any, np.ndarray
+]  # observations (T, ...) and the actions (T - 1, ...) between them
 
 
 class StoredStart:
@@ -26,8 +36,12 @@ class StoredStart:
     def __init__(self, frames: StartFrames, world_model: WorldModel[Any]):
         space = world_model.observation_space
         if not fits(space, frames.observations, 2):
-            raise MismatchError(f"the model sees {space}, the start frames are {described(frames.observations, 2)}")
-        actions = as_actions(world_model.action_space, frames.actions, "the actions of start frames")
+            raise MismatchError(
+                f"the model sees {space}, the start frames are {described(frames.observations, 2)}"
+            )
+        actions = as_actions(
+            world_model.action_space, frames.actions, "the actions of start frames"
+        )
         self._observations, self._actions = frames.observations, actions
 
     def begin(self, row: int, rng: np.random.Generator) -> StartContext:
@@ -67,7 +81,9 @@ class RealStart:
         while not self._contexts[i].is_full:
             self._step(i, self._still)
             if self._over[i]:
-                raise ConfigError("the real environment ended before it had shown enough pictures to begin a dream")
+                raise ConfigError(
+                    "the real environment ended before it had shown enough pictures to begin a dream"
+                )
         return self._contexts[i].arrays()
 
     def follow(self, rows: np.ndarray, actions: np.ndarray) -> None:
@@ -110,19 +126,29 @@ def start_of(start: Start, world_model: WorldModel[Any]) -> StoredStart | RealSt
     if start is None:
         start = getattr(world_model, "start", None)
         if start is None:
-            raise ConfigError("the world model carries no start frames: pass start=, a real environment or StartFrames")
+            raise ConfigError(
+                "the world model carries no start frames: pass start=, a real environment or StartFrames"
+            )
     if isinstance(start, StartFrames):
         return StoredStart(start, world_model)
     envs = [start] if isinstance(start, gymnasium.Env) else start
-    if not isinstance(envs, Sequence) or not envs or not all(isinstance(env, gymnasium.Env) for env in envs):
-        raise ConfigError(f"start is a gymnasium.Env, a list of them, StartFrames or None, got {type(start).__name__}")
+    if (
+        not isinstance(envs, Sequence)
+        or not envs
+        or not all(isinstance(env, gymnasium.Env) for env in envs)
+    ):
+        raise ConfigError(
+            f"start is a gymnasium.Env, a list of them, StartFrames or None, got {type(start).__name__}"
+        )
     return RealStart(envs, world_model)
 
 
 def _check_real(env: gymnasium.Env[Any, Any], world_model: WorldModel[Any]) -> None:
     """Refuse a real environment that the model cannot dream of, naming both sides."""
     if env.action_space != world_model.action_space:
-        raise MismatchError(f"the model acts in {world_model.action_space}, the real environment in {env.action_space}")
+        raise MismatchError(
+            f"the model acts in {world_model.action_space}, the real environment in {env.action_space}"
+        )
     real: Any = env.unwrapped
     if hasattr(real, "get_action_meanings") and hasattr(world_model, "action_names"):
         skip = getattr(real, "frame_skip", world_model.frame_skip)

@@ -51,7 +51,11 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
     another game, action set, frame skip or kind, ``ConfigError`` for wrong arguments.
     """
 
-    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 15, "privileged": False}  # noqa: RUF012
+    metadata: dict[str, Any] = {  # noqa: RUF012
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 15,
+        "privileged": False,
+    }
 
     def __init__(
         self,
@@ -74,10 +78,15 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
         keep_aspect: bool = False,
         model_options: dict[str, Any] | None = None,
     ):
-        self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self._arguments = {
+            name: value for name, value in locals().items() if name not in ("self", "__class__")
+        }
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise UnknownNameError("render_mode", render_mode, RENDER_MODES)
-        self.render_mode, self._look = render_mode, Look(resize_shape, grayscale, interpolation, keep_aspect)
+        self.render_mode, self._look = (
+            render_mode,
+            Look(resize_shape, grayscale, interpolation, keep_aspect),
+        )
         played = game(game_name)
         _, names, self._screen_shape = facts_of(game_name, full_action_space)
         model = model_for(played.name, checkpoint, kind, model_options or {})
@@ -87,13 +96,24 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
         self._dream = WorldModelEnv(
             model, start=real, max_episode_steps=max_episode_steps, reanchor_every=reanchor_every
         )
-        self._real, self.world_model, self.frame_skip, self.game_name = real, model, skip, played.name
+        self._real, self.world_model, self.frame_skip, self.game_name = (
+            real,
+            model,
+            skip,
+            played.name,
+        )
         shape = target_shape(resize_shape, self._screen_shape)
-        self._observer = Observer(played, names, shape, View(frame_stack, grayscale, image_format, prompt_type))
+        self._observer = Observer(
+            played, names, shape, View(frame_stack, grayscale, image_format, prompt_type)
+        )
         self.observation_space = self._observer.space
         self.action_space = gymnasium.spaces.Discrete(len(names))  # type: ignore[assignment]
         fps = self._dream.metadata["render_fps"]
-        self.metadata = {**self.metadata, "render_fps": fps, "reward_transform": model.reward_transform}
+        self.metadata = {
+            **self.metadata,
+            "render_fps": fps,
+            "reward_transform": model.reward_transform,
+        }
         self._frame: np.ndarray | None = None
 
     def reset(
@@ -187,7 +207,9 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
 
 
 @functools.cache
-def facts_of(game_name: str, full_action_space: bool) -> tuple[str, tuple[str, ...], tuple[int, int]]:
+def facts_of(
+    game_name: str, full_action_space: bool
+) -> tuple[str, tuple[str, ...], tuple[int, int]]:
     """The game's plain name, its action names, (height, width) of its screen: from an emulator that
     is never stepped.
     """
@@ -228,7 +250,9 @@ def _real_game(name: str, frame_skip: int, full_action_space: bool) -> gymnasium
     )
 
 
-def model_for(name: str, path: str | None, kind: str | None, options: dict[str, Any]) -> WorldModel[Any]:
+def model_for(
+    name: str, path: str | None, kind: str | None, options: dict[str, Any]
+) -> WorldModel[Any]:
     """The world model of a checkpoint, which must be of the game ``name`` and of the given kind,
     and show pictures.
     """
@@ -242,7 +266,9 @@ def model_for(name: str, path: str | None, kind: str | None, options: dict[str, 
     trained_on = game_or_generic(str(checkpoint.config.get("game", ""))).name
     if trained_on in game_names() and trained_on != name:
         raise MismatchError(f"the game is {name}; the world model in {path} is of {trained_on}")
-    model: WorldModel[Any] = _lazy.load("atari_vlm.world_models:build_model")(checkpoint, path, **options)
+    model: WorldModel[Any] = _lazy.load("atari_vlm.world_models:build_model")(
+        checkpoint, path, **options
+    )
     shape = model.observation_space.shape or ()
     if len(shape) != 3 or shape[2] != 3 or model.observation_space.dtype != np.uint8:
         raise MismatchError(

@@ -53,7 +53,9 @@ class DreamedVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nda
         self._look = Look(resize_shape, grayscale, interpolation, keep_aspect)
         name, names, self._screen_shape = facts_of(game_name, full_action_space)
         model = model_for(name, checkpoint, kind, model_options or {})
-        check_fit(model, names, model.frame_skip if frame_skip is None else frame_skip, f"{name} here")
+        check_fit(
+            model, names, model.frame_skip if frame_skip is None else frame_skip, f"{name} here"
+        )
         self._dreams = WorldModelVectorEnv(
             model,
             num_envs,
@@ -61,9 +63,22 @@ class DreamedVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nda
             autoreset_mode=autoreset_mode,
             render_mode=render_mode,
         )
-        self.num_envs, self.render_mode, self.world_model, self._names = num_envs, render_mode, model, names
-        self.metadata = {**self._dreams.metadata, "privileged": False, "reward_transform": model.reward_transform}
-        shape = (frame_stack, *target_shape(resize_shape, self._screen_shape), *(() if grayscale else (3,)))
+        self.num_envs, self.render_mode, self.world_model, self._names = (
+            num_envs,
+            render_mode,
+            model,
+            names,
+        )
+        self.metadata = {
+            **self._dreams.metadata,
+            "privileged": False,
+            "reward_transform": model.reward_transform,
+        }
+        shape = (
+            frame_stack,
+            *target_shape(resize_shape, self._screen_shape),
+            *(() if grayscale else (3,)),
+        )
         self.single_observation_space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
         self.single_action_space = gymnasium.spaces.Discrete(len(names))
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -81,7 +96,9 @@ class DreamedVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nda
         self._fill(frames, mask)
         return self._stacks.copy(), info
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every dream; autoreset as :meth:`WorldModelVectorEnv.step` does it."""
         frames, reward, terminated, truncated, info = self._dreams.step(actions)
         begun = info["imagined_steps"] == 0
@@ -101,7 +118,11 @@ class DreamedVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nda
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Every dream at the screen's size, uint8 ``(H, W, 3)``; ``None`` without a render mode."""
         frames = self._dreams.render()
-        return None if frames is None else tuple(on_screen(frame, self._screen_shape) for frame in frames)
+        return (
+            None
+            if frames is None
+            else tuple(on_screen(frame, self._screen_shape) for frame in frames)
+        )
 
     def get_action_meanings(self) -> list[str]:
         """ALE's names of the actions, in index order."""

@@ -15,7 +15,9 @@ from atari_vlm.wrappers.latency_models import checked_seconds, latency_model
 from atari_vlm.wrappers.views import action_names, frames_per_step
 
 Latency = str | float | Mapping[str, Any]
-_STREAM = 0x1A7E  # keeps the latencies' random numbers apart from the environment's under the same seed
+_STREAM = (
+    0x1A7E  # keeps the latencies' random numbers apart from the environment's under the same seed
+)
 
 
 class LatencyAware(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
@@ -49,7 +51,9 @@ class LatencyAware(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Record
         fps: float = 60,
         frame_skip: int | None = None,
     ):
-        gymnasium.utils.RecordConstructorArgs.__init__(self, latency=latency, hold=hold, fps=fps, frame_skip=frame_skip)
+        gymnasium.utils.RecordConstructorArgs.__init__(
+            self, latency=latency, hold=hold, fps=fps, frame_skip=frame_skip
+        )
         super().__init__(env)
         check_positive(fps=fps, frame_skip=1 if frame_skip is None else frame_skip)
         self.fps, self.hold = fps, hold
@@ -68,7 +72,9 @@ class LatencyAware(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Record
         """
         self._measured_s = checked_seconds(seconds)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; ``seed`` also fixes the latencies of a model."""
         if seed is not None:
             self._rng = np.random.default_rng((seed, _STREAM))
@@ -89,7 +95,13 @@ class LatencyAware(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Record
             observation, reward, terminated, truncated, info = self.env.step(action)
             total, self._last_action = total + float(reward), copy.copy(action)
         wait = {"latency_s": latency_s, "held_steps": held, "held_frames": held * self.frame_skip}
-        return observation, total, terminated, truncated, {**info, **wait, "action_played": not ended}
+        return (
+            observation,
+            total,
+            terminated,
+            truncated,
+            {**info, **wait, "action_played": not ended},
+        )
 
     def _due_steps(self, latency_s: float) -> int:
         """Whole steps of the wrapped environment in the wait and what was left over; the rest is left over again."""
@@ -105,13 +117,19 @@ def _action_to_hold(env: gymnasium.Env[Any, Any], hold: Any) -> Any:
     if isinstance(hold, str):
         if hold not in ("noop", "last"):
             raise UnknownNameError("hold", hold, ("noop", "last"))
-        names = action_names(env, f"LatencyAware with hold={hold!r}") if isinstance(space, Discrete) else ()
+        names = (
+            action_names(env, f"LatencyAware with hold={hold!r}")
+            if isinstance(space, Discrete)
+            else ()
+        )
         if "NOOP" in names:
             return names.index("NOOP")
         if hold == "last" and names:
             return 0
         other = "hold='last' or " if names else ""
-        raise ConfigError(f"hold={hold!r} needs an action called NOOP; pass {other}an action of {space}")
+        raise ConfigError(
+            f"hold={hold!r} needs an action called NOOP; pass {other}an action of {space}"
+        )
     action = hold if isinstance(space, Discrete) else np.asarray(hold, space.dtype)
     if not space.contains(action):
         raise ConfigError(f"hold must be 'noop', 'last' or an action of {space}, got {hold!r}")

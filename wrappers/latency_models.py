@@ -23,7 +23,9 @@ class LatencyModel(Protocol):
 
 def checked_seconds(value: Any, name: str = "latency") -> float:
     """``value`` as a float; ``ConfigError`` unless it is a finite number of seconds, not below 0."""
-    number = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
+    number = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(
+        value, bool
+    )
     if not number or not math.isfinite(value) or value < 0:
         raise ConfigError(f"{name} must be a finite number of seconds, not below 0; got {value!r}")
     return float(value)
@@ -84,7 +86,9 @@ class Empirical:
 
     def __post_init__(self) -> None:
         if not isinstance(self.seconds, (list, tuple)) or not self.seconds:
-            raise ConfigError(f"seconds must be a list of at least one latency, got {self.seconds!r}")
+            raise ConfigError(
+                f"seconds must be a list of at least one latency, got {self.seconds!r}"
+            )
         for value in self.seconds:
             checked_seconds(value, "seconds")
 
@@ -107,12 +111,18 @@ def latency_model(latency: Any) -> LatencyModel:
     Raises ``UnknownNameError`` for another kind and ``ConfigError`` for fields that it does not take.
     """
     if not isinstance(latency, Mapping):
-        return Constant(checked_seconds(latency, "latency (if neither 'measured' nor a dictionary with a 'kind')"))
+        return Constant(
+            checked_seconds(
+                latency, "latency (if neither 'measured' nor a dictionary with a 'kind')"
+            )
+        )
     kind = latency.get("kind")
     if kind not in KINDS:
         raise UnknownNameError("kind of latency", kind, KINDS)
     wanted = [field.name for field in dataclasses.fields(KINDS[kind])]
     given = {key: value for key, value in latency.items() if key != "kind"}
     if sorted(given) != sorted(wanted):
-        raise ConfigError(f"a latency of kind {kind!r} takes {', '.join(wanted)}; got {', '.join(map(str, given))}")
+        raise ConfigError(
+            f"a latency of kind {kind!r} takes {', '.join(wanted)}; got {', '.join(map(str, given))}"
+        )
     return KINDS[kind](**given)

@@ -34,13 +34,21 @@ def _pong(ram: np.ndarray) -> list[ScreenObject]:
         ScreenObject("your paddle", 140, ram[51] - 13, 4, 16),
         ScreenObject("other paddle", 16, ram[50] - 15, 4, 16),
     ]
-    return [ScreenObject("ball", ram[49] - 49, ram[54] - 14, 2, 4), *found] if 46 <= ram[54] <= 207 else found
+    return (
+        [ScreenObject("ball", ram[49] - 49, ram[54] - 14, 2, 4), *found]
+        if 46 <= ram[54] <= 207
+        else found
+    )
 
 
 def _breakout(ram: np.ndarray) -> list[ScreenObject]:
     """Addresses 99, 101: ball (at rest or lost above 184 or at 0); 72: paddle, whose right part is cut off at the wall."""
     found = [ScreenObject("paddle", ram[72] - 47, 189, 16, 4)]
-    return [ScreenObject("ball", ram[99] - 49, ram[101] + 9, 2, 4), *found] if 23 <= ram[101] < 180 else found
+    return (
+        [ScreenObject("ball", ram[99] - 49, ram[101] + 9, 2, 4), *found]
+        if 23 <= ram[101] < 180
+        else found
+    )
 
 
 def _freeway(ram: np.ndarray) -> list[ScreenObject]:
@@ -52,7 +60,11 @@ def _freeway(ram: np.ndarray) -> list[ScreenObject]:
     cars = []
     for lane in range(10):
         moved = lane < 5 and ram[33 + lane] == 0
-        cars.append(ScreenObject(f"car in lane {10 - lane}", ram[117 - lane] - 3 + moved, 27 + 16 * lane, 8, 10))
+        cars.append(
+            ScreenObject(
+                f"car in lane {10 - lane}", ram[117 - lane] - 3 + moved, 27 + 16 * lane, 8, 10
+            )
+        )
     return [ScreenObject("your chicken", 44, 193 - ram[14], 6, 8), *cars[::-1]]
 
 
@@ -68,7 +80,9 @@ def check_readable(env: gymnasium.Env[Any, Any], game: str) -> None:
     if game not in READERS:
         raise UnknownNameError("game with objects", game, READERS)
     if attribute(env, "ale") is None:
-        raise ConfigError("objects are read from an ALE emulator's memory; this environment has no attribute 'ale'")
+        raise ConfigError(
+            "objects are read from an ALE emulator's memory; this environment has no attribute 'ale'"
+        )
 
 
 def read_objects(env: gymnasium.Env[Any, Any], game: str) -> list[ScreenObject]:

@@ -15,7 +15,9 @@ from atari_vlm.spaces import PILImage, carry_source, source_of, to_image, to_pil
 from atari_vlm.wrappers.views import as_dict, dict_spaces, is_picture, picture_space, pictures
 
 
-class ResizeImage(gymnasium.ObservationWrapper[Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
+class ResizeImage(
+    gymnasium.ObservationWrapper[Any, Any, Any], gymnasium.utils.RecordConstructorArgs
+):
     """Resize the picture of an observation, and its ``frames`` if it has them.
 
     Args:
@@ -45,8 +47,13 @@ class ResizeImage(gymnasium.ObservationWrapper[Any, Any, Any], gymnasium.utils.R
         scale = isinstance(shape, (int, np.integer)) and not isinstance(shape, bool)
         self.shape = target_shape(f"x{shape}" if scale else shape, picture.shape[:2])  # type: ignore[arg-type,index]
         self.interpolation, self.keep_aspect = interpolation, keep_aspect
-        spaces = {key: self._resized_space(key, space) for key, space in dict_spaces(env.observation_space).items()}
-        self.observation_space = Dict(spaces) if isinstance(env.observation_space, Dict) else spaces["image"]
+        spaces = {
+            key: self._resized_space(key, space)
+            for key, space in dict_spaces(env.observation_space).items()
+        }
+        self.observation_space = (
+            Dict(spaces) if isinstance(env.observation_space, Dict) else spaces["image"]
+        )
         self._has_frames = "frames" in spaces and is_picture(spaces["frames"], leading=1)
 
     def observation(self, observation: Any) -> Any:
@@ -55,7 +62,9 @@ class ResizeImage(gymnasium.ObservationWrapper[Any, Any, Any], gymnasium.utils.R
             return self._resize(observation)
         resized = as_dict(observation)
         image = resized["image"]
-        resized["image"] = self._resize_pil(image) if isinstance(image, PIL.Image) else self._resize(image)
+        resized["image"] = (
+            self._resize_pil(image) if isinstance(image, PIL.Image) else self._resize(image)
+        )
         if self._has_frames:
             resized["frames"] = np.stack([self._resize(frame) for frame in resized["frames"]])
         return resized
@@ -84,4 +93,6 @@ class ResizeImage(gymnasium.ObservationWrapper[Any, Any, Any], gymnasium.utils.R
         part = to_image(image)
         if part.indices is None or self.interpolation != "nearest":
             return to_pil(self._resize(part.pixels))
-        return to_pil(self._resize(part.pixels), indices=self._resize(part.indices), palette=part.palette)
+        return to_pil(
+            self._resize(part.pixels), indices=self._resize(part.indices), palette=part.palette
+        )

@@ -13,7 +13,9 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.wrappers.views import as_dict, dict_spaces, picture_space, pictures
 
 
-class StackFrames(gymnasium.ObservationWrapper[Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
+class StackFrames(
+    gymnasium.ObservationWrapper[Any, Any, Any], gymnasium.utils.RecordConstructorArgs
+):
     """Add ``obs["frames"]``: the last ``num_frames`` pictures, uint8 ``(num_frames, H, W, 3)``, oldest first.
 
     After ``reset`` the first picture stands in all places. A plain picture becomes a dictionary with the keys ``image`` and
@@ -24,8 +26,14 @@ class StackFrames(gymnasium.ObservationWrapper[Any, Any, Any], gymnasium.utils.R
     def __init__(self, env: gymnasium.Env[Any, Any], num_frames: int = 4):
         gymnasium.utils.RecordConstructorArgs.__init__(self, num_frames=num_frames)
         super().__init__(env)
-        if isinstance(num_frames, bool) or not isinstance(num_frames, (int, np.integer)) or num_frames < 1:
-            raise ConfigError(f"num_frames must be a whole number greater than 0, got {num_frames!r}")
+        if (
+            isinstance(num_frames, bool)
+            or not isinstance(num_frames, (int, np.integer))
+            or num_frames < 1
+        ):
+            raise ConfigError(
+                f"num_frames must be a whole number greater than 0, got {num_frames!r}"
+            )
         picture = picture_space(env.observation_space, "StackFrames")
         frames = pictures((int(num_frames), *(picture.shape or ())))
         self.observation_space = Dict({**dict_spaces(env.observation_space), "frames": frames})

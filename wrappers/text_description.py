@@ -36,7 +36,9 @@ class TextDescription(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Rec
     printable ASCII, and ``objects`` without an emulator; ``UnknownNameError`` for ``objects`` of a game that has no reader.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], game_name: str | None = None, objects: bool = False):
+    def __init__(
+        self, env: gymnasium.Env[Any, Any], game_name: str | None = None, objects: bool = False
+    ):
         gymnasium.utils.RecordConstructorArgs.__init__(self, game_name=game_name, objects=objects)
         super().__init__(env)
         picture_space(env.observation_space, "TextDescription")
@@ -44,7 +46,9 @@ class TextDescription(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Rec
         self._start = Facts(_checked_name(game_name, env))
         for name in self._names:
             dataclasses.replace(self._start, last_action=name)
-        self._action_list = list_actions(self._names, games.game_or_generic(self._start.game).controls)
+        self._action_list = list_actions(
+            self._names, games.game_or_generic(self._start.game).controls
+        )
         self._objects = objects
         if objects:
             check_readable(env, self._start.game)
@@ -85,6 +89,12 @@ class TextDescription(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Rec
 
 def _checked_name(name: str | None, env: gymnasium.Env[Any, Any]) -> str:
     found = game_name(env) if name is None else name
-    if not isinstance(found, str) or not set(found) <= set(string.printable) or not 0 < len(found) <= _LONGEST_NAME:
-        raise ConfigError(f"game_name must be 1 to {_LONGEST_NAME} characters of printable ASCII, got {found!r}")
+    if (
+        not isinstance(found, str)
+        or not set(found) <= set(string.printable)
+        or not 0 < len(found) <= _LONGEST_NAME
+    ):
+        raise ConfigError(
+            f"game_name must be 1 to {_LONGEST_NAME} characters of printable ASCII, got {found!r}"
+        )
     return found

@@ -29,7 +29,9 @@ class VLMPrompt(gymnasium.ObservationWrapper[Any, Any, Any], gymnasium.utils.Rec
         super().__init__(env)
         check_style(style)
         self.style = style
-        spaces = dict(env.observation_space.spaces) if isinstance(env.observation_space, Dict) else {}
+        spaces = (
+            dict(env.observation_space.spaces) if isinstance(env.observation_space, Dict) else {}
+        )
         text, actions = spaces.get("text"), spaces.get("action_space")
         if not isinstance(text, Text) or not isinstance(actions, Text):
             raise ConfigError(

@@ -41,9 +41,16 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
             render_mode=render_mode,
             reanchor_every=reanchor_every,
         )
-        self.render_mode, self.world_model, self.frame_skip = render_mode, world_model, world_model.frame_skip
+        self.render_mode, self.world_model, self.frame_skip = (
+            render_mode,
+            world_model,
+            world_model.frame_skip,
+        )
         self.metadata = {**self.metadata, "render_fps": self._dreams.metadata["render_fps"]}
-        self.observation_space, self.action_space = world_model.observation_space, world_model.action_space
+        self.observation_space, self.action_space = (
+            world_model.observation_space,
+            world_model.action_space,
+        )
 
     @property
     def state(self) -> Any:
@@ -56,9 +63,13 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
 
     def get_keys_to_action(self) -> dict[tuple[str, ...], int]:
         """Keys for ``gymnasium.utils.play``."""
-        return keys_to_action(self.get_action_meanings(), int(getattr(self.action_space, "start", 0)))
+        return keys_to_action(
+            self.get_action_meanings(), int(getattr(self.action_space, "start", 0))
+        )
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Begin a dream. ``options`` are not used."""
         super().reset(seed=seed)
         self._dreams._np_random = self.np_random
@@ -70,7 +81,13 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
         frames, reward, terminated, truncated, info = self._dreams.step(
             np.asarray(as_action(self.action_space, action))[None]
         )
-        return take_row(frames, 0), float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._info(info)
+        return (
+            take_row(frames, 0),
+            float(reward[0]),
+            bool(terminated[0]),
+            bool(truncated[0]),
+            self._info(info),
+        )
 
     def render(self) -> Any:
         """The last decoded frame, uint8 ``(H, W, 3)``; ``None`` without a render mode."""

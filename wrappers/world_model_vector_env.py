@@ -15,7 +15,14 @@ from gymnasium.vector.utils import batch_space
 
 from atari_vlm.actions import as_actions
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
-from atari_vlm.world_models.base import WorldModel, map_leaves, put_rows, stacked, take_row, take_rows
+from atari_vlm.world_models.base import (
+    WorldModel,
+    map_leaves,
+    put_rows,
+    stacked,
+    take_row,
+    take_rows,
+)
 from atari_vlm.wrappers.dream_start import RealStart, Start, start_of
 
 
@@ -42,7 +49,11 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     ``info`` holds ``imagined_steps`` int64 ``(B,)``, the steps of each dream.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 15, "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
+    metadata = {  # noqa: RUF012
+        "render_modes": ["rgb_array"],
+        "render_fps": 15,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
 
     def __init__(
         self,
@@ -56,15 +67,23 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         reanchor_every: int | None = None,
     ):
         given = {"max_episode_steps": max_episode_steps, "reanchor_every": reanchor_every}
-        check_positive(num_envs=num_envs, **{name: value for name, value in given.items() if value is not None})
+        check_positive(
+            num_envs=num_envs, **{name: value for name, value in given.items() if value is not None}
+        )
         if render_mode not in (None, "rgb_array"):
             raise UnknownNameError("render_mode", render_mode, ("rgb_array",))
         try:
             self._mode = AutoresetMode(autoreset_mode)
         except ValueError:
-            raise UnknownNameError("autoreset_mode", autoreset_mode, [m.value for m in AutoresetMode]) from None
+            raise UnknownNameError(
+                "autoreset_mode", autoreset_mode, [m.value for m in AutoresetMode]
+            ) from None
         space = world_model.observation_space
-        if render_mode is not None and isinstance(space, gymnasium.spaces.Dict) and "image" not in space.spaces:
+        if (
+            render_mode is not None
+            and isinstance(space, gymnasium.spaces.Dict)
+            and "image" not in space.spaces
+        ):
             raise ConfigError(f"a dream is rendered from its pictures; the model shows {space}")
         self._start = start_of(start, world_model)
         self._check_real(num_envs, reanchor_every)
@@ -78,7 +97,9 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._state: Any = None
         self._observe = None if reanchor_every is None else getattr(world_model, "observe", None)
-        self._real_state: Any = None  # what the real environments lead to, of a model that can observe
+        self._real_state: Any = (
+            None  # what the real environments lead to, of a model that can observe
+        )
         self._frames: Any = None
         self._steps = np.zeros(num_envs, np.int64)
         self._done = np.ones(num_envs, bool)
@@ -95,12 +116,16 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         whole batch.
         """
         if seed is not None and not isinstance(seed, (int, np.integer)):
-            raise ConfigError(f"the dreams of a batch share one random generator: seed is one number, got {seed!r}")
+            raise ConfigError(
+                f"the dreams of a batch share one random generator: seed is one number, got {seed!r}"
+            )
         if seed is not None:
             self._np_random, self._np_random_seed = gymnasium.utils.seeding.np_random(int(seed))
         mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
         if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
-            raise ConfigError(f"reset_mask is bool ({self.num_envs},) with at least one true, got {mask!r}")
+            raise ConfigError(
+                f"reset_mask is bool ({self.num_envs},) with at least one true, got {mask!r}"
+            )
         if self._state is None and not mask.all():
             raise ConfigError("the first reset begins every dream: reset without a mask")
         self._begin(np.flatnonzero(mask))
@@ -141,7 +166,9 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         """
         if self.render_mode is None or self._frames is None:
             return None
-        return tuple(np.array(self._frames["image"] if isinstance(self._frames, dict) else self._frames))
+        return tuple(
+            np.array(self._frames["image"] if isinstance(self._frames, dict) else self._frames)
+        )
 
     def get_action_meanings(self) -> list[str]:
         """Action names, where the model knows them, else numbers."""
@@ -164,10 +191,14 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             raise gymnasium.error.ResetNeeded("call reset() before the first step()")
         if self._mode is AutoresetMode.DISABLED and self._done.any():
             ended = np.flatnonzero(self._done).tolist()
-            raise gymnasium.error.ResetNeeded(f"rows {ended} have ended: reset them with options={{'reset_mask': ...}}")
+            raise gymnasium.error.ResetNeeded(
+                f"rows {ended} have ended: reset them with options={{'reset_mask': ...}}"
+            )
         checked = as_actions(self.single_action_space, actions)
         if checked.shape != self.action_space.shape:
-            raise ConfigError(f"actions must have the shape {self.action_space.shape}, got {checked.shape}")
+            raise ConfigError(
+                f"actions must have the shape {self.action_space.shape}, got {checked.shape}"
+            )
         return checked
 
     def _begin(self, rows: np.ndarray) -> None:
@@ -202,12 +233,20 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self._start.follow(np.flatnonzero(live), actions)
         if self._observe is not None:
             pictures = self._start.latest()
-            self._real_state = self._observe(self._real_state, actions, pictures, rng=self.np_random)
+            self._real_state = self._observe(
+                self._real_state, actions, pictures, rng=self.np_random
+            )
         due = live & ~over & (self._steps % self.reanchor_every == 0)
-        rows = np.array([row for row in np.flatnonzero(due).tolist() if not self._start.is_over(row)], np.int64)
+        rows = np.array(
+            [row for row in np.flatnonzero(due).tolist() if not self._start.is_over(row)], np.int64
+        )
         if len(rows):
             contexts = [self._start.context(row) for row in rows]
-            fresh = take_rows(self._real_state, rows) if self._observe is not None else self._made(contexts)
+            fresh = (
+                take_rows(self._real_state, rows)
+                if self._observe is not None
+                else self._made(contexts)
+            )
             self._state = self._replaced(self._state, rows, fresh)
         reanchored = np.zeros(self.num_envs, bool)
         reanchored[rows] = True
@@ -218,9 +257,15 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         final = np.full(self.num_envs, None, dtype=object)
         for row in np.flatnonzero(self._done):
             final[row] = take_row(self._frames, row)
-        final_info = {"imagined_steps": self._steps * self._done, "_imagined_steps": self._done.copy()}
+        final_info = {
+            "imagined_steps": self._steps * self._done,
+            "_imagined_steps": self._done.copy(),
+        }
         masks = {"_final_obs": self._done.copy(), "_final_info": self._done.copy()}
         return {"final_obs": final, "final_info": final_info, **masks}
 
     def _info(self) -> dict[str, Any]:
-        return {"imagined_steps": self._steps.copy(), "_imagined_steps": np.ones(self.num_envs, bool)}
+        return {
+            "imagined_steps": self._steps.copy(),
+            "_imagined_steps": np.ones(self.num_envs, bool),
+        }

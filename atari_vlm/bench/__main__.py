@@ -60,7 +60,9 @@ def run(config: BenchConfig) -> int:
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)
         (config.out / f"bench_{config.subject}.md").write_text(table)
-        (config.out / f"bench_{config.subject}.json").write_text(to_json(config.subject, results, options))
+        (config.out / f"bench_{config.subject}.json").write_text(
+            to_json(config.subject, results, options)
+        )
     return 0 if all(result.reached for result in results) else 3
 
 
@@ -73,7 +75,9 @@ def shown_options(config: BenchConfig) -> str:
 @program
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run."""
-    return run(tyro.cli(BenchConfig, args=argv, prog="python -m atari_vlm.bench", description=__doc__))
+    return run(
+        tyro.cli(BenchConfig, args=argv, prog="python -m atari_vlm.bench", description=__doc__)
+    )
 
 
 if __name__ == "__main__":

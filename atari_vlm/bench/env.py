@@ -26,32 +26,60 @@ def cases(peers: dict[str, str]) -> list[Case]:
     """All comparisons; ``peers`` is not used, every peer is a package."""
     found = []
     for game in GAMES:
-        found += [_rgb(game, maximum=False), _rgb(game, maximum=True), _default(game), _against_ale(game)]
+        found += [
+            _rgb(game, maximum=False),
+            _rgb(game, maximum=True),
+            _default(game),
+            _against_ale(game),
+        ]
     return [*found, _against_sb3()]
 
 
 def _rgb(game: str, *, maximum: bool) -> Case:
-    env = AtariVLMEnvironment(game, resize_shape=None, frame_stack=1, image_format="numpy", two_frame_maximum=maximum)
+    env = AtariVLMEnvironment(
+        game, resize_shape=None, frame_stack=1, image_format="numpy", two_frame_maximum=maximum
+    )
     what = "two-frame maximum" if maximum else "no preprocessing"
     note = (
         f"AtariVLMEnvironment(resize_shape=None, frame_stack=1, image_format='numpy', two_frame_maximum={maximum}), called "
         "directly: RGB at the screen's size as image and as frames, facts, action list, info"
     )
-    return Case(f"RGB env, {what}, {game}", "bare ALE", _episodes(env), _bare(game), 1.15, "lower", STEPS, note=note)
+    return Case(
+        f"RGB env, {what}, {game}",
+        "bare ALE",
+        _episodes(env),
+        _bare(game),
+        1.15,
+        "lower",
+        STEPS,
+        note=note,
+    )
 
 
 def _default(game: str) -> Case:
     env = gymnasium.make(f"AtariVLM/{game}-v5")
     note = "gymnasium.make's wrappers included: PIL image 224 x 224, 4 stacked frames uint8 (4, 224, 224, 3), facts, action list"
     return Case(
-        f"default dict observation, {game}", "bare ALE", _episodes(env), _bare(game), 2.0, "lower", STEPS, note=note
+        f"default dict observation, {game}",
+        "bare ALE",
+        _episodes(env),
+        _bare(game),
+        2.0,
+        "lower",
+        STEPS,
+        note=note,
     )
 
 
 def _against_ale(game: str) -> Case:
     ours = gymnasium.make_vec(f"AtariVLM/{game}-v5", num_envs=NUM_ENVS)
     peer = ale_py.AtariVectorEnv(
-        _rom(game), NUM_ENVS, repeat_action_probability=0.25, noop_max=0, use_fire_reset=False, reward_clipping=False
+        _rom(game),
+        NUM_ENVS,
+        repeat_action_probability=0.25,
+        noop_max=0,
+        use_fire_reset=False,
+        reward_clipping=False,
     )
     note = f"{NUM_ENVS} games, gray 84 x 84 area average, stack of 4, one core for its threads and for ours"
     return Case(
@@ -125,7 +153,9 @@ def _episodes(env: gymnasium.Env[Any, Any]) -> Unit:
 def _vector(envs: Any) -> Unit:
     """``STEPS`` steps of single games, all games of a vector environment together."""
     envs.reset(seed=1)
-    actions = np.random.default_rng(0).integers(envs.single_action_space.n, size=(STEPS // NUM_ENVS, NUM_ENVS))
+    actions = np.random.default_rng(0).integers(
+        envs.single_action_space.n, size=(STEPS // NUM_ENVS, NUM_ENVS)
+    )
 
     def work() -> None:
         for row in actions:
@@ -136,7 +166,9 @@ def _vector(envs: Any) -> Unit:
 
 def _sb3(envs: Any) -> Unit:
     envs.reset()
-    actions = np.random.default_rng(0).integers(envs.action_space.n, size=(STEPS // NUM_ENVS, NUM_ENVS))
+    actions = np.random.default_rng(0).integers(
+        envs.action_space.n, size=(STEPS // NUM_ENVS, NUM_ENVS)
+    )
 
     def work() -> None:
         for row in actions:

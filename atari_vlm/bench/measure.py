@@ -133,7 +133,9 @@ def to_markdown(subject: str, results: list[Result], options: str = "") -> str:
     named: dict[str, list[str]] = {}
     for r in results:
         named.setdefault(r.note, []).append(r.name)
-    notes = [f"- {'; '.join(dict.fromkeys(names))}: {note}" for note, names in named.items() if note]
+    notes = [
+        f"- {'; '.join(dict.fromkeys(names))}: {note}" for note, names in named.items() if note
+    ]
     return "\n".join([*lines, *(["", *notes] if notes else []), ""])
 
 
@@ -141,6 +143,9 @@ def to_json(subject: str, results: list[Result], options: str = "") -> str:
     """The same as JSON."""
     rows = [{**dataclasses.asdict(r), "reached": r.reached} for r in results]
     return (
-        json.dumps({"subject": subject, "options": options.strip(), "machine": machine(), "results": rows}, indent=1)
+        json.dumps(
+            {"subject": subject, "options": options.strip(), "machine": machine(), "results": rows},
+            indent=1,
+        )
         + "\n"
     )

@@ -50,14 +50,25 @@ class PlainStepper:
         q, k, v = (y.unflatten(-1, (heads, dim)).transpose(-3, -2) for y in (q, k, v))
         length = x.shape[1]
         place = torch.arange(length + 1, dtype=torch.float64)
-        frequency = (10000.0 ** -torch.linspace(0, 1, dim // 2, dtype=torch.float64)).repeat_interleave(2)
-        cos, sin = ((place[:, None] * frequency).cos().float(), (place[:, None] * frequency).sin().float())
+        frequency = (
+            10000.0 ** -torch.linspace(0, 1, dim // 2, dtype=torch.float64)
+        ).repeat_interleave(2)
+        cos, sin = (
+            (place[:, None] * frequency).cos().float(),
+            (place[:, None] * frequency).sin().float(),
+        )
         decays = token_decays(heads)
         gap = (place[:length, None] - place[None, :length]).clamp(min=0)
         mask = (decays[:, None, None] ** gap).tril().float()
         power = (decays[:, None] ** place).float()
-        q, k = rotate(q, cos[:length], sin[:length]), rotate(k * dim**-0.5, cos[:length], sin[:length])
+        q, k = (
+            rotate(q, cos[:length], sin[:length]),
+            rotate(k * dim**-0.5, cos[:length], sin[:length]),
+        )
         retained = (q @ k.transpose(-1, -2) * mask) @ v + (q @ state) * power[:, :length, None]
-        added = k.transpose(-1, -2) @ (v * power[:, 1:].flip(-1)[..., None]) + state * power[:, length, None, None]
+        added = (
+            k.transpose(-1, -2) @ (v * power[:, 1:].flip(-1)[..., None])
+            + state * power[:, length, None, None]
+        )
         after = rotate(added.transpose(-1, -2), cos[length], -sin[length]).transpose(-1, -2)
         return layer.feed(x + r.finish(retained, gate)), after

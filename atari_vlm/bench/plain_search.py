@@ -22,7 +22,9 @@ class _Node:
 class PlainSearch:
     """UCT over ``step(state, action) -> (state, over)`` where every step is worth 1."""
 
-    def __init__(self, step: Step, num_actions: int, *, depth: int, rollout: int, discount: float = 0.99):
+    def __init__(
+        self, step: Step, num_actions: int, *, depth: int, rollout: int, discount: float = 0.99
+    ):
         self._step, self._num_actions, self._depth = step, num_actions, depth
         self._rollout, self._discount = rollout, discount
         self._random = random.Random(0)
@@ -42,7 +44,9 @@ class PlainSearch:
             path.append((node, action))
             child = node.children[action]
             if child is None:
-                child = node.children[action] = _Node(*self._step(node.state, action), self._num_actions)
+                child = node.children[action] = _Node(
+                    *self._step(node.state, action), self._num_actions
+                )
                 total = 0.0 if child.over else self._estimate(child.state)
                 break
             node = child

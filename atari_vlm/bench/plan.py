@@ -28,15 +28,21 @@ PLANS, HORIZON = 64, 10
 class CartPole:
     """gymnasium's CartPole-v1 as a batched world model; the state is float64 ``(4, B)`` transposed, ``(B, 4)``."""
 
-    observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float64)
+    observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(
+        -np.inf, np.inf, (4,), np.float64
+    )
     action_space: gymnasium.Space[Any] = gymnasium.spaces.Discrete(2)
     frame_skip, reward_transform = 1, "none"
 
-    def init(self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
+    def init(
+        self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator
+    ) -> np.ndarray:
         """The last observation of each row."""
         return np.array(observations[:, -1], np.float64)
 
-    def step(self, state: np.ndarray, action: np.ndarray, *, rng: np.random.Generator) -> ModelStep[np.ndarray]:
+    def step(
+        self, state: np.ndarray, action: np.ndarray, *, rng: np.random.Generator
+    ) -> ModelStep[np.ndarray]:
         """Euler's method with the constants of Barto, Sutton and Anderson 1983."""
         columns = state.T
         position, speed, angle, turning = columns
@@ -115,11 +121,20 @@ def search_case(peers: dict[str, str]) -> Case:
 
     def peer() -> None:
         simulator = PlainCartPole()
-        module.StochasticMCTS(np.array(simulator.state), simulator, simulator.valid_actions, 1.0, 0.99, ROLLOUT).run(
-            SIMULATIONS
-        )
+        module.StochasticMCTS(
+            np.array(simulator.state), simulator, simulator.valid_actions, 1.0, 0.99, ROLLOUT
+        ).run(SIMULATIONS)
 
-    return Case(name, "Code World Models", ours, peer, 30.0, count=10 * SIMULATIONS, peer_count=SIMULATIONS, note=note)
+    return Case(
+        name,
+        "Code World Models",
+        ours,
+        peer,
+        30.0,
+        count=10 * SIMULATIONS,
+        peer_count=SIMULATIONS,
+        note=note,
+    )
 
 
 def _peer_module(root: Path) -> Any:
@@ -156,7 +171,9 @@ def scoring_case() -> Case:
     model = _Endless(_random_rem())
     rng = np.random.default_rng(0)
     height, width, channels = model.observation_space.shape
-    state = model.init(np.zeros((1, 1, height, width, channels), np.uint8), np.zeros((1, 0), np.int64), rng=rng)
+    state = model.init(
+        np.zeros((1, 1, height, width, channels), np.uint8), np.zeros((1, 0), np.int64), rng=rng
+    )
     plans = random_plans(model.action_space, PLANS, HORIZON, rng)
 
     def bare() -> None:
@@ -238,7 +255,9 @@ def emulator_case(game: str) -> Case:
     env = gymnasium.make(f"AtariVLM/{game}-v5", repeat_action_probability=0.0, max_episode_steps=-1)
     env.reset(seed=0)
     model, rng = EmulatorWorldModel(env), np.random.default_rng(0)
-    state = model.step(model.init(np.zeros((2, 1)), np.zeros((2, 0)), rng=rng), np.array([1, 1]), rng=rng).state
+    state = model.step(
+        model.init(np.zeros((2, 1)), np.zeros((2, 0)), rng=rng), np.array([1, 1]), rng=rng
+    ).state
     ale: Any = env.unwrapped.ale  # type: ignore[attr-defined]
     ale.restoreState(state.snapshot[0])
     start = ale.cloneState()
@@ -253,4 +272,12 @@ def emulator_case(game: str) -> Case:
         for _ in range(400):
             ale.act(joystick)
 
-    return Case(f"emulator step + restore, {game}", "ALE's act x 4", ours, bare, 1.3, better="lower", count=100)
+    return Case(
+        f"emulator step + restore, {game}",
+        "ALE's act x 4",
+        ours,
+        bare,
+        1.3,
+        better="lower",
+        count=100,
+    )

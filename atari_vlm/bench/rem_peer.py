@@ -24,7 +24,13 @@ from atari_vlm.world_models.rem.settings import RemConfig
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
 NEEDED = {"yet_another_retnet": "yet-another-retnet>=0.5", "einops": "einops", "loguru": "loguru"}
-ONLY_MENTIONED = ("gym", "torchvision", "torchvision.transforms", "torchvision.transforms.functional", "requests")
+ONLY_MENTIONED = (
+    "gym",
+    "torchvision",
+    "torchvision.transforms",
+    "torchvision.transforms.functional",
+    "requests",
+)
 
 
 class _Named(type):
@@ -58,7 +64,11 @@ class RemPeer:
     def __init__(self, path: str, config: RemConfig):
         self.config = config
         with _imports(Path(path)) as module:
-            models, nets, world = module("models.world_model"), module("models.tokenizer.nets"), module("models")
+            models, nets, world = (
+                module("models.world_model"),
+                module("models.tokenizer.nets"),
+                module("models"),
+            )
             tokenizers, actors = module("models.tokenizer"), module("models.actor_critic")
             self.environment = module("envs.world_model_env").POPRetNetWorldModelEnv
         t, w = config.tokenizer, config.world_model
@@ -68,13 +78,20 @@ class RemPeer:
             downsample_use_conv=True,
         )  # fmt: skip
         self.tokenizer = tokenizers.Tokenizer(
-            t.num_codes, t.code_dim, "", nets.SimpleEncoder(sizes), nets.SimpleDecoder(sizes), with_lpips=False
+            t.num_codes,
+            t.code_dim,
+            "",
+            nets.SimpleEncoder(sizes),
+            nets.SimpleDecoder(sizes),
+            with_lpips=False,
         ).eval()
         retnet = world.RetNetConfig(
             tokens_per_block=t.num_tokens + 1, max_blocks=10, num_layers=w.num_layers, num_heads=w.num_heads,
             embed_dim=w.width, dropout=w.dropout, blocks_per_chunk=3,
         )  # fmt: skip
-        self.world_model = models.POPRetNetWorldModel(t.num_codes, config.num_actions, retnet, context_length=2).eval()
+        self.world_model = models.POPRetNetWorldModel(
+            t.num_codes, config.num_actions, retnet, context_length=2
+        ).eval()
         self.actor = actors.ActorCriticLS(config.num_actions, t.code_dim, t.num_tokens)
         self.optimizer = torch.optim.AdamW(self.actor.parameters(), lr=1e-4)
 
@@ -83,7 +100,9 @@ class RemPeer:
         dream = self.environment(self.tokenizer, self.world_model, "cpu")
         k = self.config.tokenizer.num_tokens
         context = torch.randint(self.config.tokenizer.num_codes, (rows, 2 * k + 1))
-        context[:, k] = self.config.tokenizer.num_codes  # the action between the frames, as REM numbers it
+        context[:, k] = (
+            self.config.tokenizer.num_codes
+        )  # the action between the frames, as REM numbers it
         dream.reset_from_initial_observations(context, return_tokens=True)
         dream.step(torch.zeros(rows, dtype=torch.int64), return_tokens=True)
         return dream
@@ -97,7 +116,9 @@ class RemPeer:
         """Frames of the present tokens, as REM's environment gives them."""
         return self.dream(rows).decode_obs_tokens  # type: ignore[no-any-return]
 
-    def actor_critic_update(self, frames: Tensor, actions: Tensor, mask: Tensor) -> Callable[[], None]:
+    def actor_critic_update(
+        self, frames: Tensor, actions: Tensor, mask: Tensor
+    ) -> Callable[[], None]:
         """REM's loss on segments (frames float ``(B, T, 3, H, W)`` in [0, 1], ``(B, T)`` each), gradients, clipping, AdamW."""
         batch = {"observations": frames, "actions": actions, "mask_padding": mask}
 
@@ -118,12 +139,17 @@ class RemPeer:
         """The largest difference of any logit when REM has our weights and both read the same three blocks."""
         self._take_weights(network)
         k, codes = network.num_tokens, len(network.codes)
-        tokens, actions = torch.randint(codes, (2, 3, k)), torch.randint(network.num_actions, (2, 3))
+        tokens, actions = (
+            torch.randint(codes, (2, 3, k)),
+            torch.randint(network.num_actions, (2, 3)),
+        )
         theirs: dict[str, Any] = {}
         memory, found = network.empty_state(2), 0.0
         for t in range(3):
             block = torch.cat([tokens[:, t], actions[:, t, None] + codes], 1)
-            acted = self.world_model(block, incremental_state=theirs, tokenizer=self.tokenizer)[:, -1]
+            acted = self.world_model(block, incremental_state=theirs, tokenizer=self.tokenizer)[
+                :, -1
+            ]
             ahead = self.world_model.compute_next_obs_pred_latents(theirs)[0]
             memory, reward, end = network.read(memory, tokens[:, t], actions[:, t])
             pairs = (
@@ -139,7 +165,9 @@ class RemPeer:
         """Give REM's world model and code book our weights, so that what the two compute can be compared."""
         theirs, codes = self.world_model, self.config.tokenizer.num_codes
         self.tokenizer.embedding.weight.copy_(network.codes)
-        theirs.embedding.weight[codes : codes + self.config.num_actions].copy_(network.action_embedding.weight[:-1])
+        theirs.embedding.weight[codes : codes + self.config.num_actions].copy_(
+            network.action_embedding.weight[:-1]
+        )
         theirs.placeholder_embeddings.weight[:-1].copy_(network.prediction_tokens)
         modules: list[Any] = list(network.layers)
         for ours, layer in zip(modules, theirs._model.layers, strict=True):
@@ -149,7 +177,10 @@ class RemPeer:
                 target.weight.copy_(retention.qkvg.weight.chunk(4)[i])
                 target.bias.copy_(retention.qkvg.bias.chunk(4)[i])
             _copy(layer.retention.out_proj, retention.out)
-            for target, source in ((layer.norm1, ours.retention_norm), (layer.norm2, ours.ffn_norm)):
+            for target, source in (
+                (layer.norm1, ours.retention_norm),
+                (layer.norm2, ours.ffn_norm),
+            ):
                 _copy(target, source)
                 target.eps = source.eps
             _copy(layer.linear1, ours.ffn[0])
@@ -174,12 +205,20 @@ def _imports(root: Path) -> Iterator[Callable[[str], Any]]:
     """Import modules of ``root/src`` within the block; ``ConfigError`` for what is not there."""
     source = root / "src"
     if not (source / "models" / "pop_retnet.py").is_file():
-        raise ConfigError(f"--peer rem=PATH is a checkout of leor-c/REM; there is no {source / 'models/pop_retnet.py'}")
-    missing = [package for name, package in NEEDED.items() if importlib.util.find_spec(name) is None]
+        raise ConfigError(
+            f"--peer rem=PATH is a checkout of leor-c/REM; there is no {source / 'models/pop_retnet.py'}"
+        )
+    missing = [
+        package for name, package in NEEDED.items() if importlib.util.find_spec(name) is None
+    ]
     if missing:
-        raise ConfigError(f"REM's own code needs packages that are not installed: pip install {' '.join(missing)}")
+        raise ConfigError(
+            f"REM's own code needs packages that are not installed: pip install {' '.join(missing)}"
+        )
     before = dict(sys.modules)
-    absent = {name for name in ONLY_MENTIONED if importlib.util.find_spec(name.split(".")[0]) is None}
+    absent = {
+        name for name in ONLY_MENTIONED if importlib.util.find_spec(name.split(".")[0]) is None
+    }
     sys.modules.update({name: _StandIn(name) for name in absent})
     sys.path.insert(0, str(source))
     try:
@@ -189,7 +228,10 @@ def _imports(root: Path) -> Iterator[Callable[[str], Any]]:
         sys.path.remove(str(source))
         for name in set(sys.modules) - set(before):
             module = sys.modules[name]
-            places = [getattr(module, "__file__", None) or "", *(getattr(module, "__path__", None) or [])]
+            places = [
+                getattr(module, "__file__", None) or "",
+                *(getattr(module, "__path__", None) or []),
+            ]
             if name in absent or any(place.startswith(str(source)) for place in places):
                 del sys.modules[name]
 

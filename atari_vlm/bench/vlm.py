@@ -20,7 +20,12 @@ from atari_vlm.vlm.local.prompt import Prompt
 from atari_vlm.vlm.local.tiny import build_tiny
 
 _ACTIONS = ("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE")
-_SMALL = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8}
+_SMALL = {
+    "hidden_size": 512,
+    "intermediate_size": 1408,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+}
 _NEW_TOKENS = 32
 _DISTINCT, _REPEATS = 12, 2
 
@@ -43,17 +48,24 @@ def cases(peers: dict[str, str]) -> list[Case]:
 def _load(folder: Path, *, prefix_cache: bool) -> Any:
     from atari_vlm.vlm.local.loading import load_folder
 
-    return load_folder(str(folder), folder, LocalOptions(device="cpu", dtype="float32", prefix_cache=prefix_cache))
+    return load_folder(
+        str(folder), folder, LocalOptions(device="cpu", dtype="float32", prefix_cache=prefix_cache)
+    )
 
 
 def _messages(seed: int, words: int) -> list[Message]:
     """A constant system message of ``words`` tokens, then one picture and the facts of the step."""
     pixels = np.random.default_rng(seed).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    return [Message.of("system", " play" * words), Message.of("user", Image(pixels), f"Step {seed:05d}")]
+    return [
+        Message.of("system", " play" * words),
+        Message.of("user", Image(pixels), f"Step {seed:05d}"),
+    ]
 
 
 def _score_request(loaded: Any, prompt: Prompt) -> ScoreRequest:
-    return ScoreRequest(prompt, tuple(tuple(loaded.encoder.choice_ids(action)) for action in _ACTIONS))
+    return ScoreRequest(
+        prompt, tuple(tuple(loaded.encoder.choice_ids(action)) for action in _ACTIONS)
+    )
 
 
 def _size(engine: Engine) -> str:
@@ -126,5 +138,7 @@ def _preprocessing(height: int, width: int) -> Case:
         peer=lambda: [stock(frame, return_tensors="np") for _ in range(count)],
         goal=2.0,
         count=count,
-        note="equal to 1e-5" if (height, width) == (224, 224) else "resized by OpenCV instead of PIL",
+        note="equal to 1e-5"
+        if (height, width) == (224, 224)
+        else "resized by OpenCV instead of PIL",
     )

@@ -59,7 +59,9 @@ def cases(peers: dict[str, str]) -> list[Case]:
     network.use_codes(torch.randn_like(network.codes))
     facts = ModelFacts(FACTS.action_names)
     models = {
-        precision: RemWorldModel(config, tokenizer, network, facts, LearnedOptions(precision=precision))
+        precision: RemWorldModel(
+            config, tokenizer, network, facts, LearnedOptions(precision=precision)
+        )
         for precision in ("f32", "bf16")
     }
     others = [_rem(path, network) for path in peers.values()] + [
@@ -68,8 +70,16 @@ def cases(peers: dict[str, str]) -> list[Case]:
     learner = _learner()
     found: list[Case] = []
     for other in others:
-        found += [_imagination(models[precision], rows, other) for precision in GOALS for rows in (1, 8, 64)]
-        found += [_decoding(models["f32"], 1.5, other), _decoding(models["bf16"], 3.0, other), _update(learner, other)]
+        found += [
+            _imagination(models[precision], rows, other)
+            for precision in GOALS
+            for rows in (1, 8, 64)
+        ]
+        found += [
+            _decoding(models["f32"], 1.5, other),
+            _decoding(models["bf16"], 3.0, other),
+            _update(learner, other),
+        ]
     return [*found, _encoded_once(learner), _parallel_prediction(network)]
 
 
@@ -148,7 +158,14 @@ def _parallel_prediction(network: TokenWorldModel) -> Case:
         return network.draw_frame(state, None)
 
     note = "64 tokens of a frame, batch 8, the same network"
-    return Case("parallel prediction of a frame", "sampling token by token", parallel, token_by_token, 4.6, note=note)
+    return Case(
+        "parallel prediction of a frame",
+        "sampling token by token",
+        parallel,
+        token_by_token,
+        4.6,
+        note=note,
+    )
 
 
 def _learner() -> RemLearner:
@@ -169,28 +186,39 @@ def _update(learner: RemLearner, other: _Other) -> Case:
     note = f"{ROLLOUTS} rollouts of 9 decisions after 20 steps of burn-in, gradients, AdamW; our frames are encoded already"
     if other.peer is not None:
         theirs: Unit = other.peer.actor_critic_update(*_segments(learner))
-        note += (
-            "; REM's batch is drawn beforehand, ours in each update; only ours tells the LSTM its actions in burn-in"
-        )
+        note += "; REM's batch is drawn beforehand, ours in each update; only ours tells the LSTM its actions in burn-in"
     else:
         theirs = _encoding(learner, cast(Stepper, PlainStepper(learner.networks.world_model)))
     name, peer_name = "actor-critic update, f32", f"{other.name}, f32"
-    return Case(name, peer_name, lambda: learner.improve_actor_critic(ROLLOUTS), theirs, 1.8, note=note)
+    return Case(
+        name, peer_name, lambda: learner.improve_actor_critic(ROLLOUTS), theirs, 1.8, note=note
+    )
 
 
 def _encoded_once(learner: RemLearner) -> Case:
     """What encoding once gives alone."""
     note = "the same update, with the same fast imagination on both sides"
     name, theirs = "actor-critic update, frames encoded once", "frames encoded at every use"
-    return Case(name, theirs, lambda: learner.improve_actor_critic(ROLLOUTS), _encoding(learner), 1.8, note=note)
+    return Case(
+        name,
+        theirs,
+        lambda: learner.improve_actor_critic(ROLLOUTS),
+        _encoding(learner),
+        1.8,
+        note=note,
+    )
 
 
 def _encoding(learner: RemLearner, stepper: Stepper | None = None) -> Unit:
     """An update as a learner without a cache does it: encode all frames of a batch first."""
 
     def work() -> None:
-        history = learner.replay.histories(ROLLOUTS, learner.settings.actor_critic.burn_in + 1, learner.streams.rng)
-        learner.networks.tokenizer.encode(torch.from_numpy(learner.replay.read("image", history.slots)))
+        history = learner.replay.histories(
+            ROLLOUTS, learner.settings.actor_critic.burn_in + 1, learner.streams.rng
+        )
+        learner.networks.tokenizer.encode(
+            torch.from_numpy(learner.replay.read("image", history.slots))
+        )
         learner.improve_actor_critic(ROLLOUTS, stepper)
 
     return work
@@ -198,9 +226,15 @@ def _encoding(learner: RemLearner, stepper: Stepper | None = None) -> Unit:
 
 def _segments(learner: RemLearner) -> tuple[Tensor, Tensor, Tensor]:
     """A batch as REM's loader gives it: frames float ``(B, T, 3, 64, 64)`` in [0, 1], actions and mask ``(B, T)``."""
-    history = learner.replay.histories(ROLLOUTS, learner.settings.actor_critic.burn_in + 1, learner.streams.rng)
+    history = learner.replay.histories(
+        ROLLOUTS, learner.settings.actor_critic.burn_in + 1, learner.streams.rng
+    )
     frames = (
-        torch.from_numpy(learner.replay.read("image", history.slots)).movedim(-1, -3).contiguous().float().div_(255)
+        torch.from_numpy(learner.replay.read("image", history.slots))
+        .movedim(-1, -3)
+        .contiguous()
+        .float()
+        .div_(255)
     )
     actions = torch.from_numpy(learner.replay.read("action", history.slots)).long()
     return frames, actions, torch.from_numpy(history.mask)
@@ -209,5 +243,7 @@ def _segments(learner: RemLearner) -> tuple[Tensor, Tensor, Tensor]:
 def _state(network: TokenWorldModel, rows: int) -> RemState:
     tokens = torch.randint(512, (rows, network.num_tokens))
     with torch.no_grad():
-        memory, _, _ = network.read(network.empty_state(rows), tokens, torch.zeros(rows, dtype=torch.long))
+        memory, _, _ = network.read(
+            network.empty_state(rows), tokens, torch.zeros(rows, dtype=torch.long)
+        )
     return RemState(memory, tokens)

@@ -9,7 +9,15 @@ import cv2
 import numpy as np
 
 from atari_vlm.errors import UnknownNameError
-from atari_vlm.picture import INTERPOLATIONS, Palette, ResizeShape, resize, runs_of, target_shape, words_of
+from atari_vlm.picture import (
+    INTERPOLATIONS,
+    Palette,
+    ResizeShape,
+    resize,
+    runs_of,
+    target_shape,
+    words_of,
+)
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,15 @@ class Camera:
         self._cell = _exact_cell(screen_shape, self.shape) if look.interpolation == "area" else 0
         self._picture = np.empty((*self.shape, *(() if look.grayscale else (3,))), np.uint8)
         run = runs_of(np.empty(self.shape, np.uint8)).shape[1]
-        run_of_colours = np.dtype((np.void, run * (1 if look.grayscale else 3)))  # one value holds all bytes of a run
+        run_of_colours = np.dtype(
+            (np.void, run * (1 if look.grayscale else 3))
+        )  # one value holds all bytes of a run
         self._picture_runs = self._picture.reshape(-1).view(run_of_colours)
         self._plane: np.ndarray | None = None
 
-    def shoot(self, plane: np.ndarray, changed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    def shoot(
+        self, plane: np.ndarray, changed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the picture of ``plane``, uint8 ``(H, W, 3)`` or gray ``(H, W)``, and, where it has one, its index plane.
 
         ``changed`` holds at least the runs (see :func:`runs_of`) in which ``plane`` differs from the last one shot; ``None``
@@ -59,7 +71,11 @@ class Camera:
             return self._picture, None
         if plane.shape != self.shape:
             plane = resize(plane, self.shape, keep_aspect=self.look.keep_aspect)
-            changed = None if self._plane is None else (words_of(plane) != words_of(self._plane)).nonzero()[0]
+            changed = (
+                None
+                if self._plane is None
+                else (words_of(plane) != words_of(self._plane)).nonzero()[0]
+            )
             self._plane = plane
         self._paint(plane, changed)
         return self._picture, plane
@@ -68,7 +84,9 @@ class Camera:
         """Look up the colours of any rows of indices."""
         if self.look.grayscale:
             return cv2.LUT(plane, self._table)
-        packed = self._packed.view(np.uint32).ravel().take(plane)  # four bytes a pixel are looked up in one go
+        packed = (
+            self._packed.view(np.uint32).ravel().take(plane)
+        )  # four bytes a pixel are looked up in one go
         return cv2.cvtColor(packed.view(np.uint8).reshape(*plane.shape, 4), cv2.COLOR_RGBA2RGB)
 
     def _paint(self, plane: np.ndarray, changed: np.ndarray | None) -> None:
@@ -91,7 +109,9 @@ class Camera:
             touched = np.zeros(height // cell, np.bool_)
             touched[changed * runs_of(plane).shape[1] // (cell * width)] = True
             rows = plane.reshape(-1, cell, width)[touched].reshape(-1, width)
-            small = resize(self._colours(rows), (len(rows) * self.shape[0] // height, self.shape[1]), "area")
+            small = resize(
+                self._colours(rows), (len(rows) * self.shape[0] // height, self.shape[1]), "area"
+            )
             picture = self._picture.reshape(height // cell, -1)
             picture[touched] = small.reshape(-1, picture.shape[1])
 

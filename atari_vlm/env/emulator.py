@@ -105,7 +105,9 @@ class Emulator:
             raise gymnasium.error.ResetNeeded("call reset() before the first step()")
         number = as_index(action)
         if not 0 <= number < len(self._actions):
-            raise ConfigError(f"action must be a number from 0 to {len(self._actions) - 1}, got {action!r}")
+            raise ConfigError(
+                f"action must be a number from 0 to {len(self._actions) - 1}, got {action!r}"
+            )
         ale, joystick = self.ale, self._actions[number]
         reward = 0.0
         for _ in range(self.config.frame_skip - self.frames_shown):

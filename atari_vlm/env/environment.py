@@ -63,21 +63,34 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
         keep_aspect: bool = False,
         two_frame_maximum: bool = True,
     ):
-        self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self._arguments = {
+            name: value for name, value in locals().items() if name not in ("self", "__class__")
+        }
         if max_episode_steps is not None:
             check_count(max_episode_steps=max_episode_steps)
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise UnknownNameError("render_mode", render_mode, RENDER_MODES)
         view = View(frame_stack, grayscale, image_format, prompt_type)
         look = Look(resize_shape, grayscale, interpolation, keep_aspect)
-        config = EmulatorConfig(game_name, frame_skip, repeat_action_probability, full_action_space, two_frame_maximum)
-        self.render_mode, self.prompt_type, self.image_format = render_mode, prompt_type, image_format
+        config = EmulatorConfig(
+            game_name, frame_skip, repeat_action_probability, full_action_space, two_frame_maximum
+        )
+        self.render_mode, self.prompt_type, self.image_format = (
+            render_mode,
+            prompt_type,
+            image_format,
+        )
         self.max_episode_steps, self.frame_skip = max_episode_steps, frame_skip
         self._emulator = Emulator(config, human=render_mode == "human")
         self._camera = Camera(look, self._emulator.palette, self._emulator.screen_shape)
-        self.metadata = {**self.metadata, "render_fps": max(1, round(FRAMES_PER_SECOND / frame_skip))}
+        self.metadata = {
+            **self.metadata,
+            "render_fps": max(1, round(FRAMES_PER_SECOND / frame_skip)),
+        }
         self.action_space = gymnasium.spaces.Discrete(len(self._emulator.action_names))  # type: ignore[assignment]
-        self._observer = Observer(self._emulator.game, self._emulator.action_names, self._camera.shape, view)
+        self._observer = Observer(
+            self._emulator.game, self._emulator.action_names, self._camera.shape, view
+        )
         self.observation_space = self._observer.space
 
     @property
@@ -103,8 +116,17 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
         """Play one action for ``frame_skip`` emulator frames; the reward is the undiscounted sum of ALE's."""
         reward = self._emulator.step(action)
         self._observer.count(action, reward)
-        cut = self.max_episode_steps is not None and self._observer.facts.step >= self.max_episode_steps
-        return self._observe(), reward, self._emulator.terminated, self._emulator.truncated or cut, self._info()
+        cut = (
+            self.max_episode_steps is not None
+            and self._observer.facts.step >= self.max_episode_steps
+        )
+        return (
+            self._observe(),
+            reward,
+            self._emulator.terminated,
+            self._emulator.truncated or cut,
+            self._info(),
+        )
 
     def render(self) -> Any:
         """``rgb_array``: uint8 ``(H, W, 3)`` at the screen's own size; ``ansi``: the facts over the picture; else ``None``."""
@@ -134,7 +156,9 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
     def _observe(self) -> dict[str, Any]:
         picture, indices = self._camera.shoot(self._emulator.plane, self._emulator.changed)
         emulator = self._emulator
-        return self._observer.observe(picture, emulator.plane, indices=indices, palette=emulator.palette.rgb)
+        return self._observer.observe(
+            picture, emulator.plane, indices=indices, palette=emulator.palette.rgb
+        )
 
     def _info(self) -> dict[str, Any]:
         """Only functions of the trajectory."""

@@ -52,7 +52,9 @@ class Observer:
         )
         self.action_list = list_actions(self.action_names, game.controls)
         self.facts = Facts(game.name)
-        self._frames = np.zeros((view.frame_stack, *shape, *(() if view.grayscale else (3,))), np.uint8)
+        self._frames = np.zeros(
+            (view.frame_stack, *shape, *(() if view.grayscale else (3,))), np.uint8
+        )
 
     def begin(self) -> None:
         """A new episode begins."""
@@ -101,6 +103,8 @@ class Observer:
         """The last pictures with this one as the newest, a fresh array; after a reset this one everywhere."""
         if len(self._frames) == 1:
             return picture[np.newaxis].copy()
-        newest = self.facts.step % len(self._frames)  # a ring: only the oldest picture is overwritten
+        newest = self.facts.step % len(
+            self._frames
+        )  # a ring: only the oldest picture is overwritten
         self._frames[newest if self.facts.step else slice(None)] = picture
         return np.concatenate((self._frames[newest + 1 :], self._frames[: newest + 1]))

@@ -61,7 +61,9 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
         render_mode: str | None = None,
         **others: Any,
     ):
-        self._arguments = {name: value for name, value in locals().items() if name not in _NO_ARGUMENTS}
+        self._arguments = {
+            name: value for name, value in locals().items() if name not in _NO_ARGUMENTS
+        }
         for name in others:
             raise _not_here(name)
         check_count(num_envs=num_envs, frame_stack=frame_stack)
@@ -70,8 +72,14 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
         if render_mode not in (None, "rgb_array"):
             raise UnknownNameError("render_mode", render_mode, ["rgb_array"])
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
-        self.num_envs, self.render_mode, self.max_episode_steps = num_envs, render_mode, max_episode_steps
-        config = EmulatorConfig(game_name, frame_skip, repeat_action_probability, full_action_space, two_frame_maximum)
+        self.num_envs, self.render_mode, self.max_episode_steps = (
+            num_envs,
+            render_mode,
+            max_episode_steps,
+        )
+        config = EmulatorConfig(
+            game_name, frame_skip, repeat_action_probability, full_action_space, two_frame_maximum
+        )
         look = Look(resize_shape, grayscale, interpolation, keep_aspect)
         self._emulators = [Emulator(config) for _ in range(num_envs)]
         first = self._emulators[0]
@@ -92,20 +100,30 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
         self._returns = np.zeros(num_envs, np.float64)
         self._done = np.zeros(num_envs, np.bool_)
 
-    def reset(self, *, seed: Seed = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:  # type: ignore[override]
+    def reset(
+        self, *, seed: Seed = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:  # type: ignore[override]
         """Begin episodes in all games, or in those of ``options["reset_mask"]``, bool ``(N,)`` with at least one true.
 
         An integer ``seed`` seeds game i with ``seed + i``; a sequence holds one seed (or ``None``) a game.
         """
-        seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if _is_one(seed) else list(seed)  # type: ignore
+        seeds = (
+            [None if seed is None else seed + i for i in range(self.num_envs)]
+            if _is_one(seed)
+            else list(seed)
+        )  # type: ignore
         if len(seeds) != self.num_envs:
-            raise ConfigError(f"seed must hold one seed for each of the {self.num_envs} games, got {len(seeds)}")
+            raise ConfigError(
+                f"seed must hold one seed for each of the {self.num_envs} games, got {len(seeds)}"
+            )
         chosen = self._reset_mask(options or {})
         for i in np.flatnonzero(chosen).tolist():
             self._begin(i, seeds[i])
         return self._stacks.copy(), self._info(chosen)
 
-    def step(self, actions: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(
+        self, actions: ArrayLike
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Play one action in every game; ``actions`` are integers ``(N,)``, a list too.
 
         Rewards are float64, ends bool, all ``(N,)``.
@@ -115,7 +133,9 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
         """
         chosen = as_actions(self.single_action_space, actions)
         if chosen.shape != (self.num_envs,):
-            raise ConfigError(f"actions must hold one action for each of the {self.num_envs} games, got {actions!r}")
+            raise ConfigError(
+                f"actions must hold one action for each of the {self.num_envs} games, got {actions!r}"
+            )
         if self.autoreset_mode is AutoresetMode.DISABLED and self._done.any():
             ended = np.flatnonzero(self._done).tolist()
             raise gymnasium.error.ResetNeeded(
@@ -124,19 +144,35 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
         rewards = np.zeros(self.num_envs, np.float64)
         terminated = np.zeros(self.num_envs, np.bool_)
         truncated = np.zeros(self.num_envs, np.bool_)
-        again = self._done if self.autoreset_mode is AutoresetMode.NEXT_STEP else np.zeros(self.num_envs, np.bool_)
+        again = (
+            self._done
+            if self.autoreset_mode is AutoresetMode.NEXT_STEP
+            else np.zeros(self.num_envs, np.bool_)
+        )
         for i, action in enumerate(chosen.tolist()):
             if again[i]:
                 self._begin(i, None)
             else:
                 rewards[i], terminated[i], truncated[i] = self._play(i, action)
         self._done = terminated | truncated
-        info = self._finish() if self.autoreset_mode is AutoresetMode.SAME_STEP and self._done.any() else {}
-        return self._stacks.copy(), rewards, terminated, truncated, info | self._info(np.ones(self.num_envs, np.bool_))
+        info = (
+            self._finish()
+            if self.autoreset_mode is AutoresetMode.SAME_STEP and self._done.any()
+            else {}
+        )
+        return (
+            self._stacks.copy(),
+            rewards,
+            terminated,
+            truncated,
+            info | self._info(np.ones(self.num_envs, np.bool_)),
+        )
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Every game's screen at its own size, uint8 ``(H, W, 3)``; ``None`` without a render mode."""
-        return tuple(emulator.screen() for emulator in self._emulators) if self.render_mode else None
+        return (
+            tuple(emulator.screen() for emulator in self._emulators) if self.render_mode else None
+        )
 
     def get_action_meanings(self) -> list[str]:
         """ALE's names of the actions, in index order."""
@@ -180,7 +216,12 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
         """Mode SameStep: begin anew where games ended, and tell how they did."""
         ended = self._done.copy()
         last = np.full(self.num_envs, None, dtype=object)
-        info = {"final_obs": last, "_final_obs": ended, "final_info": self._info(ended), "_final_info": ended.copy()}
+        info = {
+            "final_obs": last,
+            "_final_obs": ended,
+            "final_info": self._info(ended),
+            "_final_info": ended.copy(),
+        }
         for i in np.flatnonzero(ended).tolist():
             last[i] = self._stacks[i].copy()
             self._begin(i, None)
@@ -196,7 +237,9 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
             "emulator_frames": np.array([emulator.frames for emulator in emulators]) * chosen,
         }
         return {
-            key: each for name, value in values.items() for key, each in ((name, value), (f"_{name}", chosen.copy()))
+            key: each
+            for name, value in values.items()
+            for key, each in ((name, value), (f"_{name}", chosen.copy()))
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -225,4 +268,6 @@ def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
     try:
         return AutoresetMode(mode)
     except ValueError:
-        raise UnknownNameError("autoreset_mode", mode, [known.value for known in AutoresetMode]) from None
+        raise UnknownNameError(
+            "autoreset_mode", mode, [known.value for known in AutoresetMode]
+        ) from None

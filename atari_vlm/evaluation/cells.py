@@ -98,16 +98,24 @@ def check(config: EvaluateConfig) -> None:
     check_positive(episodes=config.episodes)
     if not config.game_names or not config.seeds:
         raise ConfigError("give at least one game and one seed")
-    if len(set(config.seeds)) < len(config.seeds) or any(not 0 <= seed <= 100_000 for seed in config.seeds):
+    if len(set(config.seeds)) < len(config.seeds) or any(
+        not 0 <= seed <= 100_000 for seed in config.seeds
+    ):
         raise ConfigError(f"seeds must be different numbers from 0 to 100000, got {config.seeds}")
     if config.episodes > SEEDS_PER_RUN:
         raise ConfigError(f"episodes must be at most {SEEDS_PER_RUN}, got {config.episodes}")
     for agent in config.all_agents:
         if agent not in agent_names():
             family = family_of(agent)
-            hint = f"it is a model of a family: --agents {family} --model {agent};" if family else ""
+            hint = (
+                f"it is a model of a family: --agents {family} --model {agent};" if family else ""
+            )
             raise UnknownNameError("agent", agent, agent_names(), hint)
-    theirs = [name for name in ("model", "base_url", "api_key", "api_key_env", "vlm_option") if getattr(config, name)]
+    theirs = [
+        name
+        for name in ("model", "base_url", "api_key", "api_key_env", "vlm_option")
+        if getattr(config, name)
+    ]
     if theirs and len(config.paid_agents) != 1:
         raise ConfigError(
             f"--{theirs[0].replace('_', '-')} belongs to one agent, but {len(config.paid_agents)} of the agents are not "
@@ -136,7 +144,9 @@ def cells(config: EvaluateConfig, earlier: Sequence[Mapping[str, Any]] = ()) -> 
     for game in config.game_names:
         for agent in config.all_agents:
             keys = [key for key in _episodes(config) if key[:2] == (game, agent)]
-            yield Cell(game, agent, tuple(EpisodeSpec(numbers[key], "eval", key[2]) for key in keys))
+            yield Cell(
+                game, agent, tuple(EpisodeSpec(numbers[key], "eval", key[2]) for key in keys)
+            )
 
 
 def _episodes(config: EvaluateConfig) -> Iterator[tuple[str, str, int]]:
@@ -150,7 +160,11 @@ def _episodes(config: EvaluateConfig) -> Iterator[tuple[str, str, int]]:
 def settings_of(config: EvaluateConfig) -> dict[str, Any]:
     """What the results depend on; options that are left as they are by default are not among it."""
     always = (*names_of(StudyOptions), "max_steps", "prompt_type", "model", "base_url")
-    added = {name: value for name, value in shared(config, AnswerOptions).items() if value != getattr(_DEFAULTS, name)}
+    added = {
+        name: value
+        for name, value in shared(config, AnswerOptions).items()
+        if value != getattr(_DEFAULTS, name)
+    }
     for name in ("env_option", "vlm_option"):
         if getattr(config, name):
             added[name] = pairs(getattr(config, name), f"--{name.replace('_', '-')}")
@@ -166,7 +180,9 @@ def environment_of(config: EvaluateConfig) -> dict[str, Any]:
 
 def agent_options(config: EvaluateConfig) -> VLMAgentOptions:
     """How the agents that ask a VLM do so."""
-    options = VLMAgentOptions(**{**shared(config, VLMAgentOptions), "max_tokens": config.reply_tokens})
+    options = VLMAgentOptions(
+        **{**shared(config, VLMAgentOptions), "max_tokens": config.reply_tokens}
+    )
     return with_changes(options, pairs(config.agent_option, "--agent-option"), "--agent-option")
 
 
@@ -192,5 +208,11 @@ def conditions_of(config: EvaluateConfig) -> Iterator[tuple[str, str]]:
     yield "episodes", f"{config.episodes} per seed and game, cut after {cut} steps"
     yield "environment", "AtariVLM/<Game>-v5: frame skip 4, sticky actions 0.25, minimal action set"
     style = config.prompt_type
-    yield "prompt", f"{style}, version {prompts.prompt_version(style)}, sha256 {prompts.prompt_hash(style)}"
-    yield "normalisation", "Atari-57 human and random reference scores (atari_vlm/data/reference_scores.csv)"
+    yield (
+        "prompt",
+        f"{style}, version {prompts.prompt_version(style)}, sha256 {prompts.prompt_hash(style)}",
+    )
+    yield (
+        "normalisation",
+        "Atari-57 human and random reference scores (atari_vlm/data/reference_scores.csv)",
+    )

@@ -58,7 +58,9 @@ class Watching:
     began: Callable[[Path, int, Budget], object] = lambda run, episodes, budget: None
 
 
-def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[Path, tables.Results]:
+def evaluate(
+    config: EvaluateConfig, watching: Watching | None = None
+) -> tuple[Path, tables.Results]:
     """Play everything that is not played yet and write the tables, also when it ends early; the run folder and the results.
 
     Raises what the agents raise; the run can then be continued with the same configuration.
@@ -77,12 +79,22 @@ def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[
             games={number: cell.game for number, cell in by_episode.items()},
             labels={number: f"{cell.game}, {cell.agent}" for number, cell in by_episode.items()},
         )
-        paid = [spec.episode for cell in laid_out if cell.agent in config.paid_agents for spec in cell.specs]
+        paid = [
+            spec.episode
+            for cell in laid_out
+            if cell.agent in config.paid_agents
+            for spec in cell.specs
+        ]
         budget.restore_from(
-            call.reply for episode in paid for call in run.journal.calls(episode) if call.reply and call.paid
+            call.reply
+            for episode in paid
+            for call in run.journal.calls(episode)
+            if call.reply and call.paid
         )
         watching.began(run.path, len(by_episode), budget)
-        log = EpisodeLog(run.path, LogConfig(config.log, flat(settings_of(config))), watching.progress.say)
+        log = EpisodeLog(
+            run.path, LogConfig(config.log, flat(settings_of(config))), watching.progress.say
+        )
         opened.callback(log.close)
         try:
             for cell in laid_out:
@@ -99,11 +111,18 @@ def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[
 
 
 def collect(
-    config: EvaluateConfig, laid_out: Sequence[Cell], journal: Journal, conditions: Sequence[tuple[str, str]] = ()
+    config: EvaluateConfig,
+    laid_out: Sequence[Cell],
+    journal: Journal,
+    conditions: Sequence[tuple[str, str]] = (),
 ) -> tables.Results:
     """The finished runs of a journal with their conditions."""
     rows = {row.episode: row for row in journal.episodes() if row.status == "done"}
-    cut = set(cut_episodes(journal, list(rows.values()), {"max_steps": config.max_steps, **environment_of(config)}))
+    cut = set(
+        cut_episodes(
+            journal, list(rows.values()), {"max_steps": config.max_steps, **environment_of(config)}
+        )
+    )
     runs = []
     for cell in laid_out:
         for i, seed in enumerate(config.seeds):
@@ -113,10 +132,16 @@ def collect(
     missing = sum(spec.episode not in rows for cell in laid_out for spec in cell.specs)
     notes = []
     if missing:
-        notes.append(f"Unfinished: {missing} episodes are still to be played; the same command continues.")
+        notes.append(
+            f"Unfinished: {missing} episodes are still to be played; the same command continues."
+        )
     if config.max_steps is not None:
-        notes.append(f"Episodes are cut after {config.max_steps:,} steps; published scores are of whole episodes.")
-    return tables.Results(tuple(runs), (*conditions_of(config), *conditions), command_line(config), tuple(notes))
+        notes.append(
+            f"Episodes are cut after {config.max_steps:,} steps; published scores are of whole episodes."
+        )
+    return tables.Results(
+        tuple(runs), (*conditions_of(config), *conditions), command_line(config), tuple(notes)
+    )
 
 
 def _answered(
@@ -125,10 +150,14 @@ def _answered(
     """What answered for each agent that may cost something, and how much of its play was not its own."""
     for agent, asked in names.items():
         episodes = [spec.episode for cell in laid_out if cell.agent == agent for spec in cell.specs]
-        replies = (call.reply for episode in episodes for call in journal.calls(episode) if call.reply)
+        replies = (
+            call.reply for episode in episodes for call in journal.calls(episode) if call.reply
+        )
         for name, value in answered(asked, replies, config.base_url, None).items():
             yield f"{name} ({agent})", value
-        said, _ = verdict(journal, [row for row in journal.episodes() if row.episode in set(episodes)])
+        said, _ = verdict(
+            journal, [row for row in journal.episodes() if row.episode in set(episodes)]
+        )
         if said:
             yield f"fallbacks ({agent})", said
 
@@ -151,12 +180,19 @@ class NoVLM(NoScores):
         raise NotSupportedError("this agent asks no VLM")
 
 
-def _play(config: EvaluateConfig, cell: Cell, journal: Journal, vlm: VLM, watching: Watching) -> None:
+def _play(
+    config: EvaluateConfig, cell: Cell, journal: Journal, vlm: VLM, watching: Watching
+) -> None:
     environment = environment_of(config)
     options = PlayerOptions(
-        max_steps=config.max_steps, parallel=config.parallel, progress=watching.progress, stop=watching.stop
+        max_steps=config.max_steps,
+        parallel=config.parallel,
+        progress=watching.progress,
+        stop=watching.stop,
     )
-    player = Player(journal, vlm, lambda: make_env({**environment, "game_name": cell.game}), options)
+    player = Player(
+        journal, vlm, lambda: make_env({**environment, "game_name": cell.game}), options
+    )
     simple, asked = cell.agent in SIMPLE_NAMES, agent_options(config)
 
     def agent(journalled: VLM, _: Env) -> Agent:
@@ -173,7 +209,12 @@ def _vlm(config: EvaluateConfig, agent: str, budget: Budget, opened: ExitStack) 
         return load_vlm(agent)
     key, more = config.key(), pairs(config.vlm_option, "--vlm-option")
     backend = load_vlm(
-        agent, model=config.model, api_key=key, base_url=config.base_url, timeout_s=config.timeout_s, **more
+        agent,
+        model=config.model,
+        api_key=key,
+        base_url=config.base_url,
+        timeout_s=config.timeout_s,
+        **more,
     )
     opened.callback(close_vlm, backend)
     vlm = limited(backend, config, api_key=key, budget=budget)

@@ -21,7 +21,9 @@ from atari_vlm.experience.segments import Segments
 from atari_vlm.scores.statistics import BootstrapConfig, Estimate
 from atari_vlm.world_models.base import Forecast, WorldModel
 
-Ratios = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> numerators and denominators, float64 (N,) each
+Ratios = dict[
+    str, tuple[np.ndarray, np.ndarray]
+]  # name -> numerators and denominators, float64 (N,) each
 _MEDIAN_OF = 1_000  # pictures
 
 
@@ -43,7 +45,9 @@ class HeldOutConfig:
         if not self.ahead or min(self.ahead) < 1:
             raise ConfigError(f"ahead is one or more numbers of steps >= 1, got {self.ahead!r}")
         if not 1 <= self.step <= max(self.ahead):
-            raise ConfigError(f"every is from 1 to the farthest number of steps ahead, got {self.every!r}")
+            raise ConfigError(
+                f"every is from 1 to the farthest number of steps ahead, got {self.every!r}"
+            )
 
     @property
     def step(self) -> int:
@@ -89,14 +93,18 @@ class Played:
     mask: np.ndarray
 
 
-def measure(model: WorldModel[Any], held_out: Replay, training: Replay, config: HeldOutConfig) -> HeldOut:
+def measure(
+    model: WorldModel[Any], held_out: Replay, training: Replay, config: HeldOutConfig
+) -> HeldOut:
     """Measure on every step of ``held_out`` but the first ``context - 1`` of each episode; baselines are of ``training``.
 
     Raises ``ConfigError`` when no episode is long enough for the farthest dream.
     """
     cut = segments(held_out, config)
     if not cut.mask[:, -1].any():
-        raise ConfigError(f"no held-out episode has {cut.mask.shape[1]} steps: a context and {max(config.ahead)} ahead")
+        raise ConfigError(
+            f"no held-out episode has {cut.mask.shape[1]} steps: a context and {max(config.ahead)} ahead"
+        )
     kept = training.kept()
     mean_reward = float(_labels(model, training.read("reward", kept)).mean())
     some = kept[:: max(1, len(kept) // _MEDIAN_OF)]
@@ -108,17 +116,28 @@ def measure(model: WorldModel[Any], held_out: Replay, training: Replay, config: 
         ratios = one_step_ratios(model, play, mean_reward, config)
         parts.append(ratios | dreamed_ratios(model, play, median, config, rng))
     joined = {name: _join([part[name] for part in parts]) for name in parts[0]}
-    joined["reward_error_to_mean"] = (joined["reward_squared_error"][0], joined["mean_reward_squared_error"][0])
+    joined["reward_error_to_mean"] = (
+        joined["reward_squared_error"][0],
+        joined["mean_reward_squared_error"][0],
+    )
     for who in ("sampled", "likeliest"):
         for k in config.ahead:
-            joined[f"{who}_to_copy/{k}"] = (joined[f"changed/{who}/{k}"][0], joined[f"changed/copy/{k}"][0])
-    return HeldOut(estimate(joined, BootstrapConfig(seed=config.seed)), _counts(held_out, len(cut.slots)))
+            joined[f"{who}_to_copy/{k}"] = (
+                joined[f"changed/{who}/{k}"][0],
+                joined[f"changed/copy/{k}"][0],
+            )
+    return HeldOut(
+        estimate(joined, BootstrapConfig(seed=config.seed)), _counts(held_out, len(cut.slots))
+    )
 
 
 def segments(replay: Replay, config: HeldOutConfig) -> Segments:
     """All segments: a context, the steps after it, padded on the right where the episode stops sooner."""
     firsts, stops = replay.bounds()
-    begins = [np.arange(a, b - config.context + 1, config.step) for a, b in zip(firsts, stops, strict=True)]
+    begins = [
+        np.arange(a, b - config.context + 1, config.step)
+        for a, b in zip(firsts, stops, strict=True)
+    ]
     return replay.segments_at(np.concatenate(begins), config.context + max(config.ahead))
 
 
@@ -129,7 +148,9 @@ def read(model: WorldModel[Any], replay: Replay, cut: Segments) -> Played:
     return Played(observations, actions, _labels(model, rewards), ends, cut.mask)
 
 
-def one_step_ratios(model: WorldModel[Any], play: Played, mean_reward: float, config: HeldOutConfig) -> Ratios:
+def one_step_ratios(
+    model: WorldModel[Any], play: Played, mean_reward: float, config: HeldOutConfig
+) -> Ratios:
     """Rewards, ends and the family's scores one step ahead; each step of an episode is scored in one segment."""
     forecast = _forecast(model, play, config)
     place = np.arange(play.mask.shape[1]) - (config.context - 1)
@@ -168,7 +189,11 @@ def _forecast(model: WorldModel[Any], play: Played, config: HeldOutConfig) -> Fo
 
 
 def dreamed_ratios(
-    model: WorldModel[Any], play: Played, median: np.ndarray, config: HeldOutConfig, rng: np.random.Generator
+    model: WorldModel[Any],
+    play: Played,
+    median: np.ndarray,
+    config: HeldOutConfig,
+    rng: np.random.Generator,
 ) -> Ratios:
     """Differences of dreamed observations, and of what they are compared with, from the real ones."""
     context = config.context
@@ -222,7 +247,9 @@ def estimate(ratios: Ratios, bootstrap: BootstrapConfig) -> dict[str, Estimate]:
 
 
 def _ratio(top: Any, bottom: Any) -> Any:
-    return np.divide(top, bottom, out=np.zeros_like(np.asarray(top, np.float64)), where=np.asarray(bottom) > 0)
+    return np.divide(
+        top, bottom, out=np.zeros_like(np.asarray(top, np.float64)), where=np.asarray(bottom) > 0
+    )
 
 
 def _mean(values: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -230,7 +257,9 @@ def _mean(values: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return _per_row(values * where), _per_row(where)
 
 
-def _f1(said: np.ndarray, true: np.ndarray, hits: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _f1(
+    said: np.ndarray, true: np.ndarray, hits: np.ndarray, where: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """2 hits / (said + true)."""
     return 2 * _per_row(hits & where), _per_row(said & where) + _per_row(true & where)
 
@@ -241,7 +270,9 @@ def _per_row(values: np.ndarray) -> np.ndarray:
 
 
 def _join(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate([top for top, _ in parts]), np.concatenate([bottom for _, bottom in parts])
+    return np.concatenate([top for top, _ in parts]), np.concatenate(
+        [bottom for _, bottom in parts]
+    )
 
 
 def _labels(model: WorldModel[Any], rewards: np.ndarray) -> np.ndarray:
@@ -251,9 +282,15 @@ def _labels(model: WorldModel[Any], rewards: np.ndarray) -> np.ndarray:
 
 def _observed(replay: Replay) -> str:
     """The column of a replay that holds what was shown: the one beside the action."""
-    names = [name for name in replay.columns if name not in ("action", "reward", "terminated", "truncated")]
+    names = [
+        name
+        for name in replay.columns
+        if name not in ("action", "reward", "terminated", "truncated")
+    ]
     if len(names) != 1:
-        raise ConfigError(f"fidelity is measured on one kind of observation, the replay holds {', '.join(names)}")
+        raise ConfigError(
+            f"fidelity is measured on one kind of observation, the replay holds {', '.join(names)}"
+        )
     return names[0]
 
 

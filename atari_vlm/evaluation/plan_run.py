@@ -18,7 +18,14 @@ from atari_vlm.runs import outputs
 from atari_vlm.runs.answered import answered_in
 from atari_vlm.runs.continuing import ResumeRules
 from atari_vlm.runs.journal import EpisodeRow, Journal
-from atari_vlm.runs.options import CacheOptions, FolderOptions, LimitOptions, LogOptions, PlayOptions, execution_of
+from atari_vlm.runs.options import (
+    CacheOptions,
+    FolderOptions,
+    LimitOptions,
+    LogOptions,
+    PlayOptions,
+    execution_of,
+)
 from atari_vlm.runs.player import EpisodeSpec, Player, PlayerOptions, Progress, Silence
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.runs.seeds import eval_seed
@@ -104,7 +111,11 @@ class PlanRun:
         """Play every variant on the same seeds, write results and report, and mark the run as finished."""
         variants = self.settings.variants
         if len(variants) > 1:
-            labels = {str(spec.episode): variant.name for variant in variants for spec in self._specs(variant)}
+            labels = {
+                str(spec.episode): variant.name
+                for variant in variants
+                for spec in self._specs(variant)
+            }
             self.run.journal.set_meta(labels=labels)
         for part in range(len(self._counts)):
             for variant in variants:
@@ -151,7 +162,10 @@ class PlanRun:
         variants = self.settings.variants
         before, count = self._counts[part - 1] if part else 0, self._counts[part]
         number = before * len(variants) + (count - before) * variants.index(variant) - before
-        return [EpisodeSpec(number + i, "eval", eval_seed(self.settings.seed, i)) for i in range(before, count)]
+        return [
+            EpisodeSpec(number + i, "eval", eval_seed(self.settings.seed, i))
+            for i in range(before, count)
+        ]
 
     def _rows(self, variant: Variant) -> list[EpisodeRow]:
         rows = {row.episode: row for row in self.run.journal.episodes()}
@@ -180,7 +194,9 @@ class PlanRun:
     def _save(self, results: Sequence[VariantResult]) -> None:
         path, journal = self.run.path, self.run.journal
         outputs.write_tables(path, journal)
-        outputs.write_results(path, {**self.settings.environment(), "answered": self.answered()}, journal)
+        outputs.write_results(
+            path, {**self.settings.environment(), "answered": self.answered()}, journal
+        )
         if len(results) > 1:
             atomic_write(path / "ablation.md", to_markdown(self.settings, results, self.answered()))
         if can_write_videos() and self._workshop.make_env().render_mode == "rgb_array":
@@ -226,7 +242,15 @@ def reward_correlation(journal: Journal, rows: Sequence[EpisodeRow]) -> float | 
 
 
 COLUMNS = (
-    *("variant", "mean return [95 %]", "against replanning", "VLM calls", "steps", "cost", "wall time"),
+    *(
+        "variant",
+        "mean return [95 %]",
+        "against replanning",
+        "VLM calls",
+        "steps",
+        "cost",
+        "wall time",
+    ),
     *("reward correlation", "fallback"),
 )
 
@@ -246,7 +270,9 @@ def cells(result: VariantResult) -> tuple[str, ...]:
     )
 
 
-def to_markdown(settings: PlanSettings, results: Sequence[VariantResult], answered: Mapping[str, str]) -> str:
+def to_markdown(
+    settings: PlanSettings, results: Sequence[VariantResult], answered: Mapping[str, str]
+) -> str:
     """The ablation as a table with its conditions."""
     cut = "whole games" if settings.max_steps is None else f"cut after {settings.max_steps} steps"
     lines = [

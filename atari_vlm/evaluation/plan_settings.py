@@ -50,7 +50,9 @@ ABLATION = (
 class WorldOptions(Options):
     """The world model that judges plans, and the game as it sees it."""
 
-    world_model: str = field(default="emulator", metadata={**TYPED_ONLY, "harmless": ("emulator", "catch")})
+    world_model: str = field(
+        default="emulator", metadata={**TYPED_ONLY, "harmless": ("emulator", "catch")}
+    )
     """emulator, catch, or the checkpoint folder of a world model"""
     use_world_model: bool = True
     """without it the VLM's first plan is followed"""
@@ -95,11 +97,21 @@ class PlanSettings(SeedOptions, EpisodeOptions, PlansOptions, WorldOptions):
     def __post_init__(self) -> None:
         if self.game.strip().casefold() == CATCH.casefold():
             object.__setattr__(self, "game", CATCH)
-        check_positive(num_episodes=self.num_episodes, plan_horizon=self.plan_horizon, num_plans=self.num_plans)
+        check_positive(
+            num_episodes=self.num_episodes, plan_horizon=self.plan_horizon, num_plans=self.num_plans
+        )
         if self.game == CATCH and (self.dream is not None or self.sticky or self.env_option):
-            raise ConfigError("Catch is played as it is: it has no dream, no sticky actions and no --env-option")
-        if self.world_model == "emulator" and (self.game == CATCH or self.dream is not None) and self.needs_model:
-            raise ConfigError("the emulator is a model of a real Atari game only; choose catch or a checkpoint")
+            raise ConfigError(
+                "Catch is played as it is: it has no dream, no sticky actions and no --env-option"
+            )
+        if (
+            self.world_model == "emulator"
+            and (self.game == CATCH or self.dream is not None)
+            and self.needs_model
+        ):
+            raise ConfigError(
+                "the emulator is a model of a real Atari game only; choose catch or a checkpoint"
+            )
         ActionBuffer(self.action_buffer_size, self.action_buffer_threshold)
         super().__post_init__()
 
@@ -119,7 +131,12 @@ class PlanSettings(SeedOptions, EpisodeOptions, PlansOptions, WorldOptions):
     def environment(self) -> dict[str, Any]:
         """What :func:`~atari_vlm.runs.environments.make_env` needs; part of a run's config.yaml."""
         name = self.game if self.game == CATCH else games.game(self.game).name
-        settings: dict[str, Any] = {"game_name": name, "env": {}, "latency": None, "dream": self.dream}
+        settings: dict[str, Any] = {
+            "game_name": name,
+            "env": {},
+            "latency": None,
+            "dream": self.dream,
+        }
         if self.game != CATCH and self.dream is None:
             sticky = self.sticky
             if sticky is None:
@@ -142,7 +159,9 @@ class PlanWorkshop:
         self.settings = settings
         named = settings.world_model in ("emulator", "catch") or not settings.needs_model
         self._loaded: WorldModel[Any] | None = (
-            None if named else load("atari_vlm.world_models.checkpoint:load_world_model")(settings.world_model)
+            None
+            if named
+            else load("atari_vlm.world_models.checkpoint:load_world_model")(settings.world_model)
         )
         env = self.make_env()
         try:
@@ -178,7 +197,9 @@ class PlanWorkshop:
             action_buffer=self._buffer() if variant.buffer else None,
             prompt_type=settings.prompt_type,
             options=settings.options,
-            frame_source=env.render if self._loaded is not None and env.render_mode == "rgb_array" else None,
+            frame_source=env.render
+            if self._loaded is not None and env.render_mode == "rgb_array"
+            else None,
         )
 
     def _buffer(self) -> ActionBuffer:

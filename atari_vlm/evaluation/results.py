@@ -17,7 +17,13 @@ import numpy as np
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.games import game as known_game
-from atari_vlm.scores.statistics import Estimate, aggregate, aggregates, few_runs_note, human_normalise
+from atari_vlm.scores.statistics import (
+    Estimate,
+    aggregate,
+    aggregates,
+    few_runs_note,
+    human_normalise,
+)
 from atari_vlm.scores.tables import METRICS, table_lines
 
 
@@ -39,7 +45,9 @@ class Run:
 
     def __post_init__(self) -> None:
         if not self.returns:
-            raise ConfigError(f"the run of {self.agent} on {self.game} with seed {self.seed} holds no episode")
+            raise ConfigError(
+                f"the run of {self.agent} on {self.game} with seed {self.seed} holds no episode"
+            )
 
     @property
     def score(self) -> float:
@@ -49,7 +57,11 @@ class Run:
     @property
     def normalised(self) -> float | None:
         """The human-normalised score; ``None`` outside the Atari-57 reference, whose games are whole, and for cut episodes."""
-        return float(human_normalise(self.game, self.score)) if _has_reference(self.game) and not self.cut else None
+        return (
+            float(human_normalise(self.game, self.score))
+            if _has_reference(self.game) and not self.cut
+            else None
+        )
 
 
 @dataclass(frozen=True)
@@ -116,21 +128,30 @@ def agent_scores(results: Results) -> list[AgentScore]:
     shared = [
         game
         for game in results.games
-        if _has_reference(game) and game not in cut_games(results) and all(results.of(game, a) for a in results.agents)
+        if _has_reference(game)
+        and game not in cut_games(results)
+        and all(results.of(game, a) for a in results.agents)
     ]
     if not shared:
         return []
     lines = []
     for agent in results.agents:
         runs = [run for game in shared for run in results.of(game, agent)]
-        scores = {game: [float(human_normalise(game, run.score)) for run in results.of(game, agent)] for game in shared}
-        lines.append(AgentScore(agent, tuple(shared), aggregates(scores), _fallback_rate(runs), _cost(runs)))
+        scores = {
+            game: [float(human_normalise(game, run.score)) for run in results.of(game, agent)]
+            for game in shared
+        }
+        lines.append(
+            AgentScore(agent, tuple(shared), aggregates(scores), _fallback_rate(runs), _cost(runs))
+        )
     return lines
 
 
 def cut_games(results: Results) -> list[str]:
     """The games of which an agent has cut episodes: no human-normalised number is made of them."""
-    return [game for game in results.games if any(run.cut for run in results.runs if run.game == game)]
+    return [
+        game for game in results.games if any(run.cut for run in results.runs if run.game == game)
+    ]
 
 
 def all_notes(results: Results) -> list[str]:
@@ -138,15 +159,26 @@ def all_notes(results: Results) -> list[str]:
     notes = list(results.notes)
     outside = [game for game in results.games if not _has_reference(game)]
     if outside:
-        notes.append(f"Not in the Atari-57 human reference, so raw scores only: {', '.join(outside)}.")
+        notes.append(
+            f"Not in the Atari-57 human reference, so raw scores only: {', '.join(outside)}."
+        )
     cut = cut_games(results)
     if cut:
-        notes.append(f"Cut episodes have no human-normalised score, the reference's are whole: {', '.join(cut)}.")
-    incomplete = [g for g in results.games if any(not results.of(g, agent) for agent in results.agents)]
+        notes.append(
+            f"Cut episodes have no human-normalised score, the reference's are whole: {', '.join(cut)}."
+        )
+    incomplete = [
+        g for g in results.games if any(not results.of(g, agent) for agent in results.agents)
+    ]
     if incomplete:
-        notes.append(f"Not played by every agent yet, so left out over games: {', '.join(incomplete)}.")
+        notes.append(
+            f"Not played by every agent yet, so left out over games: {', '.join(incomplete)}."
+        )
     if results.runs:
-        lines = {f"{s.game} {s.agent}": [r.score for r in results.of(s.game, s.agent)] for s in game_scores(results)}
+        lines = {
+            f"{s.game} {s.agent}": [r.score for r in results.of(s.game, s.agent)]
+            for s in game_scores(results)
+        }
         notes.append(few_runs_note(lines))
     return [note for note in notes if note]
 
@@ -155,21 +187,44 @@ def to_markdown(results: Results) -> str:
     """Both tables, the conditions and the notes."""
     lines = ["# Evaluation", "", "## Scores per game", ""]
     lines += table_lines(
-        ("Game", "Agent", "Score [95% interval]", "Human-normalised", "Fallback", "Runs", "Episodes", "Cost"),
+        (
+            "Game",
+            "Agent",
+            "Score [95% interval]",
+            "Human-normalised",
+            "Fallback",
+            "Runs",
+            "Episodes",
+            "Cost",
+        ),
         [_game_line(score) for score in game_scores(results)],
     )
     over_games = agent_scores(results)
     if over_games:
         count = len(over_games[0].games)
-        lines += ["", f"## Over {count} game{'s' * (count > 1)}, human-normalised (random 0, human 1)", ""]
+        lines += [
+            "",
+            f"## Over {count} game{'s' * (count > 1)}, human-normalised (random 0, human 1)",
+            "",
+        ]
         lines += table_lines(
             ("Agent", *METRICS.values(), "Fallback", "Cost"),
             [
-                (s.agent, *(_number(s.aggregates[m]) for m in METRICS), f"{s.fallback_rate:.1%}", _usd(s.cost_usd))
+                (
+                    s.agent,
+                    *(_number(s.aggregates[m]) for m in METRICS),
+                    f"{s.fallback_rate:.1%}",
+                    _usd(s.cost_usd),
+                )
                 for s in over_games
             ],
         )
-    lines += ["", "## Conditions", "", *(f"- {name}: {value}" for name, value in results.conditions)]
+    lines += [
+        "",
+        "## Conditions",
+        "",
+        *(f"- {name}: {value}" for name, value in results.conditions),
+    ]
     lines += [
         "- intervals: 95%, stratified bootstrap over runs, 2,000 resamples; a run is one seed of one agent on one game"
     ]
@@ -184,14 +239,34 @@ def to_csv(results: Results) -> str:
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(
-        ("game", "agent", "seed", "episodes", "score", "human_normalised", "steps", "fallback_rate", "cost_usd")
+        (
+            "game",
+            "agent",
+            "seed",
+            "episodes",
+            "score",
+            "human_normalised",
+            "steps",
+            "fallback_rate",
+            "cost_usd",
+        )
     )
     for run in results.runs:
         normalised = "" if run.normalised is None else repr(run.normalised)
         cost = "" if run.cost_usd is None else repr(run.cost_usd)
         rate = repr(_fallback_rate([run]))
         writer.writerow(
-            (run.game, run.agent, run.seed, len(run.returns), repr(run.score), normalised, run.steps, rate, cost)
+            (
+                run.game,
+                run.agent,
+                run.seed,
+                len(run.returns),
+                repr(run.score),
+                normalised,
+                run.steps,
+                rate,
+                cost,
+            )
         )
     return table.getvalue()
 
@@ -200,15 +275,27 @@ def to_json(results: Results) -> str:
     """Everything: runs with every episode's return, both tables, conditions, notes, command."""
     content: dict[str, Any] = {
         "runs": [
-            {**vars(run), "returns": list(run.returns), "score": run.score, "human_normalised": run.normalised}
+            {
+                **vars(run),
+                "returns": list(run.returns),
+                "score": run.score,
+                "human_normalised": run.normalised,
+            }
             for run in results.runs
         ],
         "games": [
-            {**vars(s), "score": s.score.as_dict(), "normalised": s.normalised.as_dict() if s.normalised else None}
+            {
+                **vars(s),
+                "score": s.score.as_dict(),
+                "normalised": s.normalised.as_dict() if s.normalised else None,
+            }
             for s in game_scores(results)
         ],
         "over_games": [
-            {**vars(s), "aggregates": {name: estimate.as_dict() for name, estimate in s.aggregates.items()}}
+            {
+                **vars(s),
+                "aggregates": {name: estimate.as_dict() for name, estimate in s.aggregates.items()},
+            }
             for s in agent_scores(results)
         ],
         "conditions": dict(results.conditions),
@@ -256,7 +343,11 @@ def _number(estimate: Estimate | None) -> str:
         return "n/a"
     digits = 1 if abs(estimate.value) >= 100 else 3
     value = f"{estimate.value:.{digits}f}"
-    return f"{value} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]" if estimate.has_interval else value
+    return (
+        f"{value} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+        if estimate.has_interval
+        else value
+    )
 
 
 def _usd(cost: float | None) -> str:

@@ -36,9 +36,13 @@ class Column:
 
     def __post_init__(self) -> None:
         if np.dtype(self.dtype).kind not in "biuf" or not all(size > 0 for size in self.shape):
-            raise ConfigError(f"a column is of bool, integers or floats with sizes above 0, got {self}")
+            raise ConfigError(
+                f"a column is of bool, integers or floats with sizes above 0, got {self}"
+            )
         if self.on_disk and self.written_back:
-            raise ConfigError("a column that is written back lies in RAM: a checkpoint must know its values")
+            raise ConfigError(
+                "a column that is written back lies in RAM: a checkpoint must know its values"
+            )
 
     @property
     def step_bytes(self) -> int:
@@ -54,7 +58,9 @@ class Column:
         if dtype.kind == "f" and not np.isfinite(kept).all():
             raise MismatchError(f"{what} holds numbers, got {_first(given, ~np.isfinite(kept))}")
         if dtype.kind in "iu" and given.dtype != dtype and (kept != given).any():
-            raise MismatchError(f"{what} is {dtype}, which cannot hold {_first(given, kept != given)}")
+            raise MismatchError(
+                f"{what} is {dtype}, which cannot hold {_first(given, kept != given)}"
+            )
         return kept
 
 
@@ -130,13 +136,22 @@ class FileColumn:
 
     def _descriptor(self) -> int:
         """The open file: never through a link, never a pipe or a device."""
-        flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        flags = (
+            os.O_RDWR
+            | getattr(os, "O_NOFOLLOW", 0)
+            | getattr(os, "O_NONBLOCK", 0)
+            | getattr(os, "O_BINARY", 0)
+        )
         try:
             descriptor = os.open(self.path, flags)
         except FileNotFoundError as error:
-            raise RunError(f"{self.path} is missing: the steps of this run's replay lie in it") from error
+            raise RunError(
+                f"{self.path} is missing: the steps of this run's replay lie in it"
+            ) from error
         except OSError as error:
-            raise RunError(f"{self.path} cannot be opened as a replay's file: {error.strerror}") from error
+            raise RunError(
+                f"{self.path} cannot be opened as a replay's file: {error.strerror}"
+            ) from error
         found = os.fstat(descriptor)
         if stat.S_ISREG(found.st_mode) and found.st_size == self.size:
             return descriptor

@@ -22,7 +22,15 @@ from gymnasium.spaces import Box, Discrete
 
 from atari_vlm.actions import as_actions
 from atari_vlm.errors import ConfigError
-from atari_vlm.experience.episodes import IMAGE, KINDS, DataSet, Episode, as_pictures, check_actions, check_rewards
+from atari_vlm.experience.episodes import (
+    IMAGE,
+    KINDS,
+    DataSet,
+    Episode,
+    as_pictures,
+    check_actions,
+    check_rewards,
+)
 from atari_vlm.experience.minari import read_minari
 from atari_vlm.experience.npz_files import Header, Streamed, boundary, read_arrays, write_arrays
 
@@ -60,22 +68,33 @@ def read_episodes(path: str | Path) -> list[Episode]:
     files = sorted(path.rglob("*.npz")) if path.is_dir() else [path]
     episodes = []
     for file in files:
-        kind = next((part for part in reversed(file.parts[:-1]) if part in KINDS), "") if len(files) > 1 else ""
+        kind = (
+            next((part for part in reversed(file.parts[:-1]) if part in KINDS), "")
+            if len(files) > 1
+            else ""
+        )
         with boundary(file, _NONE):
             episodes += [dataclasses.replace(episode, kind=kind) for episode in _read(file, ())[0]]
     if not episodes:
-        raise ConfigError(f"{path} holds no episodes: no npz file with observations, actions and rewards")
+        raise ConfigError(
+            f"{path} holds no episodes: no npz file with observations, actions and rewards"
+        )
     return episodes
 
 
-def write_episodes(path: Path, episodes: Sequence[Episode], action_space: gymnasium.Space[Any] | None = None) -> None:
+def write_episodes(
+    path: Path, episodes: Sequence[Episode], action_space: gymnasium.Space[Any] | None = None
+) -> None:
     """Write episodes that show the same; each is asked for more than once, so that only one needs to be in memory.
 
     If any has an observation after its last step, so have all: :meth:`Episode.with_last`.
     """
     first, lasts = episodes[0], any(len(next(iter(e.inputs.values()))) > len(e) for e in episodes)
     lengths = [len(episode) for episode in episodes]
-    columns = {name: np.concatenate([getattr(e, name) for e in episodes]) for name in ("actions", "rewards", *FLAGS)}
+    columns = {
+        name: np.concatenate([getattr(e, name) for e in episodes])
+        for name in ("actions", "rewards", *FLAGS)
+    }
     if not columns["lost_life"].any():
         del columns["lost_life"]
     arrays: dict[str, np.ndarray | Streamed] = {**columns, **_described(action_space)}
@@ -85,7 +104,9 @@ def write_episodes(path: Path, episodes: Sequence[Episode], action_space: gymnas
     for name, values in first.inputs.items():
         shape = (sum(lengths) + lasts * len(lengths), *values.shape[1:])
         parts = _parts(episodes, name, lasts)
-        arrays["observations" if name == IMAGE else f"observations/{name}"] = Streamed(shape, values.dtype, parts)
+        arrays["observations" if name == IMAGE else f"observations/{name}"] = Streamed(
+            shape, values.dtype, parts
+        )
     write_arrays(path, arrays)
 
 
@@ -97,7 +118,11 @@ def _parts(episodes: Sequence[Episode], name: str, lasts: bool) -> Iterator[np.n
 def _described(space: gymnasium.Space[Any] | None) -> dict[str, np.ndarray]:
     if isinstance(space, Box):
         return {"action_low": space.low, "action_high": space.high}
-    return {"action_start": np.array([space.start])} if isinstance(space, Discrete) and space.start else {}
+    return (
+        {"action_start": np.array([space.start])}
+        if isinstance(space, Discrete) and space.start
+        else {}
+    )
 
 
 def _read(path: Path, needed: Sequence[str]) -> tuple[list[Episode], gymnasium.Space[Any] | None]:
@@ -127,13 +152,20 @@ def _check_headers(headers: Mapping[str, Header], needed: Sequence[str]) -> None
         raise ConfigError("it has observations and frames, which are two names for the same")
     for name, header in headers.items():
         _check_column(name, header)
-    steps, count = headers["actions"].shape[0], headers["starts"].shape[0] if "starts" in headers else 1
+    steps, count = (
+        headers["actions"].shape[0],
+        headers["starts"].shape[0] if "starts" in headers else 1,
+    )
     for name in ("rewards", *FLAGS):
         if name in headers and headers[name].shape[0] != steps:
             raise ConfigError(f"{name} has {headers[name].shape[0]} entries, actions {steps}")
     for name in shown:
         shape = headers[name].shape
-        if shape[:1] != headers[shown[0]].shape[:1] or shape[:1] not in ((steps,), (steps + count,)) or 0 in shape[1:]:
+        if (
+            shape[:1] != headers[shown[0]].shape[:1]
+            or shape[:1] not in ((steps,), (steps + count,))
+            or 0 in shape[1:]
+        ):
             raise ConfigError(f"{name} {shape} do not fit {steps} steps of {count} episodes")
 
 
@@ -145,7 +177,9 @@ def _check_column(name: str, header: Header) -> None:
     if header.dtype.kind not in kinds or len(header.shape) != 1 + floats:
         raise ConfigError(f"{name} are {meant}; got {header.dtype} {header.shape}")
     if name == "action_names" and header.shape[0] > _MOST_ACTIONS:
-        raise ConfigError(f"it has {header.shape[0]} action_names; at most {_MOST_ACTIONS} are read")
+        raise ConfigError(
+            f"it has {header.shape[0]} action_names; at most {_MOST_ACTIONS} are read"
+        )
 
 
 def _inputs(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -166,14 +200,18 @@ def _columns(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     with np.errstate(over="ignore"):
         columns["actions"] = actions.astype(np.float32 if actions.dtype.kind == "f" else np.int64)
         columns["rewards"] = (
-            rewards if rewards.dtype.kind == "f" and rewards.itemsize <= 8 else rewards.astype(np.float64)
+            rewards
+            if rewards.dtype.kind == "f" and rewards.itemsize <= 8
+            else rewards.astype(np.float64)
         )
     check_actions(columns["actions"])
     check_rewards(columns["rewards"])
     for name in FLAGS:
         flags = arrays.get(name, np.zeros(len(actions), np.bool_))
         if wrong := np.flatnonzero((flags != 0) & (flags != 1)).tolist():
-            raise ConfigError(f"{name} of step {wrong[0]} is {flags[wrong[0]]}; flags are bool, or numbers 0 and 1")
+            raise ConfigError(
+                f"{name} of step {wrong[0]} is {flags[wrong[0]]}; flags are bool, or numbers 0 and 1"
+            )
         columns[name] = flags != 0
     return columns
 
@@ -208,12 +246,21 @@ def _actions(
     return space, names
 
 
-def _starts(arrays: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray], observations: int) -> list[int]:
+def _starts(
+    arrays: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray], observations: int
+) -> list[int]:
     steps = len(columns["actions"])
     if "starts" in arrays:
         starts = arrays["starts"]
-        if not len(starts) or starts[0] != 0 or (starts[1:] <= starts[:-1]).any() or starts[-1] >= max(observations, 1):
-            raise ConfigError(f"starts ascend from 0 and lie below {observations}, got {starts[:20].tolist()}")
+        if (
+            not len(starts)
+            or starts[0] != 0
+            or (starts[1:] <= starts[:-1]).any()
+            or starts[-1] >= max(observations, 1)
+        ):
+            raise ConfigError(
+                f"starts ascend from 0 and lie below {observations}, got {starts[:20].tolist()}"
+            )
         return [int(start) for start in starts]
     ends = columns["terminated"] | columns["truncated"]
     return [0, *(np.flatnonzero(ends[:-1]) + 1).tolist()] if observations == steps else [0]

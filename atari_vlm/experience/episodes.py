@@ -46,13 +46,19 @@ class Episode:
             object.__setattr__(self, "lost_life", np.zeros(len(self.actions), np.bool_))
         counts = {len(values) for values in self.inputs.values()}
         if len(counts) != 1 or not counts <= {len(self), len(self) + 1}:
-            raise MismatchError(f"{len(self)} steps have as many observations or one more, got {sorted(counts)}")
+            raise MismatchError(
+                f"{len(self)} steps have as many observations or one more, got {sorted(counts)}"
+            )
         check_actions(self.actions)
         check_rewards(self.rewards)
         for name in ("rewards", "terminated", "truncated", "lost_life"):
             values = getattr(self, name)
-            if len(values) != len(self) or (name != "rewards" and (values.dtype != np.bool_ or values.ndim != 1)):
-                raise MismatchError(f"{name} of {len(self)} steps are {values.dtype} {values.shape}")
+            if len(values) != len(self) or (
+                name != "rewards" and (values.dtype != np.bool_ or values.ndim != 1)
+            ):
+                raise MismatchError(
+                    f"{name} of {len(self)} steps are {values.dtype} {values.shape}"
+                )
         if (self.terminated | self.truncated)[:-1].any():
             raise MismatchError("an episode has its end at its last step")
 
@@ -70,13 +76,19 @@ class Episode:
         """Its beginning, with the observation after the last step if there is one."""
         names = ("actions", "rewards", "terminated", "truncated", "lost_life")
         columns = {name: getattr(self, name)[:steps] for name in names}
-        return replace(self, inputs={name: values[: steps + 1] for name, values in self.inputs.items()}, **columns)
+        return replace(
+            self,
+            inputs={name: values[: steps + 1] for name, values in self.inputs.items()},
+            **columns,
+        )
 
     def with_last(self) -> Episode:
         """With an observation after the last step: where it was not kept, the one before it stands for it."""
         missing = {name: len(self) + 1 - len(values) for name, values in self.inputs.items()}
         inputs = {
-            name: np.concatenate([values, values[-1:].repeat(missing[name], axis=0)]) if missing[name] else values
+            name: np.concatenate([values, values[-1:].repeat(missing[name], axis=0)])
+            if missing[name]
+            else values
             for name, values in self.inputs.items()
         }
         return replace(self, inputs=inputs)
@@ -96,8 +108,12 @@ class Episode:
 def check_actions(actions: np.ndarray) -> None:
     """Raise ``MismatchError`` unless these are actions of some space: int64 ``(T,)`` or finite float32 ``(T, A)``."""
     numbered = actions.dtype == np.int64 and actions.ndim == 1
-    if not numbered and not (actions.dtype == np.float32 and actions.ndim == 2 and np.isfinite(actions).all()):
-        raise MismatchError(f"actions are int64 (T,) or finite float32 (T, A), got {actions.dtype} {actions.shape}")
+    if not numbered and not (
+        actions.dtype == np.float32 and actions.ndim == 2 and np.isfinite(actions).all()
+    ):
+        raise MismatchError(
+            f"actions are int64 (T,) or finite float32 (T, A), got {actions.dtype} {actions.shape}"
+        )
 
 
 def check_rewards(rewards: np.ndarray) -> None:
@@ -107,7 +123,9 @@ def check_rewards(rewards: np.ndarray) -> None:
     with np.errstate(over="ignore"):
         lost = np.flatnonzero(~np.isfinite(rewards.astype(np.float32)))
     if len(lost):
-        raise MismatchError(f"the reward of step {lost[0]} is {rewards[lost[0]]!s}: no number that float32 can hold")
+        raise MismatchError(
+            f"the reward of step {lost[0]} is {rewards[lost[0]]!s}: no number that float32 can hold"
+        )
 
 
 def as_pictures(values: np.ndarray, what: str) -> np.ndarray:
@@ -137,9 +155,14 @@ class DataSet:
             raise MismatchError(f"{space} has {len(self.action_names)} names of actions")
         if not sum(map(len, self.episodes)):
             raise ConfigError("a data set of no steps")
-        shapes = {tuple((name, *values.shape[1:]) for name, values in each.inputs.items()) for each in self.episodes}
+        shapes = {
+            tuple((name, *values.shape[1:]) for name, values in each.inputs.items())
+            for each in self.episodes
+        }
         if len(shapes) != 1:
-            raise MismatchError(f"the episodes of a data set show the same, got {sorted(map(str, shapes))}")
+            raise MismatchError(
+                f"the episodes of a data set show the same, got {sorted(map(str, shapes))}"
+            )
 
     @property
     def num_steps(self) -> int:
@@ -150,7 +173,9 @@ class DataSet:
     def num_actions(self) -> int:
         """How many actions there are; ``MismatchError`` where they are not numbered."""
         if not isinstance(self.action_space, Discrete):
-            raise MismatchError(f"numbered actions are needed, the data set has {self.action_space}")
+            raise MismatchError(
+                f"numbered actions are needed, the data set has {self.action_space}"
+            )
         return int(self.action_space.n)
 
     @property
@@ -170,12 +195,16 @@ def columns_of(episode: Episode) -> dict[str, Column]:
 def fill_replay(replay: Replay, data: DataSet) -> None:
     """Add all episodes, pictures brought to the replay's size; one without an end of its own is closed as truncated."""
     wanted = [
-        name for name, column in replay.columns.items() if name not in (*FOLLOWED, "action") and not column.written_back
+        name
+        for name, column in replay.columns.items()
+        if name not in (*FOLLOWED, "action") and not column.written_back
     ]
     shape = replay.columns[IMAGE].shape if IMAGE in wanted else ()
     space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
     if missing := [name for name in wanted if name not in data.inputs]:
-        raise MismatchError(f"the data set shows {', '.join(data.inputs)}; {', '.join(missing)} is needed")
+        raise MismatchError(
+            f"the data set shows {', '.join(data.inputs)}; {', '.join(missing)} is needed"
+        )
     for episode in data.episodes:
         for step in episode.steps():
             shown = {name: step.pop(name) for name in episode.inputs}
@@ -215,7 +244,9 @@ class ReplayEpisodes(Sequence[Episode]):
         if isinstance(index, slice):
             return [self[n] for n in range(len(self))[index]]
         slots = self._replay.slots(np.arange(*self._bounds[index]))
-        columns = {name: column for name, column in self._replay.columns.items() if not column.written_back}
+        columns = {
+            name: column for name, column in self._replay.columns.items() if not column.written_back
+        }
         kept = {name: self._read(name, slots) for name in columns}
         action, *followed = (kept.pop(name) for name in ("action", *FOLLOWED))
         return Episode(kept, action, *followed, action_names=self._names)
@@ -226,4 +257,7 @@ def newest_episodes(replay: Replay, count: int, steps: int) -> list[Episode]:
     lasts = replay.slots(replay.bounds()[1] - 1)
     ended = np.flatnonzero(replay.read("terminated", lasts) | replay.read("truncated", lasts))
     episodes = ReplayEpisodes(replay)
-    return [episodes[index].first(steps) for index in ended[len(ended) - min(count, len(ended)) :].tolist()]
+    return [
+        episodes[index].first(steps)
+        for index in ended[len(ended) - min(count, len(ended)) :].tolist()
+    ]

@@ -24,7 +24,10 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.experience.episodes import IMAGE, DataSet, Episode, as_pictures
 from atari_vlm.experience.npz_files import boundary
 
-_SILENT = ("`eval_env` is set to None", "env_spec is None")  # where no environment shows what the data set does
+_SILENT = (
+    "`eval_env` is set to None",
+    "env_spec is None",
+)  # where no environment shows what the data set does
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ def _is_local(minari: Any, dataset_id: str) -> bool:
     try:
         parse_dataset_id(dataset_id)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{dataset_id!r} is neither an .npz file nor the id of a Minari dataset (NAME-v0)") from error
+        raise ConfigError(
+            f"{dataset_id!r} is neither an .npz file nor the id of a Minari dataset (NAME-v0)"
+        ) from error
     with unreadable(dataset_id), warnings.catch_warnings():
         warnings.simplefilter("error")  # Minari passes over what is damaged with a warning
         return dataset_id in minari.list_local_datasets(prefix=dataset_id)
@@ -71,7 +76,11 @@ def read_minari(dataset_id: str) -> DataSet:
     dataset = open_minari(dataset_id)
     with unreadable(dataset_id):
         space = check_action_space(dataset.action_space, "it")
-        numbers = range(int(space.start), int(space.start + space.n)) if isinstance(space, Discrete) else ()
+        numbers = (
+            range(int(space.start), int(space.start + space.n))
+            if isinstance(space, Discrete)
+            else ()
+        )
         names = tuple(map(str, dataset.storage.metadata.get("action_names", numbers)))
         _check_memory(dataset)
         return DataSet(list(episodes_of(dataset, names)), space, names if numbers else ())
@@ -81,16 +90,23 @@ def episodes_of(dataset: Any, action_names: tuple[str, ...] = ()) -> Iterator[Ep
     """Its episodes as they come; what was observed is named as in :class:`Episode`."""
     space = check_action_space(dataset.action_space, "it")
     for number, episode in enumerate(dataset.iterate_episodes()):
-        flags = [np.asarray(values).astype(np.bool_) for values in (episode.terminations, episode.truncations)]
+        flags = [
+            np.asarray(values).astype(np.bool_)
+            for values in (episode.terminations, episode.truncations)
+        ]
         actions = as_actions(space, episode.actions, f"actions of episode {number}")
         inputs, rewards = _inputs(episode.observations), np.asarray(episode.rewards)
-        yield Episode(inputs, actions, rewards, *flags, action_names=action_names, name=f"{number + 1}")
+        yield Episode(
+            inputs, actions, rewards, *flags, action_names=action_names, name=f"{number + 1}"
+        )
 
 
 def _check_memory(dataset: Any) -> None:
     spaces = dataset.observation_space
     parts = spaces.spaces.values() if isinstance(spaces, gymnasium.spaces.Dict) else [spaces]
-    a_step = sum(math.prod(part.shape or ()) * np.dtype(part.dtype or "u1").itemsize for part in parts)
+    a_step = sum(
+        math.prod(part.shape or ()) * np.dtype(part.dtype or "u1").itemsize for part in parts
+    )
     needed, free = int(dataset.total_steps) * a_step, free_memory()
     if free is not None and needed > free:
         raise ConfigError(f"it needs {needed / 1e9:.2f} GB of memory, {free / 1e9:.2f} GB are free")
@@ -110,7 +126,9 @@ def _inputs(observations: Any) -> dict[str, np.ndarray]:
 def _input(values: Any) -> np.ndarray:
     array = np.asarray(values) if isinstance(values, (np.ndarray, list)) else None
     if array is None or array.dtype.kind not in "biuf":
-        raise ConfigError(f"observations are numbers, or named numbers; got {type(values).__name__}")
+        raise ConfigError(
+            f"observations are numbers, or named numbers; got {type(values).__name__}"
+        )
     return array
 
 
@@ -122,7 +140,9 @@ def write_minari(dataset_id: str, episodes: Iterable[Episode], facts: About) -> 
     """
     minari = require("minari", "datasets")
     if _is_local(minari, dataset_id):
-        raise ConfigError(f"there is a local Minari dataset {dataset_id!r} already; delete it or choose another id")
+        raise ConfigError(
+            f"there is a local Minari dataset {dataset_id!r} already; delete it or choose another id"
+        )
     dataset, steps = None, 0
     try:
         for episode in episodes:
@@ -156,11 +176,15 @@ def _buffer(episode: Episode) -> Any:
 
 
 def _create(minari: Any, dataset_id: str, episode: Episode, facts: About) -> Any:
-    shown: dict[str, gymnasium.Space[Any]] = {name: _space_of(values) for name, values in episode.inputs.items()}
+    shown: dict[str, gymnasium.Space[Any]] = {
+        name: _space_of(values) for name, values in episode.inputs.items()
+    }
     options: dict[str, Any] = {
         "env": facts.env,
         "eval_env": facts.env,
-        "observation_space": next(iter(shown.values())) if len(shown) == 1 else gymnasium.spaces.Dict(shown),
+        "observation_space": next(iter(shown.values()))
+        if len(shown) == 1
+        else gymnasium.spaces.Dict(shown),
         "action_space": facts.action_space,
         "algorithm_name": facts.algorithm,
         "author": "atari_vlm",
@@ -173,7 +197,9 @@ def _create(minari: Any, dataset_id: str, episode: Episode, facts: About) -> Any
     with warnings.catch_warnings():
         for missing in _SILENT if facts.env is None else ():
             warnings.filterwarnings("ignore", missing)
-        dataset = minari.create_dataset_from_buffers(dataset_id, buffer=[_buffer(episode)], **options)
+        dataset = minari.create_dataset_from_buffers(
+            dataset_id, buffer=[_buffer(episode)], **options
+        )
     if episode.action_names:
         dataset.storage.update_metadata({"action_names": list(episode.action_names)})
     return dataset

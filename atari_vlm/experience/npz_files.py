@@ -81,7 +81,9 @@ def boundary(what: object, verdict: str) -> Iterator[None]:
         raise
     except Exception as error:
         kind = "" if isinstance(error, (AtariVLMError, OSError)) else f"{type(error).__name__}: "
-        raise ConfigError(f"{what} {verdict}: {kind}{' '.join(str(error).split())[:400]}") from error
+        raise ConfigError(
+            f"{what} {verdict}: {kind}{' '.join(str(error).split())[:400]}"
+        ) from error
 
 
 def read_arrays(
@@ -106,7 +108,9 @@ def arrays_in(
         check(headers)
         needed, free = sum(header.nbytes for header in headers.values()), free_memory()
         if free is not None and needed > free:
-            raise ConfigError(f"it needs {needed / 1e9:.2f} GB of memory, {free / 1e9:.2f} GB are free")
+            raise ConfigError(
+                f"it needs {needed / 1e9:.2f} GB of memory, {free / 1e9:.2f} GB are free"
+            )
         return {name: _array(archive, info) for name, info in members.items()}
 
 
@@ -115,7 +119,9 @@ def _members(archive: zipfile.ZipFile, wanted: Callable[[str], bool]) -> dict[st
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
         if name in found or info.compress_type not in _METHODS:
-            raise ConfigError(f"the array {name!r} is there twice, or packed in a way that is not read here")
+            raise ConfigError(
+                f"the array {name!r} is there twice, or packed in a way that is not read here"
+            )
         archive.open(info).close()  # the directory and the archive name it alike
         if info.filename != name and wanted(name):
             found[name] = info
@@ -131,12 +137,18 @@ def _header_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Header:
         length = int.from_bytes(raw, "little")
         if length > _HEADER_BYTES:
             raise ConfigError(f"{info.filename} has a header of {length} bytes")
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        read = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
         shape, _, dtype = read(io.BytesIO(raw + member.read(length)))  # type: ignore[no-untyped-call]
         header = Header(shape, dtype)
         content = info.file_size - member.tell()
     if dtype.hasobject:
-        raise ConfigError(f"{info.filename} is an array of objects: Python objects can run code and are refused")
+        raise ConfigError(
+            f"{info.filename} is an array of objects: Python objects can run code and are refused"
+        )
     whole = all(type(size) is int and size >= 0 for size in shape)
     if dtype.kind not in _KINDS or dtype.itemsize > 4 * _LONGEST_TEXT or not whole:
         raise ConfigError(f"{info.filename} is an array of {dtype} {shape}")
@@ -157,9 +169,16 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray | Streamed]) -> None:
     """Write a compressed npz file, which appears under its name when it is complete; big arrays part by part."""
-    with replacing(path) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
+    with (
+        replacing(path) as unfinished,
+        zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
         for name, array in arrays.items():
-            streamed = array if isinstance(array, Streamed) else Streamed(array.shape, array.dtype, [array])
+            streamed = (
+                array
+                if isinstance(array, Streamed)
+                else Streamed(array.shape, array.dtype, [array])
+            )
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 _write(member, streamed)
 

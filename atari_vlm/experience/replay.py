@@ -20,7 +20,11 @@ from atari_vlm.experience.columns import Column, FileColumn
 from atari_vlm.experience.rings import PER_ENV, Rings
 from atari_vlm.experience.segments import Segments, draw, stop_after
 
-FOLLOWED = {"reward": Column((), "float32"), "terminated": Column((), "bool"), "truncated": Column((), "bool")}
+FOLLOWED = {
+    "reward": Column((), "float32"),
+    "terminated": Column((), "bool"),
+    "truncated": Column((), "bool"),
+}
 _FILES = {"image": "frames"}  # the name of a column's file, where it is not the column's
 
 
@@ -48,7 +52,9 @@ class Replay:
     ):
         self.columns = {**columns, **FOLLOWED}
         self._rings = Rings(num_envs, capacity, reserve)
-        self.serial = np.full(self.num_slots, -1, np.int64)  # position of the step that a slot holds
+        self.serial = np.full(
+            self.num_slots, -1, np.int64
+        )  # position of the step that a slot holds
         self._priority = np.zeros(self.num_slots, np.float32)
         self._highest = np.float32(1.0)
         self._arrays: dict[str, np.ndarray] = {}
@@ -129,9 +135,14 @@ class Replay:
     def _checked(self, step: Mapping[str, Any]) -> dict[str, np.ndarray]:
         wanted = {name: column for name, column in self.columns.items() if not column.written_back}
         if step.keys() != wanted.keys():
-            raise MismatchError(f"a step of this replay has {', '.join(wanted)}; got {', '.join(step)}")
+            raise MismatchError(
+                f"a step of this replay has {', '.join(wanted)}; got {', '.join(step)}"
+            )
         number = self.written
-        return {name: column.checked(step[name], f"{name} of step {number}") for name, column in wanted.items()}
+        return {
+            name: column.checked(step[name], f"{name} of step {number}")
+            for name, column in wanted.items()
+        }
 
     def stop_episode(self, env: int = 0) -> None:
         """End the episode that is going on without an end of its own: as a truncation."""
@@ -156,7 +167,9 @@ class Replay:
         column = self.columns[name]
         wanted = (*slots.shape, *column.shape)
         if values.shape != wanted or not np.can_cast(values.dtype, column.dtype, "same_kind"):
-            raise MismatchError(f"{name} is {column.dtype} {wanted} here, got {values.dtype} {values.shape}")
+            raise MismatchError(
+                f"{name} is {column.dtype} {wanted} here, got {values.dtype} {values.shape}"
+            )
         if name in self._files:
             self._files[name][slots] = values
         else:
@@ -192,14 +205,20 @@ class Replay:
         begins = draw(firsts, choices, count, rng)
         favoured = round(prioritised * count)
         if favoured:
-            candidates = np.repeat(firsts - np.cumsum(choices) + choices, choices) + np.arange(choices.sum())
+            candidates = np.repeat(firsts - np.cumsum(choices) + choices, choices) + np.arange(
+                choices.sum()
+            )
             weights = self._priority[self.slots(candidates)].astype(np.float64)
             begins[:favoured] = rng.choice(candidates, favoured, p=weights / weights.sum())
-        return self._cut(begins[:, None] + np.arange(length), begins, stop_after(begins, firsts, stops))
+        return self._cut(
+            begins[:, None] + np.arange(length), begins, stop_after(begins, firsts, stops)
+        )
 
     def segments_at(self, begins: np.ndarray, length: int) -> Segments:
         """The segments of one episode each that begin at these positions, padded on the right."""
-        return self._cut(begins[:, None] + np.arange(length), begins, stop_after(begins, *self.bounds()))
+        return self._cut(
+            begins[:, None] + np.arange(length), begins, stop_after(begins, *self.bounds())
+        )
 
     def histories(self, count: int, length: int, rng: np.random.Generator) -> Segments:
         """Segments that *end* at a uniformly drawn step with at least one before it; padded on the left."""
@@ -231,12 +250,17 @@ class Replay:
         """Everything but what lies in files (of it a checksum a step), for a checkpoint."""
         checksums = {f"checksum.{name}": values for name, values in self._checksums.items()}
         on_disk = {name: self.columns[name] for name in self._checksums}
-        shapes = {f"shape.{name}.{column.dtype}": np.array(column.shape, np.int64) for name, column in on_disk.items()}
+        shapes = {
+            f"shape.{name}.{column.dtype}": np.array(column.shape, np.int64)
+            for name, column in on_disk.items()
+        }
         return {**self._rings.arrays(), **self._slot_arrays(), **checksums, **shapes}
 
     def _slot_arrays(self) -> dict[str, np.ndarray]:
         """A row a slot; columns that would be on disk if there were a folder are not among them."""
-        columns = {name: array for name, array in self._arrays.items() if not self.columns[name].on_disk}
+        columns = {
+            name: array for name, array in self._arrays.items() if not self.columns[name].on_disk
+        }
         return {"serial": self.serial, **columns, "priority": self._priority}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -255,13 +279,17 @@ class Replay:
         for name, array in self._slot_arrays().items():
             given = arrays.get(name)
             if given is None or given.dtype != array.dtype or given.shape[1:] != array.shape[1:]:
-                raise RunError(f"the saved replay has no column {name} of {array.dtype} {array.shape[1:]} a step")
+                raise RunError(
+                    f"the saved replay has no column {name} of {array.dtype} {array.shape[1:]} a step"
+                )
             if len(given) != len(array):
                 raise RunError(f"the saved replay has {len(given)} slots, this one {len(array)}")
             array[:] = given
         self._highest = self._priority.max() or np.float32(1.0)
 
-    def _check_file(self, file: FileColumn, checksums: np.ndarray, known: np.ndarray | None) -> None:
+    def _check_file(
+        self, file: FileColumn, checksums: np.ndarray, known: np.ndarray | None
+    ) -> None:
         """Take the checksums of the kept steps anew, and refuse the file where they are not the known ones."""
         kept = self.kept()
         if not len(kept):
@@ -284,10 +312,14 @@ def saved_replay(arrays: Mapping[str, np.ndarray], folder: Path) -> Replay:
         if kind == "shape":
             column, dtype = column.rsplit(".", 1)
             columns[column] = Column(tuple(array.tolist()), dtype, on_disk=True)
-        elif name not in (*FOLLOWED, "cursor", "starts", "serial", "priority") and kind != "checksum":
+        elif (
+            name not in (*FOLLOWED, "cursor", "starts", "serial", "priority") and kind != "checksum"
+        ):
             columns[name] = Column(array.shape[1:], array.dtype.name)
     frames = folder / f"{_FILES['image']}.u8"
-    if not any(column.on_disk for column in columns.values()) and frames.is_file():  # of before shapes were kept
+    if (
+        not any(column.on_disk for column in columns.values()) and frames.is_file()
+    ):  # of before shapes were kept
         side = math.isqrt(frames.stat().st_size // slots // 3)
         columns["image"] = Column((side, side, 3), "uint8", on_disk=True)
     replay = Replay(columns, slots, folder=folder, num_envs=len(arrays["cursor"]) // 2)

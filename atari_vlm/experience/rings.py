@@ -62,7 +62,9 @@ class Rings:
         rings = [ring for ring in self._rings if len(ring)]
         if not rings:
             raise RunError("the replay buffer is empty")
-        return _integers([[ring.starts[0] for ring in rings]]), _integers([[ring.written for ring in rings]])
+        return _integers([[ring.starts[0] for ring in rings]]), _integers(
+            [[ring.written for ring in rings]]
+        )
 
     def slots(self, positions: np.ndarray) -> np.ndarray:
         """Where steps lie."""
@@ -85,10 +87,14 @@ class Rings:
             ring.starts.append(ring.written)
         while len(ring) >= self.capacity:
             if len(ring.starts) == 1:
-                raise RunError(f"one episode is longer than the replay buffer ({self.capacity} steps)")
+                raise RunError(
+                    f"one episode is longer than the replay buffer ({self.capacity} steps)"
+                )
             ring.starts.pop(0)
         if self.reserve and ring.written - ring.saved >= self.reserve:
-            raise RunError(f"more than {self.reserve} steps were added to the replay buffer since it was saved")
+            raise RunError(
+                f"more than {self.reserve} steps were added to the replay buffer since it was saved"
+            )
         ring.written += 1
         ring.open = True
         return ring.written - 1
@@ -106,23 +112,37 @@ class Rings:
     def arrays(self) -> dict[str, np.ndarray]:
         """``cursor``: steps written and whether an episode goes on, environment by environment; ``starts``: positions."""
         cursor = [[ring.written % PER_ENV, int(ring.open)] for ring in self._rings]
-        return {"cursor": _integers(cursor), "starts": _integers([ring.starts for ring in self._rings])}
+        return {
+            "cursor": _integers(cursor),
+            "starts": _integers([ring.starts for ring in self._rings]),
+        }
 
     def restore(self, arrays: Mapping[str, np.ndarray], serial: np.ndarray) -> None:
         """The inverse of :meth:`arrays`; ``serial`` ``(num_slots,)`` are the positions of what the slots hold."""
         cursor, starts = arrays["cursor"].reshape(-1, 2), arrays["starts"]
         if len(cursor) != len(self._rings):
-            raise RunError(f"the saved replay is of {len(cursor)} environments, this one of {len(self._rings)}")
-        for env, (ring, (written, is_open)) in enumerate(zip(self._rings, cursor.tolist(), strict=True)):
+            raise RunError(
+                f"the saved replay is of {len(cursor)} environments, this one of {len(self._rings)}"
+            )
+        for env, (ring, (written, is_open)) in enumerate(
+            zip(self._rings, cursor.tolist(), strict=True)
+        ):
             ring.starts = starts[starts // PER_ENV == env].tolist()
             ring.written = ring.saved = env * PER_ENV + written
             ring.open = bool(is_open)
-        fits = all(0 <= len(ring) <= self._each and ring.starts == sorted(ring.starts) for ring in self._rings)
+        fits = all(
+            0 <= len(ring) <= self._each and ring.starts == sorted(ring.starts)
+            for ring in self._rings
+        )
         if not fits or not np.array_equal(serial[self.kept()], self._positions()):
-            raise RunError("the saved replay does not fit together: its slots do not hold the steps that it names")
+            raise RunError(
+                "the saved replay does not fit together: its slots do not hold the steps that it names"
+            )
 
     def _positions(self) -> np.ndarray:
-        return np.concatenate([np.arange(ring.written - len(ring), ring.written) for ring in self._rings])
+        return np.concatenate(
+            [np.arange(ring.written - len(ring), ring.written) for ring in self._rings]
+        )
 
 
 def _integers(rows: list[list[int]]) -> np.ndarray:

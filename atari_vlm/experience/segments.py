@@ -28,7 +28,9 @@ def stop_after(positions: np.ndarray, firsts: np.ndarray, stops: np.ndarray) -> 
     return upto
 
 
-def draw(firsts: np.ndarray, choices: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def draw(
+    firsts: np.ndarray, choices: np.ndarray, count: int, rng: np.random.Generator
+) -> np.ndarray:
     """``count`` positions: one of ``choices[i]`` consecutive ones from ``firsts[i]``, all equally likely."""
     upto = np.cumsum(choices)
     drawn = rng.integers(upto[-1], size=count)

@@ -16,7 +16,13 @@ import numpy as np
 
 from atari_vlm.actions import bounds, check_action_space
 from atari_vlm.errors import ConfigError, check_count, check_positive
-from atari_vlm.planning.scoring import PlanScores, ValueFunction, check_discount, check_plans, score_plans
+from atari_vlm.planning.scoring import (
+    PlanScores,
+    ValueFunction,
+    check_discount,
+    check_plans,
+    score_plans,
+)
 from atari_vlm.world_models.base import WorldModel
 
 
@@ -40,13 +46,22 @@ class CEMConfig:
     """iCEM: exponent of the noise's power spectrum over time; 0 is white noise (continuous actions only)"""
 
     def __post_init__(self) -> None:
-        check_count(horizon=self.horizon, population=self.population, elites=self.elites, iterations=self.iterations)
+        check_count(
+            horizon=self.horizon,
+            population=self.population,
+            elites=self.elites,
+            iterations=self.iterations,
+        )
         check_positive(population_decay=self.population_decay)
         check_discount(self.discount)
         if self.elites > self.population:
-            raise ConfigError(f"elites ({self.elites}) must not exceed the population ({self.population})")
+            raise ConfigError(
+                f"elites ({self.elites}) must not exceed the population ({self.population})"
+            )
         if not (0 <= self.smoothing < 1 and 0 <= self.keep_elites <= 1 and self.noise_beta >= 0):
-            raise ConfigError("smoothing is in [0, 1), keep_elites in [0, 1], noise_beta is not negative")
+            raise ConfigError(
+                "smoothing is in [0, 1), keep_elites in [0, 1], noise_beta is not negative"
+            )
 
 
 ICEM = CEMConfig(keep_elites=0.3, population_decay=1.25, noise_beta=2.0)
@@ -77,7 +92,9 @@ class Categorical:
         """Start around the rest of the last plan: half the mass on it, shifted by one step."""
         following = np.append(plan[1:], plan[-1])[: len(self.probabilities)]
         one_hot = following[:, None] == self._actions
-        self.probabilities[: len(following)] = 0.5 * self.probabilities[: len(following)] + 0.5 * one_hot
+        self.probabilities[: len(following)] = (
+            0.5 * self.probabilities[: len(following)] + 0.5 * one_hot
+        )
 
     def mode(self) -> np.ndarray:
         """The most likely plan, int64 ``(H,)``."""
@@ -115,7 +132,9 @@ class Gaussian:
         return np.clip(self.mean, self._low, self._high).astype(np.float32)
 
 
-def coloured_noise(beta: float, shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
+def coloured_noise(
+    beta: float, shape: tuple[int, int, int], rng: np.random.Generator
+) -> np.ndarray:
     """Unit-variance noise ``(n, H, A)`` whose power over time falls as 1 / frequency**beta (Timmer
     & König 1995).
     """
@@ -126,11 +145,15 @@ def coloured_noise(beta: float, shape: tuple[int, int, int], rng: np.random.Gene
     frequencies[0] = 1.0 / horizon
     scale = frequencies ** (-beta / 2)
     spectrum = rng.standard_normal((2, n, width, len(scale))) * scale
-    noise = np.fft.irfft(spectrum[0] + 1j * spectrum[1], n=horizon, axis=-1).transpose(0, 2, 1)  # (n, H, A)
+    noise = np.fft.irfft(spectrum[0] + 1j * spectrum[1], n=horizon, axis=-1).transpose(
+        0, 2, 1
+    )  # (n, H, A)
     return noise / np.sqrt((noise**2).mean((0, 1), keepdims=True))
 
 
-def distribution(space: gymnasium.Space[Any], horizon: int, noise_beta: float = 0.0) -> Categorical | Gaussian:
+def distribution(
+    space: gymnasium.Space[Any], horizon: int, noise_beta: float = 0.0
+) -> Categorical | Gaussian:
     """The widest sampling distribution over plans of an action space."""
     space = check_action_space(space, "the world model")
     if isinstance(space, gymnasium.spaces.Box):
@@ -165,13 +188,19 @@ def cem(
     config = config or CEMConfig()
     sampler = distribution(world_model.action_space, config.horizon, config.noise_beta)
     start_from(sampler, world_model.action_space, warm_start)
-    kept = None if initial_plans is None else _initial(world_model.action_space, initial_plans, config.horizon)
+    kept = (
+        None
+        if initial_plans is None
+        else _initial(world_model.action_space, initial_plans, config.horizon)
+    )
     population, best = config.population, None
     for _ in range(config.iterations):
         plans = sampler.sample(population, rng)
         if kept is not None and len(kept):
             plans = np.concatenate([kept, plans])
-        result = score_plans(world_model, state, plans, discount=config.discount, rng=rng, value=value)
+        result = score_plans(
+            world_model, state, plans, discount=config.discount, rng=rng, value=value
+        )
         elites = result.order[: config.elites]
         if np.isfinite(result.scores[elites[0]]):
             elites = elites[np.isfinite(result.scores[elites])]
@@ -188,14 +217,20 @@ def _initial(space: gymnasium.Space[Any], plans: Any, horizon: int) -> np.ndarra
     """Plans for the first population, cut to ``horizon``; shorter ones are refused."""
     checked = check_plans(space, plans, "initial_plans")
     if checked.shape[1] < horizon:
-        raise ConfigError(f"initial_plans have {checked.shape[1]} actions, the search's horizon is {horizon}")
+        raise ConfigError(
+            f"initial_plans have {checked.shape[1]} actions, the search's horizon is {horizon}"
+        )
     return checked[:, :horizon]
 
 
 def _only(result: PlanScores, index: int) -> PlanScores:
     row = [index]
     return PlanScores(
-        result.plans[row], result.scores[row], result.rewards[row], result.lengths[row], result.spread[row]
+        result.plans[row],
+        result.scores[row],
+        result.rewards[row],
+        result.lengths[row],
+        result.spread[row],
     )
 
 

@@ -50,7 +50,9 @@ def mppi(
     start_from(sampler, world_model.action_space, warm_start)
     for _ in range(config.iterations):
         plans = np.concatenate([sampler.mode()[None], sampler.sample(config.population, rng)])
-        result = score_plans(world_model, state, plans, discount=config.discount, rng=rng, value=value)
+        result = score_plans(
+            world_model, state, plans, discount=config.discount, rng=rng, value=value
+        )
         sampler.fit(result.plans, _weights(result.scores, config.temperature), smoothing=0.0)
     final = np.concatenate([sampler.mode()[None], result.plans])
     return score_plans(world_model, state, final, discount=config.discount, rng=rng, value=value)
@@ -64,6 +66,8 @@ def _weights(scores: np.ndarray, temperature: float) -> np.ndarray:
     if not finite.any():
         return np.full(len(scores), 1.0 / len(scores))
     scale = temperature * max(float(scores[finite].std()), 1e-8)
-    weights = np.where(finite, np.exp((np.where(finite, scores, 0.0) - scores[finite].max()) / scale), 0.0)
+    weights = np.where(
+        finite, np.exp((np.where(finite, scores, 0.0) - scores[finite].max()) / scale), 0.0
+    )
     normalised: np.ndarray = weights / weights.sum()
     return normalised

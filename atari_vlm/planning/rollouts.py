@@ -16,7 +16,12 @@ _TRIES = 8  # other actions that are drawn where a reward is no number
 
 
 def finite_returns(
-    world_model: WorldModel[Any], state: Any, plans: np.ndarray, *, rng: np.random.Generator, discount: float
+    world_model: WorldModel[Any],
+    state: Any,
+    plans: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    discount: float,
 ) -> np.ndarray:
     """Discounted returns ``(B,)`` of random ``plans`` ``(B, H)`` from the B rows of ``state``, all
     of them numbers.
@@ -32,12 +37,20 @@ def finite_returns(
 
 
 def _around(
-    world_model: WorldModel[Any], state: Any, plans: np.ndarray, rng: np.random.Generator, discount: float
+    world_model: WorldModel[Any],
+    state: Any,
+    plans: np.ndarray,
+    rng: np.random.Generator,
+    discount: float,
 ) -> np.ndarray:
     returns, alive = np.zeros(len(plans)), np.ones(len(plans), bool)
     for t, actions in enumerate(plans.T):
         step = world_model.step(state, actions, rng=rng)
-        following, reward, over = step.state, step.reward.astype(np.float64), np.array(step.terminated)
+        following, reward, over = (
+            step.state,
+            step.reward.astype(np.float64),
+            np.array(step.terminated),
+        )
         for _ in range(_TRIES):
             rows = np.flatnonzero(alive & ~np.isfinite(reward))
             if not len(rows):

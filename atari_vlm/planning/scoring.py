@@ -18,8 +18,12 @@ from atari_vlm.actions import as_actions, random_actions
 from atari_vlm.errors import ConfigError, MismatchError, check_count, check_positive
 from atari_vlm.world_models.base import ModelStep, WorldModel, check_one_row, take_rows
 
-ValueFunction = Callable[[Any], np.ndarray]  # state of B rows -> float (B,); a model's own `value`, for instance
-Imagined = tuple[np.ndarray, np.ndarray, np.ndarray, Any]  # rewards (B, H), alive (B,), lengths (B,), last state
+ValueFunction = Callable[
+    [Any], np.ndarray
+]  # state of B rows -> float (B,); a model's own `value`, for instance
+Imagined = tuple[
+    np.ndarray, np.ndarray, np.ndarray, Any
+]  # rewards (B, H), alive (B,), lengths (B,), last state
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,9 @@ def _rolled(rolled: ModelStep[Any]) -> Imagined:
     return rewards, ~ended[:, -1], (~over).sum(1), rolled.state
 
 
-def _stepped(world_model: WorldModel[Any], state: Any, plans: np.ndarray, rng: np.random.Generator) -> Imagined:
+def _stepped(
+    world_model: WorldModel[Any], state: Any, plans: np.ndarray, rng: np.random.Generator
+) -> Imagined:
     """The same, a step of the model at a time, as long as a row is alive."""
     n, horizon = plans.shape[:2]
     actions = np.ascontiguousarray(plans.swapaxes(0, 1))  # (H, B) or (H, B, A)
@@ -149,7 +155,9 @@ def score_plans(
     """
     check_count(num_futures=num_futures)
     check_discount(discount)
-    models, states = ([world_model], [state]) if not isinstance(world_model, Sequence) else (world_model, state)
+    models, states = (
+        ([world_model], [state]) if not isinstance(world_model, Sequence) else (world_model, state)
+    )
     if len(models) != len(states) or not models:
         raise MismatchError(f"{len(models)} world models with {len(states)} states")
     checked = check_plans(models[0].action_space, plans)

@@ -21,7 +21,19 @@ class Node:
     taken again.
     """
 
-    __slots__ = ("children", "depth", "over", "parent", "pending", "prior", "reward", "row", "values", "via", "visits")
+    __slots__ = (
+        "children",
+        "depth",
+        "over",
+        "parent",
+        "pending",
+        "prior",
+        "reward",
+        "row",
+        "values",
+        "via",
+        "visits",
+    )
 
     def __init__(self, num_actions: int, row: int, parent: Node | None, via: int, depth: int):
         self.row, self.parent, self.via, self.depth = row, parent, via, depth
@@ -47,7 +59,11 @@ class Node:
 
     def close(self, edge: int) -> None:
         """Make an edge worth minus infinity, and so the edge that led here when no other is left."""
-        self.visits[edge], self.values[edge], self.children[edge] = max(1, self.visits[edge]), -math.inf, None
+        self.visits[edge], self.values[edge], self.children[edge] = (
+            max(1, self.visits[edge]),
+            -math.inf,
+            None,
+        )
         if self.parent is not None and all(map(self.is_closed, range(len(self.visits)))):
             self.parent.close(self.via)
 

@@ -57,7 +57,9 @@ class MCTSConfig:
     discount: float = 0.99
 
     def __post_init__(self) -> None:
-        check_count(num_simulations=self.num_simulations, depth=self.depth, batch_size=self.batch_size)
+        check_count(
+            num_simulations=self.num_simulations, depth=self.depth, batch_size=self.batch_size
+        )
         check_discount(self.discount)
         if self.rollout_steps < 0 or self.exploration < 0:
             raise ConfigError("rollout_steps and exploration must not be negative")
@@ -132,7 +134,12 @@ def mcts(
 
 def _checked_prior(prior: np.ndarray, num_actions: int) -> list[float]:
     checked = np.asarray(prior, np.float64)
-    if checked.shape != (num_actions,) or not np.isfinite(checked).all() or (checked < 0).any() or checked.sum() <= 0:
+    if (
+        checked.shape != (num_actions,)
+        or not np.isfinite(checked).all()
+        or (checked < 0).any()
+        or checked.sum() <= 0
+    ):
         raise ConfigError(f"prior must be {num_actions} probabilities, got {prior!r}")
     normalised: list[float] = (checked / checked.sum()).tolist()
     return normalised
@@ -141,8 +148,21 @@ def _checked_prior(prior: np.ndarray, num_actions: int) -> list[float]:
 class _Search:
     """The parts of one call: select leaves, expand them in one model step, estimate them, back up."""
 
-    def __init__(self, world_model: Any, config: MCTSConfig, num_actions: int, rng: Any, value: ValueFunction | None):
-        self.model, self.config, self.num_actions, self.rng, self.value = world_model, config, num_actions, rng, value
+    def __init__(
+        self,
+        world_model: Any,
+        config: MCTSConfig,
+        num_actions: int,
+        rng: Any,
+        value: ValueFunction | None,
+    ):
+        self.model, self.config, self.num_actions, self.rng, self.value = (
+            world_model,
+            config,
+            num_actions,
+            rng,
+            value,
+        )
         self.policy = getattr(world_model, "policy", None) if config.rule == "puct" else None
         self.first = int(world_model.action_space.start)
         self.shares = value is None and config.rollout_steps > 0 and not config.keep_rollouts
@@ -152,7 +172,9 @@ class _Search:
         leaves, finished = [], 0
         for _ in range(count):
             node, action = self.select(tree)
-            if action < 0:  # an end, the depth limit, or nothing but closed edges: nothing to expand
+            if (
+                action < 0
+            ):  # an end, the depth limit, or nothing but closed edges: nothing to expand
                 finished += 1
                 self.back_up(tree, node, 0.0)
                 continue
@@ -262,7 +284,11 @@ class _Search:
                     continue
                 node.pending[action] += 1
                 nodes[i] = self.add(node, action, first + i, rewards[i], ends[i])
-        values = [0.0] * len(nodes) if self.value is None else np.asarray(self.value(state), np.float64).tolist()
+        values = (
+            [0.0] * len(nodes)
+            if self.value is None
+            else np.asarray(self.value(state), np.float64).tolist()
+        )
         for node, goes, value in zip(nodes, going, values, strict=True):
             self.back_up(tree, node, value if goes else 0.0)
 

@@ -107,7 +107,10 @@ class HalfRandom:
 
     def act(self, observation: Any) -> Decision:
         """Choose an action."""
-        action, scripted = int(self._rng.integers(self.num_actions)), int(self._agent.act(observation).action)
+        action, scripted = (
+            int(self._rng.integers(self.num_actions)),
+            int(self._agent.act(observation).action),
+        )
         follows = self.scripted and self._rng.random() < 0.5
         return Decision(scripted if follows else action, Source.POLICY)
 
@@ -174,10 +177,14 @@ def replay_of(steps: DataSet, frame_px: int) -> Replay:
     return replay
 
 
-def prove_one(config: PongConfig, seed: int, settings: RemSettings | None = None, pieces: Pieces | None = None) -> Any:
+def prove_one(
+    config: PongConfig, seed: int, settings: RemSettings | None = None, pieces: Pieces | None = None
+) -> Any:
     """Play, train and measure one seed, or what is missing of it; plain data (see :class:`~rem_held_out.HeldOut`)."""
     folder, amount = config.save_dir / f"seed-{seed}", pieces or Pieces()
-    held_out = recorded(config.save_dir / "held_out.npz", HELD_OUT_SEED, amount.held_out, amount.steps)
+    held_out = recorded(
+        config.save_dir / "held_out.npz", HELD_OUT_SEED, amount.held_out, amount.steps
+    )
     steps = recorded(folder / "steps.npz", 1_000 * seed, amount.training, amount.steps)
     settings = settings or pong_settings(steps.num_actions)
     trainer = train(folder, steps, settings, seed)
@@ -187,13 +194,18 @@ def prove_one(config: PongConfig, seed: int, settings: RemSettings | None = None
         found = measure(model, replay_of(held_out, px), trainer.replay, MEASURED).as_dict()
         known = {frame.tobytes() for episode in steps.episodes for frame in episode.pictures}
         rewards = np.concatenate([episode.rewards for episode in steps.episodes])
-        seen = [frame.tobytes() in known for episode in held_out.episodes for frame in episode.pictures]
+        seen = [
+            frame.tobytes() in known for episode in held_out.episodes for frame in episode.pictures
+        ]
         found |= {
             "seed": seed,
             "training_steps": steps.num_steps,
             "training_rewards": [int((rewards > 0).sum()), int((rewards < 0).sum())],
             "known_frames": float(np.mean(seen)),
-            "lines": [line for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())],
+            "lines": [
+                line
+                for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+            ],
         }
         atomic_write(done, json.dumps(found))
         write_pictures(folder, found, model, replay_of(held_out, px))
@@ -224,7 +236,11 @@ def beaten(row: dict[str, Any]) -> bool:
 @program
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run."""
-    return run(tyro.cli(PongConfig, args=argv, prog="python -m atari_vlm.proofs.ale_pong", description=__doc__))
+    return run(
+        tyro.cli(
+            PongConfig, args=argv, prog="python -m atari_vlm.proofs.ale_pong", description=__doc__
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -46,7 +46,11 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
 def _verdict(row: dict[str, Any]) -> str:
     """What the intervals say, in a sentence or two."""
     ahead = [str(k) for k in _SHOWN if row[f"sampled_to_copy/{k}"]["high"] < 1]
-    nearer = [str(k) for k in _SHOWN if row[f"changed/sampled/{k}"]["high"] < row[f"changed/median/{k}"]["low"]]
+    nearer = [
+        str(k)
+        for k in _SHOWN
+        if row[f"changed/sampled/{k}"]["high"] < row[f"changed/median/{k}"]["low"]
+    ]
     squared = row["reward_error_to_mean"]["high"] < 1
     blurred = (
         "a copy is nearer: the tokenizer's blur decides"
@@ -89,7 +93,8 @@ def _section(row: dict[str, Any]) -> str:
 
 def _errors(row: dict[str, Any], where: str, title: str) -> str:
     rows = [
-        [words, *(estimate_cell(row[f"{where}/{who}/{k}"], 2) for k in _SHOWN)] for who, words in _WHO.items()
+        [words, *(estimate_cell(row[f"{where}/{who}/{k}"], 2) for k in _SHOWN)]
+        for who, words in _WHO.items()
     ]
     return "\n".join(table_lines([title, *(f"{k} ahead" for k in _SHOWN)], rows)) + "\n"
 
@@ -102,7 +107,9 @@ def _ratios(row: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_pictures(folder: Path, row: dict[str, Any], model: WorldModel[Any], held_out: Replay) -> None:
+def write_pictures(
+    folder: Path, row: dict[str, Any], model: WorldModel[Any], held_out: Replay
+) -> None:
     """``curves.png`` and ``frames.png`` of one seed; ``MissingDependencyError`` without matplotlib."""
     atomic_write(folder / "curves.png", _curves(row))
     atomic_write(folder / "frames.png", frame_strip(model, held_out, 4, _SHOWN))
@@ -115,14 +122,29 @@ def _curves(row: dict[str, Any]) -> bytes:
     steps = sorted(int(name.rsplit("/", 1)[1]) for name in row if name.startswith("changed/copy/"))
     for (who, words), colour in zip(_WHO.items(), _COLOURS, strict=True):
         found = [row[f"changed/{who}/{k}"] for k in steps]
-        left.plot(steps, [one["value"] for one in found], color=colour, label=words, marker="o", markersize=3)
-        left.fill_between(steps, [one["low"] for one in found], [one["high"] for one in found], color=colour, alpha=0.2)
+        left.plot(
+            steps,
+            [one["value"] for one in found],
+            color=colour,
+            label=words,
+            marker="o",
+            markersize=3,
+        )
+        left.fill_between(
+            steps,
+            [one["low"] for one in found],
+            [one["high"] for one in found],
+            color=colour,
+            alpha=0.2,
+        )
     left.set(xlabel="steps ahead", ylabel="mean absolute difference, changed pixels")
     left.set_ylim(0, 1.4 * left.get_ylim()[1])
     left.legend(fontsize=7, loc="upper center")
     for name, colour in (("world_model/tokens", "#0072B2"), ("tokenizer/perceptual", "#009E73")):
         drawn = [(line["epoch"], line[name]) for line in row["lines"] if name in line]
-        right.semilogy([epoch for epoch, _ in drawn], [value for _, value in drawn], color=colour, label=name)
+        right.semilogy(
+            [epoch for epoch, _ in drawn], [value for _, value in drawn], color=colour, label=name
+        )
     right.set(xlabel="epoch", ylabel="training loss")
     right.legend(fontsize=7)
     data = io.BytesIO()

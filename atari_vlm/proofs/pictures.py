@@ -46,14 +46,22 @@ def curves(panels: Sequence[dict[str, Any]]) -> bytes:
     """PNG of panels side by side. A panel has ``lines`` {label: [(x, y), ...]}, names ``x`` and ``y``, ``log``, ``goal`` (a
     level).
     """
-    figure = require("matplotlib.figure", "plots").Figure(figsize=(5 * len(panels), 4), layout="constrained")
+    figure = require("matplotlib.figure", "plots").Figure(
+        figsize=(5 * len(panels), 4), layout="constrained"
+    )
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         looks = itertools.product(("-", ":", "-."), COLOURS)
         for (label, points), (dashes, colour) in zip(panel["lines"].items(), looks, strict=False):
             look = {"linestyle": dashes, "color": colour, "marker": "o", "markersize": 3}
             axes.plot([x for x, _ in points], [y for _, y in points], label=label, **look)
         if panel.get("goal") is not None:
-            axes.axhline(panel["goal"], color="#555555", linestyle="--", linewidth=1, label=f"goal {panel['goal']:g}")
+            axes.axhline(
+                panel["goal"],
+                color="#555555",
+                linestyle="--",
+                linewidth=1,
+                label=f"goal {panel['goal']:g}",
+            )
         if panel.get("log"):
             axes.set_yscale("log")
         axes.set(xlabel=panel["x"], ylabel=panel["y"])

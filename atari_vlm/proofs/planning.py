@@ -46,10 +46,15 @@ FAR = dataclasses.replace(NEAR, num_simulations=5, depth=120, rollout_steps=0, k
 SEARCH = {"Freeway": FAR}
 CONTINUED = {"Freeway": ("UP", 100)}
 """Where a reward is farther away than random play reaches: a state is worth what holding an action for so many steps earns."""
-LIFE = {"Breakout": 1.0, "MsPacman": 100.0}  # points that a life is taken to be worth at the end of what is looked at
+LIFE = {
+    "Breakout": 1.0,
+    "MsPacman": 100.0,
+}  # points that a life is taken to be worth at the end of what is looked at
 PLANS, FOLLOW = 6, 5
 HORIZON = {"Freeway": 5}
-STEPS = {"Freeway": 300}  # in 200 steps nobody can cross more than three times, which the scripted player does already
+STEPS = {
+    "Freeway": 300
+}  # in 200 steps nobody can cross more than three times, which the scripted player does already
 Found = dict[tuple[str, str], dict[int, dict[str, Any]]]  # (game, agent) -> seed -> result
 AGENTS = ("random", "scripted", "mcts", "plans", "plans judged")
 COMPARED = (("mcts", "random"), ("mcts", "scripted"), ("plans judged", "plans"))
@@ -59,7 +64,9 @@ COMPARED = (("mcts", "random"), ("mcts", "scripted"), ("plans judged", "plans"))
 class ProofConfig:
     """What to play."""
 
-    games: list[str] = field(default_factory=lambda: ["Pong", "Breakout", "Freeway", "Boxing", "MsPacman"])
+    games: list[str] = field(
+        default_factory=lambda: ["Pong", "Breakout", "Freeway", "Boxing", "MsPacman"]
+    )
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
     steps: int = 200
     """agent steps per episode, 4 emulator frames each, after the random start"""
@@ -74,7 +81,9 @@ class ProofConfig:
 class RandomStart(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Each episode begins with 10 to 40 random actions, as its seed says; their rewards do not count."""
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Reset and play the random actions."""
         observation, info = self.env.reset(seed=seed, options=options)
         rng = np.random.default_rng(seed)
@@ -114,7 +123,9 @@ def make_value(game: str, model: EmulatorWorldModel) -> ValueFunction:
         n = len(state.over)
         if not steps:
             return np.full(n, life)
-        return roll(model, state, np.full((n, steps), action), rng=np.random.default_rng(0), discount=0.99).returns
+        return roll(
+            model, state, np.full((n, steps), action), rng=np.random.default_rng(0), discount=0.99
+        ).returns
 
     return value
 
@@ -128,7 +139,11 @@ def play(game: str, agent: str, seed: int, steps: int) -> dict[str, Any]:
     finally:
         env.close()
     seconds = time.process_time() - began
-    return {"return": trajectory.episode_return, "length": trajectory.length, "seconds": round(seconds, 2)}
+    return {
+        "return": trajectory.episode_return,
+        "length": trajectory.length,
+        "seconds": round(seconds, 2),
+    }
 
 
 def collect(config: ProofConfig, say: Callable[[str], None]) -> Found:
@@ -168,13 +183,26 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 def to_markdown(config: ProofConfig, found: Found) -> str:
     """The page."""
-    lines = [*_conditions(config), "| game | " + " | ".join(AGENTS) + " |", "|---|" + "---|" * len(AGENTS)]
+    lines = [
+        *_conditions(config),
+        "| game | " + " | ".join(AGENTS) + " |",
+        "|---|" + "---|" * len(AGENTS),
+    ]
     for game in config.games:
-        lines.append(f"| {game} | " + " | ".join(_cell(found.get((game, agent), {})) for agent in AGENTS) + " |")
+        lines.append(
+            f"| {game} | "
+            + " | ".join(_cell(found.get((game, agent), {})) for agent in AGENTS)
+            + " |"
+        )
     lines += ["", "Differences on the seeds that both played:", ""]
-    lines += ["| game | " + " | ".join(f"{a} - {b}" for a, b in COMPARED) + " |", "|---|" + "---|" * len(COMPARED)]
+    lines += [
+        "| game | " + " | ".join(f"{a} - {b}" for a, b in COMPARED) + " |",
+        "|---|" + "---|" * len(COMPARED),
+    ]
     for game in config.games:
-        lines.append(f"| {game} | " + " | ".join(_difference(found, game, a, b) for a, b in COMPARED) + " |")
+        lines.append(
+            f"| {game} | " + " | ".join(_difference(found, game, a, b) for a, b in COMPARED) + " |"
+        )
     return "\n".join([*lines, ""])
 
 
@@ -223,7 +251,9 @@ def _difference(found: Found, game: str, one: str, other: str) -> str:
 @program
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, play what is missing, write the page; 0 when every comparison is won, 3 when not."""
-    config = tyro.cli(ProofConfig, args=argv, prog="python -m atari_vlm.proofs.planning", description=__doc__)
+    config = tyro.cli(
+        ProofConfig, args=argv, prog="python -m atari_vlm.proofs.planning", description=__doc__
+    )
     found = collect(config, lambda line: print(line, file=sys.stderr, flush=True))
     page = to_markdown(config, found)
     config.out.mkdir(parents=True, exist_ok=True)

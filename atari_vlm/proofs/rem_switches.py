@@ -50,7 +50,10 @@ SWITCHES: dict[str, tuple[Changes, Changes]] = {  # name -> (on, off)
         {"networks": {"world_model": {"decay_unit": "block"}}},
         {"networks": {"world_model": {"decay_unit": "token"}}},
     ),
-    "30 % prioritised replay": ({"world_model": {"prioritised": 0.3}}, {"world_model": {"prioritised": 0.0}}),
+    "30 % prioritised replay": (
+        {"world_model": {"prioritised": 0.3}},
+        {"world_model": {"prioritised": 0.0}},
+    ),
     "refinement of tokens": (
         {"networks": {"world_model": {"refinement_passes": 2}}},
         {"networks": {"world_model": {"refinement_passes": 0}}},
@@ -69,7 +72,11 @@ class AblationConfig:
 
 def variants() -> dict[str, RemSettings]:
     """No switch, each one alone, all."""
-    on = {"none": set(), **{f"with {name}": {name} for name in SWITCHES}, "all switches": set(SWITCHES)}
+    on = {
+        "none": set(),
+        **{f"with {name}": {name} for name in SWITCHES},
+        "all switches": set(SWITCHES),
+    }
     return {title: _settings(names) for title, names in on.items()}
 
 
@@ -103,7 +110,10 @@ def _line(title: str, rows: list[dict[str, Any]]) -> list[str]:
     cells = [
         [f"{row['return']:.2f}" for row in rows],
         [f"{value:.2f}" for value in area],
-        *([f"{row[name]['value']:.3f}" for row in rows] for name in ("token_accuracy", "changed_token_accuracy")),
+        *(
+            [f"{row[name]['value']:.3f}" for row in rows]
+            for name in ("token_accuracy", "changed_token_accuracy")
+        ),
         [f"{row['reward_f1']['value']:.3f}" for row in rows],
         [f"{row['cpu_seconds']:.0f}" for row in rows],
     ]
@@ -119,7 +129,16 @@ def plot(found: dict[str, list[dict[str, Any]]]) -> bytes:
         ]
         for title, rows in found.items()
     }
-    return curves([{"lines": lines, "x": "epoch", "y": "return in the real game, mean over seeds", "goal": 0.9}])
+    return curves(
+        [
+            {
+                "lines": lines,
+                "x": "epoch",
+                "y": "return in the real game, mean over seeds",
+                "goal": 0.9,
+            }
+        ]
+    )
 
 
 def run(config: AblationConfig) -> int:

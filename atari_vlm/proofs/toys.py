@@ -192,7 +192,11 @@ def run(config: ProofConfig) -> int:
 @program
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run."""
-    return run(tyro.cli(ProofConfig, args=argv, prog="python -m atari_vlm.proofs.toys", description=__doc__))
+    return run(
+        tyro.cli(
+            ProofConfig, args=argv, prog="python -m atari_vlm.proofs.toys", description=__doc__
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ def to_markdown(game: str, toy: Any, rows: list[dict[str, Any]]) -> tuple[str, b
     """The results page, and whether every seed reached the goal."""
     name, seeds = f"rem_{game.replace('-', '_')}", " ".join(str(row["seed"]) for row in rows)
     returns = np.array([row["return"] for row in rows])
-    reached = [row["return"] >= GOAL * toy.optimum and row["cpu_seconds"] <= CPU_SECONDS for row in rows]
+    reached = [
+        row["return"] >= GOAL * toy.optimum and row["cpu_seconds"] <= CPU_SECONDS for row in rows
+    ]
     page = (
         f"# REM learns {toy.title} in imagination\n\n"
         f"{toy.title[0].upper() + toy.title[1:]} ({toy.size}; optimum {toy.optimum:g}), preset `tiny`"
@@ -64,10 +66,27 @@ def _changed(changes: dict[str, Any]) -> str:
 
 def plot(toy: Any, rows: list[dict[str, Any]]) -> bytes:
     """PNG: returns of the evaluations and the world model's loss against CPU seconds, a line per seed."""
-    returns = {f"seed {row['seed']}": [(at, value) for _, at, value in row["curve"]] for row in rows}
+    returns = {
+        f"seed {row['seed']}": [(at, value) for _, at, value in row["curve"]] for row in rows
+    }
     losses = {f"seed {row['seed']}": row["losses"] for row in rows}
-    played = {"lines": returns, "x": "CPU seconds", "y": "return in the real game", "goal": GOAL * toy.optimum}
-    return curves([played, {"lines": losses, "x": "CPU seconds", "y": "token loss of the world model", "log": True}])
+    played = {
+        "lines": returns,
+        "x": "CPU seconds",
+        "y": "return in the real game",
+        "goal": GOAL * toy.optimum,
+    }
+    return curves(
+        [
+            played,
+            {
+                "lines": losses,
+                "x": "CPU seconds",
+                "y": "token loss of the world model",
+                "log": True,
+            },
+        ]
+    )
 
 
 def _row(row: dict[str, Any], optimum: float) -> list[str]:
@@ -84,8 +103,12 @@ def _measured(row: dict[str, Any]) -> list[str]:
 def _errors(rows: list[dict[str, Any]], ahead: tuple[int, ...]) -> str:
     who = ("sampled", "likeliest", "copy", "tokenizer")
     names = [f"{one}, {k}" for k in ahead for one in who]
-    errors = [[f"{row[f'changed/{one}/{k}']['value']:.1f}" for k in ahead for one in who] for row in rows]
-    lines = table_lines(["seed", *names], [[row["seed"], *cells] for row, cells in zip(rows, errors, strict=True)])
+    errors = [
+        [f"{row[f'changed/{one}/{k}']['value']:.1f}" for k in ahead for one in who] for row in rows
+    ]
+    lines = table_lines(
+        ["seed", *names], [[row["seed"], *cells] for row, cells in zip(rows, errors, strict=True)]
+    )
     words = "`sampled` and `likeliest` are the model's dreams, `copy` the last real frame, `tokenizer` the real frame"
     return "\n".join(lines) + f"\n\n{words} encoded and\ndecoded (the model's bound).\n"
 

@@ -23,7 +23,10 @@ def answered(
     """``asked`` is the VLM's own name; the replies are those of the journal. What is not known is left out."""
     served = list(dict.fromkeys(str(reply["model"]) for reply in replies if reply.get("model")))
     more = f" and {len(served) - _MOST_NAMES} more" if len(served) > _MOST_NAMES else ""
-    facts = {"model asked for": asked, "model that answered": ", ".join(served[:_MOST_NAMES]) + more}
+    facts = {
+        "model asked for": asked,
+        "model that answered": ", ".join(served[:_MOST_NAMES]) + more,
+    }
     facts["address"] = base_url or ""
     if prompt_type:
         version, digest = prompts.prompt_version(prompt_type), prompts.prompt_hash(prompt_type)

@@ -49,7 +49,9 @@ def wrapped(text: str) -> str:
     def fill(part: str) -> str:
         return f"\n{_KEEP_BREAK}".join(textwrap.wrap(part, width, break_on_hyphens=False))
 
-    return "\n\n".join(part if part.startswith(" ") else fill(part) for part in text.strip().split("\n\n"))
+    return "\n\n".join(
+        part if part.startswith(" ") else fill(part) for part in text.strip().split("\n\n")
+    )
 
 
 def command_of(config: Options) -> dict[str, Any]:
@@ -75,7 +77,10 @@ def recorded_line(config: Mapping[str, Any]) -> str:
 
 def line_of(program: str, options: Mapping[str, Any], positional: Sequence[str] = ()) -> str:
     """``python -m atari_vlm.PROGRAM`` with positional words and options."""
-    words = [*positional, *(word for name, value in options.items() for word in option_words(name, value))]
+    words = [
+        *positional,
+        *(word for name, value in options.items() for word in option_words(name, value)),
+    ]
     return f"python -m atari_vlm.{program} {shlex.join(words)}".strip()
 
 
@@ -84,7 +89,9 @@ def resume_hint(config: Options, run: Path, error: BaseException | None = None) 
     marked = [item.name for item in dataclasses.fields(config) if "typed only" in item.metadata]
     defaults, options = type(config)(), {"resume": str(run)}
     options |= {
-        name: plain(value) for name in marked if not is_same(value := getattr(config, name), getattr(defaults, name))
+        name: plain(value)
+        for name in marked
+        if not is_same(value := getattr(config, name), getattr(defaults, name))
     }
     limit = _LIMIT_OPTIONS.get(getattr(error, "kind", ""))
     if limit is not None:
@@ -94,7 +101,11 @@ def resume_hint(config: Options, run: Path, error: BaseException | None = None) 
 
 def _groups(kind: type[Any]) -> Iterator[type[Options]]:
     """The groups that a configuration is made of, in the order of its fields: what it names last comes first."""
-    bases = [base for base in reversed(kind.__bases__) if issubclass(base, Options) and base is not Options]
+    bases = [
+        base
+        for base in reversed(kind.__bases__)
+        if issubclass(base, Options) and base is not Options
+    ]
     if not bases:
         yield kind
     for base in bases:
@@ -105,15 +116,23 @@ def _title(group: type[Any]) -> str:
     return group.__name__.removesuffix("Options").lower()
 
 
-def _field(kind: type[Options], group: type[Options], below: Mapping[str, Any]) -> tuple[str, Any, Any]:
+def _field(
+    kind: type[Options], group: type[Options], below: Mapping[str, Any]
+) -> tuple[str, Any, Any]:
     """A group as a field of the form, filled with the program's defaults and with what lies below the command line.
 
     The form takes everything of the right type; what makes no sense is refused when the configuration is made of it.
     """
-    unchecked = type(group.__name__, (group,), {"__post_init__": lambda self: None, "__doc__": group.__doc__})
+    unchecked = type(
+        group.__name__, (group,), {"__post_init__": lambda self: None, "__doc__": group.__doc__}
+    )
     values = {item.name: getattr(kind(), item.name) for item in dataclasses.fields(group)}
     filled = unchecked(**{name: below.get(name, value) for name, value in values.items()})
-    return _title(group), cast(Any, tyro.conf.OmitArgPrefixes)[unchecked], dataclasses.field(default=filled)
+    return (
+        _title(group),
+        cast(Any, tyro.conf.OmitArgPrefixes)[unchecked],
+        dataclasses.field(default=filled),
+    )
 
 
 def _words(kind: type[Options], argv: Sequence[str]) -> list[str]:
@@ -123,7 +142,12 @@ def _words(kind: type[Options], argv: Sequence[str]) -> list[str]:
     for word in argv:
         flag, equals, value = word.partition("=")
         last = words[-1] if words else ""
-        if word.startswith("--") and equals and value.lower() == "none" and _name(flag) in open_ones:
+        if (
+            word.startswith("--")
+            and equals
+            and value.lower() == "none"
+            and _name(flag) in open_ones
+        ):
             word = f"{flag}=None"
         elif word.lower() == "none" and last.startswith("--") and _name(last) in open_ones:
             word = "None"
@@ -138,7 +162,9 @@ def _name(flag: str) -> str:
 def _refuse_keys(words: Sequence[str]) -> None:
     for before, word in zip(["", *words], words, strict=False):
         flag, _, value = word.partition("=")
-        option = flag if word.startswith("--") else before if before.startswith("--") else "an argument"
+        option = (
+            flag if word.startswith("--") else before if before.startswith("--") else "an argument"
+        )
         if _name(option) != "api_key":
             refuse_keys({option: value if word.startswith("--") else word})
             refuse_keys({"an option's name": flag} if word.startswith("--") else {})

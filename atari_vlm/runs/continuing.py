@@ -27,27 +27,41 @@ class ResumeRules:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
-def differences(config: Mapping[str, Any], settings: Mapping[str, Any], rules: ResumeRules) -> dict[str, Any]:
+def differences(
+    config: Mapping[str, Any], settings: Mapping[str, Any], rules: ResumeRules
+) -> dict[str, Any]:
     """The settings that are not what they were, each as ``(old, new)``; ``config`` is the run's config.yaml.
 
     A relative path means what it meant where the run was started.
     """
     old, new, defaults = flat(config["settings"]), flat(settings), flat(rules.defaults)
-    before = {name: old.get(name, defaults.get(name)) for name in sorted(old | new) if name not in rules.free}
+    before = {
+        name: old.get(name, defaults.get(name))
+        for name in sorted(old | new)
+        if name not in rules.free
+    }
     now = {name: new.get(name, defaults.get(name)) for name in before}
     home = started_in(config)
-    return {name: (old, now[name]) for name, old in before.items() if not _is_same(home, name, old, now[name])}
+    return {
+        name: (old, now[name])
+        for name, old in before.items()
+        if not _is_same(home, name, old, now[name])
+    }
 
 
 def is_extension(changed: Mapping[str, tuple[Any, Any]], rules: ResumeRules) -> bool:
     """Whether nothing but amounts changed, and these grew."""
-    return bool(changed) and all(name in rules.amounts and _grew(*values) for name, values in changed.items())
+    return bool(changed) and all(
+        name in rules.amounts and _grew(*values) for name, values in changed.items()
+    )
 
 
 def earlier_parts(config: Mapping[str, Any], rules: ResumeRules) -> list[dict[str, Any]]:
     """What a run that was extended had been asked for before, oldest first: amounts by name."""
     parts = config.get("parts", [])
-    if not isinstance(parts, list) or not all(isinstance(part, dict) and {*part} <= {*rules.amounts} for part in parts):
+    if not isinstance(parts, list) or not all(
+        isinstance(part, dict) and {*part} <= {*rules.amounts} for part in parts
+    ):
         raise ConfigError("the run's config.yaml does not say how much it was asked for (parts)")
     return [dict(part) for part in parts]
 
@@ -73,4 +87,6 @@ def _is_same(home: Path, name: str, old: Any, new: Any) -> bool:
     if name not in PLACES or not isinstance(old, str) or not isinstance(new, str):
         return is_same(old, new)
     before, now = (home / old).resolve(), Path(new).resolve()
-    return before == now or (old == new and not before.exists() and not now.exists())  # the id of a model
+    return before == now or (
+        old == new and not before.exists() and not now.exists()
+    )  # the id of a model

@@ -73,7 +73,10 @@ class ProgressDisplay:
         self._budget: Budget | None = None
         self._last_reply = ""
         self._live = Live(
-            get_renderable=self._table, console=console, refresh_per_second=refresh_per_second, transient=True
+            get_renderable=self._table,
+            console=console,
+            refresh_per_second=refresh_per_second,
+            transient=True,
         )
 
     def __enter__(self) -> ProgressDisplay:
@@ -124,7 +127,9 @@ class ProgressDisplay:
             rate = self._rate()
         if not self._console.is_terminal:
             how = f"{rate:.1f} decisions/s" if played else "read from the journal"
-            self._console.print(f"{_name(row)}: {_results(row)}, {how}", highlight=False, soft_wrap=True)
+            self._console.print(
+                f"{_name(row)}: {_results(row)}, {how}", highlight=False, soft_wrap=True
+            )
 
     def _rate(self) -> float:
         """Decisions per second over the last seconds."""
@@ -141,7 +146,11 @@ class ProgressDisplay:
             for row in self._finished[-_RECENT:]:
                 rate = f"{row.fallback_rate or 0.0:.1%}"
                 table.add_row(
-                    f"{_name(row)} done", str(row.length), f"{row.episode_return:g}", rate, _dollars(row.cost_usd)
+                    f"{_name(row)} done",
+                    str(row.length),
+                    f"{row.episode_return:g}",
+                    rate,
+                    _dollars(row.cost_usd),
                 )
             for playing in self._playing.values():
                 rate = f"{playing.fallbacks / max(playing.steps, 1):.1%}"
@@ -156,7 +165,11 @@ class ProgressDisplay:
                 f"{fallback:.1%} fallbacks",
             ]
         reply = shown(" ".join(self._last_reply[:_REPLY].split()))
-        return Group(table, Text(", ".join(summary), style="bold"), Text(f"last reply: {reply}" if reply else ""))
+        return Group(
+            table,
+            Text(", ".join(summary), style="bold"),
+            Text(f"last reply: {reply}" if reply else ""),
+        )
 
     def _time_left(self) -> list[str]:
         """From the steps that episodes took so far."""
@@ -173,7 +186,11 @@ class ProgressDisplay:
         if self._budget is None:
             return []
         limits, spent = self._budget.limits, self._budget.spent
-        return [f"{spent[kind]:.4g} of {limit:g} {kind}" for kind, limit in limits.items() if limit is not None]
+        return [
+            f"{spent[kind]:.4g} of {limit:g} {kind}"
+            for kind, limit in limits.items()
+            if limit is not None
+        ]
 
 
 def _name(episode: EpisodeSpec | EpisodeRow) -> str:

@@ -25,7 +25,9 @@ def make_env(settings: Mapping[str, Any]) -> Env:
     Raises ``ConfigError`` for what the environment does not take.
     """
     if settings["game_name"] == CATCH:
-        return TextDescription(WorldModelEnv(CatchWorldModel(), render_mode="rgb_array"), game_name=CATCH)
+        return TextDescription(
+            WorldModelEnv(CatchWorldModel(), render_mode="rgb_array"), game_name=CATCH
+        )
     dream = settings.get("dream")
     try:
         if dream is not None:

@@ -36,7 +36,9 @@ class FallbackWatch:
             return None
         self._told = True
         reason = decision.problems[-1] if decision.problems else ""
-        return f"warning: {SEVERAL} decisions in a row are not the model's ({reason}); {cure(reason)}"
+        return (
+            f"warning: {SEVERAL} decisions in a row are not the model's ({reason}); {cure(reason)}"
+        )
 
 
 def cure(reason: str) -> str:
@@ -53,9 +55,16 @@ def verdict(journal: Journal, rows: Iterable[EpisodeRow]) -> tuple[str, int]:
         return "", 0
     reason = next((r for row in reversed(played) if (r := _last_problem(journal, row.episode))), "")
     share = "every decision fell back" if rate >= 1 else f"{rate:.1%} of the decisions fell back"
-    return f"{share}: this is not the model's play ({reason}); {cure(reason)}", ALL_FELL_BACK if rate >= 1 else 0
+    return (
+        f"{share}: this is not the model's play ({reason}); {cure(reason)}",
+        ALL_FELL_BACK if rate >= 1 else 0,
+    )
 
 
 def _last_problem(journal: Journal, episode: int) -> str:
-    problems = [step.decision["problems"] for step in journal.steps(episode) if step.source == Source.FALLBACK]
+    problems = [
+        step.decision["problems"]
+        for step in journal.steps(episode)
+        if step.source == Source.FALLBACK
+    ]
     return str(problems[-1][-1]) if problems and problems[-1] else ""

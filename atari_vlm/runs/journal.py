@@ -23,7 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from atari_vlm.errors import ConfigError, RunError, one_line
-from atari_vlm.runs.journal_mark import Mark, Noted, check_began, check_noted, check_whole, mark_of, read_mark
+from atari_vlm.runs.journal_mark import (
+    Mark,
+    Noted,
+    check_began,
+    check_noted,
+    check_whole,
+    mark_of,
+    read_mark,
+)
 from atari_vlm.runs.journal_rows import (
     CallRow,
     EpisodeRow,
@@ -82,7 +90,9 @@ class Journal:
         if self._version > 1:
             self.id = str(self._own()["id"])
             check_whole(self.path, mark, self.id, self._answered)
-            check_noted(self.path, mark, self.id, noted_id, bool(self.meta().get("finished", False)))
+            check_noted(
+                self.path, mark, self.id, noted_id, bool(self.meta().get("finished", False))
+            )
         return None if self.read_only else Mark(mark_of(self.path), self.id, self._answered)
 
     def close(self) -> None:
@@ -102,7 +112,9 @@ class Journal:
     def meta(self) -> dict[str, Any]:
         """What :meth:`set_meta` stored: plain JSON data under names."""
         with self._snapshot():
-            rows = dict(self._rows("meta", "ORDER BY key", make=lambda row: (row[0], json.loads(row[1]))))
+            rows = dict(
+                self._rows("meta", "ORDER BY key", make=lambda row: (row[0], json.loads(row[1])))
+            )
             self._check_count("meta", len(rows) - 1)
         rows.pop(OWN, None)
         return rows
@@ -110,7 +122,9 @@ class Journal:
     def episodes(self) -> list[EpisodeRow]:
         """All episodes in order of their number."""
         with self._snapshot():
-            rows = self._rows("episodes", "ORDER BY episode", make=lambda row: EpisodeRow(*row[:-1]))
+            rows = self._rows(
+                "episodes", "ORDER BY episode", make=lambda row: EpisodeRow(*row[:-1])
+            )
             self._check_count("episodes", len(rows))
         return rows
 
@@ -136,7 +150,11 @@ class Journal:
     def replies(self, *, paid: bool = False) -> Iterator[dict[str, Any]]:
         """Every recorded answer, or only those that were asked for, in order of episode and call."""
         for (episode,) in self._plain("SELECT DISTINCT episode FROM calls ORDER BY episode"):
-            yield from (row.reply for row in self.calls(episode) if row.reply is not None and (row.paid or not paid))
+            yield from (
+                row.reply
+                for row in self.calls(episode)
+                if row.reply is not None and (row.paid or not paid)
+            )
 
     def blob(self, sha: str) -> bytes:
         """The bytes stored under ``sha``; raise :class:`RunError` if they are missing or damaged."""
@@ -158,8 +176,15 @@ class Journal:
         with self._transaction() as db:
             if not db.execute("SELECT 1 FROM episodes WHERE episode = ?", (episode,)).fetchone():
                 self._note_count("episodes", self._own()["episodes"] + 1)
-                insert(db, "episodes", (episode, phase, seed, "running", None, None, None, None, None))
-            row = self._rows("episodes", "WHERE episode = ?", episode, make=lambda values: EpisodeRow(*values[:-1]))[0]
+                insert(
+                    db, "episodes", (episode, phase, seed, "running", None, None, None, None, None)
+                )
+            row = self._rows(
+                "episodes",
+                "WHERE episode = ?",
+                episode,
+                make=lambda values: EpisodeRow(*values[:-1]),
+            )[0]
         if (row.phase, row.seed) != (phase, seed):
             raise RunError(
                 f"{self.path}: episode {episode} was recorded as {row.phase} with seed {row.seed}, "
@@ -170,12 +195,17 @@ class Journal:
     def finish_episode(self, row: EpisodeRow) -> None:
         """Record an episode's results."""
         numbers = [
-            None if value is None else float(value) for value in (row.episode_return, row.fallback_rate, row.cost_usd)
+            None if value is None else float(value)
+            for value in (row.episode_return, row.fallback_rate, row.cost_usd)
         ]
         with self._transaction() as db:
-            if not db.execute("SELECT 1 FROM episodes WHERE episode = ?", (row.episode,)).fetchone():
+            if not db.execute(
+                "SELECT 1 FROM episodes WHERE episode = ?", (row.episode,)
+            ).fetchone():
                 self._note_count("episodes", self._own()["episodes"] + 1)
-            (calls,) = db.execute("SELECT count(*) FROM calls WHERE episode = ?", (row.episode,)).fetchone()
+            (calls,) = db.execute(
+                "SELECT count(*) FROM calls WHERE episode = ?", (row.episode,)
+            ).fetchone()
             known = (row.episode, row.phase, row.seed, row.status)
             insert(db, "episodes", (*known, numbers[0], row.length, *numbers[1:], calls))
 
@@ -188,7 +218,9 @@ class Journal:
         with self._lock:
             self._stored.update(new)
 
-    def record_reply(self, episode: int, call: int, reply: Mapping[str, Any], *, cached: bool = False) -> None:
+    def record_reply(
+        self, episode: int, call: int, reply: Mapping[str, Any], *, cached: bool = False
+    ) -> None:
         """Record the answer to a call, and whether it came from a cache."""
         with self._lock:
             with self._transaction() as db:
@@ -215,7 +247,9 @@ class Journal:
                 f"(action, source, reward, terminated, truncated, info) {recorded[0][2:8]}, now {values[2:8]}"
             )
 
-    def _rows(self, table: str, where: str, *values: Any, make: Callable[[Any], Any] = tuple) -> list[Any]:
+    def _rows(
+        self, table: str, where: str, *values: Any, make: Callable[[Any], Any] = tuple
+    ) -> list[Any]:
         """Rows whose digests are right, each turned into what is wanted; :class:`RunError` where the file is damaged."""
         with self._told():
             return [make(row) for row in self._raw(table, where, *values)]
@@ -237,7 +271,9 @@ class Journal:
         except (sqlite3.ProgrammingError, RunError):  # closed: the caller's mistake, not the file's
             raise
         except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
-            raise RunError(f"{self.path} cannot be read; it is damaged: {one_line(error)}") from error
+            raise RunError(
+                f"{self.path} cannot be read; it is damaged: {one_line(error)}"
+            ) from error
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
@@ -256,7 +292,9 @@ class Journal:
     def _own(self) -> dict[str, Any]:
         rows = self._rows("meta", "WHERE key = ?", OWN, make=lambda row: json.loads(row[1]))
         if not rows:
-            raise RunError(f"{self.path} cannot be read; it is damaged: it does not say which journal it is")
+            raise RunError(
+                f"{self.path} cannot be read; it is damaged: it does not say which journal it is"
+            )
         return dict(rows[0])
 
     def _note_count(self, table: str, count: int) -> None:
@@ -264,7 +302,9 @@ class Journal:
 
     def _check_count(self, table: str, count: int) -> None:
         if self._version > 1 and self._own()[table] != count:
-            raise RunError(f"{self.path} cannot be read; it is damaged: it has {count} of {self._own()[table]} {table}")
+            raise RunError(
+                f"{self.path} cannot be read; it is damaged: it has {count} of {self._own()[table]} {table}"
+            )
 
     def _check_episode(self, episode: int, numbers: list[int], counted: str) -> None:
         """Calls and steps are numbered from 0 without a gap; a finished episode knows how many there are."""
@@ -272,12 +312,17 @@ class Journal:
             return
         columns = COLUMNS["episodes"]
         rows = self._rows(
-            "episodes", "WHERE episode = ?", episode, make=lambda row: dict(zip(columns, row, strict=True))
+            "episodes",
+            "WHERE episode = ?",
+            episode,
+            make=lambda row: dict(zip(columns, row, strict=True)),
         )
         done = rows and rows[0]["status"] == "done"
         wanted = rows[0][counted] if done else None
         if numbers != list(range(len(numbers) if wanted is None else wanted)):
-            raise RunError(f"{self.path} cannot be read; it is damaged: rows of episode {episode} are missing")
+            raise RunError(
+                f"{self.path} cannot be read; it is damaged: rows of episode {episode} are missing"
+            )
 
     def _count_answers(self) -> int:
         return int(self._plain("SELECT count(*) FROM calls WHERE reply IS NOT NULL")[0][0])

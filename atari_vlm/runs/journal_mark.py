@@ -80,15 +80,21 @@ def check_whole(journal: Path, mark: Noted, own_id: str, answered: int) -> None:
     if mark is not None and mark[0] != own_id:
         raise RunError(f"{journal} is not the journal of this run but another one's: {_ADVICE}")
     if mark is not None and answered < mark[1]:
-        raise RunError(f"{journal} has lost {mark[1] - answered} of the {mark[1]} answers that it held: {_ADVICE}")
+        raise RunError(
+            f"{journal} has lost {mark[1] - answered} of the {mark[1]} answers that it held: {_ADVICE}"
+        )
 
 
-def check_noted(journal: Path, mark: Noted, own_id: str, noted_id: str | None, finished: bool) -> None:
+def check_noted(
+    journal: Path, mark: Noted, own_id: str, noted_id: str | None, finished: bool
+) -> None:
     """Likewise, against the id that the run's ``config.yaml`` notes: without a mark only a finished journal is surely whole."""
     if noted_id is not None and noted_id != own_id:
         raise RunError(f"{journal} is not the journal of this run but another one's: {_ADVICE}")
     if noted_id is not None and mark is None and not finished:
-        raise RunError(f"{mark_of(journal)} is missing, so nobody knows whether {journal} is whole: {_ADVICE}")
+        raise RunError(
+            f"{mark_of(journal)} is missing, so nobody knows whether {journal} is whole: {_ADVICE}"
+        )
 
 
 def _content(journal_id: str, answered: int) -> bytes:

@@ -23,13 +23,47 @@ OWN = "_journal"  # the row of meta that is the journal's own: its id, and how m
 COLUMNS = {
     "meta": ("key", "value"),
     "episodes": (
-        *("episode", "phase", "seed", "status", "episode_return", "length", "fallback_rate", "cost_usd"),
+        *(
+            "episode",
+            "phase",
+            "seed",
+            "status",
+            "episode_return",
+            "length",
+            "fallback_rate",
+            "cost_usd",
+        ),
         "calls",
     ),
-    "calls": ("episode", "call", "step", "kind", "request_key", "request", "reply", "started_at", "cached"),
-    "steps": (*("episode", "step", "action", "source", "reward", "terminated", "truncated", "info", "decision"),),
+    "calls": (
+        "episode",
+        "call",
+        "step",
+        "kind",
+        "request_key",
+        "request",
+        "reply",
+        "started_at",
+        "cached",
+    ),
+    "steps": (
+        *(
+            "episode",
+            "step",
+            "action",
+            "source",
+            "reward",
+            "terminated",
+            "truncated",
+            "info",
+            "decision",
+        ),
+    ),
 }
-_ADDED = {"episodes": ("calls", "INTEGER", None), "calls": ("cached", "INTEGER NOT NULL DEFAULT 0", 0)}
+_ADDED = {
+    "episodes": ("calls", "INTEGER", None),
+    "calls": ("cached", "INTEGER NOT NULL DEFAULT 0", 0),
+}
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE blobs (sha TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
@@ -54,7 +88,9 @@ def digest_of(table: str, values: Sequence[Any]) -> bytes:
 def insert(db: sqlite3.Connection, table: str, values: Sequence[Any]) -> None:
     """Write a row with its digest, in place of one with the same key."""
     marks = ", ".join("?" * (len(values) + 1))
-    db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", (*values, digest_of(table, values)))
+    db.execute(
+        f"INSERT OR REPLACE INTO {table} VALUES ({marks})", (*values, digest_of(table, values))
+    )
 
 
 @functools.cache
@@ -70,7 +106,9 @@ def checked(table: str, version: int, rows: list[Any]) -> list[tuple[Any, ...]]:
     """The rows without their digests, once these are found right; ``ValueError`` if one is not."""
     for row in rows:
         if version != 1 and row[-1] != digest_of(table, row[:-1]):
-            raise ValueError(f"a row of {table} is not what was written (of {COLUMNS[table][0]} {row[0]!r:.60})")
+            raise ValueError(
+                f"a row of {table} is not what was written (of {COLUMNS[table][0]} {row[0]!r:.60})"
+            )
     return [tuple(row[:-1]) for row in rows]
 
 
@@ -144,7 +182,9 @@ def _count(db: sqlite3.Connection, table: str) -> int:
 def open_read_only(path: Path) -> sqlite3.Connection:
     """The journal at ``path``, which may be written by another process meanwhile; ``RunError`` for what is none."""
     address = path.resolve().as_uri()
-    db = sqlite3.connect(f"{address}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(
+        f"{address}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+    )
     try:
         db.execute("SELECT 1 FROM sqlite_schema").fetchall()
     except sqlite3.OperationalError as error:  # a finished run on a medium that cannot be written
@@ -153,7 +193,9 @@ def open_read_only(path: Path) -> sqlite3.Connection:
             raise RunError(
                 f"{path} cannot be read here while its write-ahead log is open: {one_line(error)}"
             ) from error
-        db = sqlite3.connect(f"{address}?immutable=1", uri=True, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(
+            f"{address}?immutable=1", uri=True, isolation_level=None, check_same_thread=False
+        )
     except DAMAGE:
         pass  # said properly below
     try:
@@ -170,11 +212,19 @@ def version_of(db: sqlite3.Connection, path: Path) -> int:
     try:
         db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
-        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        tables = {
+            name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        }
     except DAMAGE as error:
         raise RunError(f"{path} is not a journal: {one_line(error)}") from error
     if version > VERSION or version < 0:
-        raise RunError(f"{path} has journal version {version}; this package reads version {VERSION}")
-    if {name for name in tables if not name.startswith("sqlite_")} != ({*COLUMNS, "blobs"} if version else set()):
-        raise RunError(f"{path} is not a journal but another program's database; nothing was changed in it")
+        raise RunError(
+            f"{path} has journal version {version}; this package reads version {VERSION}"
+        )
+    if {name for name in tables if not name.startswith("sqlite_")} != (
+        {*COLUMNS, "blobs"} if version else set()
+    ):
+        raise RunError(
+            f"{path} is not a journal but another program's database; nothing was changed in it"
+        )
     return version

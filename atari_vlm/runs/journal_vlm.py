@@ -60,7 +60,9 @@ class JournalVLM:
             row = self._begin("scores", key, messages)
             if row.reply is None:
                 with asking(self._asker(row)) as call:
-                    scores = np.asarray(self._vlm.score_choices(messages, choices), dtype=np.float64)
+                    scores = np.asarray(
+                        self._vlm.score_choices(messages, choices), dtype=np.float64
+                    )
                 self._answered(row, {"scores": scores.tolist()}, call.cached)
                 return scores
         return self._read(lambda reply: scores_of(reply.get("scores"), len(choices)), row.reply)
@@ -70,12 +72,18 @@ class JournalVLM:
         calls, self._calls_of_step = self._calls_of_step, []
         return calls
 
-    def _begin(self, kind: Literal["complete", "scores"], key: str, messages: Sequence[Message]) -> CallRow:
+    def _begin(
+        self, kind: Literal["complete", "scores"], key: str, messages: Sequence[Message]
+    ) -> CallRow:
         """The recorded call with its reply if it has one, else the newly recorded request."""
         call = self._next_call
         found = self._journal.call(self._episode, call)
         request, blobs = encode_request(messages)
-        if found is not None and (found.request_key, found.kind, found.step) != (key, kind, self.step):
+        if found is not None and (found.request_key, found.kind, found.step) != (
+            key,
+            kind,
+            self.step,
+        ):
             raise RunError(self._difference(found, kind, request))
         self._next_call += 1
         self._calls_of_step.append(call)
@@ -114,7 +122,9 @@ def encode_request(messages: Sequence[Message]) -> tuple[list[Any], dict[str, by
         parts = []
         for part in message.parts:
             is_image = isinstance(part, Image)
-            data = part.png if isinstance(part, Image) else part.text.encode("utf-8", "surrogatepass")
+            data = (
+                part.png if isinstance(part, Image) else part.text.encode("utf-8", "surrogatepass")
+            )
             sha = hashlib.sha256(data).hexdigest()
             blobs[sha] = data
             parts.append(["image" if is_image else "text", sha])
@@ -127,14 +137,14 @@ def _first_difference(journal: Journal, old: list[Any], new: list[Any]) -> str:
         return f"the request has {len(new)} messages, recorded were {len(old)}"
     for i, ((old_role, old_parts), (new_role, new_parts)) in enumerate(zip(old, new, strict=True)):
         if old_role != new_role or len(old_parts) != len(new_parts):
-            return (
-                f"message {i} is {new_role} with {len(new_parts)} parts, recorded was {old_role} with {len(old_parts)}"
-            )
+            return f"message {i} is {new_role} with {len(new_parts)} parts, recorded was {old_role} with {len(old_parts)}"
         for j, (old_part, new_part) in enumerate(zip(old_parts, new_parts, strict=True)):
             if old_part != new_part:
                 kind, sha = old_part
-                recorded = repr(journal.blob(sha).decode("utf-8", "replace")[:200]) if kind == "text" else sha[:12]
-                return (
-                    f"part {j} of message {i} ({new_role}) is another {new_part[0]}; recorded was the {kind} {recorded}"
+                recorded = (
+                    repr(journal.blob(sha).decode("utf-8", "replace")[:200])
+                    if kind == "text"
+                    else sha[:12]
                 )
+                return f"part {j} of message {i} ({new_role}) is another {new_part[0]}; recorded was the {kind} {recorded}"
     return "the messages are the same; the VLM's name or the sampling (or the choices) differ"

@@ -25,11 +25,21 @@ from atari_vlm.runs.trackers import LogConfig, open_trackers
 class MetricsLog:
     """``metrics.jsonl`` and trackers. Lines of epochs after ``epoch`` are dropped: the run goes on from there."""
 
-    def __init__(self, folder: Path, epoch: int, config: LogConfig | None = None, say: Callable[[str], None] = warn):
+    def __init__(
+        self,
+        folder: Path,
+        epoch: int,
+        config: LogConfig | None = None,
+        say: Callable[[str], None] = warn,
+    ):
         self.path = folder / "metrics.jsonl"
         self.lines: list[dict[str, Any]] = []
         if self.path.is_file():
-            self.lines = [line for line in map(_line, self.path.read_text().splitlines()) if line["epoch"] <= epoch]
+            self.lines = [
+                line
+                for line in map(_line, self.path.read_text().splitlines())
+                if line["epoch"] <= epoch
+            ]
         atomic_write(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
         self._trackers = open_trackers(folder, config or LogConfig(), self.lines, say)
 

@@ -77,7 +77,9 @@ def _from_file(kind: type[Options], path: Path, given: Collection[str]) -> dict[
     return _checked(kind, kind.in_file(content), str(path))
 
 
-def _from_run(kind: type[Options], config: Mapping[str, Any], run: Path, given: Collection[str]) -> dict[str, Any]:
+def _from_run(
+    kind: type[Options], config: Mapping[str, Any], run: Path, given: Collection[str]
+) -> dict[str, Any]:
     """The recorded options that may be taken; ``ConfigError`` with the whole command if others are needed."""
     items = {item.name: item for item in dataclasses.fields(kind)}
     begun = {"config", *(name for name, item in items.items() if "at start" in item.metadata)}
@@ -88,7 +90,8 @@ def _from_run(kind: type[Options], config: Mapping[str, Any], run: Path, given: 
     withheld = {
         name: _from_here(started_in(config), plain(value))
         for name, value in values.items()
-        if name not in given and is_typed_only(name, value, {**values, **dict.fromkeys(given)}, items[name])
+        if name not in given
+        and is_typed_only(name, value, {**values, **dict.fromkeys(given)}, items[name])
     }
     if withheld:
         words = [

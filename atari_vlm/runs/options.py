@@ -254,7 +254,11 @@ def names_of(*groups: type[Options]) -> tuple[str, ...]:
 
 def shared(config: Any, kind: type[Any]) -> dict[str, Any]:
     """The options that a configuration has in common with another dataclass, for handing them on."""
-    return {item.name: getattr(config, item.name) for item in dataclasses.fields(kind) if hasattr(config, item.name)}
+    return {
+        item.name: getattr(config, item.name)
+        for item in dataclasses.fields(kind)
+        if hasattr(config, item.name)
+    }
 
 
 def execution_of(config: Options) -> dict[str, Any]:
@@ -278,7 +282,11 @@ def pairs(options: tuple[str, ...], flag: str) -> dict[str, Any]:
 def is_typed_only(name: str, value: Any, options: Mapping[str, Any], item: Any) -> bool:
     """Whether a recorded option is one that has to be typed: it reaches outside, and is not the default."""
     mark = item.metadata.get("typed only", False)
-    if not value or value in item.metadata.get("harmless", ()) or not (mark(value) if callable(mark) else mark):
+    if (
+        not value
+        or value in item.metadata.get("harmless", ())
+        or not (mark(value) if callable(mark) else mark)
+    ):
         return False
     return not (name == "model" and _is_vendors_id(options))
 

@@ -39,7 +39,9 @@ def summarise(rows: Sequence[EpisodeRow]) -> dict[str, Any]:
         "mean_length": float(lengths.mean()),
         "std_length": float(lengths.std()),
         "fallback_rate": float((fallbacks * lengths).sum() / max(lengths.sum(), 1.0)),
-        "cost_usd": None if None in costs else float(sum(cost for cost in costs if cost is not None)),
+        "cost_usd": None
+        if None in costs
+        else float(sum(cost for cost in costs if cost is not None)),
         "episode_rewards": rewards.tolist(),
         "seeds": [row.seed for row in rows],
     }
@@ -55,15 +57,24 @@ def evaluations(journal: Journal) -> list[dict[str, Any]]:
     rows = {row.episode: row for row in done_episodes(journal)}
     groups = [group for group in journal.meta().get("groups", []) if group["phase"] == "eval"]
     return [
-        {"strategy": group["strategy"], "after": group["after"], **summarise([rows[n] for n in group["episodes"]])}
+        {
+            "strategy": group["strategy"],
+            "after": group["after"],
+            **summarise([rows[n] for n in group["episodes"]]),
+        }
         for group in groups
         if rows.keys() >= set(group["episodes"])
     ]
 
 
-def cut_episodes(journal: Journal, rows: Sequence[EpisodeRow], settings: Mapping[str, Any]) -> list[int]:
+def cut_episodes(
+    journal: Journal, rows: Sequence[EpisodeRow], settings: Mapping[str, Any]
+) -> list[int]:
     """Which finished episodes reached their limit of steps before the game was over; ``settings`` are the run's."""
-    limits = (settings.get("max_steps"), (settings.get("env") or {}).get("max_episode_steps", EPISODE_STEPS))
+    limits = (
+        settings.get("max_steps"),
+        (settings.get("env") or {}).get("max_episode_steps", EPISODE_STEPS),
+    )
     limit = min((limit for limit in limits if limit is not None), default=None)
     if limit is None:
         return []
@@ -93,7 +104,9 @@ def write_results(folder: Path, header: Mapping[str, Any], journal: Journal) -> 
         **header,
         "episode_rewards": [row.episode_return for row in train],
         "episode_lengths": [row.length for row in train],
-        "best_trajectories": [{"total_reward": row.episode_return, "length": row.length} for row in best],
+        "best_trajectories": [
+            {"total_reward": row.episode_return, "length": row.length} for row in best
+        ],
         "seeds": [row.seed for row in train],
         "training": summarise(train),
         "evaluations": evaluations(journal),

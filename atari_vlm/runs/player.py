@@ -102,12 +102,20 @@ class Player:
     """
 
     def __init__(
-        self, journal: Journal, vlm: VLM, make_env: Callable[[], Env], options: PlayerOptions = PlayerOptions()
+        self,
+        journal: Journal,
+        vlm: VLM,
+        make_env: Callable[[], Env],
+        options: PlayerOptions = PlayerOptions(),
     ):
         self.journal, self.vlm, self.make_env, self.options = journal, vlm, make_env, options
 
     def play(
-        self, specs: Sequence[EpisodeSpec], make_agent: Callable[[VLM, Env], Agent], *, watch: Watch | None = None
+        self,
+        specs: Sequence[EpisodeSpec],
+        make_agent: Callable[[VLM, Env], Agent],
+        *,
+        watch: Watch | None = None,
     ) -> list[PlayedEpisode]:
         """Play the episodes side by side; the results are in their order and do not depend on how many run at once.
 
@@ -136,7 +144,9 @@ class Player:
         env = self.make_env()
         try:
             if row.status == "done":
-                trajectory = replay_episode(env, row, self.journal.steps(row.episode), self._on_step(watcher, failed))
+                trajectory = replay_episode(
+                    env, row, self.journal.steps(row.episode), self._on_step(watcher, failed)
+                )
             else:
                 trajectory = self._play(env, spec, make_agent, self._on_step(watcher, failed))
                 row = finished_row(spec, trajectory)
@@ -145,7 +155,9 @@ class Player:
             env.close()
         return PlayedEpisode(row, None if watcher is None else watcher.finish(trajectory))
 
-    def _play(self, env: Env, spec: EpisodeSpec, make_agent: Callable[[VLM, Env], Agent], seen: OnStep) -> Trajectory:
+    def _play(
+        self, env: Env, spec: EpisodeSpec, make_agent: Callable[[VLM, Env], Agent], seen: OnStep
+    ) -> Trajectory:
         vlm = JournalVLM(self.vlm, self.journal, spec.episode)
         self.options.progress.episode_began(spec, len(self.journal.steps(spec.episode)))
 
@@ -156,7 +168,11 @@ class Player:
             seen(transition)
 
         return play_episode(
-            env, make_agent(vlm, env), seed=spec.seed, max_steps=self.options.max_steps, on_step=on_step
+            env,
+            make_agent(vlm, env),
+            seed=spec.seed,
+            max_steps=self.options.max_steps,
+            on_step=on_step,
         )
 
     def _on_step(self, watcher: EpisodeWatcher | None, failed: threading.Event) -> OnStep:

@@ -96,7 +96,9 @@ class Bars:
         self._began = self._said = time.monotonic()
         if self._bars is not None:
             if self._epochs is None:
-                self._epochs = self._bars.add_task("run", total=of, unit="epochs", completed=now - 1, visible=of > 1)
+                self._epochs = self._bars.add_task(
+                    "run", total=of, unit="epochs", completed=now - 1, visible=of > 1
+                )
             self._bars.update(self._epochs, completed=now - 1)
             self._stage = self._bars.add_task(stage, total=total, unit=unit)
 
@@ -109,7 +111,9 @@ class Bars:
         elif time.monotonic() - self._said >= self._line_every_s:
             self._said = time.monotonic()
             left = (self._total - self._done) * (self._said - self._began) / self._done
-            self.console.print(f"{self._name}: {self._done}/{self._total} {self._unit}, {clock(left)} left")
+            self.console.print(
+                f"{self._name}: {self._done}/{self._total} {self._unit}, {clock(left)} left"
+            )
 
     def ended(self) -> None:
         """Take the stage's bar away."""

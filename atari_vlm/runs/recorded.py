@@ -29,7 +29,9 @@ class RecordedAgent:
         """The recorded action, source, reasoning and latency."""
         row = self._steps[self._next]
         decision = row.decision
-        reply = Reply("", "recorded", latency_s=decision["latency_s"], cost_usd=decision["cost_usd"])
+        reply = Reply(
+            "", "recorded", latency_s=decision["latency_s"], cost_usd=decision["cost_usd"]
+        )
         if isinstance(row.action, int):
             action: Action = row.action
             proposal = Proposal((row.action,), decision["reasoning"])

@@ -27,7 +27,12 @@ Result = TypeVar("Result")
 
 
 def play_episode(
-    env: Env, agent: Agent, *, seed: int | None, max_steps: int | None = None, on_step: OnStep | None = None
+    env: Env,
+    agent: Agent,
+    *,
+    seed: int | None,
+    max_steps: int | None = None,
+    on_step: OnStep | None = None,
 ) -> Trajectory:
     """Play one episode from ``seed`` until it terminates, is truncated, or has ``max_steps`` steps (then truncated).
 
@@ -49,13 +54,23 @@ def play_episode(
         next_observation, reward, terminated, truncated, info = env.step(decision.action)
         truncated = bool(truncated) or (not terminated and len(kept) + 1 == max_steps)
         transition = Transition(
-            observation, decision, float(reward), next_observation, bool(terminated), truncated, info
+            observation,
+            decision,
+            float(reward),
+            next_observation,
+            bool(terminated),
+            truncated,
+            info,
         )
         agent.observe(transition)
         if on_step is not None:
             on_step(transition)
         kept.append(
-            dataclasses.replace(transition, observation=_words(observation), next_observation=_words(next_observation))
+            dataclasses.replace(
+                transition,
+                observation=_words(observation),
+                next_observation=_words(next_observation),
+            )
         )
         if terminated or truncated:
             return Trajectory(game, seed, tuple(kept))
@@ -98,7 +113,13 @@ def play_episodes(
 
         env = make_env()
         try:
-            return play_episode(env, make_agent(index), seed=seeds[index], max_steps=options.max_steps, on_step=on_step)
+            return play_episode(
+                env,
+                make_agent(index),
+                seed=seeds[index],
+                max_steps=options.max_steps,
+                on_step=on_step,
+            )
         finally:
             env.close()
 
@@ -122,7 +143,11 @@ def in_parallel(
             raise
         if any(future.done() and future.exception() is not None for future in futures):
             _abandon(futures, stop)
-    errors = [error for future in futures if not future.cancelled() and (error := future.exception()) is not None]
+    errors = [
+        error
+        for future in futures
+        if not future.cancelled() and (error := future.exception()) is not None
+    ]
     if errors:
         raise next((error for error in errors if not isinstance(error, StoppedError)), errors[0])
     return [future.result() for future in futures]

@@ -31,12 +31,27 @@ import atari_vlm
 from atari_vlm.conditions import versions
 from atari_vlm.errors import ConfigError, RunError, StorageError
 from atari_vlm.files import atomic_write, check_no_links, child_folder, remove_left_behind
-from atari_vlm.runs.continuing import ResumeRules, amounts_of, differences, earlier_parts, is_extension
+from atari_vlm.runs.continuing import (
+    ResumeRules,
+    amounts_of,
+    differences,
+    earlier_parts,
+    is_extension,
+)
 from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.run_lock import hold_lock
 from atari_vlm.yaml_files import read_yaml
 
-_PACKAGES = ("gymnasium", "ale-py", "numpy", "opencv-python-headless", "torch", "transformers", "openai", "anthropic")
+_PACKAGES = (
+    "gymnasium",
+    "ale-py",
+    "numpy",
+    "opencv-python-headless",
+    "torch",
+    "transformers",
+    "openai",
+    "anthropic",
+)
 _BEFORE_CONFIG = {"lock", *(f"journal.sqlite{end}" for end in ("", "-wal", "-shm", ".mark"))}
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9.-]+")
 
@@ -72,7 +87,9 @@ class RunFolder:
 
     def __init__(self, path: Path, lock: IO[str], *, resumed: bool):
         self.path, self.resumed = path, resumed
-        self.parts: list[dict[str, Any]] = []  # what was asked for before the run was extended, oldest first
+        self.parts: list[
+            dict[str, Any]
+        ] = []  # what was asked for before the run was extended, oldest first
         self._lock = lock
         self._groups = 0
         self._journal: Journal | None = None
@@ -119,7 +136,9 @@ class RunFolder:
             if self._journal is None
             else {"journal": self._journal.id}
         )
-        _write_config(self.path, request, {**facts, **({"parts": self.parts} if self.parts else {})})
+        _write_config(
+            self.path, request, {**facts, **({"parts": self.parts} if self.parts else {})}
+        )
         if extended and self._journal is not None:
             self._journal.set_meta(finished=False)
 
@@ -149,7 +168,9 @@ class RunFolder:
         else:
             self._journal.set_meta(finished=True)
 
-    def record_group(self, phase: str, episodes: Sequence[int], conditions: Mapping[str, Any]) -> None:
+    def record_group(
+        self, phase: str, episodes: Sequence[int], conditions: Mapping[str, Any]
+    ) -> None:
         """Note that a group of episodes (a round, an evaluation) begins, under which conditions.
 
         A run that is continued must come to the same groups in the same order; else :class:`RunError`. Conditions that one
@@ -160,7 +181,9 @@ class RunFolder:
         group = {"phase": phase, "episodes": list(episodes), **conditions}
         recorded = groups[self._groups] if self._groups < len(groups) else group
         if any(recorded[name] != group[name] for name in recorded.keys() & group.keys()):
-            raise RunError(f"{self.path} diverged: its next episodes were {recorded}, asked for now are {group}")
+            raise RunError(
+                f"{self.path} diverged: its next episodes were {recorded}, asked for now are {group}"
+            )
         if self._groups == len(groups):
             self.journal.set_meta(groups=[*groups, group], finished=False)
         self._groups += 1
@@ -184,7 +207,8 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a run folder: it has no config.yaml")
     content = read_yaml(file, links=False)
     if not {"identity", "settings"} <= content.keys() or not all(
-        isinstance(content.get(part, {}), dict) for part in ("settings", "execution", "command", "versions")
+        isinstance(content.get(part, {}), dict)
+        for part in ("settings", "execution", "command", "versions")
     ):
         raise ConfigError(f"{file} is not the config.yaml of a run")
     return content
@@ -195,7 +219,9 @@ def existing_run(save_dir: Path, run: str) -> Path:
     given = Path(run)
     path = child_folder(given.parent if given.name != run else save_dir, given.name)
     if not path.is_dir():
-        raise ConfigError(f"there is no run {run!r} to resume in {path.parent}; {_runs_there(path.parent)}")
+        raise ConfigError(
+            f"there is no run {run!r} to resume in {path.parent}; {_runs_there(path.parent)}"
+        )
     read_config(path)
     return path
 
@@ -215,7 +241,10 @@ def _locate(request: RunRequest) -> tuple[Path, bool]:
         if (
             not exists
             and path.is_dir()
-            and any(entry.name not in _BEFORE_CONFIG and entry.name[0] != "." for entry in path.iterdir())
+            and any(
+                entry.name not in _BEFORE_CONFIG and entry.name[0] != "."
+                for entry in path.iterdir()
+            )
         ):
             raise ConfigError(f"{path} exists and is not a run; choose another --run-name")
         return path, exists
@@ -284,12 +313,16 @@ def _checked_config(path: Path, request: RunRequest) -> tuple[dict[str, Any], bo
         config["parts"].append(amounts_of(config["settings"], request.rules))
         return config, True
     said = "; ".join(f"{name} was {old!r}, is now {new!r}" for name, (old, new) in changed.items())
-    raise RunError(f"the run {path} was made with other settings ({said}); leave them as they were, or start a new run")
+    raise RunError(
+        f"the run {path} was made with other settings ({said}); leave them as they were, or start a new run"
+    )
 
 
 def _check_made(path: Path, journal: Path) -> None:
     """Runs of older versions noted nothing of their journal: what was made from it tells that there was one."""
-    made = [name for name in ("metrics.jsonl", "results.json") if (path / name).is_file()]  # never before the journal
+    made = [
+        name for name in ("metrics.jsonl", "results.json") if (path / name).is_file()
+    ]  # never before the journal
     if made and not (journal.is_file() and journal.stat().st_size > 0):
         raise RunError(
             f"{journal} is {'empty' if journal.is_file() else 'missing'}, although {made[0]} was made from it: "

@@ -10,7 +10,13 @@ from rich.console import Console
 from rich.text import Text
 
 _LINES = "\n\t"
-_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, invisible and direction marks, halves of pairs, odd line ends
+_HIDDEN = (
+    "Cc",
+    "Cf",
+    "Cs",
+    "Zl",
+    "Zp",
+)  # controls, invisible and direction marks, halves of pairs, odd line ends
 
 
 def shown(text: str) -> str:
@@ -18,7 +24,9 @@ def shown(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        character if character in _LINES or unicodedata.category(character) not in _HIDDEN else _code(character)
+        character
+        if character in _LINES or unicodedata.category(character) not in _HIDDEN
+        else _code(character)
         for character in text
     )
 
@@ -32,7 +40,9 @@ class Terminal(Console):
     """A console that takes words as they are: no markup, no emoji codes, no control codes, no breaking of lines."""
 
     def __init__(self, **options: Any):
-        super().__init__(**{"soft_wrap": True, "highlight": False, "markup": False, "emoji": False, **options})
+        super().__init__(
+            **{"soft_wrap": True, "highlight": False, "markup": False, "emoji": False, **options}
+        )
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Every text that is printed, in tables too, passes here."""
@@ -50,4 +60,8 @@ def results(width: int = 140) -> Terminal:
 
 
 def _code(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode() if character != "\u007f" else "\\x7f"
+    return (
+        character.encode("unicode_escape", "surrogatepass").decode()
+        if character != "\u007f"
+        else "\\x7f"
+    )

@@ -110,7 +110,9 @@ class Guarded:
         except Exception as error:  # whatever a tracker, its server or its disk may come up with
             self._tracker = None
             said = " ".join(f"{type(error).__name__}: {error}".split())
-            self._say(f"{self._name} failed and gets no more metrics of this run ({said}); metrics.jsonl has them all")
+            self._say(
+                f"{self._name} failed and gets no more metrics of this run ({said}); metrics.jsonl has them all"
+            )
 
 
 class TensorBoard:
@@ -142,9 +144,18 @@ class Experiment:
         self._path, self._module = folder / "trackers.json", module
         self._note = {"id": secrets.token_hex(4), "epoch": 0, **self._notes().get(module, {})}
         name = f"{folder.name}-{self._note['id']}"
-        options: dict[str, Any] = {"project": PROJECT, "name": name, "config": dict(settings), "resume": "allow"}
+        options: dict[str, Any] = {
+            "project": PROJECT,
+            "name": name,
+            "config": dict(settings),
+            "resume": "allow",
+        }
         if module == "wandb":
-            options |= {"id": name, "dir": str(folder), "mode": os.environ.get("WANDB_MODE", "offline")}
+            options |= {
+                "id": name,
+                "dir": str(folder),
+                "mode": os.environ.get("WANDB_MODE", "offline"),
+            }
         self._run = require(module, module).init(**options)
 
     def add(self, line: Mapping[str, Any]) -> None:
@@ -201,5 +212,12 @@ class EpisodeLog:
 
 def _line_of(row: EpisodeRow) -> dict[str, Any]:
     names = ("episode", "phase", "seed")
-    values = {name: value for name, value in public_columns(row).items() if name not in names and value is not None}
-    return {"epoch": row.episode + 1, **{f"{row.phase}/{name}": float(value) for name, value in values.items()}}
+    values = {
+        name: value
+        for name, value in public_columns(row).items()
+        if name not in names and value is not None
+    }
+    return {
+        "epoch": row.episode + 1,
+        **{f"{row.phase}/{name}": float(value) for name, value in values.items()},
+    }

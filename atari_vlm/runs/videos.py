@@ -18,7 +18,9 @@ _SCALE = 2  # the emulator's picture of 210 x 160 is small on today's screens
 def worth_filming(rows: Sequence[EpisodeRow], count: int) -> list[EpisodeRow]:
     """The best finished evaluation episodes, then the best training episodes: ``count`` in all."""
     done = [row for row in rows if row.status == "done" and row.length]
-    return sorted(done, key=lambda row: (row.phase != "eval", -(row.episode_return or 0.0), row.episode))[:count]
+    return sorted(
+        done, key=lambda row: (row.phase != "eval", -(row.episode_return or 0.0), row.episode)
+    )[:count]
 
 
 def write_video(path: Path, journal: Journal, row: EpisodeRow, make_env: Callable[[], Env]) -> None:

@@ -26,24 +26,35 @@ class Profile:
 
 
 def _share_above(flat: np.ndarray, weights: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    return np.stack([(flat > threshold) @ weights for threshold in thresholds], axis=1)  # (R, thresholds)
+    return np.stack(
+        [(flat > threshold) @ weights for threshold in thresholds], axis=1
+    )  # (R, thresholds)
 
 
-def performance_profile(scores: Scores, thresholds: npt.ArrayLike, config: BootstrapConfig | None = None) -> Profile:
+def performance_profile(
+    scores: Scores, thresholds: npt.ArrayLike, config: BootstrapConfig | None = None
+) -> Profile:
     """The run-score distribution: for each threshold, the share of runs above it, every game weighing the same.
 
     With one run of every game the interval is NaN. Raises ``ConfigError`` for thresholds that are not rising numbers.
     """
     config = config or BootstrapConfig()
     points = np.asarray(thresholds, dtype=np.float64)
-    if points.ndim != 1 or points.size == 0 or not (np.diff(points) > 0).all() or not np.isfinite(points).all():
+    if (
+        points.ndim != 1
+        or points.size == 0
+        or not (np.diff(points) > 0).all()
+        or not np.isfinite(points).all()
+    ):
         raise ConfigError("thresholds must be a rising sequence of finite numbers")
     games = runs_per_game(scores)
     weights = np.concatenate([np.full(runs.size, 1 / (runs.size * len(games))) for runs in games])
     share = _share_above(np.concatenate(games)[None], weights, points)[0]
     if max(runs.size for runs in games) == 1:
         return Profile(points, share, np.full_like(share, np.nan), np.full_like(share, np.nan))
-    draws = np.concatenate([_share_above(chunk, weights, points) for chunk in resamples(games, config)])
+    draws = np.concatenate(
+        [_share_above(chunk, weights, points) for chunk in resamples(games, config)]
+    )
     return Profile(points, share, *config.interval(draws))
 
 
@@ -55,7 +66,9 @@ def _probability(ours: list[np.ndarray], theirs: list[np.ndarray]) -> np.ndarray
     return np.mean(per_game, axis=0)  # (R,)
 
 
-def probability_of_improvement(ours: Scores, theirs: Scores, config: BootstrapConfig | None = None) -> Estimate:
+def probability_of_improvement(
+    ours: Scores, theirs: Scores, config: BootstrapConfig | None = None
+) -> Estimate:
     """How likely a random run of ours beats a random run of theirs on a random game; ties count half.
 
     Both hold the same games in the same order (mappings are matched by name); else ``MismatchError``.
@@ -63,7 +76,9 @@ def probability_of_improvement(ours: Scores, theirs: Scores, config: BootstrapCo
     config = config or BootstrapConfig()
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
         if set(ours) != set(theirs):
-            raise MismatchError(f"the games differ: {sorted(set(ours) ^ set(theirs))} are on one side only")
+            raise MismatchError(
+                f"the games differ: {sorted(set(ours) ^ set(theirs))} are on one side only"
+            )
         theirs = {name: theirs[name] for name in ours}
     first, second = runs_per_game(ours), runs_per_game(theirs)
     if len(first) != len(second):

@@ -61,13 +61,19 @@ _ENTRIES = {
     "Random": _Entry("Random", "reference", "uniformly random play, Mnih et al. 2015"),
     "Human": _Entry("Human", "reference", "professional tester, Mnih et al. 2015"),
     "SimPLe": _Entry("SimPLe", "published", "arXiv 1903.00374"),
-    "DrQ(eps)": _Entry("DrQ(eps)", "published", "arXiv 2004.13649, in the version of arXiv 2108.13264"),
+    "DrQ(eps)": _Entry(
+        "DrQ(eps)", "published", "arXiv 2004.13649, in the version of arXiv 2108.13264"
+    ),
     "SPR": _Entry("SPR", "published", "arXiv 2007.05929"),
     "TWM": _Entry("TWM", "published", "arXiv 2303.07109"),
     "IRIS": _Entry("IRIS", "published", "arXiv 2209.00588"),
     "DreamerV3": _Entry("DreamerV3", "published", "arXiv 2301.04104, the score set of 2023"),
     "STORM": _Entry(
-        "STORM", "published", "arXiv 2310.09615, its repository's score file", "dreamer_atari100k", "storm_mean"
+        "STORM",
+        "published",
+        "arXiv 2310.09615, its repository's score file",
+        "dreamer_atari100k",
+        "storm_mean",
     ),
     "REM": _Entry("REM", "published", "arXiv 2402.05643"),
     "DIAMOND": _Entry("DIAMOND", "published", "arXiv 2405.12399"),
@@ -75,9 +81,15 @@ _ENTRIES = {
     "MuZero": _Entry("MuZero", "published", "arXiv 1911.08265, as run by arXiv 2111.00210"),
     "EfficientZero": _Entry("EfficientZero", "published", "arXiv 2111.00210"),
     "REM_ablation_no-pop": _Entry("REM without POP", "ablation", "arXiv 2402.05643"),
-    "REM_ablation_separate-wm-embeddings": _Entry("REM with separate embeddings", "ablation", "arXiv 2402.05643"),
-    "REM_ablation_no-action-input": _Entry("REM without action input", "ablation", "arXiv 2402.05643"),
-    "REM_ablation_no-latent-ac": _Entry("REM with pixel actor-critic", "ablation", "arXiv 2402.05643"),
+    "REM_ablation_separate-wm-embeddings": _Entry(
+        "REM with separate embeddings", "ablation", "arXiv 2402.05643"
+    ),
+    "REM_ablation_no-action-input": _Entry(
+        "REM without action input", "ablation", "arXiv 2402.05643"
+    ),
+    "REM_ablation_no-latent-ac": _Entry(
+        "REM with pixel actor-critic", "ablation", "arXiv 2402.05643"
+    ),
     "REM_ablation_4x4-tokenizer": _Entry("REM with 4x4 tokens", "ablation", "arXiv 2402.05643"),
     "DreamerV3_2025": _Entry(
         label="DreamerV3 (2025)",
@@ -95,7 +107,9 @@ _ENTRIES = {
     ),
 }
 ASKED_FOR = ("DreamerV3_2025", "PPO")  # of another protocol than the rest: shown only by name
-DEFAULT_NAMES = tuple(name for name, entry in _ENTRIES.items() if entry.kind != "reference" and name not in ASKED_FOR)
+DEFAULT_NAMES = tuple(
+    name for name, entry in _ENTRIES.items() if entry.kind != "reference" and name not in ASKED_FOR
+)
 
 
 def published(name: str) -> Method:
@@ -110,7 +124,15 @@ def published(name: str) -> Method:
     counts = {row["game"]: int(row["n_runs"]) for row in _means(name)}
     runs = _raw().get(name, {})
     if max(map(len, runs.values()), default=0) > 1:
-        return Method(name, entry.label, entry.kind, runs, False, _range(counts), source.replace(".csv", "_raw.csv"))
+        return Method(
+            name,
+            entry.label,
+            entry.kind,
+            runs,
+            False,
+            _range(counts),
+            source.replace(".csv", "_raw.csv"),
+        )
     means = {row["game"]: (float(row["mean_score"]),) for row in _means(name)}
     words = f"{_range(counts)}, means only" if max(counts.values()) > 1 else "means only"
     return Method(name, entry.label, entry.kind, means, True, words, source)

@@ -48,7 +48,11 @@ class Estimate:
         return {"value": self.value, "low": low, "high": high}
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]" if self.has_interval else f"{self.value:.3f}"
+        return (
+            f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+            if self.has_interval
+            else f"{self.value:.3f}"
+        )
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,9 @@ def runs_per_game(scores: Scores) -> list[np.ndarray]:
     if not games or any(runs.ndim != 1 or runs.size == 0 for runs in games):
         raise ConfigError("scores must hold at least one game, and at least one run of every game")
     if not all(np.isfinite(runs).all() for runs in games):
-        raise ConfigError("scores must be finite numbers; leave a missing run out (mapping game -> runs)")
+        raise ConfigError(
+            "scores must be finite numbers; leave a missing run out (mapping game -> runs)"
+        )
     return games
 
 
@@ -106,7 +112,9 @@ def human_normalise(game_name: str, scores: npt.ArrayLike) -> np.ndarray:
     """
     entry = game(game_name)
     if entry.random_score is None or entry.human_score is None:
-        raise ConfigError(f"{entry.name} is not in the Atari-57 human reference; only its raw score can be reported")
+        raise ConfigError(
+            f"{entry.name} is not in the Atari-57 human reference; only its raw score can be reported"
+        )
     raw = np.asarray(scores, dtype=np.float64)
     return (raw - entry.random_score) / (entry.human_score - entry.random_score)
 
@@ -125,7 +133,9 @@ def _median(flat: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarr
 
 def _iqm(flat: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     cut = flat.shape[1] // 4
-    middle = np.partition(flat, (cut, flat.shape[1] - cut - 1), axis=1)[:, cut : flat.shape[1] - cut]
+    middle = np.partition(flat, (cut, flat.shape[1] - cut - 1), axis=1)[
+        :, cut : flat.shape[1] - cut
+    ]
     return middle.mean(axis=1)
 
 
@@ -148,11 +158,18 @@ def resamples(games: list[np.ndarray], config: BootstrapConfig) -> Iterator[np.n
     per_chunk = max(1, _CHUNK // sum(runs.size for runs in games))
     for start in range(0, config.repetitions, per_chunk):
         rows = min(per_chunk, config.repetitions - start)
-        yield np.concatenate([runs[rng.integers(runs.size, size=(rows, runs.size))] for runs in games], axis=1)
+        yield np.concatenate(
+            [runs[rng.integers(runs.size, size=(rows, runs.size))] for runs in games], axis=1
+        )
 
 
 def aggregate(
-    scores: Scores, metric: Metric = "iqm", confidence: float = 0.95, *, repetitions: int = 2000, seed: int = 0
+    scores: Scores,
+    metric: Metric = "iqm",
+    confidence: float = 0.95,
+    *,
+    repetitions: int = 2000,
+    seed: int = 0,
 ) -> Estimate:
     """Aggregate normalised ``scores`` ``(runs, games)`` (or a mapping game -> runs) into a value with its interval.
 
@@ -177,4 +194,7 @@ def aggregate(
 
 def aggregates(scores: Scores, **options: Any) -> dict[str, Estimate]:
     """All metrics of :func:`aggregate` by name."""
-    return {metric: aggregate(scores, metric, **options) for metric in ("mean", "median", "iqm", "optimality_gap")}
+    return {
+        metric: aggregate(scores, metric, **options)
+        for metric in ("mean", "median", "iqm", "optimality_gap")
+    }

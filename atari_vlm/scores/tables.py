@@ -10,7 +10,9 @@ METRICS = {"mean": "Mean", "median": "Median", "iqm": "IQM", "optimality_gap": "
 def table_lines(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """A Markdown table; pipes in cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return [
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
+    ]
 
 
 def estimate_cell(estimate: Mapping[str, float], digits: int = 3) -> str:

@@ -64,7 +64,9 @@ class BrowserWindow:
 
     def _start_recording(self) -> None:
         assert self._recording is not None
-        self._recording.start(self.browser.episode.pictures[self.browser.step], self.browser.picture())
+        self._recording.start(
+            self.browser.episode.pictures[self.browser.step], self.browser.picture()
+        )
         self._recorded = (self.browser.at, self.browser.step)
 
     def _record(self) -> None:

@@ -28,9 +28,15 @@ class ModelView:
     def panels(self, observation: Any = None) -> tuple[Panel, ...]:
         """Input and reconstruction of the present ``observation``; without one, of the rendered screen."""
         screen = np.asarray(self._env.render())
-        seen = self._eye.of(screen) if observation is None else picture_of(self._env, observation, self._eye)
+        seen = (
+            self._eye.of(screen)
+            if observation is None
+            else picture_of(self._env, observation, self._eye)
+        )
         shown = {"model input": seen, "reconstruction": self._reconstruct(seen)}
-        return tuple(Panel(resize(picture, screen.shape[:2]), title) for title, picture in shown.items())
+        return tuple(
+            Panel(resize(picture, screen.shape[:2]), title) for title, picture in shown.items()
+        )
 
     def _reconstruct(self, seen: np.ndarray) -> np.ndarray:
         rng = np.random.default_rng(0)

@@ -53,10 +53,14 @@ class EpisodeBrowser:
         """One line: episode, step, action, reward, return."""
         episode, n = self.episode, min(self.step, len(self.episode.actions))
         where = f"{episode.kind + ' ' if episode.kind else ''}{episode.name} ({self.at + 1} of {len(self.shown)})"
-        action, reward = (self._name(episode.actions[n - 1]), episode.rewards[n - 1]) if n else ("none", 0.0)
+        action, reward = (
+            (self._name(episode.actions[n - 1]), episode.rewards[n - 1]) if n else ("none", 0.0)
+        )
         total = float(episode.rewards[:n].sum())
         over = n > 0 and (episode.terminated[n - 1] or episode.truncated[n - 1])
-        line = f"{where}   step {self.step}   action {action}   reward {reward:g}   return {total:g}"
+        line = (
+            f"{where}   step {self.step}   action {action}   reward {reward:g}   return {total:g}"
+        )
         return line + ("   over" if over else "")
 
     def picture(self) -> np.ndarray:
@@ -74,7 +78,11 @@ class EpisodeBrowser:
 
     def _name(self, action: Any) -> str:
         names = self.episode.action_names
-        return names[action] if names and np.ndim(action) == 0 and 0 <= action < len(names) else str(action)
+        return (
+            names[action]
+            if names and np.ndim(action) == 0 and 0 <= action < len(names)
+            else str(action)
+        )
 
     def record(self, recording: Recording, steps: int | None = None) -> Path:
         """Write all shown episodes, or their first ``steps`` pictures, to ``recording``; returns the video's path."""

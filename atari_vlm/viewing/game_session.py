@@ -27,7 +27,15 @@ _HEIGHT = 420  # pixels that a picture is enlarged to, about
 class GameSession:
     """One player in one environment; episodes get the seeds ``seed``, ``seed + 1``, ..."""
 
-    def __init__(self, env: Env, agent: Agent | None, seed: int, *, header: bool = True, zoom: int | None = None):
+    def __init__(
+        self,
+        env: Env,
+        agent: Agent | None,
+        seed: int,
+        *,
+        header: bool = True,
+        zoom: int | None = None,
+    ):
         self.env, self.agent, self.header, self.zoom = env, agent, header, zoom
         self.recording: Recording | None = None
         self.title = ""
@@ -65,9 +73,16 @@ class GameSession:
         if self.agent is not None:
             decision = decision or Decision(int(chosen), Source.POLICY)
             ends = (bool(terminated), bool(truncated))
-            self.agent.observe(Transition(before, decision, float(reward), self._observation, *ends, info))
+            self.agent.observe(
+                Transition(before, decision, float(reward), self._observation, *ends, info)
+            )
         if self.recording is not None:
-            outcome = (as_action(self.env.action_space, chosen), float(reward), bool(terminated), bool(truncated))
+            outcome = (
+                as_action(self.env.action_space, chosen),
+                float(reward),
+                bool(terminated),
+                bool(truncated),
+            )
             self.recording.step(outcome, self._seen(), self.picture())
 
     def picture(self) -> np.ndarray:
@@ -79,7 +94,9 @@ class GameSession:
 
     def status(self) -> str:
         """One line: step, action, reward, return."""
-        action, reward = ("none", 0.0) if self._last is None else (self._name(self._last[0]), self._last[1])
+        action, reward = (
+            ("none", 0.0) if self._last is None else (self._name(self._last[0]), self._last[1])
+        )
         end = "   over" if self.over else ""
         return f"step {self._step}   action {action}   reward {reward:g}   return {self._return:g}{end}"
 
@@ -95,19 +112,29 @@ class GameSession:
 
     def action_names(self) -> tuple[str, ...]:
         """The names of the actions where the environment gives them, else none."""
-        if isinstance(self._observation, Mapping) and isinstance(self._observation.get("action_space"), str):
+        if isinstance(self._observation, Mapping) and isinstance(
+            self._observation.get("action_space"), str
+        ):
             return read_actions(self._observation["action_space"])
         meanings = getattr(self.env.unwrapped, "get_action_meanings", tuple)
         return tuple(meanings())
 
     def _name(self, action: Any) -> str:
         names = self.action_names()
-        return names[action] if isinstance(action, (int, np.integer)) and action < len(names) else str(action)
+        return (
+            names[action]
+            if isinstance(action, (int, np.integer)) and action < len(names)
+            else str(action)
+        )
 
     def _seen(self) -> np.ndarray:
         """The picture that the player acts on: that of the observation where it has one, else the rendered one."""
         observation = self._observation
-        seen = observation["image"] if isinstance(observation, Mapping) and "image" in observation else observation
+        seen = (
+            observation["image"]
+            if isinstance(observation, Mapping) and "image" in observation
+            else observation
+        )
         array = np.asarray(seen)
         is_picture = array.dtype == np.uint8 and array.ndim in (2, 3) and min(array.shape[:2]) > 4
         return array if is_picture else np.asarray(self.env.render())

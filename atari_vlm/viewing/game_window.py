@@ -29,7 +29,9 @@ class Keys:
             first = int(env.action_space.start)
             table = {(str(i),): first + i for i in range(min(10, int(env.action_space.n)))}
         else:
-            raise ConfigError(f"keys can only choose among discrete actions, not {env.action_space}: give an --agent")
+            raise ConfigError(
+                f"keys can only choose among discrete actions, not {env.action_space}: give an --agent"
+            )
         self._table = {frozenset(map(_key_name, keys)): action for keys, action in table.items()}
         self._used = frozenset().union(*self._table)
         self._nothing = self._table.get(frozenset(), next(iter(self._table.values())))
@@ -38,7 +40,11 @@ class Keys:
         """The action of the most of the held keys that mean one together; the game's first action for none."""
         wanted = held & self._used
         fitting = [keys for keys in self._table if keys and keys <= wanted]
-        return self._table[max(fitting, key=lambda keys: (len(keys), sorted(keys)))] if fitting else self._nothing
+        return (
+            self._table[max(fitting, key=lambda keys: (len(keys), sorted(keys)))]
+            if fitting
+            else self._nothing
+        )
 
 
 class PictureWindow:
@@ -57,18 +63,25 @@ class PictureWindow:
         display = self._pygame.display
         try:
             display.init()
-            is_seen = os.environ.get("SDL_VIDEODRIVER") or display.get_driver() not in ("dummy", "offscreen")
+            is_seen = os.environ.get("SDL_VIDEODRIVER") or display.get_driver() not in (
+                "dummy",
+                "offscreen",
+            )
         except self._pygame.error:
             is_seen = False
         if not is_seen:
             display.quit()
-            raise ConfigError("no display: let an agent play into a file instead, --agent NAME --record FILE.mp4")
+            raise ConfigError(
+                "no display: let an agent play into a file instead, --agent NAME --record FILE.mp4"
+            )
 
     def keys(self) -> list[tuple[str, bool]]:
         """What happened to the keys since the last call: pygame's name, and whether the key went down."""
         pygame, heard = self._pygame, []
         for event in pygame.event.get():
-            if event.type == pygame.QUIT or (event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE):
+            if event.type == pygame.QUIT or (
+                event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE
+            ):
                 self.open = False
             elif event.type in (pygame.KEYDOWN, pygame.KEYUP):
                 heard.append((pygame.key.name(event.key), event.type == pygame.KEYDOWN))
@@ -78,12 +91,16 @@ class PictureWindow:
         """Show uint8 ``(H, W, 3)`` and the true ``marks`` in the title, then wait for the next picture's time."""
         pygame = self._pygame
         surface = pygame.surfarray.make_surface(np.ascontiguousarray(picture.swapaxes(0, 1)))
-        factor = min(a / b for a, b in zip(self._screen.get_size(), surface.get_size(), strict=True))
+        factor = min(
+            a / b for a, b in zip(self._screen.get_size(), surface.get_size(), strict=True)
+        )
         size = tuple(max(1, round(side * factor)) for side in surface.get_size())
         corner = tuple((a - b) // 2 for a, b in zip(self._screen.get_size(), size, strict=True))
         self._screen.fill((18, 20, 22))
         self._screen.blit(pygame.transform.scale(surface, size), corner)
-        pygame.display.set_caption(" - ".join(["atari_vlm", *(word for word, on in marks.items() if on)]))
+        pygame.display.set_caption(
+            " - ".join(["atari_vlm", *(word for word, on in marks.items() if on)])
+        )
         pygame.display.flip()
         self._clock.tick(fps)
 
@@ -114,7 +131,9 @@ class Window:
         for key, down in self._window.keys():
             self._hear(key, down)
         if not self.paused and not self.session.over:
-            self.session.step(None if self.keys is None else self.keys.action(frozenset(self._held)))
+            self.session.step(
+                None if self.keys is None else self.keys.action(frozenset(self._held))
+            )
         if self.session.over and self.keys is None:
             self.session.begin()
         marks = {"paused": self.paused, "recording": self.session.recording is not None}

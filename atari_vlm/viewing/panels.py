@@ -27,7 +27,9 @@ class Panel:
 
     def __post_init__(self) -> None:
         if self.picture.dtype != np.uint8 or self.picture.ndim != 3 or self.picture.shape[2] != 3:
-            raise ConfigError(f"a panel shows uint8 (H, W, 3), got {self.picture.dtype} {self.picture.shape}")
+            raise ConfigError(
+                f"a panel shows uint8 (H, W, 3), got {self.picture.dtype} {self.picture.shape}"
+            )
 
 
 def draw_panels(panels: Sequence[Panel], header: str = "", zoom: int = 2) -> np.ndarray:
@@ -51,7 +53,9 @@ def draw_panels(panels: Sequence[Panel], header: str = "", zoom: int = 2) -> np.
     for panel, picture in zip(panels, pictures, strict=True):
         canvas.paste(Image.fromarray(picture), (left, top))
         if panel.title:
-            pen.text((left + _GAP, top + picture.shape[0] + 3), panel.title, fill=_SOFT, font=_font())
+            pen.text(
+                (left + _GAP, top + picture.shape[0] + 3), panel.title, fill=_SOFT, font=_font()
+            )
         left += picture.shape[1] + _GAP
     return np.asarray(canvas)
 

@@ -30,7 +30,9 @@ class Recording:
         self._keep(observation, shown)
         self._steps.append([])
 
-    def step(self, outcome: tuple[Any, float, bool, bool], observation: np.ndarray, shown: np.ndarray) -> None:
+    def step(
+        self, outcome: tuple[Any, float, bool, bool], observation: np.ndarray, shown: np.ndarray
+    ) -> None:
         """One step: ``(action, reward, terminated, truncated)``, the picture after it, and what was shown then."""
         self._keep(observation, shown)
         self._steps[-1].append(outcome)
@@ -50,12 +52,19 @@ class Recording:
         width = np.shape(next((steps[0][0] for steps in self._steps if steps), 0))
         episodes, begin = [], 0
         for steps in self._steps:
-            actions, rewards, terminated, truncated = zip(*steps, strict=True) if steps else ((), (), (), ())
+            actions, rewards, terminated, truncated = (
+                zip(*steps, strict=True) if steps else ((), (), (), ())
+            )
             flags = (np.array(flag, np.bool_) for flag in (terminated, truncated))
             kind = np.float32 if width else np.int64
             shown = {IMAGE: kept[begin : begin + len(steps) + 1]}
             episodes.append(
-                Episode(shown, np.array(actions, kind).reshape(-1, *width), np.array(rewards, np.float64), *flags)
+                Episode(
+                    shown,
+                    np.array(actions, kind).reshape(-1, *width),
+                    np.array(rewards, np.float64),
+                    *flags,
+                )
             )
             begin += len(steps) + 1
         return episodes
@@ -68,6 +77,8 @@ class Recording:
     def _keep(self, observation: np.ndarray, shown: np.ndarray) -> None:
         self._shape = self._shape or observation.shape
         if observation.shape != self._shape or observation.dtype != np.uint8:
-            raise ConfigError(f"a recording is of uint8 {self._shape}, got {observation.dtype} {observation.shape}")
+            raise ConfigError(
+                f"a recording is of uint8 {self._shape}, got {observation.dtype} {observation.shape}"
+            )
         self.video.add(shown)
         self._spool.write(np.ascontiguousarray(observation).tobytes())

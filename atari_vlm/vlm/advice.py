@@ -14,9 +14,7 @@ _SCHEMA_WORDS = (
     "response_format", "json_schema", "jsonschema", "response_schema", "responseschema", "output_config", "output_format",
     "structured", "grammar",
 )  # fmt: skip
-_EFFORT = (
-    "Set reasoning_effort to a value that the model knows (--vlm-option reasoning_effort=VALUE), or leave it unset"
-)
+_EFFORT = "Set reasoning_effort to a value that the model knows (--vlm-option reasoning_effort=VALUE), or leave it unset"
 _TOKENS = "Set the name of the limit (--vlm-option token_parameter={}), or a smaller --reply-tokens"
 _REQUEST_ADVICE = (  # words in the vendor's message -> what to change here
     ("max_completion_tokens", _TOKENS.format("max_completion_tokens")),
@@ -51,7 +49,9 @@ def speaks_of_schema(failure: Failure) -> bool:
 def known_reason(failure: Failure) -> str:
     """The advice for what a vendor's message is about, if that is known and is not the schema."""
     message = failure.message.lower()
-    return failure.advice or next((advice for word, advice in _REQUEST_ADVICE if word in message), "")
+    return failure.advice or next(
+        (advice for word, advice in _REQUEST_ADVICE if word in message), ""
+    )
 
 
 def advise(failure: Failure, vendor: Vendor, model: str, endpoint: Endpoint) -> str:

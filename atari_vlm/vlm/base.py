@@ -86,17 +86,27 @@ class NoScores:
         raise NotSupportedError(f"{self.name} cannot score choices")
 
 
-def request_key(name: str, messages: Sequence[Message], sampling: Sampling | None, choices: Sequence[str] = ()) -> str:
+def request_key(
+    name: str, messages: Sequence[Message], sampling: Sampling | None, choices: Sequence[str] = ()
+) -> str:
     """SHA-256 (hex) of everything that determines a reply: the VLM's name, the messages with image pixels, the sampling."""
     sha = hashlib.sha256()
     body = {
         "name": name,
         "messages": [
-            [m.role, [["image", p.digest] if isinstance(p, Image) else ["text", p.text] for p in m.parts]]
+            [
+                m.role,
+                [
+                    ["image", p.digest] if isinstance(p, Image) else ["text", p.text]
+                    for p in m.parts
+                ],
+            ]
             for m in messages
         ],
         "sampling": None if sampling is None else dataclasses.asdict(sampling),
         "choices": list(choices),
     }
-    sha.update(json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    sha.update(
+        json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    )
     return sha.hexdigest()

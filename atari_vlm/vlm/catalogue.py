@@ -69,7 +69,9 @@ def entry(name: str) -> Entry:
     """Look up a family; ``UnknownNameError`` offers the nearest names, and for a model's id its family."""
     if name not in entries():
         family = family_of(name)
-        hint = "" if family is None else f"it is a model of a family: --vlm {family} --model {name};"
+        hint = (
+            "" if family is None else f"it is a model of a family: --vlm {family} --model {name};"
+        )
         raise UnknownNameError("VLM", name, known_names(), hint)
     return entries()[name]
 

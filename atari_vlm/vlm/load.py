@@ -37,8 +37,15 @@ def load_vlm(
     Raises ``UnknownNameError`` for an unknown name and ``ConfigError`` for an unknown option.
     """
     if name in OFFLINE_NAMES:
-        given = {"base_url": base_url, "api_key": api_key, **({} if name == "replay" else {"model": model}), **options}
-        return _offline(name, model, [option for option, value in given.items() if value is not None])
+        given = {
+            "base_url": base_url,
+            "api_key": api_key,
+            **({} if name == "replay" else {"model": model}),
+            **options,
+        }
+        return _offline(
+            name, model, [option for option, value in given.items() if value is not None]
+        )
     row = entry(name)
     chosen = model or row.model
     if row.kind == "local" and base_url is None:
@@ -71,7 +78,9 @@ def _offline(name: str, model: str | None, ignored: Sequence[str]) -> VLM:
 
 def _local(row: Entry, model: str, options: dict[str, Any]) -> VLM:
     local_options = _options(row.name, "atari_vlm.vlm.local.options:LocalOptions", options)
-    vlm: VLM = load("atari_vlm.vlm.local.transformers_vlm:TransformersVLM")(row.backend, model, options=local_options)
+    vlm: VLM = load("atari_vlm.vlm.local.transformers_vlm:TransformersVLM")(
+        row.backend, model, options=local_options
+    )
     return vlm
 
 

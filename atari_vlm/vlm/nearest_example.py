@@ -49,7 +49,9 @@ class NearestExampleVLM(NoScores):
         """Answer in the form asked for: by ``sampling``'s schema or choices, else by the words of the prompt."""
         request = read_request(messages, sampling)
         if not request.actions:
-            return self._say("I find no numbered list of legal actions in the request, so I cannot choose one.")
+            return self._say(
+                "I find no numbered list of legal actions in the request, so I cannot choose one."
+            )
         move = _imitate(request, find_examples(messages, request.actions))
         return self._say(write_answer(move, request))
 
@@ -80,13 +82,20 @@ def _named_action(text: str) -> str | None:
 
 def _imitate(request: Request, examples: Sequence[Example]) -> Move:
     if not examples:
-        return Move(request.actions[0], f"I was shown no examples, so I take the first action, {request.actions[0]}.")
+        return Move(
+            request.actions[0],
+            f"I was shown no examples, so I take the first action, {request.actions[0]}.",
+        )
     if not request.images:
         return Move(examples[-1].action, "I see no picture, so I do what the last example did.")
     far = distances(request.images[-2:], [example.images for example in examples])
     nearest = len(far) - 1 - int(np.argmin(far[::-1]))
-    words = f"Example {nearest + 1} of {len(far)} looks most like this (distance {far[nearest]:.3g})"
-    return Move(examples[nearest].action, f"{words}; there the action was {examples[nearest].action}.")
+    words = (
+        f"Example {nearest + 1} of {len(far)} looks most like this (distance {far[nearest]:.3g})"
+    )
+    return Move(
+        examples[nearest].action, f"{words}; there the action was {examples[nearest].action}."
+    )
 
 
 def distances(query: Sequence[Image], examples: Sequence[Sequence[Image]]) -> np.ndarray:
@@ -109,16 +118,23 @@ def _apart(query: Image, examples: Sequence[Image]) -> np.ndarray:
     """
     grey = np.stack([_small_grey(image) for image in (*examples, query)])  # (examples + 1, H, W)
     background = np.partition(grey, len(grey) // 2, axis=0)[len(grey) // 2]
-    moving = (cv2.absdiff(grey, np.broadcast_to(background, grey.shape)) > _VISIBLE).astype(np.float32)
+    moving = (cv2.absdiff(grey, np.broadcast_to(background, grey.shape)) > _VISIBLE).astype(
+        np.float32
+    )
     moving *= 1.0 / (0.05 + moving.mean(axis=0))  # what is rarely there counts most
     excess = moving[:-1] - moving[-1]
     total = np.zeros(len(examples))
     for number, picture in enumerate(excess):
         for width in _BLURS:
-            total[number] += width * np.abs(cv2.blur(picture, (width, width), borderType=cv2.BORDER_CONSTANT)).mean()
+            total[number] += (
+                width
+                * np.abs(cv2.blur(picture, (width, width), borderType=cv2.BORDER_CONSTANT)).mean()
+            )
     return total
 
 
 def _small_grey(image: Image) -> np.ndarray:
     """Brightness, uint8 ``(96, 80)``: the mean over the pixels that each position stands for."""
-    return np.asarray(cv2.resize(image.pixels[..., 1], (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA))
+    return np.asarray(
+        cv2.resize(image.pixels[..., 1], (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA)
+    )

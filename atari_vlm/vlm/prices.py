@@ -48,7 +48,9 @@ def _rows(text: str) -> list[Price]:
             for row in json.loads(text)["prices"]
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"not a price table ({error!r}); see atari_vlm/data/prices.json for the form") from error
+        raise ConfigError(
+            f"not a price table ({error!r}); see atari_vlm/data/prices.json for the form"
+        ) from error
 
 
 @functools.cache
@@ -68,14 +70,18 @@ def price_of(model: str, *, input_tokens: int = 0, day: str | None = None) -> Pr
     found = [
         row
         for row in _table(os.environ.get("ATARI_VLM_PRICES"))
-        if _same_model(model, row.model) and row.valid_from <= day <= row.valid_until and input_tokens >= row.above
+        if _same_model(model, row.model)
+        and row.valid_from <= day <= row.valid_until
+        and input_tokens >= row.above
     ]
     return found[-1] if found else None
 
 
 def _same_model(model: str, row_model: str) -> bool:
     rest = model.removeprefix(row_model)
-    return model == row_model or (rest != model and rest.startswith("-") and rest.replace("-", "").isdigit())
+    return model == row_model or (
+        rest != model and rest.startswith("-") and rest.replace("-", "").isdigit()
+    )
 
 
 def cost_usd(model: str, usage: Usage, *, day: str | None = None) -> float | None:
@@ -87,5 +93,9 @@ def cost_usd(model: str, usage: Usage, *, day: str | None = None) -> float | Non
         return None
     cached = usage.cached_tokens or 0
     cached_price = price.input if price.cached is None else price.cached
-    dollars = (usage.input_tokens - cached) * price.input + cached * cached_price + usage.output_tokens * price.output
+    dollars = (
+        (usage.input_tokens - cached) * price.input
+        + cached * cached_price
+        + usage.output_tokens * price.output
+    )
     return dollars / 1e6

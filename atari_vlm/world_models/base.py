@@ -98,10 +98,14 @@ class StartFrames:
         shapes: set[tuple[int, ...]] = set()
         map_leaves(lambda leaf: shapes.add(leaf.shape[:2]), self.observations)
         if len(shapes) != 1 or len(first := shapes.pop()) != 2:
-            raise ConfigError(f"start frames are (N, T, ...) throughout, got {described(self.observations)}")
+            raise ConfigError(
+                f"start frames are (N, T, ...) throughout, got {described(self.observations)}"
+            )
         n, t = first
         if n < 1 or t < 1 or self.actions.shape[:2] != (n, t - 1):
-            raise ConfigError(f"start frames (N, T) = {first} need actions (N, T - 1), got {self.actions.shape}")
+            raise ConfigError(
+                f"start frames (N, T) = {first} need actions (N, T - 1), got {self.actions.shape}"
+            )
 
 
 @dataclass(frozen=True)
@@ -119,21 +123,32 @@ class Forecast:
     scores: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
-def check_fit(model: WorldModel[Any], action_names: Sequence[str], frame_skip: int, other: str) -> None:
+def check_fit(
+    model: WorldModel[Any], action_names: Sequence[str], frame_skip: int, other: str
+) -> None:
     """Raise ``MismatchError``, naming both sides, unless ``model`` was made for these actions and
     this frame skip.
 
     ``other`` is what to call the side that is not the model. A model without ``action_names`` is
     held to their number.
     """
-    names, n = tuple(getattr(model, "action_names", ())), getattr(model.action_space, "n", len(action_names))
+    names, n = (
+        tuple(getattr(model, "action_names", ())),
+        getattr(model.action_space, "n", len(action_names)),
+    )
     if names != tuple(action_names) and (names or n != len(action_names)):
         acts = ", ".join(names) or f"{n} unnamed actions"
-        raise MismatchError(f"the world model acts with {acts}; {other} with {', '.join(action_names)}")
+        raise MismatchError(
+            f"the world model acts with {acts}; {other} with {', '.join(action_names)}"
+        )
     if n != len(action_names):
-        raise MismatchError(f"the world model has {model.action_space} and {len(names)} action names")
+        raise MismatchError(
+            f"the world model has {model.action_space} and {len(names)} action names"
+        )
     if model.frame_skip != frame_skip:
-        raise MismatchError(f"the world model was made at frame skip {model.frame_skip}; {other} has {frame_skip}")
+        raise MismatchError(
+            f"the world model was made at frame skip {model.frame_skip}; {other} has {frame_skip}"
+        )
 
 
 def map_leaves(function: Callable[..., Any], *trees: Any) -> Any:
@@ -152,7 +167,11 @@ def map_leaves(function: Callable[..., Any], *trees: Any) -> Any:
     if dataclasses.is_dataclass(first) and not isinstance(first, type):
         names = [field.name for field in dataclasses.fields(first)]
         return dataclasses.replace(
-            first, **{name: map_leaves(function, *(getattr(tree, name) for tree in trees)) for name in names}
+            first,
+            **{
+                name: map_leaves(function, *(getattr(tree, name) for tree in trees))
+                for name in names
+            },
         )
     return function(*trees)
 
@@ -163,7 +182,9 @@ def fits(space: gymnasium.Space[Any], observations: Any, leading: int) -> bool:
     """
     if isinstance(space, gymnasium.spaces.Dict):
         alike = isinstance(observations, dict) and observations.keys() == space.spaces.keys()
-        return alike and all(fits(sub, observations[key], leading) for key, sub in space.spaces.items())
+        return alike and all(
+            fits(sub, observations[key], leading) for key, sub in space.spaces.items()
+        )
     shape = getattr(observations, "shape", ())
     return shape[leading:] == space.shape and observations.dtype == space.dtype
 
@@ -171,7 +192,13 @@ def fits(space: gymnasium.Space[Any], observations: Any, leading: int) -> bool:
 def described(observations: Any, leading: int = 0) -> str:
     """Types and shapes of observations after ``leading`` axes, for a sentence."""
     if isinstance(observations, dict):
-        return "{" + ", ".join(f"{key}: {described(value, leading)}" for key, value in observations.items()) + "}"
+        return (
+            "{"
+            + ", ".join(
+                f"{key}: {described(value, leading)}" for key, value in observations.items()
+            )
+            + "}"
+        )
     return f"{getattr(observations, 'dtype', type(observations).__name__)} {np.shape(observations)[leading:]}"
 
 
@@ -180,7 +207,9 @@ def check_one_row(state: Any) -> None:
 
     def check(leaf: Any) -> None:
         if len(leaf.shape) == 0 or leaf.shape[0] != 1:
-            raise MismatchError(f"a planner begins from the state of one row, got a leaf {tuple(leaf.shape)}")
+            raise MismatchError(
+                f"a planner begins from the state of one row, got a leaf {tuple(leaf.shape)}"
+            )
 
     map_leaves(check, state)
 

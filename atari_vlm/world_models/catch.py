@@ -68,15 +68,24 @@ class CatchWorldModel:
         )
         return StartFrames(self.decode(state)[:, None], np.zeros((n, 0), np.int64))
 
-    def init(self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator) -> CatchState:
+    def init(
+        self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator
+    ) -> CatchState:
         """Read ball and paddle from the last picture of each row; all ``num_balls`` are taken to be left.
 
         Raises ``ConfigError`` for a picture that shows no ball or no paddle.
         """
-        cells = np.asarray(observations)[:, -1, self.cell_px // 2 :: self.cell_px, self.cell_px // 2 :: self.cell_px]
+        cells = np.asarray(observations)[
+            :, -1, self.cell_px // 2 :: self.cell_px, self.cell_px // 2 :: self.cell_px
+        ]
         ball, paddle = (cells == _BALL).all(-1), (cells == _PADDLE).all(-1)  # (B, rows, columns)
-        if cells.shape[1:3] != (self.rows, self.columns) or not (ball.any((1, 2)) & paddle.any((1, 2))).all():
-            raise ConfigError(f"not pictures of Catch with {self.rows} x {self.columns} cells: no ball or no paddle")
+        if (
+            cells.shape[1:3] != (self.rows, self.columns)
+            or not (ball.any((1, 2)) & paddle.any((1, 2))).all()
+        ):
+            raise ConfigError(
+                f"not pictures of Catch with {self.rows} x {self.columns} cells: no ball or no paddle"
+            )
         row, column = np.divmod(ball.reshape(len(ball), -1).argmax(1), self.columns)
         return CatchState(
             ball_row=row,
@@ -86,13 +95,17 @@ class CatchWorldModel:
             over=np.zeros(len(ball), bool),
         )
 
-    def step(self, state: CatchState, action: np.ndarray, *, rng: np.random.Generator) -> ModelStep[CatchState]:
+    def step(
+        self, state: CatchState, action: np.ndarray, *, rng: np.random.Generator
+    ) -> ModelStep[CatchState]:
         """Move paddle and ball. ``rng`` places the next ball; one number is drawn per row whether it is needed or not."""
         next_column = rng.integers(self.columns, size=len(state.over))
         paddle = np.clip(state.paddle + _MOVES[np.asarray(action)], 0, self.columns - 1)
         row = state.ball_row + 1
         landed = (row == self.rows - 1) & ~state.over
-        reward = np.where(landed, np.where(state.ball_column == paddle, 1.0, -1.0), 0.0).astype(np.float32)
+        reward = np.where(landed, np.where(state.ball_column == paddle, 1.0, -1.0), 0.0).astype(
+            np.float32
+        )
         balls_left = state.balls_left - landed
         over = state.over | (balls_left == 0)
         again = landed & ~over
@@ -125,7 +138,11 @@ def check_cells(rows: int, columns: int, cell_px: int, count: int) -> None:
 
 def load(checkpoint: Checkpoint) -> CatchWorldModel:
     """The Catch of a checkpoint, whose config has ``rows``, ``columns``, ``cell_px`` and ``num_balls``."""
-    sizes = {name: checkpoint.config.get(name) for name in ("rows", "columns", "cell_px", "num_balls")}
+    sizes = {
+        name: checkpoint.config.get(name) for name in ("rows", "columns", "cell_px", "num_balls")
+    }
     if any(type(size) is not int for size in sizes.values()):
-        raise ConfigError(f"a checkpoint of Catch has whole numbers for {', '.join(sizes)}, got {sizes}")
+        raise ConfigError(
+            f"a checkpoint of Catch has whole numbers for {', '.join(sizes)}, got {sizes}"
+        )
     return CatchWorldModel(**sizes)  # type: ignore[arg-type]

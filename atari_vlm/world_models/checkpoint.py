@@ -24,7 +24,14 @@ from typing import Any
 import numpy as np
 
 from atari_vlm.conditions import versions
-from atari_vlm.errors import AtariVLMError, CheckpointError, ConfigError, MismatchError, UnknownNameError, reading
+from atari_vlm.errors import (
+    AtariVLMError,
+    CheckpointError,
+    ConfigError,
+    MismatchError,
+    UnknownNameError,
+    reading,
+)
 from atari_vlm.files import naming, open_new, sync_folder
 from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit, described, fits
 from atari_vlm.world_models.checkpoint_files import (
@@ -64,12 +71,18 @@ class Checkpoint:
     def __post_init__(self) -> None:
         family(self.kind)
         names, skip = self.config.get("action_names"), self.config.get("frame_skip")
-        if not isinstance(names, (list, tuple)) or not names or not all(isinstance(n, str) for n in names):
+        if (
+            not isinstance(names, (list, tuple))
+            or not names
+            or not all(isinstance(n, str) for n in names)
+        ):
             raise ConfigError(f"config['action_names'] is a list of words, got {names!r}")
         if type(skip) is not int or skip < 1:
             raise ConfigError(f"config['frame_skip'] is a whole number of at least 1, got {skip!r}")
         if self.config.get("reward_transform") not in REWARD_TRANSFORMS:
-            raise UnknownNameError("reward_transform", self.config.get("reward_transform"), REWARD_TRANSFORMS)
+            raise UnknownNameError(
+                "reward_transform", self.config.get("reward_transform"), REWARD_TRANSFORMS
+            )
 
 
 def save_checkpoint(
@@ -86,7 +99,9 @@ def save_checkpoint(
     ``config`` as in :class:`Checkpoint`, without the kind. Package versions are added to ``provenance``. Raises ``ConfigError``
     for a config that lacks something, and for a ``folder`` that exists and is no checkpoint.
     """
-    checkpoint = Checkpoint(kind, config, dict(tensors or {}), start, {"versions": versions(), **(provenance or {})})
+    checkpoint = Checkpoint(
+        kind, config, dict(tensors or {}), start, {"versions": versions(), **(provenance or {})}
+    )
     contents = {
         CONFIG: to_json({**checkpoint.config, "kind": kind}),
         PROVENANCE: to_json(checkpoint.provenance),
@@ -138,7 +153,9 @@ def build_model(checkpoint: Checkpoint, where: str, **options: Any) -> WorldMode
     check_fit(model, config["action_names"], config["frame_skip"], f"the config of {where}")
     if model.reward_transform != config["reward_transform"]:
         said = config["reward_transform"]
-        raise MismatchError(f"the model's rewards are {model.reward_transform!r}, the config of {where} says {said!r}")
+        raise MismatchError(
+            f"the model's rewards are {model.reward_transform!r}, the config of {where} says {said!r}"
+        )
     start, space = checkpoint.start, model.observation_space
     if start is not None and not fits(space, start.observations, 2):
         shown = described(start.observations, 2)
@@ -173,10 +190,17 @@ def _set_aside(folder: Path) -> Path:
 
 def _replace_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Write the files beside ``folder``, then swap: at every moment the old or the new ones are complete and can be found."""
-    if folder.is_symlink() or (folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists()):
-        raise ConfigError(f"{folder} is not overwritten: it is a link, or holds something other than a checkpoint")
+    if folder.is_symlink() or (
+        folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists()
+    ):
+        raise ConfigError(
+            f"{folder} is not overwritten: it is a link, or holds something other than a checkpoint"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh, previous = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.new"), _set_aside(folder)
+    fresh, previous = (
+        folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.new"),
+        _set_aside(folder),
+    )
     for left_behind in folder.parent.glob(f".{folder.name}.*.new"):  # by a process that died
         shutil.rmtree(left_behind)
     fresh.mkdir()

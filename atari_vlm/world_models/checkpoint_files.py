@@ -27,7 +27,13 @@ from atari_vlm.world_models.base import StartFrames
 MANIFEST, CONFIG, PROVENANCE = "manifest.json", "config.json", "provenance.json"
 WEIGHTS, START = "weights.safetensors", "start.npz"
 FORMAT, VERSION = "atari_vlm world model", 1
-_MOST_BYTES = {MANIFEST: 1 << 16, CONFIG: 1 << 22, PROVENANCE: 1 << 22, WEIGHTS: 1 << 35, START: 1 << 30}
+_MOST_BYTES = {
+    MANIFEST: 1 << 16,
+    CONFIG: 1 << 22,
+    PROVENANCE: 1 << 22,
+    WEIGHTS: 1 << 35,
+    START: 1 << 30,
+}
 _MOST_START_BYTES = 1 << 31  # unpacked
 _MOST_HEADER_BYTES = 1 << 24
 _PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib", ".dill"}
@@ -41,7 +47,9 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 def manifest_of(contents: Mapping[str, bytes]) -> bytes:
     """The manifest that vouches for ``contents``: name, size and SHA-256 of each file."""
-    files = {name: {"bytes": len(raw), "sha256": _sha256(raw)} for name, raw in sorted(contents.items())}
+    files = {
+        name: {"bytes": len(raw), "sha256": _sha256(raw)} for name, raw in sorted(contents.items())
+    }
     return to_json({"format": FORMAT, "version": VERSION, "files": files})
 
 
@@ -61,7 +69,9 @@ def read_files(folder: Path) -> dict[str, bytes]:
     for name, (size, digest) in _read_manifest(folder).items():
         raw = read_real_file(folder, name, size)
         if _sha256(raw) != digest:
-            raise CheckpointError(f"{folder / name} is damaged: it is not the file that {MANIFEST} describes")
+            raise CheckpointError(
+                f"{folder / name} is damaged: it is not the file that {MANIFEST} describes"
+            )
         contents[name] = raw
     return contents
 
@@ -75,10 +85,14 @@ def _read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
     version = manifest.get("version")
     if manifest.get("format") != FORMAT or type(version) is not int or version != VERSION:
         found = f"{manifest.get('format')!r} version {version!r}"
-        raise CheckpointError(f"{path} describes {found:.120}; this package reads {FORMAT!r} version {VERSION}")
+        raise CheckpointError(
+            f"{path} describes {found:.120}; this package reads {FORMAT!r} version {VERSION}"
+        )
     files, known = manifest.get("files"), {CONFIG, PROVENANCE, WEIGHTS, START}
     if not isinstance(files, dict) or not {CONFIG, PROVENANCE} <= files.keys() <= known:
-        raise CheckpointError(f"{path} must name {CONFIG} and {PROVENANCE}, and nothing but {sorted(known)}")
+        raise CheckpointError(
+            f"{path} must name {CONFIG} and {PROVENANCE}, and nothing but {sorted(known)}"
+        )
     entries = {name: _size_and_digest(entry) for name, entry in files.items()}
     if None in entries.values():
         raise CheckpointError(f"{path} is damaged: every file needs its bytes and sha256")
@@ -87,8 +101,15 @@ def _read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
 
 def _size_and_digest(entry: Any) -> tuple[int, str] | None:
     """What the manifest says of a file, or ``None``."""
-    size, digest = (entry.get("bytes"), entry.get("sha256")) if isinstance(entry, dict) else (None, None)
-    if type(size) is not int or size < 0 or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+    size, digest = (
+        (entry.get("bytes"), entry.get("sha256")) if isinstance(entry, dict) else (None, None)
+    )
+    if (
+        type(size) is not int
+        or size < 0
+        or not isinstance(digest, str)
+        or not _SHA256.fullmatch(digest)
+    ):
         return None
     return size, digest
 
@@ -103,11 +124,17 @@ def read_real_file(folder: Path, name: str, size: int | None = None) -> bytes:
     with reading(path, CheckpointError), open_real(path, _MOST_BYTES[name]) as file:
         found = os.fstat(file.fileno()).st_size
         if size is not None and found != size:
-            raise CheckpointError(f"{path} is damaged: it has {found} bytes, {MANIFEST} says {size}")
-        _check_memory(path, found * (2 if name == WEIGHTS else 1))  # weights are copied into their arrays
+            raise CheckpointError(
+                f"{path} is damaged: it has {found} bytes, {MANIFEST} says {size}"
+            )
+        _check_memory(
+            path, found * (2 if name == WEIGHTS else 1)
+        )  # weights are copied into their arrays
         if name == WEIGHTS:
             head = file.read(8)
-            check_tensor_header(head + file.read(min(_header_length(head), _MOST_HEADER_BYTES)), str(path), found)
+            check_tensor_header(
+                head + file.read(min(_header_length(head), _MOST_HEADER_BYTES)), str(path), found
+            )
             file.seek(0)
         return file.read(found)
 
@@ -115,7 +142,9 @@ def read_real_file(folder: Path, name: str, size: int | None = None) -> bytes:
 def _check_memory(path: Path, needed: int) -> None:
     free = free_memory()
     if free is not None and needed > free:
-        raise CheckpointError(f"{path} needs {needed / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free")
+        raise CheckpointError(
+            f"{path} needs {needed / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free"
+        )
 
 
 def to_json(value: Any) -> bytes:
@@ -129,7 +158,9 @@ def to_json(value: Any) -> bytes:
 def from_json(raw: bytes, where: str) -> dict[str, Any]:
     """Read a JSON object; ``CheckpointError`` for anything else."""
     with reading(where, CheckpointError):
-        value = json.loads(raw, object_pairs_hook=_without_twins, parse_constant=_no_number, parse_float=_finite)
+        value = json.loads(
+            raw, object_pairs_hook=_without_twins, parse_constant=_no_number, parse_float=_finite
+        )
     if not isinstance(value, dict):
         raise CheckpointError(f"{where} is damaged: it holds no JSON object")
     return value
@@ -154,7 +185,9 @@ def pack_tensors(tensors: Mapping[str, np.ndarray]) -> bytes:
     """Arrays as a safetensors file; ``ConfigError`` for an array that is not plain numbers."""
     arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     if wrong := sorted(name for name, array in arrays.items() if array.dtype.kind not in "fiub"):
-        raise ConfigError(f"weights are arrays of floats, integers or bools; these are not: {wrong}")
+        raise ConfigError(
+            f"weights are arrays of floats, integers or bools; these are not: {wrong}"
+        )
     packed: bytes = require("safetensors.numpy", "train").save(arrays)
     return packed
 
@@ -163,7 +196,10 @@ def unpack_tensors(raw: bytes, where: str) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file, writable copies, after its header is found to be sound."""
     header = check_tensor_header(raw, where)
     begin = 8 + _header_length(raw)
-    return {name: _array(raw, entry, begin, f"the array {name[:80]!r} of {where}") for name, entry in header.items()}
+    return {
+        name: _array(raw, entry, begin, f"the array {name[:80]!r} of {where}")
+        for name, entry in header.items()
+    }
 
 
 def _array(raw: bytes, entry: dict[str, Any], begin: int, where: str) -> np.ndarray:
@@ -201,16 +237,27 @@ def check_tensor_header(raw: bytes, where: str, size: int | None = None) -> dict
     header.pop("__metadata__", None)
     spans = sorted(_span(name, entry, where) for name, entry in header.items())
     ends = [0, *(end for _, end in spans)]
-    if any(begin != end for (begin, _), end in zip(spans, ends, strict=False)) or ends[-1] != size - 8 - length:
-        raise CheckpointError(f"{where} is damaged: its arrays overlap, leave holes or reach beyond the file")
+    if (
+        any(begin != end for (begin, _), end in zip(spans, ends, strict=False))
+        or ends[-1] != size - 8 - length
+    ):
+        raise CheckpointError(
+            f"{where} is damaged: its arrays overlap, leave holes or reach beyond the file"
+        )
     return header
 
 
 def _span(name: str, entry: Any, where: str) -> tuple[int, int]:
     """Begin and end of one array in the bytes after the header."""
     with reading(f"the description of the array {name[:80]!r} of {where}", CheckpointError):
-        shape, (begin, end), size = entry["shape"], entry["data_offsets"], np.dtype(_TYPES[entry["dtype"]]).itemsize
-        sound = len(shape) <= 16 and all(type(n) is int and 0 <= n < 1 << 48 for n in (*shape, begin, end))
+        shape, (begin, end), size = (
+            entry["shape"],
+            entry["data_offsets"],
+            np.dtype(_TYPES[entry["dtype"]]).itemsize,
+        )
+        sound = len(shape) <= 16 and all(
+            type(n) is int and 0 <= n < 1 << 48 for n in (*shape, begin, end)
+        )
         if not sound or end - begin != math.prod(shape) * size:
             raise ValueError("it contradicts itself")
         return begin, end
@@ -219,7 +266,10 @@ def _span(name: str, entry: Any, where: str) -> tuple[int, int]:
 def pack_start(start: StartFrames) -> bytes:
     """Start frames as a compressed npz."""
     file = io.BytesIO()
-    arrays: dict[str, Any] = {**_named("observations", start.observations), "actions": start.actions}
+    arrays: dict[str, Any] = {
+        **_named("observations", start.observations),
+        "actions": start.actions,
+    }
     np.savez_compressed(file, **arrays)
     return file.getvalue()
 
@@ -230,7 +280,11 @@ def _named(name: str, observations: Any) -> dict[str, np.ndarray]:
         return {name: observations}
     if wrong := [key for key in observations if not isinstance(key, str) or "/" in key]:
         raise ConfigError(f"start frames are named by words without a slash, got {wrong}")
-    return {n: array for key, value in observations.items() for n, array in _named(f"{name}/{key}", value).items()}
+    return {
+        n: array
+        for key, value in observations.items()
+        for n, array in _named(f"{name}/{key}", value).items()
+    }
 
 
 def _tree(arrays: Mapping[str, np.ndarray]) -> Any:
@@ -239,7 +293,10 @@ def _tree(arrays: Mapping[str, np.ndarray]) -> Any:
         (array,) = arrays.values()
         return array
     heads = {name.partition("/")[0] for name in arrays}
-    below = {head: {n[len(head) + 1 :]: a for n, a in arrays.items() if n.partition("/")[0] == head} for head in heads}
+    below = {
+        head: {n[len(head) + 1 :]: a for n, a in arrays.items() if n.partition("/")[0] == head}
+        for head in heads
+    }
     return {head: _tree(parts) for head, parts in below.items()}
 
 
@@ -247,10 +304,14 @@ def unpack_start(raw: bytes, where: str) -> StartFrames:
     """Read start frames; ``CheckpointError`` for another content, for Python objects, and for what unpacks to too much."""
     with reading(where, CheckpointError):
         arrays = arrays_in(io.BytesIO(raw), lambda name: True, _check_start)
-        if any(array.dtype.kind == "f" and not np.isfinite(array).all() for array in arrays.values()):
+        if any(
+            array.dtype.kind == "f" and not np.isfinite(array).all() for array in arrays.values()
+        ):
             raise ValueError("it holds numbers that are none")
         actions, head = arrays.pop("actions"), len("observations")
-        return StartFrames(_tree({name[head:].removeprefix("/"): array for name, array in arrays.items()}), actions)
+        return StartFrames(
+            _tree({name[head:].removeprefix("/"): array for name, array in arrays.items()}), actions
+        )
 
 
 def _check_start(headers: Mapping[str, Header]) -> None:
@@ -260,9 +321,15 @@ def _check_start(headers: Mapping[str, Header]) -> None:
         or not shown
         or sum(h.nbytes for h in headers.values()) > _MOST_START_BYTES
     ):
-        raise ValueError(f"it must hold observations and actions of at most {_MOST_START_BYTES} bytes")
-    if headers["actions"].dtype.kind not in "if" or any(headers[name].dtype.kind not in "fiub" for name in shown):
-        raise ValueError(f"its arrays are of the types {', '.join(str(h.dtype) for h in headers.values())}")
+        raise ValueError(
+            f"it must hold observations and actions of at most {_MOST_START_BYTES} bytes"
+        )
+    if headers["actions"].dtype.kind not in "if" or any(
+        headers[name].dtype.kind not in "fiub" for name in shown
+    ):
+        raise ValueError(
+            f"its arrays are of the types {', '.join(str(h.dtype) for h in headers.values())}"
+        )
 
 
 def _sha256(raw: bytes) -> str:

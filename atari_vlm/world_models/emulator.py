@@ -81,12 +81,16 @@ class EmulatorWorldModel:
         self.action_names = self._twin.action_names
         self.action_space: gymnasium.Space[Any] = gymnasium.spaces.Discrete(len(self.action_names))
         if self.action_space != env.action_space:
-            raise MismatchError(f"the emulator has {self.action_space}, the environment {env.action_space}")
+            raise MismatchError(
+                f"the emulator has {self.action_space}, the environment {env.action_space}"
+            )
         self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(
             0, 255, (*self._twin.screen_shape, 3), np.uint8
         )
 
-    def init(self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator) -> EmulatorState:
+    def init(
+        self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator
+    ) -> EmulatorState:
         """The present state of the environment, once per row of ``observations``."""
         n = len(observations)
         screen = self._real.getScreen()[np.newaxis]
@@ -97,12 +101,16 @@ class EmulatorWorldModel:
             over=np.full(n, self._real.game_over(with_truncation=False)),
         )
 
-    def step(self, state: EmulatorState, action: np.ndarray, *, rng: np.random.Generator) -> ModelStep[EmulatorState]:
+    def step(
+        self, state: EmulatorState, action: np.ndarray, *, rng: np.random.Generator
+    ) -> ModelStep[EmulatorState]:
         """Play ``frame_skip`` emulator frames of every row."""
         played = self.rollout(state, np.asarray(action)[:, np.newaxis], rng=rng)
         return ModelStep(played.state, played.reward[:, 0], played.terminated[:, 0])
 
-    def rollout(self, state: EmulatorState, plans: np.ndarray, *, rng: np.random.Generator) -> ModelStep[EmulatorState]:
+    def rollout(
+        self, state: EmulatorState, plans: np.ndarray, *, rng: np.random.Generator
+    ) -> ModelStep[EmulatorState]:
         """Play plans int64 ``(B, H)``, each until its row is over: one restore and one snapshot a row, not a step."""
         snapshots, frames = list(state.snapshot), list(state.frames)
         lives, over = state.lives.tolist(), state.over.tolist()
@@ -117,7 +125,9 @@ class EmulatorWorldModel:
             for t, chosen in enumerate(plan):
                 rewards[i, t] = self._twin.play(chosen, frames[i])
                 lives_before, lives[i] = lives[i], self._twin.lives
-                over[i] = self._twin.terminated or (self._end_on_life_loss and lives[i] < lives_before)
+                over[i] = self._twin.terminated or (
+                    self._end_on_life_loss and lives[i] < lives_before
+                )
                 if over[i]:
                     break
                 ended[i, t] = False
@@ -132,7 +142,9 @@ class EmulatorWorldModel:
 
     def decode(self, state: EmulatorState) -> np.ndarray:
         """RGB pictures uint8 ``(B, H, W, 3)``: the brighter of the last two emulator frames."""
-        pictures: np.ndarray = self._twin.palette.rgb[np.stack([self._plane(frames) for frames in state.frames])]
+        pictures: np.ndarray = self._twin.palette.rgb[
+            np.stack([self._plane(frames) for frames in state.frames])
+        ]
         return pictures
 
     def digest(self, state: EmulatorState) -> list[str]:
@@ -141,7 +153,9 @@ class EmulatorWorldModel:
         for snapshot, frames in zip(state.snapshot, state.frames, strict=True):
             self._stand_at(snapshot)
             plane = self._plane(frames)
-            digests.append(hashlib.sha256(self._twin.ale.getRAM().tobytes() + plane.tobytes()).hexdigest())
+            digests.append(
+                hashlib.sha256(self._twin.ale.getRAM().tobytes() + plane.tobytes()).hexdigest()
+            )
         return digests
 
     def _plane(self, frames: np.ndarray) -> np.ndarray:

@@ -57,7 +57,9 @@ _OURS = (
         presets=("rem", "rem-plus", "tiny"),
         extra="train",
     ),
-    Family("dreamer", "atari_vlm.world_models.dreamer.model:load", gym_suffix="-Dreamer", extra="train"),
+    Family(
+        "dreamer", "atari_vlm.world_models.dreamer.model:load", gym_suffix="-Dreamer", extra="train"
+    ),
     Family("code", "atari_vlm.world_models.code.model:load", gym_suffix="-Code"),
 )
 _FAMILIES: dict[str, tuple[Family, str]] = {}  # by kind, with the package that brought it
@@ -67,7 +69,9 @@ def register_family(family: Family, package: str = "this program") -> None:
     """Add a family, and its dreamed gym ids. Raises ``ConfigError`` where another package has the kind already."""
     known, owner = _FAMILIES.get(family.kind, (family, package))
     if known != family:
-        raise ConfigError(f"two packages bring a family of world models {family.kind!r}: {owner} and {package}")
+        raise ConfigError(
+            f"two packages bring a family of world models {family.kind!r}: {owner} and {package}"
+        )
     _FAMILIES[family.kind] = (family, owner)
     if family.gym_suffix is not None:
         register_dreams(family.gym_suffix, family.kind)
@@ -120,7 +124,10 @@ def register_families() -> None:
         try:
             register_family(_checked(entry_point.load(), entry_point.value), package)
         except Exception as error:  # whatever a foreign package may come up with at import
-            warnings.warn(f"the world models of {package} are left out: {type(error).__name__}: {error}", stacklevel=2)
+            warnings.warn(
+                f"the world models of {package} are left out: {type(error).__name__}: {error}",
+                stacklevel=2,
+            )
 
 
 def _checked(row: Any, source: str) -> Family:
@@ -131,4 +138,8 @@ def _checked(row: Any, source: str) -> Family:
 
 def kinds_in(settings: Any) -> Iterator[str]:
     """The kinds whose settings a run's ``settings`` hold: one for a run that trained a world model, else none."""
-    return (row.kind for row in families() if isinstance(settings, dict) and isinstance(settings.get(row.kind), dict))
+    return (
+        row.kind
+        for row in families()
+        if isinstance(settings, dict) and isinstance(settings.get(row.kind), dict)
+    )

@@ -45,7 +45,9 @@ class Input:
             for key in self.path:
                 value = value[key]
         except (KeyError, IndexError, TypeError) as error:
-            raise MismatchError(f"{whose} shows no {_named(self.path)}, which its observation space has") from error
+            raise MismatchError(
+                f"{whose} shows no {_named(self.path)}, which its observation space has"
+            ) from error
         if self.kind == IMAGE:
             picture = np.asarray(value)
             picture = picture[..., None] if picture.ndim == 2 else picture
@@ -55,12 +57,18 @@ class Input:
         return column.checked(value, f"{_named(self.path)} of {whose}").copy()
 
 
-def inputs_of(space: gymnasium.Space[Any], whose: str, keys: Sequence[str] = ()) -> dict[str, Input]:
+def inputs_of(
+    space: gymnasium.Space[Any], whose: str, keys: Sequence[str] = ()
+) -> dict[str, Input]:
     """The inputs of an observation space by name: those of ``keys``, or all there are.
 
     Raises ``MismatchError`` where there is none, ``UnknownNameError`` for a key that the space has not.
     """
-    parts = {_named(path): made for path, leaf in _leaves(space) if (made := _input(path, leaf)) is not None}
+    parts = {
+        _named(path): made
+        for path, leaf in _leaves(space)
+        if (made := _input(path, leaf)) is not None
+    }
     if not parts:
         raise MismatchError(f"{whose} shows neither pictures nor numbers nor texts: {space}")
     for key in keys:
@@ -69,7 +77,8 @@ def inputs_of(space: gymnasium.Space[Any], whose: str, keys: Sequence[str] = ())
     chosen = {key: parts[key] for key in keys or parts}
     kinds = Counter(part.kind for part in chosen.values())
     return {
-        part.kind if kinds[part.kind] == 1 and part.kind not in chosen else key: part for key, part in chosen.items()
+        part.kind if kinds[part.kind] == 1 and part.kind not in chosen else key: part
+        for key, part in chosen.items()
     }
 
 
@@ -100,7 +109,9 @@ def _space_of(observation: Any) -> gymnasium.Space[Any]:
         return Text(max(1, len(observation)))
     array = np.asarray(observation)
     if array.dtype.kind not in "biuf":
-        raise MismatchError(f"an observation is made of pictures, numbers and texts, got {type(observation).__name__}")
+        raise MismatchError(
+            f"an observation is made of pictures, numbers and texts, got {type(observation).__name__}"
+        )
     low, high = (0, 255) if array.dtype == np.uint8 else (-np.inf, np.inf)
     return Box(low, high, array.shape, array.dtype if array.dtype.kind != "b" else np.uint8)
 
@@ -110,7 +121,9 @@ def described(columns: Mapping[str, Column]) -> str:
     return ", ".join(f"{name} {column.dtype} {column.shape}" for name, column in columns.items())
 
 
-def _leaves(space: gymnasium.Space[Any], path: Path = ()) -> Iterator[tuple[Path, gymnasium.Space[Any]]]:
+def _leaves(
+    space: gymnasium.Space[Any], path: Path = ()
+) -> Iterator[tuple[Path, gymnasium.Space[Any]]]:
     if isinstance(space, Dict):
         for key, part in space.spaces.items():
             yield from _leaves(part, (*path, key))
@@ -131,8 +144,15 @@ def _input(path: Path, space: gymnasium.Space[Any]) -> Input | None:
         return Input(path, TEXT, Column((space.max_length * widest,), "uint8"))
     if isinstance(space, PILImage) or _is_picture(space):
         height, width, *channels = space.shape or ()
-        return Input(path, IMAGE, Column((height, width, *(channels or [1])), "uint8", on_disk=True))
-    if space.shape is None or space.dtype is None or np.dtype(space.dtype).kind not in "biuf" or 0 in space.shape:
+        return Input(
+            path, IMAGE, Column((height, width, *(channels or [1])), "uint8", on_disk=True)
+        )
+    if (
+        space.shape is None
+        or space.dtype is None
+        or np.dtype(space.dtype).kind not in "biuf"
+        or 0 in space.shape
+    ):
         return None
     dtype = "float32" if np.dtype(space.dtype).kind == "f" else np.dtype(space.dtype).name
     return Input(path, STATE, Column(tuple(space.shape), dtype))

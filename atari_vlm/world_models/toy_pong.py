@@ -59,7 +59,12 @@ class SoloPongWorldModel:
                 "one-paddle Pong needs at least 3 rows and 3 columns, and rows - 2 >= (columns - 1) // 2 for the paddle to "
                 f"reach every ball, got {rows} x {columns}"
             )
-        self.rows, self.columns, self.cell_px, self.num_returns = rows, columns, cell_px, num_returns
+        self.rows, self.columns, self.cell_px, self.num_returns = (
+            rows,
+            columns,
+            cell_px,
+            num_returns,
+        )
         check_cells(rows, columns, cell_px, num_returns)
         shape = (rows * cell_px, columns * cell_px, 3)
         self.observation_space: gymnasium.Space[Any] = gymnasium.spaces.Box(0, 255, shape, np.uint8)
@@ -86,7 +91,9 @@ class SoloPongWorldModel:
         following = self.step(top, actions[:, 0], rng=np.random.default_rng(0)).state
         return StartFrames(np.stack([self.decode(top), self.decode(following)], 1), actions)
 
-    def init(self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator) -> SoloPongState:
+    def init(
+        self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator
+    ) -> SoloPongState:
         """Read ball and paddle from the last picture of each row, and the ball's direction from the last two.
 
         All ``num_returns`` are taken to be left, unless the picture shows a ball that was missed: then the row is over. With one
@@ -99,11 +106,17 @@ class SoloPongWorldModel:
             row_before, column_before, _, _ = self._read(np.asarray(observations)[:, -2])
             down, right = row - row_before, column - column_before
             if (abs(down) != 1).any() or (abs(right) != 1).any():
-                raise ConfigError("not successive pictures of one-paddle Pong: the ball moves one cell diagonally")
-        state = SoloPongState(row, column, down, right, paddle, np.full(len(row), self.num_returns), missed)
+                raise ConfigError(
+                    "not successive pictures of one-paddle Pong: the ball moves one cell diagonally"
+                )
+        state = SoloPongState(
+            row, column, down, right, paddle, np.full(len(row), self.num_returns), missed
+        )
         return self._bounced(state)
 
-    def step(self, state: SoloPongState, action: np.ndarray, *, rng: np.random.Generator) -> ModelStep[SoloPongState]:
+    def step(
+        self, state: SoloPongState, action: np.ndarray, *, rng: np.random.Generator
+    ) -> ModelStep[SoloPongState]:
         """Move paddle and ball."""
         live = ~state.over
         paddle = np.clip(state.paddle + _MOVES[np.asarray(action)] * live, 0, self.columns - 2)
@@ -113,7 +126,9 @@ class SoloPongWorldModel:
         reward = (1.0 * returned - 1.0 * (landed & ~returned)).astype(np.float32)
         left = state.returns_left - returned
         over = state.over | (landed & ~returned) | (left == 0)
-        following = self._bounced(SoloPongState(row, column, state.down, state.right, paddle, left, over))
+        following = self._bounced(
+            SoloPongState(row, column, state.down, state.right, paddle, left, over)
+        )
         return ModelStep(following, reward, over.copy())
 
     def decode(self, state: SoloPongState) -> np.ndarray:
@@ -136,7 +151,10 @@ class SoloPongWorldModel:
         """Row and column of the ball, column of the paddle's left half, int64 ``(B,)``, and whether the ball was missed."""
         cells = pictures[:, self.cell_px // 2 :: self.cell_px, self.cell_px // 2 :: self.cell_px]
         ball, paddle = (cells == _BALL).all(-1), (cells == _PADDLE).all(-1)  # (B, rows, columns)
-        if cells.shape[1:3] != (self.rows, self.columns) or not (ball.any((1, 2)) & paddle.any((1, 2))).all():
+        if (
+            cells.shape[1:3] != (self.rows, self.columns)
+            or not (ball.any((1, 2)) & paddle.any((1, 2))).all()
+        ):
             raise ConfigError(
                 f"not pictures of one-paddle Pong with {self.rows} x {self.columns} cells: no ball or no paddle"
             )
@@ -149,7 +167,11 @@ class SoloPongWorldModel:
 
 def load(checkpoint: Checkpoint) -> SoloPongWorldModel:
     """The game of a checkpoint, whose config has ``rows``, ``columns``, ``cell_px`` and ``num_returns``."""
-    sizes = {name: checkpoint.config.get(name) for name in ("rows", "columns", "cell_px", "num_returns")}
+    sizes = {
+        name: checkpoint.config.get(name) for name in ("rows", "columns", "cell_px", "num_returns")
+    }
     if any(type(size) is not int for size in sizes.values()):
-        raise ConfigError(f"a checkpoint of one-paddle Pong has whole numbers for {', '.join(sizes)}, got {sizes}")
+        raise ConfigError(
+            f"a checkpoint of one-paddle Pong has whole numbers for {', '.join(sizes)}, got {sizes}"
+        )
     return SoloPongWorldModel(**sizes)  # type: ignore[arg-type]

@@ -37,19 +37,27 @@ def as_seen(shown: Any, space: gymnasium.Space[Any], whose: str = "the environme
     ``MismatchError`` names both sides where nothing fits.
     """
     if isinstance(space, gymnasium.spaces.Dict):
-        return {key: as_seen(_entry(shown, key, whose), sub, whose) for key, sub in space.spaces.items()}
+        return {
+            key: as_seen(_entry(shown, key, whose), sub, whose) for key, sub in space.spaces.items()
+        }
     array = np.asarray(shown)
     if array.ndim == 2 and space.shape is not None and space.shape[2:] == (1,):
         array = array[..., None]
     if array.dtype == space.dtype and array.shape == space.shape:
         return array.copy()
     shape = space.shape or ()
-    if len(shape) == array.ndim == 3 and space.dtype == array.dtype == np.uint8 and array.shape[2] == shape[2]:
+    if (
+        len(shape) == array.ndim == 3
+        and space.dtype == array.dtype == np.uint8
+        and array.shape[2] == shape[2]
+    ):
         resized = cv2.resize(array, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
         return np.asarray(resized).reshape(shape)
     if array.shape == space.shape and _keeps(array.dtype, space.dtype):
         converted = array.astype(space.dtype)
-        if space.contains(converted) and (array.dtype.kind == "f" or np.array_equal(array, converted)):
+        if space.contains(converted) and (
+            array.dtype.kind == "f" or np.array_equal(array, converted)
+        ):
             return converted
     raise MismatchError(f"the model sees {space}, {whose} shows {array.dtype} {array.shape}")
 
@@ -57,7 +65,11 @@ def as_seen(shown: Any, space: gymnasium.Space[Any], whose: str = "the environme
 def _entry(shown: Any, key: str, whose: str = "the environment") -> Any:
     """An entry of what is shown; ``MismatchError`` where there is none."""
     if not isinstance(shown, Mapping) or key not in shown:
-        has = ", ".join(map(str, shown)) if isinstance(shown, Mapping) else f"{type(shown).__name__} without entries"
+        has = (
+            ", ".join(map(str, shown))
+            if isinstance(shown, Mapping)
+            else f"{type(shown).__name__} without entries"
+        )
         raise MismatchError(f"the model is shown the entry {key!r}; {whose} shows {has}")
     return shown[key]
 
@@ -106,7 +118,8 @@ class Eye:
         self.space, self._source, self._shown_shape = space, frame_source, shown_shape
         parts = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {}
         self._parts = {
-            key: Eye(sub, frame_source, shown_shape) if key == "image" else Eye(sub) for key, sub in parts.items()
+            key: Eye(sub, frame_source, shown_shape) if key == "image" else Eye(sub)
+            for key, sub in parts.items()
         }
 
     def __call__(self, observation: Any) -> Any:
@@ -120,23 +133,34 @@ class Eye:
                     for key, part in self._parts.items()}  # fmt: skip
         if self._source is None:
             shown = shown_by(observation)
-            if _is_resized(observation) and (self._shown_shape or np.shape(shown) != self.space.shape):
+            if _is_resized(observation) and (
+                self._shown_shape or np.shape(shown) != self.space.shape
+            ):
                 raise self._mismatch(np.shape(shown))
             return self.of(shown)
         shown = self._source()
         if shown is None:
-            raise MismatchError("frame_source shows nothing; make the environment with render_mode='rgb_array'")
+            raise MismatchError(
+                "frame_source shows nothing; make the environment with render_mode='rgb_array'"
+            )
         return self.of(shown)
 
     def of(self, shown: Any) -> Any:
         """What is ``shown`` as the model sees it."""
         shape = np.shape(shown)
-        if self._shown_shape and not {shape, (*shape, 1)} & {tuple(self._shown_shape), self.space.shape}:
+        if self._shown_shape and not {shape, (*shape, 1)} & {
+            tuple(self._shown_shape),
+            self.space.shape,
+        }:
             raise self._mismatch(shape)
         return as_seen(shown, self.space)
 
     def _mismatch(self, shape: tuple[int, ...]) -> MismatchError:
-        learned = f"pictures {tuple(self._shown_shape)}" if self._shown_shape else "the screen at its own size"
+        learned = (
+            f"pictures {tuple(self._shown_shape)}"
+            if self._shown_shape
+            else "the screen at its own size"
+        )
         return MismatchError(
             f"the model learned from {learned}, the observation shows {shape}: "
             "pass frame_source=env.render (render_mode='rgb_array')"
@@ -148,7 +172,11 @@ def _is_resized(observation: Any) -> bool:
     if not isinstance(observation, Mapping) or source_of(observation["image"]) is not None:
         return False
     text = observation.get("text")
-    if not isinstance(text, str) or "Game: " not in text or Facts.from_text(text).game not in game_names():
+    if (
+        not isinstance(text, str)
+        or "Game: " not in text
+        or Facts.from_text(text).game not in game_names()
+    ):
         return False
     shape = np.shape(observation["image"])
     return not (len(shape) == 3 and shape[1] == _SCREEN_WIDTH and shape[0] in _SCREEN_HEIGHTS)
@@ -166,9 +194,15 @@ def can_see(space: gymnasium.Space[Any], shown: gymnasium.Space[Any]) -> bool:
     if is_rgb(space) and isinstance(shown, PILImage):
         return True
     wanted, given = space.shape or (), shown.shape or ()
-    if space.dtype == shown.dtype == np.uint8 and len(wanted) == len(given) == 3 and wanted[2] == given[2]:
+    if (
+        space.dtype == shown.dtype == np.uint8
+        and len(wanted) == len(given) == 3
+        and wanted[2] == given[2]
+    ):
         return True
-    return space.shape is not None and shown.shape == space.shape and _keeps(shown.dtype, space.dtype)
+    return (
+        space.shape is not None and shown.shape == space.shape and _keeps(shown.dtype, space.dtype)
+    )
 
 
 def picture_of(env: gymnasium.Env[Any, Any], observation: Any, eye: Eye) -> Any:
@@ -254,7 +288,9 @@ class WorldView:
         self._context.reset()
         self._state: Any = None
         self._action: Action | None = None
-        self._news: list[tuple[Action | None, Any]] = []  # steps that ``_state`` does not know of yet
+        self._news: list[
+            tuple[Action | None, Any]
+        ] = []  # steps that ``_state`` does not know of yet
 
     def observe(self, observation: Any) -> None:
         """Take in the present observation; once per step."""
@@ -294,4 +330,6 @@ class WorldView:
 
 def eye_of(world_model: WorldModel[Any], frame_source: FrameSource | None = None) -> Eye:
     """The eye of a model, which may say in ``shown_shape`` what it learned from."""
-    return Eye(world_model.observation_space, frame_source, getattr(world_model, "shown_shape", None))
+    return Eye(
+        world_model.observation_space, frame_source, getattr(world_model, "shown_shape", None)
+    )

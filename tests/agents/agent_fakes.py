@@ -39,11 +39,23 @@ class SayingVLM(NoScores):
         return [request_key(self.name, messages, sampling) for messages, sampling in self.requests]
 
 
-def see(step: int = 0, *, names=NAMES, size=(12, 16), stack: int | None = None, grey: bool = False, game="Pong"):
+def see(
+    step: int = 0,
+    *,
+    names=NAMES,
+    size=(12, 16),
+    stack: int | None = None,
+    grey: bool = False,
+    game="Pong",
+):
     """An observation of step ``step``: the picture of step n is filled with n (modulo 256)."""
     shape = size if grey else (*size, 3)
     picture = np.full(shape, step % 256, np.uint8)
-    observation = {"image": picture, "text": Facts(game, step=step).to_text(), "action_space": list_actions(names)}
+    observation = {
+        "image": picture,
+        "text": Facts(game, step=step).to_text(),
+        "action_space": list_actions(names),
+    }
     if stack is not None:
         observation["frames"] = np.stack(
             [np.full(shape, max(step - age, 0), np.uint8) for age in reversed(range(stack))]

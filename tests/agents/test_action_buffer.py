@@ -45,7 +45,9 @@ class BufferAgainstList(RuleBasedStateMachine):
 
     @rule()
     def judge_again(self):
-        assert [plan.actions for plan in self.buffer.take_waiting()] == [plan for _, _, plan in self.waiting]
+        assert [plan.actions for plan in self.buffer.take_waiting()] == [
+            plan for _, _, plan in self.waiting
+        ]
         self.waiting = []
 
     @rule()
@@ -58,7 +60,11 @@ class BufferAgainstList(RuleBasedStateMachine):
         status = self.buffer.get_buffer_status()
         assert status["size"] == len(self.waiting) <= status["max_size"] == 3
         assert status["plan"] == self.rest and status["actions_remaining"] == len(self.rest)
-        assert status["scores"] == [-score for score, _, _ in self.waiting] == sorted(status["scores"], reverse=True)
+        assert (
+            status["scores"]
+            == [-score for score, _, _ in self.waiting]
+            == sorted(status["scores"], reverse=True)
+        )
         assert all(score >= -1.0 for score in status["scores"])
         assert self.buffer.is_empty() == (not self.rest and not self.waiting)
         assert self.buffer.is_following == bool(self.rest) and status["hits"] == self.given

@@ -14,18 +14,23 @@ from atari_vlm.checker import check_agent
 from atari_vlm.types import Source
 
 REPLIES = ["ACTION: FIRE", "?", "?", '{"action": "LEFT"}', "RIGHT"]
-OPTIONS = VLMAgentOptions(fallback="random", turns=2, turn_images=1, frame_layout="strip", overlay=True)
+OPTIONS = VLMAgentOptions(
+    fallback="random", turns=2, turn_images=1, frame_layout="strip", overlay=True
+)
 MAKERS = {
     "random": RandomAgent,
     "noop": NoopAgent,
     "vlm": lambda: VLMAgent(SayingVLM(*REPLIES), options=OPTIONS),
     "scores": lambda: VLMAgent(
-        SayingVLM("", capabilities=["scores"], scores=[-1] * 4), options=VLMAgentOptions(temperature=1)
+        SayingVLM("", capabilities=["scores"], scores=[-1] * 4),
+        options=VLMAgentOptions(temperature=1),
     ),
 }
 
 
-@pytest.mark.parametrize("flavour", [{}, {"image_format": "numpy"}, {"grayscale": True}, {"frame_stack": 1}])
+@pytest.mark.parametrize(
+    "flavour", [{}, {"image_format": "numpy"}, {"grayscale": True}, {"frame_stack": 1}]
+)
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_agents_keep_the_protocol(make, flavour):
     env = gymnasium.make("AtariVLM/Breakout-v5", **flavour)

@@ -23,9 +23,9 @@ ALL = (
     "NOOP", "FIRE", "UP", "RIGHT", "LEFT", "DOWN", "UPRIGHT", "UPLEFT", "DOWNRIGHT", "DOWNLEFT", "UPFIRE", "RIGHTFIRE",
     "LEFTFIRE", "DOWNFIRE", "UPRIGHTFIRE", "UPLEFTFIRE", "DOWNRIGHTFIRE", "DOWNLEFTFIRE",
 )  # fmt: skip
-FIELD = json.loads((Path(__file__).parents[1] / "data" / "field" / "replies.json").read_text(encoding="utf-8"))[
-    "replies"
-]
+FIELD = json.loads(
+    (Path(__file__).parents[1] / "data" / "field" / "replies.json").read_text(encoding="utf-8")
+)["replies"]
 
 
 @pytest.mark.parametrize("row", FIELD, ids=lambda row: row["text"][:40])
@@ -40,7 +40,10 @@ def test_field_replies_mean_what_they_say(row):
 
 THOUGHTS = [  # (reply, what may be played)
     ("<|begin_of_thought|>ACTION: LEFT<|end_of_thought|>\nACTION: RIGHT", "RIGHT"),
-    ("<|START_THINKING|>ACTION: LEFT<|END_THINKING|><|START_RESPONSE|>RIGHT<|END_RESPONSE|>", "RIGHT"),
+    (
+        "<|START_THINKING|>ACTION: LEFT<|END_THINKING|><|START_RESPONSE|>RIGHT<|END_RESPONSE|>",
+        "RIGHT",
+    ),
     (
         "<|channel|>analysis<|message|>ACTION: LEFT<|end|><|start|>assistant<|channel|>final<|message|>ACTION: RIGHT",
         "RIGHT",
@@ -266,7 +269,9 @@ def played(text, names=PONG, **more):
 @pytest.mark.parametrize("cut", [False, True])
 def test_no_action_is_taken_from_a_thought(text, name, cut):
     assert played(text, cut=cut) in ((name,) if not cut else (name, None))
-    assert parse_plans(text.replace('"action": "LEFT"', '"plans": [["LEFT"]]'), PONG, 1, 1).plans == ()
+    assert (
+        parse_plans(text.replace('"action": "LEFT"', '"plans": [["LEFT"]]'), PONG, 1, 1).plans == ()
+    )
 
 
 @pytest.mark.parametrize("text", [*TAKEN_BACK, *DOUBTED])
@@ -299,7 +304,8 @@ def test_plans_with_typographic_quotes_and_objects():
 
 
 @pytest.mark.parametrize(
-    "piece", ["a</think>", "<think>a</think>", "<|channel|>x", "<a", "[THINK]", "```thinking\n", "<!--x-->"]
+    "piece",
+    ["a</think>", "<think>a</think>", "<|channel|>x", "<a", "[THINK]", "```thinking\n", "<!--x-->"],
 )
 def test_long_replies_are_read_in_linear_time_and_too_long_ones_not_at_all(piece):
     before = time.process_time()
@@ -311,7 +317,17 @@ def test_long_replies_are_read_in_linear_time_and_too_long_ones_not_at_all(piece
 
 
 NAMED = st.sampled_from(
-    ["think", "thinking", "thought", "reasoning", "analysis", "reflection", "scratchpad", "inner_thoughts", "x:think"]
+    [
+        "think",
+        "thinking",
+        "thought",
+        "reasoning",
+        "analysis",
+        "reflection",
+        "scratchpad",
+        "inner_thoughts",
+        "x:think",
+    ]
 )
 SHAPES = st.sampled_from(
     [

@@ -30,11 +30,16 @@ def test_random_is_uniform_seeded_and_legal():
         agent.reset(seed=seed)
         return [agent.act(observation).action for _ in range(900)]
 
-    by_list, by_space = RandomAgent(), RandomAgent(action_space=gymnasium.spaces.Discrete(9, start=2))
+    by_list, by_space = (
+        RandomAgent(),
+        RandomAgent(action_space=gymnasium.spaces.Discrete(9, start=2)),
+    )
     assert actions(by_list, 1, see()) == actions(by_list, 1, see()) != actions(by_list, 2, see())
     assert np.bincount(actions(by_list, 1, see())).min() > 60
     assert set(actions(by_space, 1, BOX)) == set(range(2, 11))
-    assert [RandomAgent(7).act(see()).action for _ in range(3)] == [RandomAgent(7).act(see()).action] * 3
+    assert [RandomAgent(7).act(see()).action for _ in range(3)] == [
+        RandomAgent(7).act(see()).action
+    ] * 3
     assert by_list.act(see()).source is Source.POLICY
 
 

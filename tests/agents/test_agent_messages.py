@@ -14,7 +14,9 @@ from atari_vlm.spaces import to_pil
 from atari_vlm.types import Image, Message, Source
 
 EXAMPLES = (
-    Message.of("user", Image(np.full((12, 16, 3), 200, np.uint8)), "Example: Pong. Reward +1 followed."),
+    Message.of(
+        "user", Image(np.full((12, 16, 3), 200, np.uint8)), "Example: Pong. Reward +1 followed."
+    ),
     Message.of("assistant", "It falls.\nACTION: LEFT"),
 )
 
@@ -34,7 +36,13 @@ def test_order_constant_prefix_first():
     vlm = SayingVLM("I see.\nACTION: UP")
     play(vlm, 4, examples=EXAMPLES, turns=2)
     messages = vlm.requests[-1][0]
-    assert [m.role for m in messages] == ["system", "user", "assistant", *["user", "assistant"] * 2, "user"]
+    assert [m.role for m in messages] == [
+        "system",
+        "user",
+        "assistant",
+        *["user", "assistant"] * 2,
+        "user",
+    ]
     assert messages[0].text == prompts.instructions("cot", "Pong", NAMES, answer="text")
     assert messages[1:3] == EXAMPLES
     assert [m.text for m in messages[3:7]] == [
@@ -62,7 +70,9 @@ def test_frames_come_oldest_first_from_memory_or_from_the_stack():
         [3, 4, 5],
     ]
     assert values(from_stack.requests[0][0][-1]) == [0, 0, 0]
-    assert values(from_stack.requests[5][0][-1]) == values(short_stack.requests[5][0][-1]) == [3, 4, 5]
+    assert (
+        values(from_stack.requests[5][0][-1]) == values(short_stack.requests[5][0][-1]) == [3, 4, 5]
+    )
 
 
 def test_frames_keep_palette_and_encoding_from_the_picture_they_were():
@@ -90,7 +100,8 @@ def test_an_array_that_the_environment_writes_into_again_does_no_harm():
 
 
 @pytest.mark.parametrize(
-    ("turns", "turn_images", "pictures"), [(0, 0, []), (2, 0, [0, 0]), (2, 1, [0, 2]), (3, 9, [2, 2, 2])]
+    ("turns", "turn_images", "pictures"),
+    [(0, 0, []), (2, 0, [0, 0]), (2, 1, [0, 2]), (3, 9, [2, 2, 2])],
 )
 def test_limits_of_turns_and_of_their_pictures(turns, turn_images, pictures):
     vlm = SayingVLM("UP")
@@ -123,7 +134,11 @@ def test_feedback_after_an_answer_that_could_not_be_used(feedback):
 
 @pytest.mark.parametrize(
     ("answer", "reply"),
-    [("text", "It falls.\nACTION: LEFT"), ("json", '{"reasoning": "It falls.", "action": "LEFT"}'), ("choice", "LEFT")],
+    [
+        ("text", "It falls.\nACTION: LEFT"),
+        ("json", '{"reasoning": "It falls.", "action": "LEFT"}'),
+        ("choice", "LEFT"),
+    ],
 )
 def test_examples_take_the_form_of_answer_that_is_asked_for(answer, reply):
     for given in ("It falls.\nACTION: LEFT", '{"reasoning": "It falls.", "action": "LEFT"}'):
@@ -144,7 +159,10 @@ def test_wrong_examples_are_refused():
 
 def test_scale_and_layout_hold_for_examples_too():
     vlm = SayingVLM("UP")
-    two = (dataclasses.replace(EXAMPLES[0], parts=(EXAMPLES[0].images[0], *EXAMPLES[0].parts)), EXAMPLES[1])
+    two = (
+        dataclasses.replace(EXAMPLES[0], parts=(EXAMPLES[0].images[0], *EXAMPLES[0].parts)),
+        EXAMPLES[1],
+    )
     play(vlm, 3, examples=two, scale=2.0, frame_layout="strip")
     request = vlm.requests[-1][0]
     assert [image.pixels.shape for image in request[1].images] == [(24, 68, 3)]
@@ -156,7 +174,11 @@ def test_joined_pictures_stand_in_reading_order(layout, shape):
     frames = [Image(np.full((210, 160, 3), 10 * n, np.uint8)) for n in range(1, 5)]
     (whole,) = joined(frames, layout)
     assert whole.pixels.shape == shape
-    spots = [(0, 0), (0, 164), (0, 328), (0, 492)] if layout == "strip" else [(0, 0), (0, 164), (214, 0), (214, 164)]
+    spots = (
+        [(0, 0), (0, 164), (0, 328), (0, 492)]
+        if layout == "strip"
+        else [(0, 0), (0, 164), (214, 0), (214, 164)]
+    )
     assert [whole.pixels[spot][0] for spot in spots] == [10, 20, 30, 40]
     assert (whole.pixels[:, 160:164] == 255).all()
 
@@ -192,7 +214,9 @@ def test_pictures_that_use_the_whole_palette_or_different_ones_lose_the_plane_on
     assert joined([indexed(), other], "strip")[0].indices is None
     one = indexed()
     recoloured = Image(255 - one.pixels, one.indices, 255 - one.palette)
-    assert joined([one, recoloured], "strip") == joined([Image(one.pixels), Image(recoloured.pixels)], "strip")
+    assert joined([one, recoloured], "strip") == joined(
+        [Image(one.pixels), Image(recoloured.pixels)], "strip"
+    )
 
 
 def test_axes_cover_nothing_and_stand_at_their_pixels():
@@ -202,13 +226,18 @@ def test_axes_cover_nothing_and_stand_at_their_pixels():
     assert not drawn[16:, 30:].any()
     ticks = np.flatnonzero((drawn[15, 30:] == 255).all(1))
     assert ticks.tolist() == [2 * x for x in range(0, 160, 20)]
-    assert np.flatnonzero((drawn[16:, 29] == 255).all(1)).tolist() == [2 * y for y in range(0, 210, 20)]
+    assert np.flatnonzero((drawn[16:, 29] == 255).all(1)).tolist() == [
+        2 * y for y in range(0, 210, 20)
+    ]
     assert (drawn[:10, 30:] == 255).any() and (drawn[16:, :24] == 255).any()  # labels
 
 
 def test_scaling_down_takes_the_mean():
     assert (
-        scaled(Image(np.tile(np.array([0, 200], np.uint8), (4, 8))[..., None].repeat(3, 2)), 0.5).pixels[0, 0, 0] == 100
+        scaled(
+            Image(np.tile(np.array([0, 200], np.uint8), (4, 8))[..., None].repeat(3, 2)), 0.5
+        ).pixels[0, 0, 0]
+        == 100
     )
 
 

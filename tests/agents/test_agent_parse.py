@@ -19,7 +19,11 @@ LADDER = [
     ('{"Action": 3}', "RIGHT", "json"),
     ('{"action": "3"}', "RIGHT", "json"),
     ('{"action": 3.0}', "RIGHT", "json"),
-    ('Sure!\n```json\n{"reasoning": "go", "action": "UPRIGHTFIRE"}\n```\nGood luck!', "UPRIGHTFIRE", "json"),
+    (
+        'Sure!\n```json\n{"reasoning": "go", "action": "UPRIGHTFIRE"}\n```\nGood luck!',
+        "UPRIGHTFIRE",
+        "json",
+    ),
     ('I think {so}. {"action": "UP"} is it', "UP", "json"),
     ('{"answer": {"action": "UP"}}', "UP", "json"),
     ('[{"action": "UP"}]', "UP", "json"),
@@ -128,13 +132,26 @@ def test_the_ladder_refuses(text, kind):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_is_read_in_every_form(name):
-    for text in (name, name.lower(), f"ACTION: {name}", f'{{"action": "{name}"}}', f"so\n**{name}**!"):
+    for text in (
+        name,
+        name.lower(),
+        f"ACTION: {name}",
+        f'{{"action": "{name}"}}',
+        f"so\n**{name}**!",
+    ):
         found = parse_action(text, NAMES)
         assert isinstance(found, Answer) and NAMES[found.action] == name, text
 
 
 def test_directions_are_not_guessed():
-    pong = ("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE")  # here RIGHT moves the paddle up
+    pong = (
+        "NOOP",
+        "FIRE",
+        "RIGHT",
+        "LEFT",
+        "RIGHTFIRE",
+        "LEFTFIRE",
+    )  # here RIGHT moves the paddle up
     assert isinstance(parse_action("ACTION: move up", pong), Problem)
     assert parse_action("ACTION: fire left", pong).action == 5
 
@@ -190,7 +207,9 @@ def test_an_answer_that_agrees_with_an_example_is_no_echo():
 def test_refused_and_cut_replies():
     assert parse_reply(Reply("ACTION: LEFT", "m", "refusal"), NAMES).kind == "refused"
     assert parse_reply(Reply("ACTION: LEFT", "m", "filter"), NAMES).kind == "refused"
-    assert parse_reply(Reply("so\nACTION: RIGHT", "m", "length"), NAMES).kind == "cut"  # was to be RIGHTFIRE, perhaps
+    assert (
+        parse_reply(Reply("so\nACTION: RIGHT", "m", "length"), NAMES).kind == "cut"
+    )  # was to be RIGHTFIRE, perhaps
     assert parse_reply(Reply('{"action": 1', "m", "length"), NAMES).kind == "cut"
     assert parse_reply(Reply('{"action": "LEFT"} and so', "m", "length"), NAMES).action == 4
     assert parse_reply(Reply("ACTION: LEFT\nbecause", "m", "length"), NAMES).action == 4
@@ -232,14 +251,20 @@ WILD = st.one_of(
     st.lists(FRAGMENTS, max_size=14).map("".join),
     st.lists(FRAGMENTS, max_size=9).map(" ".join),
 )
-REPLIES = st.builds(Reply, WILD, st.just("saying"), st.sampled_from(["stop", "stop", "length", "refusal", "filter"]))
-FUZZ = settings(max_examples=1000, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+REPLIES = st.builds(
+    Reply, WILD, st.just("saying"), st.sampled_from(["stop", "stop", "length", "refusal", "filter"])
+)
+FUZZ = settings(
+    max_examples=1000, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 
 
 @FUZZ
 @given(first=REPLIES, second=REPLIES, fallback=st.sampled_from(["noop", "repeat", "random"]))
 def test_any_reply_becomes_a_legal_action(first, second, fallback):
-    decision = VLMAgent(SayingVLM(first, second), options=VLMAgentOptions(fallback=fallback)).act(see())
+    decision = VLMAgent(SayingVLM(first, second), options=VLMAgentOptions(fallback=fallback)).act(
+        see()
+    )
     assert 0 <= decision.action < len(NAMES)
     assert decision.replies == (first, second)[: len(decision.replies)]
     if decision.source is Source.MODEL:
@@ -253,7 +278,9 @@ def test_any_reply_becomes_a_legal_action(first, second, fallback):
         assert len(decision.problems) == len(decision.replies) == 2
 
 
-PROSE = st.text("abcdefghij klmno.,0123456789\n", max_size=60).map(lambda text: "so " + text + " it is")
+PROSE = st.text("abcdefghij klmno.,0123456789\n", max_size=60).map(
+    lambda text: "so " + text + " it is"
+)
 FORMS = st.sampled_from(  # (the end of a reply, whether it is an answer)
     [
         ("ACTION: {}", True),
@@ -269,7 +296,9 @@ FORMS = st.sampled_from(  # (the end of a reply, whether it is an answer)
         ("ACTION: {} or NOOP LEFT", False),
     ]
 )
-HIDDEN = st.sampled_from(["", "<think>ACTION: FIRE</think>\n", "hmm ACTION: FIRE</think>\n", "Last action: FIRE\n"])
+HIDDEN = st.sampled_from(
+    ["", "<think>ACTION: FIRE</think>\n", "hmm ACTION: FIRE</think>\n", "Last action: FIRE\n"]
+)
 
 
 @FUZZ
@@ -278,6 +307,10 @@ def test_a_reply_of_known_meaning_gets_that_meaning(hidden, prose, form, name):
     end, is_answer = form
     decision = VLMAgent(SayingVLM(f"{hidden}{prose}\n{end.format(name)}")).act(see())
     if is_answer:
-        assert (NAMES[decision.action], decision.source, decision.problems) == (name, Source.MODEL, ())
+        assert (NAMES[decision.action], decision.source, decision.problems) == (
+            name,
+            Source.MODEL,
+            (),
+        )
     else:
         assert (decision.action, decision.source, len(decision.problems)) == (0, Source.FALLBACK, 2)

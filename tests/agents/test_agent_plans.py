@@ -11,7 +11,10 @@ GOOD = '{"reasoning": "r", "plans": [{"actions": ["LEFT", "FIRE"]}, {"actions": 
 
 def test_good_plans():
     assert parse_plans(GOOD, NAMES, 2, 2) == Plans(((4, 1), (2, 0)), "r", ())
-    assert parse_plans(f"<think>{{}}</think>Here:\n```json\n{GOOD}\n```", NAMES, 2, 2).plans == ((4, 1), (2, 0))
+    assert parse_plans(f"<think>{{}}</think>Here:\n```json\n{GOOD}\n```", NAMES, 2, 2).plans == (
+        (4, 1),
+        (2, 0),
+    )
     assert parse_plans('{"plans": [["left", "up right fire"]]}', NAMES, 1, 2).plans == ((4, 8),)
 
 
@@ -23,10 +26,22 @@ def test_good_plans():
         ('{"plans": []}', (), "2 plans were asked for, not 0"),
         ('{"plans": [["LEFT", "UP"]]}', ((4, 2),), "2 plans were asked for, not 1"),
         ('{"plans": [["LEFT"], ["UP", "UP"]]}', ((4,), (2, 2)), "plan 1 has 1 actions, not 2"),
-        ('{"plans": [["UP", "UP"], ["UP", "UP", "UP"]]}', ((2, 2), (2, 2, 2)), "plan 2 has 3 actions, not 2"),
-        ('{"plans": [["UP", "JUMP"], ["UP", "UP"]]}', ((2,), (2, 2)), "plan 1: 'JUMP' is not one of the legal actions"),
+        (
+            '{"plans": [["UP", "UP"], ["UP", "UP", "UP"]]}',
+            ((2, 2), (2, 2, 2)),
+            "plan 2 has 3 actions, not 2",
+        ),
+        (
+            '{"plans": [["UP", "JUMP"], ["UP", "UP"]]}',
+            ((2,), (2, 2)),
+            "plan 1: 'JUMP' is not one of the legal actions",
+        ),
         ('{"plans": [{"moves": []}, ["UP", "UP"]]}', ((), (2, 2)), "plan 1 has no list of actions"),
-        ('{"plans": [[{}, 1], ["UP", "UP"]]}', ((), (2, 2)), "plan 1: a dict is not one of the legal actions"),
+        (
+            '{"plans": [[{}, 1], ["UP", "UP"]]}',
+            ((), (2, 2)),
+            "plan 1: a dict is not one of the legal actions",
+        ),
     ],
 )
 def test_problems_are_told(text, plans, problem):
@@ -37,7 +52,9 @@ def test_problems_are_told(text, plans, problem):
 
 def test_refused_and_empty_replies_hold_no_plans_and_say_why():
     for finish in ("refusal", "filter"):
-        assert plans_of(Reply(GOOD, "m", finish), NAMES, 2, 2) == Plans((), "", ("the request was refused",))
+        assert plans_of(Reply(GOOD, "m", finish), NAMES, 2, 2) == Plans(
+            (), "", ("the request was refused",)
+        )
     note = "the server put the text into reasoning_content"
     assert note in plans_of(Reply("", "m", note=note), NAMES, 2, 2).problems
     assert plans_of(Reply(GOOD, "m", "length"), NAMES, 2, 2).problems == ()
@@ -50,9 +67,18 @@ def test_repair_cuts_fills_and_drops_but_invents_nothing():
     assert repair_plans(Plans(()), 3, 2) == ()
 
 
-LEAF = st.one_of(st.sampled_from([*NAMES, "JUMP"]), st.integers(-2, 20), st.none(), st.floats(), st.text(max_size=5))
+LEAF = st.one_of(
+    st.sampled_from([*NAMES, "JUMP"]),
+    st.integers(-2, 20),
+    st.none(),
+    st.floats(),
+    st.text(max_size=5),
+)
 JSONISH = st.recursive(
-    LEAF, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["actions", "plans"]), inner)
+    LEAF,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["actions", "plans"]), inner)
+    ),
 )
 
 

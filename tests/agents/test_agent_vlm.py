@@ -38,7 +38,9 @@ def test_a_decision_holds_all_that_led_to_it():
     decision = agent.act(see())
     assert (decision.action, decision.source) == (4, Source.MODEL)
     assert [reply.text for reply in decision.replies] == ["hm", "It falls.\nACTION: LEFT"]
-    assert decision.problems == ("missing: the reply names no action in the form that was asked for",)
+    assert decision.problems == (
+        "missing: the reply names no action in the form that was asked for",
+    )
     assert decision.proposal.reasoning == "It falls."
     assert decision.details == {"answer": "text", "rung": "tag"}
     first, second = vlm.requests
@@ -66,7 +68,10 @@ def test_the_number_of_reasks_and_the_counted_fallback(max_reasks, reply, kind):
     assert len(vlm.requests) == len(decision.replies) == len(decision.problems) == max_reasks + 1
     assert all(problem.startswith(kind) for problem in decision.problems)
     assert (decision.action, decision.source, decision.proposal) == (0, Source.FALLBACK, None)
-    for request, _ in vlm.requests:  # vendors refuse empty messages and local templates two user turns in a row
+    for (
+        request,
+        _,
+    ) in vlm.requests:  # vendors refuse empty messages and local templates two user turns in a row
         assert all(m.text for m in request)
         assert all(a.role != b.role for a, b in itertools.pairwise(request))
 
@@ -94,7 +99,9 @@ def test_the_random_fallback_is_seeded_and_uniform_over_the_legal_actions():
     assert set(actions(3)) == set(range(len(NAMES)))
 
 
-@pytest.mark.parametrize("error", [AuthenticationError("401"), UnavailableError("down"), BudgetExhaustedError("spent")])
+@pytest.mark.parametrize(
+    "error", [AuthenticationError("401"), UnavailableError("down"), BudgetExhaustedError("spent")]
+)
 def test_a_vlm_that_cannot_be_asked_raises(error):
     agent, _ = agent_of(error)
     with pytest.raises(type(error)):
@@ -136,7 +143,9 @@ def test_scores_give_probabilities_and_the_best_action():
     assert (decision.action, decision.source, decision.proposal.actions) == (1, Source.MODEL, (1,))
     expected = np.exp(SCORES) / np.exp(SCORES).sum()
     assert list(decision.details["probabilities"]) == list(NAMES)
-    np.testing.assert_allclose(list(decision.details["probabilities"].values()), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        list(decision.details["probabilities"].values()), expected, atol=1e-6
+    )
     assert vlm.requests[0][0][0].text == prompts.instructions("cot", "Pong", NAMES, answer="choice")
 
 
@@ -177,7 +186,15 @@ def test_select_action_sends_the_prompt_instead_of_the_instructions():
 
 def test_same_replies_same_decisions_and_same_requests():
     def play():
-        replies = ["ACTION: LEFT", "?", "?", "<think>x</think>UP", '{"action": "FIRE"}', "??", "RIGHT"]
+        replies = [
+            "ACTION: LEFT",
+            "?",
+            "?",
+            "<think>x</think>UP",
+            '{"action": "FIRE"}',
+            "??",
+            "RIGHT",
+        ]
         agent, vlm = agent_of(*replies, turns=2, turn_images=1, fallback="random")
         agent.reset(seed=5)
         return [agent.act(see(step, stack=4)) for step in range(5)], vlm.keys

@@ -62,12 +62,18 @@ def test_the_output_folder_is_made_and_receives_the_replies(tmp_path, monkeypatc
     agent = agent_of(env, world_model=CatchWorldModel())
     for step in range(1, 3):
         action, response = agent.generate_response("./output_path")
-        assert response["action"] == action and response["reasoning"] == "so" and not response["from_buffer"]
+        assert (
+            response["action"] == action
+            and response["reasoning"] == "so"
+            and not response["from_buffer"]
+        )
         assert (tmp_path / "output_path" / "all_responses.txt").read_text() == f"{PLANS}\n\n" * step
         env.step(action)
     np.testing.assert_array_equal(agent.vlm.requests[0][0][-1].images[-1].pixels, catch().render())
     agent = agent_of(env, action_buffer=ActionBuffer(max_buffer_size=10, score_threshold=0.0))
-    sources = [agent.generate_response(tmp_path / "deep" / "er")[1]["from_buffer"] for _ in range(3)]
+    sources = [
+        agent.generate_response(tmp_path / "deep" / "er")[1]["from_buffer"] for _ in range(3)
+    ]
     assert sources == [False, True, True]
     assert (tmp_path / "deep" / "er" / "all_responses.txt").read_text() == f"{PLANS}\n\n"
 

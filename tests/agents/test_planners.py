@@ -28,7 +28,10 @@ def test_tree_search_catches_every_ball(reuse):
 
 
 def test_the_cross_entropy_method_catches_every_ball():
-    assert returns(catch(CEMAgent(CatchWorldModel(), CEMConfig(horizon=7, population=64)))) == [1.0] * 8
+    assert (
+        returns(catch(CEMAgent(CatchWorldModel(), CEMConfig(horizon=7, population=64))))
+        == [1.0] * 8
+    )
 
 
 def test_following_a_path_searches_less_often():
@@ -60,9 +63,13 @@ def test_scores_that_are_no_numbers_leave_the_search_alone():
 
 def test_the_vlms_plans_begin_the_cross_entropy_method():
     vlm = SayingVLM(json.dumps({"plans": [["LEFT"] * 7, ["RIGHT"] * 7]}))
-    agent = VLMPlansCEMAgent(vlm, CatchWorldModel(), CEMConfig(horizon=7, population=64), num_plans=2)
+    agent = VLMPlansCEMAgent(
+        vlm, CatchWorldModel(), CEMConfig(horizon=7, population=64), num_plans=2
+    )
     played = catch(agent, 2)
-    assert returns(played) == [1.0] * 2 and len(vlm.requests) == sum(trajectory.length for trajectory in played)
+    assert returns(played) == [1.0] * 2 and len(vlm.requests) == sum(
+        trajectory.length for trajectory in played
+    )
 
 
 def test_bad_arguments_are_refused():

@@ -27,7 +27,10 @@ def test_contexts_hold_what_was_seen(paints):
     model = TrackModel(THREE)
     decisions = play(CEMAgent(model, SMALL), Track(THREE, paints=paints))
     columns = [2, *(2 + np.cumsum([d.action for d in decisions])).tolist()]
-    assert [pair for pair, _ in model.contexts] == [[2], *([columns[t], columns[t + 1]] for t in range(4))]
+    assert [pair for pair, _ in model.contexts] == [
+        [2],
+        *([columns[t], columns[t + 1]] for t in range(4)),
+    ]
 
 
 @pytest.mark.parametrize("space", [THREE, FROM_ONE, BOX, WIDE, spaces.Discrete(4, start=-2)])
@@ -50,7 +53,9 @@ def test_a_played_array_is_copied():
     for _ in range(2):
         agent.act(observation)
         after, *rest = env.step(played)
-        agent.observe(Transition(observation, Decision(played, Source.POLICY), *rest[:1], after, False, False))
+        agent.observe(
+            Transition(observation, Decision(played, Source.POLICY), *rest[:1], after, False, False)
+        )
         observation = after
         played[:] += 0.25
     agent.act(observation)
@@ -75,7 +80,9 @@ def test_a_real_surprise_drops_the_tree():
 def test_rewards_are_compared_in_the_model_s_units():
     model = TrackModel(THREE, 1.0)
     model.reward_transform = "sign"
-    decisions = play(MCTSAgent(model, MCTSConfig(num_simulations=12, depth=4)), Track(THREE, 7.0), 6)
+    decisions = play(
+        MCTSAgent(model, MCTSConfig(num_simulations=12, depth=4)), Track(THREE, 7.0), 6
+    )
     assert searched_anew(decisions) == [False] * 5
 
 
@@ -95,5 +102,10 @@ def test_continuous_play_is_journalled_and_repeated(tmp_path):
 
 def test_decisions_with_arrays_are_compared():
     one, other = (Decision(np.float32([0.5, x]), Source.POLICY) for x in (0.1, 0.2))
-    assert one == one and one != other and one == Decision(np.float32([0.5, 0.1]), Source.POLICY) and one != 3
+    assert (
+        one == one
+        and one != other
+        and one == Decision(np.float32([0.5, 0.1]), Source.POLICY)
+        and one != 3
+    )
     assert Decision(1, Source.POLICY) != Decision(1, Source.BUFFER)

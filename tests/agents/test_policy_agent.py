@@ -38,7 +38,10 @@ class Recording:
 def agent_of(monkeypatch, tmp_path):
     def make(inputs, action_space, action, **facts):
         policy = Recording(inputs, action_space, action)
-        monkeypatch.setattr("atari_vlm.agents.policy_agent.load_part", lambda kind, part: lambda read, device: policy)
+        monkeypatch.setattr(
+            "atari_vlm.agents.policy_agent.load_part",
+            lambda kind, part: lambda read, device: policy,
+        )
         sizes = {"rows": 8, "columns": 8, "cell_px": 8, "num_balls": 1}
         config = {
             **sizes,
@@ -61,7 +64,10 @@ def test_continuous_actions_of_numbers(agent_of):
     agent, policy = agent_of({"state": Column((3,), "float32")}, BOX, np.float32([0.25, -1]))
     decision = agent.act(np.array([1.0, 2.0, 3.0]))
     assert decision.action.dtype == np.float32 and BOX.contains(decision.action)
-    assert policy.seen[0]["state"].tolist() == [[1, 2, 3]] and policy.seen[0]["state"].dtype == np.float32
+    assert (
+        policy.seen[0]["state"].tolist() == [[1, 2, 3]]
+        and policy.seen[0]["state"].dtype == np.float32
+    )
     told(agent, decision.action)
     assert policy.played[0].shape == (1, 2) and policy.played[0].dtype == np.float32
     with pytest.raises(ConfigError):
@@ -80,9 +86,17 @@ def test_actions_that_start_elsewhere(agent_of):
 
 
 def test_pictures_numbers_and_texts_together(agent_of):
-    inputs = {"image": Column((8, 8, 3), "uint8"), "state": Column((2,), "float32"), "text": Column((6,), "uint8")}
+    inputs = {
+        "image": Column((8, 8, 3), "uint8"),
+        "state": Column((2,), "float32"),
+        "text": Column((6,), "uint8"),
+    }
     agent, policy = agent_of(inputs, spaces.Discrete(3), 1, shown_shape=[16, 16, 3])
-    shown = {"image": np.full((16, 16, 3), 9, np.uint8), "speed": np.array([0.5, 1.5]), "text": "left"}
+    shown = {
+        "image": np.full((16, 16, 3), 9, np.uint8),
+        "speed": np.array([0.5, 1.5]),
+        "text": "left",
+    }
     agent.act(shown)
     (seen,) = policy.seen
     assert seen["image"].shape == (1, 8, 8, 3) and (seen["image"] == 9).all()
@@ -94,17 +108,23 @@ def test_pictures_numbers_and_texts_together(agent_of):
 
 
 def test_a_gray_game_and_a_picture_under_another_key(agent_of):
-    agent, policy = agent_of({"image": Column((8, 8, 1), "uint8")}, spaces.Discrete(3), 1, shown_shape=[16, 16, 1])
+    agent, policy = agent_of(
+        {"image": Column((8, 8, 1), "uint8")}, spaces.Discrete(3), 1, shown_shape=[16, 16, 1]
+    )
     agent.act(np.full((16, 16), 5, np.uint8))
     agent.act({"pixels": np.full((16, 16), 5, np.uint8)})
     assert all((seen["image"] == np.full((1, 8, 8, 1), 5)).all() for seen in policy.seen)
 
 
 def test_only_pictures_of_the_game_itself(agent_of):
-    agent, policy = agent_of({"image": Column((64, 64, 3), "uint8")}, spaces.Discrete(3), 1, shown_shape=[210, 160, 3])
+    agent, policy = agent_of(
+        {"image": Column((64, 64, 3), "uint8")}, spaces.Discrete(3), 1, shown_shape=[210, 160, 3]
+    )
     env = gymnasium.make("AtariVLM/Pong-v5", render_mode="rgb_array")
     observation, _ = env.reset(seed=0)
-    with pytest.raises(MismatchError, match="acts with NOOP, RIGHT, LEFT; the game with NOOP, FIRE"):
+    with pytest.raises(
+        MismatchError, match="acts with NOOP, RIGHT, LEFT; the game with NOOP, FIRE"
+    ):
         agent.act(observation)
     agent.act({key: observation[key] for key in ("image", "text")})
     assert policy.seen[0]["image"].shape == (1, 64, 64, 3)
@@ -115,7 +135,11 @@ def test_inputs_are_read_as_training_reads_them():
     from atari_vlm.world_models.inputs import inputs_of
 
     space = spaces.Dict(
-        {"cam": spaces.Dict({"left": spaces.Box(0, 255, (4, 4, 3), np.uint8)}), "v": BOX, "n": spaces.Discrete(3)}
+        {
+            "cam": spaces.Dict({"left": spaces.Box(0, 255, (4, 4, 3), np.uint8)}),
+            "v": BOX,
+            "n": spaces.Discrete(3),
+        }
     )
     shown = space.sample()
     parts = inputs_of(space, "the game")

@@ -33,7 +33,9 @@ class GoodAmongBad(NoScores):
         good = ([towards] * abs(int(ball) - int(paddle)) + ["NOOP"] * 7)[:7]
         plans = [good, [away] * 7, [away] * 6 + ["NOOP"]]
         self.rng.shuffle(plans)
-        return Reply(json.dumps({"reasoning": "", "plans": [{"actions": plan} for plan in plans]}), self.name)
+        return Reply(
+            json.dumps({"reasoning": "", "plans": [{"actions": plan} for plan in plans]}), self.name
+        )
 
 
 def catch_returns(episodes=24, *, model=True, buffer=True):
@@ -70,7 +72,10 @@ class Told:
     frame_skip = 1
 
     def __init__(self, rewards, transform="none"):
-        self.rewards, self.reward_transform = np.resize(np.array(rewards, np.float32), len(NAMES)), transform
+        self.rewards, self.reward_transform = (
+            np.resize(np.array(rewards, np.float32), len(NAMES)),
+            transform,
+        )
 
     def init(self, observations, actions, *, rng):
         return np.array(observations[:, -1])
@@ -119,7 +124,9 @@ def test_one_call_a_plan_request_and_the_plan_is_followed():
     assert len(vlm.requests) == 2  # the waiting plan promises nothing
 
 
-@pytest.mark.parametrize("what", [{"reward": 0.0}, {"reward": 1.0, "over": True}, {"reward": 1.0, "lives": 2}])
+@pytest.mark.parametrize(
+    "what", [{"reward": 0.0}, {"reward": 1.0, "over": True}, {"reward": 1.0, "lives": 2}]
+)
 def test_surprise_and_life_loss_clear_the_buffer(what):
     agent, vlm = agent_of(GOOD)
     happens(agent, agent.act(see(0)), 1.0)
@@ -186,13 +193,19 @@ def test_bad_plans_are_asked_again_then_repaired():
 def test_no_plan_at_all_is_a_counted_fallback():
     agent, _ = agent_of("no idea")
     decision = agent.act(see(0))
-    assert decision.source is Source.FALLBACK and decision.action == 0 and len(decision.replies) == 2
+    assert (
+        decision.source is Source.FALLBACK and decision.action == 0 and len(decision.replies) == 2
+    )
 
 
 def test_plans_without_a_number_are_never_played():
     agent, _ = agent_of(plans(["FIRE"] * 3, ["FIRE", "UP", "UP"]), rewards=[0, np.nan, 0])
     decision = agent.act(see(0))
-    assert decision.source is Source.FALLBACK and decision.action == 0 and "no number" in decision.problems[-1]
+    assert (
+        decision.source is Source.FALLBACK
+        and decision.action == 0
+        and "no number" in decision.problems[-1]
+    )
     agent, _ = agent_of(plans(["FIRE"] * 3, ["NOOP"] * 3), rewards=[0, np.nan, 0])
     assert agent.act(see(0)).action == 0
 

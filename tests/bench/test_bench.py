@@ -21,15 +21,24 @@ from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
 
 def result(name, ratio, note="", better="higher"):
-    return Result(name, "peer", 10.0, 10.0 * ratio, ratio, ratio, ratio, 2.0, better, "cpu", 3, note)
+    return Result(
+        name, "peer", 10.0, 10.0 * ratio, ratio, ratio, ratio, 2.0, better, "cpu", 3, note
+    )
 
 
 def test_the_page_shows_how_it_was_made_and_each_note_once():
-    options = shown_options(BenchConfig("world-model", peer=["rem=/some/where", "cwm=../x=y"], only="batch 1"))
+    options = shown_options(
+        BenchConfig("world-model", peer=["rem=/some/where", "cwm=../x=y"], only="batch 1")
+    )
     assert options == " --only 'batch 1' --peer rem=PATH --peer cwm=PATH"
-    page = to_markdown("world-model", [result("a", 3.0, "same"), result("b", 1.0, "same"), result("c", 2.0)], options)
+    page = to_markdown(
+        "world-model",
+        [result("a", 3.0, "same"), result("b", 1.0, "same"), result("c", 2.0)],
+        options,
+    )
     assert (
-        "`python -m atari_vlm.bench world-model --only 'batch 1' --peer rem=PATH --peer cwm=PATH`: one pinned" in page
+        "`python -m atari_vlm.bench world-model --only 'batch 1' --peer rem=PATH --peer cwm=PATH`: one pinned"
+        in page
     )
     assert "| a | peer | 10.0 us | 30.0 us | 3.00x faster (3.00-3.00) | >= 2 | yes |" in page
     assert page.count("| **no** |") == 1 and "- a; b: same" in page and page.count("same") == 1
@@ -40,7 +49,15 @@ def test_the_page_shows_how_it_was_made_and_each_note_once():
 
 def test_a_measurement_counts_units_on_both_sides():
     calls = []
-    case = Case("x", "y", lambda: calls.append("ours"), lambda: calls.append("peer"), 0.0, count=2, peer_count=4)
+    case = Case(
+        "x",
+        "y",
+        lambda: calls.append("ours"),
+        lambda: calls.append("peer"),
+        0.0,
+        count=2,
+        peer_count=4,
+    )
     measured = measure(case, rounds=3)
     assert calls == ["ours", "peer"] * 4  # a warm-up of each, then in turn
     assert measured.rounds == 3 and measured.ratio_low <= measured.ratio_high
@@ -51,7 +68,10 @@ def test_a_measurement_counts_units_on_both_sides():
     [
         (["world-model", "--peer", "rem"], "--peer is NAME=PATH"),
         (["world-model", "--peer", "iris=/tmp"], "iris"),
-        (["world-model", "--peer", "rem=/nowhere"], "there is no /nowhere/src/models/pop_retnet.py"),
+        (
+            ["world-model", "--peer", "rem=/nowhere"],
+            "there is no /nowhere/src/models/pop_retnet.py",
+        ),
         (["nothing"], "nothing"),
     ],
 )
@@ -69,7 +89,9 @@ def a_checkout(root, text):
 
 
 def test_a_missing_package_of_the_peer_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(rem_peer, "NEEDED", {"json": "json", "no_such_module_here": "no-such-package>=1"})
+    monkeypatch.setattr(
+        rem_peer, "NEEDED", {"json": "json", "no_such_module_here": "no-such-package>=1"}
+    )
     with pytest.raises(ConfigError, match=r"pip install no-such-package>=1$"):
         RemPeer(str(a_checkout(tmp_path, "")), preset("rem", FACTS).networks)
 
@@ -103,7 +125,9 @@ def test_a_broken_peer_leaves_no_trace_either(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("REM_PEER" not in os.environ, reason="needs REM_PEER=PATH, a checkout of leor-c/REM")
+@pytest.mark.skipif(
+    "REM_PEER" not in os.environ, reason="needs REM_PEER=PATH, a checkout of leor-c/REM"
+)
 def test_rem_s_own_code_computes_what_ours_does():
     torch.manual_seed(0)
     config = preset("rem", FACTS).networks

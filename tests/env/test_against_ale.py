@@ -33,9 +33,13 @@ def trace(env, frames_key, seed, steps, actions):
 
 def assert_identical(game, steps, **options):
     """Ours against ALE's own frame skip, and one row of the fast path against both."""
-    ale_options = {"frameskip" if name == "frame_skip" else name: value for name, value in options.items()}
+    ale_options = {
+        "frameskip" if name == "frame_skip" else name: value for name, value in options.items()
+    }
     ale = gymnasium.make(f"ALE/{game}-v5", **ale_options)
-    ours = AtariVLMEnvironment(game, max_episode_steps=None, image_format="numpy", resize_shape=None, **options)
+    ours = AtariVLMEnvironment(
+        game, max_episode_steps=None, image_format="numpy", resize_shape=None, **options
+    )
     actions = np.random.default_rng(7).integers(ours.action_space.n, size=steps).tolist()
     expected = trace(ale, "episode_frame_number", 13, steps, actions)
     assert trace(ours, "emulator_frames", 13, steps, actions) == expected
@@ -55,7 +59,11 @@ class OneRow:
 
     def step(self, action):
         _, *rest, info = self.envs.step(np.array([action]))
-        return None, *(value[0].item() for value in rest), {key: value[0].item() for key, value in info.items()}
+        return (
+            None,
+            *(value[0].item() for value in rest),
+            {key: value[0].item() for key, value in info.items()},
+        )
 
 
 def check_everything(game):
@@ -66,7 +74,10 @@ def check_everything(game):
             warnings.simplefilter("error")
             check_env(env.unwrapped)
         again = gymnasium.make(EnvSpec.from_json(env.spec.to_json()))
-        assert again.observation_space == env.observation_space and again.action_space == env.action_space
+        assert (
+            again.observation_space == env.observation_space
+            and again.action_space == env.action_space
+        )
         assert np.array_equal(again.reset(seed=3)[0]["frames"], env.reset(seed=3)[0]["frames"])
         env.close()
         again.close()
@@ -75,13 +86,17 @@ def check_everything(game):
 def check_pixels(game, steps):
     """Without the two-frame maximum the pictures are ALE's, byte for byte."""
     ale = gymnasium.make(f"ALE/{game}-v5")
-    ours = AtariVLMEnvironment(game, two_frame_maximum=False, resize_shape=None, frame_stack=1, image_format="numpy")
+    ours = AtariVLMEnvironment(
+        game, two_frame_maximum=False, resize_shape=None, frame_stack=1, image_format="numpy"
+    )
     expected, _ = ale.reset(seed=5)
     assert np.array_equal(ours.reset(seed=5)[0]["image"], expected)
     for action in np.random.default_rng(5).integers(ours.action_space.n, size=steps).tolist():
         expected, _, terminated, truncated, _ = ale.step(action)
         observation, *_ = ours.step(action)
-        assert np.array_equal(observation["image"], expected) and np.array_equal(observation["frames"][0], expected)
+        assert np.array_equal(observation["image"], expected) and np.array_equal(
+            observation["frames"][0], expected
+        )
         if terminated or truncated:
             ale.reset()
             ours.reset()
@@ -107,9 +122,17 @@ def check_vectors(game):
     """Synchronous and asynchronous vectors, shared memory on and off, every autoreset mode."""
     for mode in gymnasium.vector.AutoresetMode:
         batches = []
-        for kind, options in (("sync", {}), ("async", {"shared_memory": True}), ("async", {"shared_memory": False})):
+        for kind, options in (
+            ("sync", {}),
+            ("async", {"shared_memory": True}),
+            ("async", {"shared_memory": False}),
+        ):
             envs = gymnasium.make_vec(
-                f"AtariVLM/{game}-v5", 2, kind, {"autoreset_mode": mode, **options}, max_episode_steps=2
+                f"AtariVLM/{game}-v5",
+                2,
+                kind,
+                {"autoreset_mode": mode, **options},
+                max_episode_steps=2,
             )
             envs.reset(seed=0)
             envs.step(np.array([1, 0]))
@@ -123,7 +146,9 @@ def check_vectors(game):
         for batch in batches[1:]:
             for key, value in batch[0].items():
                 assert np.array_equal(value, batches[0][0][key])
-            assert np.array_equal(batch[1], batches[0][1]) and np.array_equal(batch[2], batches[0][2])
+            assert np.array_equal(batch[1], batches[0][1]) and np.array_equal(
+                batch[2], batches[0][2]
+            )
 
 
 def test_there_are_104_games():
@@ -141,7 +166,11 @@ def test_identical_to_ale(game):
 
 
 @pytest.mark.parametrize(
-    "options", [{"frame_skip": 1}, {"frame_skip": 3, "repeat_action_probability": 0.0, "full_action_space": True}]
+    "options",
+    [
+        {"frame_skip": 1},
+        {"frame_skip": 3, "repeat_action_probability": 0.0, "full_action_space": True},
+    ],
 )
 def test_identical_with_other_options(options):
     assert_identical("Breakout", 300, **options)

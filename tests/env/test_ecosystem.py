@@ -17,7 +17,9 @@ IMAGE, FRAMES = "image", "frames"
 
 
 def array_of(env, key):
-    return wrappers.TransformObservation(env, lambda observation: observation[key], env.observation_space[key])
+    return wrappers.TransformObservation(
+        env, lambda observation: observation[key], env.observation_space[key]
+    )
 
 
 ON_THE_DICTIONARY = {
@@ -26,7 +28,9 @@ ON_THE_DICTIONARY = {
         wrappers.FilterObservation(env, [IMAGE, FRAMES, "text"])
     ),
     "FrameStackObservation": lambda env: wrappers.FrameStackObservation(env, 2),
-    "FrameStackObservation, zeros": lambda env: wrappers.FrameStackObservation(env, 2, padding_type="zero"),
+    "FrameStackObservation, zeros": lambda env: wrappers.FrameStackObservation(
+        env, 2, padding_type="zero"
+    ),
     "DelayObservation": lambda env: wrappers.DelayObservation(env, delay=2),
     "TimeAwareObservation": lambda env: wrappers.TimeAwareObservation(env, flatten=False),
     "AddRenderObservation": lambda env: wrappers.AddRenderObservation(env, render_only=False),
@@ -41,7 +45,9 @@ ON_THE_DICTIONARY = {
 ON_AN_ARRAY = {
     "GrayscaleObservation": lambda env: wrappers.GrayscaleObservation(array_of(env, IMAGE)),
     "ResizeObservation": lambda env: wrappers.ResizeObservation(array_of(env, IMAGE), (42, 42)),
-    "ReshapeObservation": lambda env: wrappers.ReshapeObservation(array_of(env, FRAMES), (4, 84 * 84 * 3)),
+    "ReshapeObservation": lambda env: wrappers.ReshapeObservation(
+        array_of(env, FRAMES), (4, 84 * 84 * 3)
+    ),
     "RescaleObservation": lambda env: wrappers.RescaleObservation(
         wrappers.DtypeObservation(array_of(env, IMAGE), np.float32), np.float32(0), np.float32(1)
     ),
@@ -83,12 +89,16 @@ def test_wrappers_on_the_dictionary(plain, name):
 @pytest.mark.parametrize("name", ON_AN_ARRAY)
 def test_wrappers_on_an_array(arrays, name):
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*precision lowered by casting.*")  # gymnasium's own, about its float bounds
+        warnings.filterwarnings(
+            "ignore", ".*precision lowered by casting.*"
+        )  # gymnasium's own, about its float bounds
         drive(ON_AN_ARRAY[name](arrays))
 
 
 def test_a_stack_of_wrappers_survives_its_spec(plain):
-    env = wrappers.TimeLimit(wrappers.FrameStackObservation(wrappers.FilterObservation(plain, [IMAGE]), 2), 5)
+    env = wrappers.TimeLimit(
+        wrappers.FrameStackObservation(wrappers.FilterObservation(plain, [IMAGE]), 2), 5
+    )
     again = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
     assert again.observation_space == env.observation_space
     assert np.array_equal(env.reset(seed=2)[0][IMAGE], again.reset(seed=2)[0][IMAGE])
@@ -99,10 +109,14 @@ def test_episode_statistics(make):
     env = wrappers.RecordEpisodeStatistics(make("AtariVLM/Freeway-v5", max_episode_steps=5))
     env.reset(seed=0)
     infos = [env.step(1)[4] for _ in range(5)]
-    assert infos[-1]["episode"]["l"] == 5 and infos[-1]["episode"]["r"] == infos[-1]["episode_reward"]
+    assert (
+        infos[-1]["episode"]["l"] == 5 and infos[-1]["episode"]["r"] == infos[-1]["episode_reward"]
+    )
 
 
-@pytest.mark.skipif(importlib.util.find_spec("moviepy") is None, reason="gymnasium's RecordVideo needs moviepy")
+@pytest.mark.skipif(
+    importlib.util.find_spec("moviepy") is None, reason="gymnasium's RecordVideo needs moviepy"
+)
 def test_record_video(make, tmp_path):
     env = wrappers.RecordVideo(
         make(max_episode_steps=5), str(tmp_path / "videos"), episode_trigger=lambda episode: True
@@ -120,7 +134,9 @@ def test_frames_that_a_video_recorder_takes(make):
     for _ in range(5):
         env.step(0)
     frames = env.render()
-    assert len(frames) == 6 and all(frame.shape == (210, 160, 3) and frame.dtype == np.uint8 for frame in frames)
+    assert len(frames) == 6 and all(
+        frame.shape == (210, 160, 3) and frame.dtype == np.uint8 for frame in frames
+    )
     assert env.metadata["render_fps"] == 15
 
 
@@ -134,7 +150,9 @@ def test_stable_baselines3_accepts_the_array_keys(make):
     from stable_baselines3 import PPO
     from stable_baselines3.common.env_checker import check_env
 
-    env = wrappers.FilterObservation(make(image_format="numpy", resize_shape=(84, 84), frame_stack=2), [IMAGE])
+    env = wrappers.FilterObservation(
+        make(image_format="numpy", resize_shape=(84, 84), frame_stack=2), [IMAGE]
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_env(env)
@@ -178,9 +196,15 @@ def test_minari_records_and_reads_our_ids(minari, env_id):
     collector.close()
     dataset = minari.load_dataset("ours/random-v0")
     episode = next(iter(dataset.iterate_episodes()))
-    assert dataset.total_steps == 4 and episode.actions.tolist() == [0, 2, 3, 1] and episode.truncations[-1]
+    assert (
+        dataset.total_steps == 4
+        and episode.actions.tolist() == [0, 2, 3, 1]
+        and episode.truncations[-1]
+    )
     for name, values in episode.observations.items():
-        assert all(np.array_equal(value, one[name]) for value, one in zip(values, observed, strict=True)), name
+        assert all(
+            np.array_equal(value, one[name]) for value, one in zip(values, observed, strict=True)
+        ), name
     again = dataset.recover_environment()
     assert again.observation_space == env.observation_space
     assert again.reset(seed=3)[0]["text"] == episode.observations["text"][0]

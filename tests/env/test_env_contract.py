@@ -25,7 +25,9 @@ def test_the_default_observation():
     observation, info = env.reset(seed=0)
     assert sorted(observation) == ["action_space", "frames", "image", "text"]
     assert isinstance(observation["image"], PIL.Image) and observation["image"].size == (224, 224)
-    assert observation["frames"].shape == (4, 224, 224, 3) and observation["frames"].dtype == np.uint8
+    assert (
+        observation["frames"].shape == (4, 224, 224, 3) and observation["frames"].dtype == np.uint8
+    )
     assert (observation["frames"] == observation["frames"][0]).all()
     assert Facts.from_text(observation["text"]) == Facts("Pong")
     assert read_actions(observation["action_space"]) == tuple(env.get_action_meanings())
@@ -50,7 +52,9 @@ def test_frames_are_oldest_first_and_never_written_again():
 
 
 @pytest.mark.parametrize("stack", [1, 4])
-@pytest.mark.parametrize("options", [{"resize_shape": None}, {"interpolation": "area", "resize_shape": (84, 84)}, {}])
+@pytest.mark.parametrize(
+    "options", [{"resize_shape": None}, {"interpolation": "area", "resize_shape": (84, 84)}, {}]
+)
 def test_writing_to_an_observation_does_not_reach_the_next(stack, options):
     def play(spoil):
         env = AtariVLMEnvironment("Breakout", image_format="numpy", frame_stack=stack, **options)
@@ -72,7 +76,10 @@ def test_writing_to_an_observation_does_not_reach_the_next(stack, options):
 )
 def test_an_image_stays_what_it_was(options):
     env = AtariVLMEnvironment("Breakout", **options)
-    images = [env.reset(seed=0)[0]["image"], *(env.step(action)[0]["image"] for action in (1, 2, 2, 2))]
+    images = [
+        env.reset(seed=0)[0]["image"],
+        *(env.step(action)[0]["image"] for action in (1, 2, 2, 2)),
+    ]
     then = [image.tobytes() for image in images]
     for action in (2, 2, 3, 3, 3):
         env.step(action)
@@ -133,7 +140,10 @@ def test_truncation_in_the_constructor_and_in_gymnasium(make):
         assert [env.step(0)[3] for _ in range(3)] == [False, False, True]
     assert make().spec.max_episode_steps == 10_000
     assert make(max_episode_steps=12_000).spec.max_episode_steps == 12_000
-    assert make().unwrapped.max_episode_steps is None and AtariVLMEnvironment().max_episode_steps == 10_000
+    assert (
+        make().unwrapped.max_episode_steps is None
+        and AtariVLMEnvironment().max_episode_steps == 10_000
+    )
 
 
 def test_after_the_end_nothing_moves():
@@ -191,7 +201,9 @@ def test_bad_actions_and_order():
     assert env.step(np.int64(5))[4]["episode_step"] == 1
 
 
-@pytest.mark.parametrize("wrap", [lambda env: env, TextDescription, LatencyAware, StackFrames, VLMPrompt])
+@pytest.mark.parametrize(
+    "wrap", [lambda env: env, TextDescription, LatencyAware, StackFrames, VLMPrompt]
+)
 def test_whole_numbers_of_any_kind_play_alike(wrap):
     torch = pytest.importorskip("torch")
     kinds = (int, np.array, np.int64, np.uint8, torch.tensor, lambda n: np.array(n, np.int32))
@@ -210,7 +222,9 @@ def test_unknown_options_offer_the_nearest():
         gymnasium.make("AtariVLM/Pong-v5", frame_stak=2)
 
 
-@pytest.mark.parametrize(("env_id", "form"), [("AtariVLM/Pong-v5", "numpy"), ("AtariVLM/Adventure-expert-v5", "pil")])
+@pytest.mark.parametrize(
+    ("env_id", "form"), [("AtariVLM/Pong-v5", "numpy"), ("AtariVLM/Adventure-expert-v5", "pil")]
+)
 def test_check_env_has_nothing_to_say(make, env_id, form):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -218,11 +232,18 @@ def test_check_env_has_nothing_to_say(make, env_id, form):
 
 
 def test_spec_survives_json(make):
-    env = make("atari_vlm:AtariVLM/Boxing-cot-v5", resize_shape=(100, 90), interpolation="area", image_format="numpy")
+    env = make(
+        "atari_vlm:AtariVLM/Boxing-cot-v5",
+        resize_shape=(100, 90),
+        interpolation="area",
+        image_format="numpy",
+    )
     again = gymnasium.make(EnvSpec.from_json(env.spec.to_json()))
     assert again.spec.max_episode_steps == 10_000
     first, second = env.reset(seed=1)[0], again.reset(seed=1)[0]
-    assert first["image"].shape == (100, 90, 3) and np.array_equal(first["frames"], second["frames"])
+    assert first["image"].shape == (100, 90, 3) and np.array_equal(
+        first["frames"], second["frames"]
+    )
     assert json.loads(env.spec.to_json())["entry_point"] == "atari_vlm.env:for_gymnasium"
     again.close()
 
@@ -230,7 +251,11 @@ def test_spec_survives_json(make):
 def test_pickle_and_deepcopy_give_a_fresh_equal_environment(make):
     env = make("AtariVLM/Seaquest-basic-v5", frame_stack=2)
     env.reset(seed=4)
-    for other in (pickle.loads(pickle.dumps(env)), copy.deepcopy(env), pickle.loads(pickle.dumps(env.unwrapped))):
+    for other in (
+        pickle.loads(pickle.dumps(env)),
+        copy.deepcopy(env),
+        pickle.loads(pickle.dumps(env.unwrapped)),
+    ):
         assert other.spec == (env.spec if other.unwrapped is not other else env.unwrapped.spec)
         with pytest.raises(gymnasium.error.ResetNeeded):
             other.unwrapped.step(0)
@@ -278,6 +303,10 @@ def test_equal_across_processes_and_hash_seeds():
     for hash_seed in ("0", "12345"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         there = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=True,
         )
         assert there.stdout.strip() == here["sha"].hexdigest()

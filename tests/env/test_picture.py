@@ -39,7 +39,9 @@ def played(game, steps=40, seed=0):
         yield emulator
 
 
-@pytest.mark.parametrize(("game", "palette"), [("Pong", NTSC), ("AirRaid", PAL), ("SirLancelot", PAL)])
+@pytest.mark.parametrize(
+    ("game", "palette"), [("Pong", NTSC), ("AirRaid", PAL), ("SirLancelot", PAL)]
+)
 def test_palette_is_the_emulators(game, palette):
     for emulator in played(game):
         ale = emulator.ale
@@ -56,7 +58,10 @@ def test_palette_for_refuses_foreign_colours():
 
 def test_a_screen_that_both_palettes_could_draw_goes_by_its_height():
     for height, palette in ((210, NTSC), (250, PAL)):
-        assert palette_for(np.zeros((height, 160), np.uint8), np.zeros((height, 160, 3), np.uint8)) is palette
+        assert (
+            palette_for(np.zeros((height, 160), np.uint8), np.zeros((height, 160, 3), np.uint8))
+            is palette
+        )
 
 
 def test_rank_orders_by_brightness_without_ties():
@@ -89,7 +94,9 @@ def test_two_frames_blend_is_brighter_of(seed, density):
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 90), st.integers(1, 90))
 @settings(max_examples=60, deadline=None)
 def test_nearest_takes_the_pixel_below_the_centre(height, width, to_height, to_width):
-    source = np.random.default_rng(height * 97 + width).integers(0, 256, (height, width), dtype=np.uint8)
+    source = np.random.default_rng(height * 97 + width).integers(
+        0, 256, (height, width), dtype=np.uint8
+    )
     rows = [int(Fraction(2 * i + 1, 2) * height / to_height) for i in range(to_height)]
     columns = [int(Fraction(2 * i + 1, 2) * width / to_width) for i in range(to_width)]
     resized = resize(source, (to_height, to_width))
@@ -99,7 +106,9 @@ def test_nearest_takes_the_pixel_below_the_centre(height, width, to_height, to_w
 def test_resizing_indices_then_painting_is_resizing_the_rgb_picture():
     emulator = list(played("Breakout"))[-1]
     for shape in [(224, 224), (336, 336), (448, 448), (630, 480)]:
-        picture, indices = Camera(Look(shape), emulator.palette, emulator.screen_shape).shoot(emulator.plane)
+        picture, indices = Camera(Look(shape), emulator.palette, emulator.screen_shape).shoot(
+            emulator.plane
+        )
         pillow = PIL.fromarray(emulator.screen()).resize(shape[::-1], PIL.Resampling.NEAREST)
         assert np.array_equal(picture, np.asarray(pillow))
         png = encode_png(picture, indices=indices, palette=emulator.palette.rgb)
@@ -124,7 +133,9 @@ LOOKS = [
 @functools.cache
 def recorded(game):
     """The planes of 30 steps, where they changed, the palette and the screen's shape."""
-    planes = [(emulator.plane.copy(), emulator.changed) for emulator in played(game, steps=30, seed=3)]
+    planes = [
+        (emulator.plane.copy(), emulator.changed) for emulator in played(game, steps=30, seed=3)
+    ]
     emulator = Emulator(EmulatorConfig(game))
     return planes, emulator.palette, emulator.screen_shape
 
@@ -142,14 +153,20 @@ def test_camera_gives_what_a_fresh_camera_gives(look, game):
         if look.interpolation == "nearest":
             assert np.array_equal(table[indices], picture)
         else:
-            full = resize(table[plane], camera.shape, look.interpolation, keep_aspect=look.keep_aspect)
+            full = resize(
+                table[plane], camera.shape, look.interpolation, keep_aspect=look.keep_aspect
+            )
             assert np.array_equal(picture, full)
 
 
 def test_area_is_opencvs():
     emulator = list(played("Pong"))[-1]
-    picture, indices = Camera(Look((84, 84), True, "area"), emulator.palette, (210, 160)).shoot(emulator.plane)
-    expected = cv2.resize(emulator.palette.gray[emulator.plane], (84, 84), interpolation=cv2.INTER_AREA)
+    picture, indices = Camera(Look((84, 84), True, "area"), emulator.palette, (210, 160)).shoot(
+        emulator.plane
+    )
+    expected = cv2.resize(
+        emulator.palette.gray[emulator.plane], (84, 84), interpolation=cv2.INTER_AREA
+    )
     assert np.array_equal(picture, expected) and indices is None
 
 
@@ -167,10 +184,14 @@ def test_keep_aspect_puts_the_picture_in_the_middle():
 def test_indexed_png_round_trip(height, width, colours, seed):
     rng = np.random.default_rng(seed)
     palette = rng.integers(0, 256, (256, 3), dtype=np.uint8)
-    indices = rng.choice(256, colours, replace=False).astype(np.uint8)[rng.integers(0, colours, (height, width))]
+    indices = rng.choice(256, colours, replace=False).astype(np.uint8)[
+        rng.integers(0, colours, (height, width))
+    ]
     png = encode_png(palette[indices], indices=indices, palette=palette)
     assert np.array_equal(decode(png), palette[indices])
-    assert np.array_equal(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)[..., ::-1], palette[indices])
+    assert np.array_equal(
+        cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)[..., ::-1], palette[indices]
+    )
 
 
 @pytest.mark.parametrize("colours", [1, 2, 16, 17, 256])
@@ -181,7 +202,9 @@ def test_indexed_png_of_repeated_rows(width, colours):
     rows = rng.integers(0, colours, (4, width)).astype(np.uint8)
     for order in ([0], [0, 0, 0], [0, 1, 1, 0, 0, 2, 3, 3], [3, 2, 1, 0]):
         indices = rows[order]
-        assert np.array_equal(decode(encode_png(np.empty(0), indices=indices, palette=palette)), palette[indices])
+        assert np.array_equal(
+            decode(encode_png(np.empty(0), indices=indices, palette=palette)), palette[indices]
+        )
 
 
 def test_rgb_png_round_trip():
@@ -191,7 +214,9 @@ def test_rgb_png_round_trip():
     assert np.array_equal(decode(encode_png(gray)), np.repeat(gray[..., None], 3, 2))
 
 
-@pytest.mark.parametrize("wrong", [(0, 5), (5, -1), (3, 3, 3), "3x", "x0", "x100", 84, (1.5, 2), (True, 5), [84]])
+@pytest.mark.parametrize(
+    "wrong", [(0, 5), (5, -1), (3, 3, 3), "3x", "x0", "x100", 84, (1.5, 2), (True, 5), [84]]
+)
 def test_wrong_sizes(wrong):
     with pytest.raises(ConfigError, match="resize_shape"):
         target_shape(wrong, (210, 160))

@@ -39,7 +39,10 @@ def test_batches_are_arrays(space):
     out = vector_utils.create_empty_array(space, 3)
     joined = vector_utils.concatenate(space, pictures, out)
     assert joined in batch and joined is out
-    assert all(np.array_equal(row, np.asarray(picture)) for row, picture in zip(joined, pictures, strict=True))
+    assert all(
+        np.array_equal(row, np.asarray(picture))
+        for row, picture in zip(joined, pictures, strict=True)
+    )
     assert vector_utils.batch_differing_spaces([space] * 3) == batch
     shared = vector_utils.create_shared_memory(space, 3, multiprocessing)
     for index, picture in enumerate(pictures):
@@ -53,7 +56,11 @@ def test_spaces_that_differ_are_unequal():
 
 
 def test_wrong_arguments():
-    for wrong in (lambda: PILImage(0, 4), lambda: PILImage(4, 4, mode="P"), lambda: PILImage(4, 4).sample(mask=1)):
+    for wrong in (
+        lambda: PILImage(0, 4),
+        lambda: PILImage(4, 4, mode="P"),
+        lambda: PILImage(4, 4).sample(mask=1),
+    ):
         with pytest.raises(ConfigError):
             wrong()
     with pytest.raises(ConfigError, match="pil, numpy"):
@@ -83,7 +90,9 @@ def test_to_image_keeps_the_palette_while_it_shows_the_image():
     kept = to_image(picture)
     assert np.array_equal(kept.palette[kept.indices], kept.pixels)
     assert np.array_equal(kept.pixels, observation["frames"][-1])
-    assert kept == to_image(observation["frames"][-1]) and len(kept.png) < len(to_image(observation["frames"][-1]).png)
+    assert kept == to_image(observation["frames"][-1]) and len(kept.png) < len(
+        to_image(observation["frames"][-1]).png
+    )
     assert to_image(picture.copy()).indices is not None
     drawn = picture.copy()
     ImageDraw.Draw(drawn).point((3, 3), "white")

@@ -16,7 +16,9 @@ MODES = list(AutoresetMode)
 
 
 def frames_only(env):
-    return TransformObservation(env, lambda observation: observation["frames"], env.observation_space["frames"])
+    return TransformObservation(
+        env, lambda observation: observation["frames"], env.observation_space["frames"]
+    )
 
 
 def assert_same(left, right):
@@ -52,7 +54,9 @@ def test_fast_path_is_the_synchronous_vector_of_single_environments(mode, look):
         **look,
         **limits,
     )
-    assert fast.observation_space == slow.observation_space and fast.action_space == slow.action_space
+    assert (
+        fast.observation_space == slow.observation_space and fast.action_space == slow.action_space
+    )
     assert_same(fast.reset(seed=5), slow.reset(seed=5))
     rng = np.random.default_rng(0)
     for _ in range(23):
@@ -94,7 +98,9 @@ def test_seeds_reset_masks_and_copies():
     with pytest.raises(gymnasium.error.ResetNeeded, match=r"\[0, 1, 2\]"):
         envs.step(np.array([0, 0, 0]))
     _, info = envs.reset(options={"reset_mask": np.array([True, False, True])})
-    assert info["_episode_step"].tolist() == [True, False, True] and info["emulator_frames"].tolist() == [0, 0, 0]
+    assert info["_episode_step"].tolist() == [True, False, True] and info[
+        "emulator_frames"
+    ].tolist() == [0, 0, 0]
     with pytest.raises(gymnasium.error.ResetNeeded, match=r"\[1\]"):
         envs.step(np.array([0, 0, 0]))
     other = pickle.loads(pickle.dumps(envs))
@@ -102,11 +108,19 @@ def test_seeds_reset_masks_and_copies():
 
 
 def test_wrong_arguments_of_the_fast_path():
-    for arguments in ({"num_envs": 0}, {"autoreset_mode": "never"}, {"render_mode": "human"}, {"game_name": "Pongg"}):
+    for arguments in (
+        {"num_envs": 0},
+        {"autoreset_mode": "never"},
+        {"render_mode": "human"},
+        {"game_name": "Pongg"},
+    ):
         with pytest.raises((ConfigError, UnknownNameError)):
             AtariVLMVectorEnv(**arguments)
     envs = AtariVLMVectorEnv(2, render_mode="rgb_array")
-    for wrong in (lambda: envs.reset(seed=[1]), lambda: envs.reset(options={"reset_mask": [True, True]})):
+    for wrong in (
+        lambda: envs.reset(seed=[1]),
+        lambda: envs.reset(options={"reset_mask": [True, True]}),
+    ):
         with pytest.raises(ConfigError):
             wrong()
     envs.reset(seed=0)
@@ -133,9 +147,18 @@ def test_make_vec_picks_the_fast_path_and_keeps_prompts():
 def test_dictionary_observations_in_vectors(mode):
     """Synchronous, asynchronous with and without shared memory: the same batches, and images as arrays."""
     results = []
-    for kind, options in (("sync", {}), ("async", {"shared_memory": True}), ("async", {"shared_memory": False})):
+    for kind, options in (
+        ("sync", {}),
+        ("async", {"shared_memory": True}),
+        ("async", {"shared_memory": False}),
+    ):
         envs = gymnasium.make_vec(
-            "AtariVLM/Pong-v5", 2, kind, {"autoreset_mode": mode, **options}, max_episode_steps=4, resize_shape=(60, 50)
+            "AtariVLM/Pong-v5",
+            2,
+            kind,
+            {"autoreset_mode": mode, **options},
+            max_episode_steps=4,
+            resize_shape=(60, 50),
         )
         steps = [envs.reset(seed=3)]
         for _ in range(6):
@@ -155,20 +178,32 @@ def assert_pictures_same(one, other):
     """As ``assert_same``; a final observation is a single one and holds PIL images."""
     assert_same(one[0], other[0])
     assert_same(one[1:-1], other[1:-1])
-    for left, right in zip(one[-1].get("final_obs", []), other[-1].get("final_obs", []), strict=True):
+    for left, right in zip(
+        one[-1].get("final_obs", []), other[-1].get("final_obs", []), strict=True
+    ):
         assert (left is None) == (right is None)
         assert left is None or to_image(left["image"]) == to_image(right["image"])
     assert_same(
-        *({key: value for key, value in info.items() if "final_obs" not in key} for info in (one[-1], other[-1]))
+        *(
+            {key: value for key, value in info.items() if "final_obs" not in key}
+            for info in (one[-1], other[-1])
+        )
     )
 
 
 def test_numpy_flavour_and_filtered_keys_in_vectors():
     envs = gymnasium.make_vec(
-        "AtariVLM/Pong-v5", 2, "sync", {}, [lambda env: FilterObservation(env, ["image"])], image_format="numpy"
+        "AtariVLM/Pong-v5",
+        2,
+        "sync",
+        {},
+        [lambda env: FilterObservation(env, ["image"])],
+        image_format="numpy",
     )
     assert envs.reset(seed=0)[0]["image"].shape == (2, 224, 224, 3)
-    different = gymnasium.vector.SyncVectorEnv([AtariVLMEnvironment] * 2, observation_mode="different")
+    different = gymnasium.vector.SyncVectorEnv(
+        [AtariVLMEnvironment] * 2, observation_mode="different"
+    )
     assert different.reset(seed=0)[0]["image"].shape == (2, 224, 224, 3)
 
 
@@ -190,7 +225,8 @@ def test_lists_and_arrays_of_whole_numbers_play_alike():
 
 
 @pytest.mark.parametrize(
-    "actions", [1, [1], [1, 2, 3], [[1, 2]], [1.0, 2.0], ["1", "2"], [1, 6], [-1, 0], [1, [2]], None]
+    "actions",
+    [1, [1], [1, 2, 3], [[1, 2]], [1.0, 2.0], ["1", "2"], [1, 6], [-1, 0], [1, [2]], None],
 )
 def test_wrong_actions_of_a_vector(actions):
     envs = gymnasium.make_vec("AtariVLM/Pong-v5", num_envs=2)
@@ -199,7 +235,9 @@ def test_wrong_actions_of_a_vector(actions):
         envs.step(actions)
 
 
-@pytest.mark.parametrize("option", [{"image_format": "numpy"}, {"image_format": "pil"}, {"prompt_type": "cot"}])
+@pytest.mark.parametrize(
+    "option", [{"image_format": "numpy"}, {"image_format": "pil"}, {"prompt_type": "cot"}]
+)
 def test_options_of_single_environments_name_their_mode(option):
     with pytest.raises(ConfigError, match='vectorization_mode="sync"'):
         gymnasium.make_vec("AtariVLM/Pong-v5", num_envs=2, **option)

@@ -15,7 +15,15 @@ from atari_vlm import evaluate as program
 from atari_vlm.errors import BudgetExhaustedError, ConfigError, StoppedError, UnknownNameError
 from atari_vlm.evaluation.cells import EvaluateConfig, cells
 from atari_vlm.evaluation.evaluate import Watching, evaluate
-from atari_vlm.evaluation.results import Results, Run, agent_scores, game_scores, to_csv, to_json, to_markdown
+from atari_vlm.evaluation.results import (
+    Results,
+    Run,
+    agent_scores,
+    game_scores,
+    to_csv,
+    to_json,
+    to_markdown,
+)
 from atari_vlm.reporting.page.run_report import write_report
 from atari_vlm.runs.player import Silence
 
@@ -67,11 +75,24 @@ def test_a_stopped_evaluation_continues_and_ends_the_same(tmp_path):
     assert folder == next((tmp_path / "parts").iterdir())
     assert parts.runs == whole.runs
     for name in ("results.md", "results.csv", "results.json"):
-        assert (folder / name).read_text().replace(" --parallel 3", "") == (whole_folder / name).read_text()
+        assert (folder / name).read_text().replace(" --parallel 3", "") == (
+            whole_folder / name
+        ).read_text()
 
 
 def test_program_writes_tables_and_names_its_conditions(tmp_path, capsys):
-    flags = ["--games", "Freeway", "--seeds", "0", "1", "2", "--max-steps", "10", "--save-dir", str(tmp_path)]
+    flags = [
+        "--games",
+        "Freeway",
+        "--seeds",
+        "0",
+        "1",
+        "2",
+        "--max-steps",
+        "10",
+        "--save-dir",
+        str(tmp_path),
+    ]
     assert program.main(flags) == 0
     shown = capsys.readouterr().out
     folder = next(tmp_path.iterdir())
@@ -129,7 +150,13 @@ def test_a_spent_budget_leaves_a_resumable_run(tmp_path):
     """A real SDK against a local server: ten calls are paid, then the run stops; raised, it goes on without asking again."""
     key = "sk-canary-0123456789"
     with FakeVendorServer(answer=lambda text, images: f"my key is {key}\nACTION: FIRE") as server:
-        asked = {"agents": ["gpt-4o"], "api_key": key, "base_url": server.openai_url, "games": ["Pong"], "max_steps": 8}
+        asked = {
+            "agents": ["gpt-4o"],
+            "api_key": key,
+            "base_url": server.openai_url,
+            "games": ["Pong"],
+            "max_steps": 8,
+        }
         with pytest.raises(BudgetExhaustedError):
             evaluate(config(tmp_path, **asked, max_calls=10))
         first = len(server.requests)
@@ -138,13 +165,22 @@ def test_a_spent_budget_leaves_a_resumable_run(tmp_path):
     assert [run.steps for run in found.of("Pong", "gpt-4o")] == [8, 8]
     assert len(list(tmp_path.iterdir())) == 1
     write_report(next(tmp_path.iterdir()))
-    assert not any(key.encode() in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert not any(
+        key.encode() in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()
+    )
 
 
 RUNS = tuple(
     Run(game, agent, seed, (score + seed, score), 100, fallbacks, cost)
-    for game, scores in {"Pong": (-20.0, 10.0), "Breakout": (2.0, 30.0), "Adventure": (0.0, 1.0)}.items()
-    for agent, score, fallbacks, cost in (("random", scores[0], 0, 0.0), ("gpt-4o", scores[1], 7.0, None))
+    for game, scores in {
+        "Pong": (-20.0, 10.0),
+        "Breakout": (2.0, 30.0),
+        "Adventure": (0.0, 1.0),
+    }.items()
+    for agent, score, fallbacks, cost in (
+        ("random", scores[0], 0, 0.0),
+        ("gpt-4o", scores[1], 7.0, None),
+    )
     for seed in (0, 1, 2)
 )
 

@@ -6,7 +6,14 @@ from gymnasium.spaces import Box, Discrete
 from replay_helpers import add_step, picture_replay
 
 from atari_vlm.errors import ConfigError
-from atari_vlm.evaluation.fidelity import HeldOutConfig, dream, measure, one_step_ratios, read, segments
+from atari_vlm.evaluation.fidelity import (
+    HeldOutConfig,
+    dream,
+    measure,
+    one_step_ratios,
+    read,
+    segments,
+)
 from atari_vlm.world_models.base import Forecast, ModelStep
 
 CONFIG = HeldOutConfig(context=2, ahead=(1, 3), draws=2, batch=3)
@@ -57,7 +64,9 @@ class RingModel:
         nothing = np.zeros(len(state), np.float32)
         if not self.move:
             return ModelStep(state, nothing, nothing > 0)
-        state = np.stack([np.roll(row, 1 + int(act)) for row, act in zip(state, action, strict=True)])
+        state = np.stack(
+            [np.roll(row, 1 + int(act)) for row, act in zip(state, action, strict=True)]
+        )
         place = state.argmax(-1)
         reward = self.sign * ((place == 0).astype(np.float32) - (place == 2))
         return ModelStep(state, reward, nothing > 0)
@@ -101,9 +110,15 @@ def test_a_perfect_model_has_no_error():
             assert values[f"changed/{who}/{k}"] == values[f"all/{who}/{k}"] == 0
         assert values[f"changed/copy/{k}"] == BRIGHT
         assert values[f"sampled_to_copy/{k}"] == found.estimates[f"sampled_to_copy/{k}"].high == 0
-    assert values["all/copy/1"] == BRIGHT / 2  # the light is gone from one pixel of four and has come to another
+    assert (
+        values["all/copy/1"] == BRIGHT / 2
+    )  # the light is gone from one pixel of four and has come to another
     assert values["reward_f1"] == values["token_accuracy"] == values["changed_token_accuracy"] == 1
-    assert values["copy_token_accuracy"] == 0.5 and values["end_f1"] == 0 and values["reward_squared_error"] < 1e-6
+    assert (
+        values["copy_token_accuracy"] == 0.5
+        and values["end_f1"] == 0
+        and values["reward_squared_error"] < 1e-6
+    )
     assert found.counts["steps"] == 25 and found.counts["ends"] == 2
     assert found.counts["positive_rewards"] > 0 < found.counts["negative_rewards"]
 
@@ -115,12 +130,19 @@ def test_a_model_that_copies_is_as_good_as_the_copy():
         assert found.estimates[f"all/likeliest/{k}"] == found.estimates[f"all/copy/{k}"]
         ratio = found.estimates[f"sampled_to_copy/{k}"]
         assert (ratio.value, ratio.low, ratio.high) == (1, 1, 1)
-    assert found.estimates["changed_token_accuracy"].value == 0 and found.estimates["reward_f1"].value == 0
+    assert (
+        found.estimates["changed_token_accuracy"].value == 0
+        and found.estimates["reward_f1"].value == 0
+    )
     replay = replay_of(12, 9, 4)
-    scored = np.concatenate([replay.read("reward", np.arange(a, b)) for a, b in ((1, 12), (13, 21), (22, 25))])
+    scored = np.concatenate(
+        [replay.read("reward", np.arange(a, b)) for a, b in ((1, 12), (13, 21), (22, 25))]
+    )
     assert found.estimates["reward_squared_error"].value == pytest.approx((scored**2).mean())
     mean = replay_of(30).read("reward", np.arange(30)).mean()
-    assert found.estimates["mean_reward_squared_error"].value == pytest.approx(((scored - mean) ** 2).mean(), rel=1e-4)
+    assert found.estimates["mean_reward_squared_error"].value == pytest.approx(
+        ((scored - mean) ** 2).mean(), rel=1e-4
+    )
     share = (scored**2).mean() / ((scored - mean) ** 2).mean()
     assert found.estimates["reward_error_to_mean"].value == pytest.approx(share, rel=1e-4)
 
@@ -132,7 +154,9 @@ def test_rewards_of_the_wrong_sign_are_no_hits():
 def test_the_tokenizer_bounds_the_model():
     found = measured(RingModel(off=10))
     for who in ("sampled", "likeliest", "tokenizer"):
-        assert found.estimates[f"changed/{who}/3"].value == found.estimates[f"all/{who}/3"].value == 10
+        assert (
+            found.estimates[f"changed/{who}/3"].value == found.estimates[f"all/{who}/3"].value == 10
+        )
     assert found.estimates["sampled_to_copy/3"].value == pytest.approx(0.05)
 
 
@@ -156,12 +180,17 @@ def test_dreams_follow_the_real_actions():
 
 def test_a_model_that_can_only_be_stepped_is_measured_alike():
     forecast, stepped = measured(RingModel()).estimates, measured(SteppedRing()).estimates
-    assert stepped == {name: one for name, one in forecast.items() if not name.endswith("token_accuracy")}
+    assert stepped == {
+        name: one for name, one in forecast.items() if not name.endswith("token_accuracy")
+    }
 
 
 def test_intervals_are_the_same_every_time_and_hold_the_value():
     first, again = (
-        measured(RingModel(move=False), config=HeldOutConfig(context=2, ahead=(2,)), held_out=(30, 40)) for _ in "ab"
+        measured(
+            RingModel(move=False), config=HeldOutConfig(context=2, ahead=(2,)), held_out=(30, 40)
+        )
+        for _ in "ab"
     )
     assert first == again
     error = first.estimates["mean_reward_squared_error"]
@@ -171,6 +200,12 @@ def test_intervals_are_the_same_every_time_and_hold_the_value():
 def test_what_cannot_be_measured_is_refused():
     with pytest.raises(ConfigError, match="5 steps"):
         measured(RingModel(), held_out=(4, 3))
-    for wrong in ({"context": 0}, {"draws": 0}, {"ahead": ()}, {"ahead": (0,)}, {"ahead": (1, 5), "every": 6}):
+    for wrong in (
+        {"context": 0},
+        {"draws": 0},
+        {"ahead": ()},
+        {"ahead": (0,)},
+        {"ahead": (1, 5), "every": 6},
+    ):
         with pytest.raises(ConfigError):
             HeldOutConfig(**wrong)

@@ -13,7 +13,12 @@ from atari_vlm.evaluation.plan_run import PlanExecution, PlanRun
 from atari_vlm.evaluation.plan_settings import PlanSettings
 
 SETTINGS = PlanSettings(
-    game="Pong", use_action_buffer=True, action_buffer_threshold=-5.0, plan_horizon=4, num_episodes=1, max_steps=24
+    game="Pong",
+    use_action_buffer=True,
+    action_buffer_threshold=-5.0,
+    plan_horizon=4,
+    num_episodes=1,
+    max_steps=24,
 )
 
 
@@ -47,18 +52,35 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(tmp_path):
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     play(tmp_path / "killed", CountingVLM)
-    whole, killed = (contents(tmp_path / name / "run" / "journal.sqlite") for name in ("whole", "killed"))
+    whole, killed = (
+        contents(tmp_path / name / "run" / "journal.sqlite") for name in ("whole", "killed")
+    )
     assert whole["steps"] == killed["steps"] and whole["calls"] == killed["calls"]
     assert whole["episodes"] == killed["episodes"]
-    assert any(step.source == "buffer" and step.decision["details"]["buffer"]["hits"] > 1 for step in killed["steps"])
-    repeated = CountingVLM(tmp_path / "killed" / "calls").calls - CountingVLM(tmp_path / "whole" / "calls").calls
+    assert any(
+        step.source == "buffer" and step.decision["details"]["buffer"]["hits"] > 1
+        for step in killed["steps"]
+    )
+    repeated = (
+        CountingVLM(tmp_path / "killed" / "calls").calls
+        - CountingVLM(tmp_path / "whole" / "calls").calls
+    )
     assert 0 <= repeated <= 2
     page = (tmp_path / "killed" / "run" / "report.html").read_text()
     assert "predicted_reward" in page and "actions_remaining" in page and "chosen" in page
 
 
 def test_the_program_compares_the_variants(tmp_path, capsys):
-    arguments = ["--game", "Catch", "--world-model", "catch", "--plan-horizon", "7", "--num-episodes", "2"]
+    arguments = [
+        "--game",
+        "Catch",
+        "--world-model",
+        "catch",
+        "--plan-horizon",
+        "7",
+        "--num-episodes",
+        "2",
+    ]
     assert plan.main([*arguments, "--ablation", "--videos", "0", "--save-dir", str(tmp_path)]) == 0
     assert "plan, model, buffer" in capsys.readouterr().out
     (table,) = tmp_path.glob("*/ablation.md")

@@ -27,7 +27,12 @@ def episode(steps, *, last=True, seed=0, end="terminated", **more):
     flags = {name: ends if name == end else ends & False for name in ("terminated", "truncated")}
     shown = rng.integers(256, size=(steps + last, 6, 8, 3), dtype=np.uint8)
     rewards = rng.integers(-2, 3, steps).astype(np.float32)
-    return Episode({"image": shown}, rng.integers(3, size=steps), rewards, **{**flags, "action_names": NAMES, **more})
+    return Episode(
+        {"image": shown},
+        rng.integers(3, size=steps),
+        rewards,
+        **{**flags, "action_names": NAMES, **more},
+    )
 
 
 def same(one, other):
@@ -66,9 +71,14 @@ def test_a_last_observation_that_one_lacks_is_the_one_before(tmp_path):
 
 def test_other_observations_and_actions_come_back_too(tmp_path):
     rng = np.random.default_rng(0)
-    shown = {"state": rng.normal(size=(4, 2)).astype(np.float32), "text": rng.integers(9, size=(4, 5))}
+    shown = {
+        "state": rng.normal(size=(4, 2)).astype(np.float32),
+        "text": rng.integers(9, size=(4, 5)),
+    }
     flags = [np.array([False, False, True]), np.zeros(3, bool)]
-    went = Episode(shown, np.array([[0.25], [-1], [1]], np.float32), np.array([0.1, 0.2, 0.3]), *flags)
+    went = Episode(
+        shown, np.array([[0.25], [-1], [1]], np.float32), np.array([0.1, 0.2, 0.3]), *flags
+    )
     write_episodes(tmp_path / "box.npz", [went], Box(-1, 1, (1,)))
     data = read_data_set(str(tmp_path / "box.npz"))
     assert data.action_space == Box(-1, 1, (1,)) and data.inputs["state"].shape == (2,)
@@ -88,7 +98,13 @@ def old_form(**over):
     ends = np.array([0, 0, 1, 0, 1], bool)
     frames = np.arange(5 * 48, dtype=np.uint8).reshape(5, 4, 4, 3)
     actions, rewards = np.array([0, 1, 2, 1, 0]), np.ones(5, np.float32)
-    good = {"frames": frames, "actions": actions, "rewards": rewards, "terminated": ends, "truncated": ends & False}
+    good = {
+        "frames": frames,
+        "actions": actions,
+        "rewards": rewards,
+        "terminated": ends,
+        "truncated": ends & False,
+    }
     return {name: values for name, values in {**good, **over}.items() if values is not None}
 
 
@@ -100,9 +116,16 @@ def saved(path, **over):
 def test_older_forms_are_read(tmp_path):
     data = read_data_set(saved(tmp_path / "frames.npz"))
     assert [len(e) for e in data.episodes] == [3, 2] and data.action_names == ("0", "1", "2")
-    flags = {"terminated": np.array([0, 0, 1, 0, 1]), "truncated": np.zeros(5)}  # whole numbers, floats: 0 and 1 alone
-    again = read_data_set(saved(tmp_path / "numbers.npz", **flags, rewards=np.array([0, 1, 2, 3, 4], ">i2")))
-    assert again.episodes[1].rewards.tolist() == [3, 4] and again.episodes[1].terminated.tolist() == [False, True]
+    flags = {
+        "terminated": np.array([0, 0, 1, 0, 1]),
+        "truncated": np.zeros(5),
+    }  # whole numbers, floats: 0 and 1 alone
+    again = read_data_set(
+        saved(tmp_path / "numbers.npz", **flags, rewards=np.array([0, 1, 2, 3, 4], ">i2"))
+    )
+    assert again.episodes[1].rewards.tolist() == [3, 4] and again.episodes[
+        1
+    ].terminated.tolist() == [False, True]
     gray = read_data_set(saved(tmp_path / "gray.npz", frames=np.zeros((5, 4, 4), np.uint8)))
     assert gray.inputs["image"].shape == (4, 4, 3)
     browsed = {
@@ -119,9 +142,17 @@ def test_a_data_set_fills_a_replay_at_its_size(tmp_path):
     data = read_data_set(saved(tmp_path / "steps.npz"))
     replay = Replay(picture_columns((2, 2, 3)), 10)
     fill_replay(replay, data)
-    assert replay.lengths.tolist() == [3, 2] and replay.read("action", replay.kept()).tolist() == [0, 1, 2, 1, 0]
+    assert replay.lengths.tolist() == [3, 2] and replay.read("action", replay.kept()).tolist() == [
+        0,
+        1,
+        2,
+        1,
+        0,
+    ]
     with pytest.raises(MismatchError, match="shows image; state is needed"):
-        fill_replay(Replay({**replay.columns, "state": next(iter(replay.columns.values()))}, 10), data)
+        fill_replay(
+            Replay({**replay.columns, "state": next(iter(replay.columns.values()))}, 10), data
+        )
     with pytest.raises(ConfigError, match="no steps"):
         DataSet([data.episodes[0].first(0)], Discrete(3), data.action_names)
 
@@ -275,7 +306,11 @@ def content(data):
         for e in data.episodes
         for values in (*e.inputs.values(), e.actions, e.rewards, e.terminated, e.truncated)
     ]
-    return [data.action_names, [len(e) for e in data.episodes], *[(a.dtype.str, a.shape, a.tobytes()) for a in arrays]]
+    return [
+        data.action_names,
+        [len(e) for e in data.episodes],
+        *[(a.dtype.str, a.shape, a.tobytes()) for a in arrays],
+    ]
 
 
 def mutants(path, count, seed):
@@ -296,7 +331,9 @@ def mutants(path, count, seed):
         else:
             name = sorted(members)[rng.integers(len(members))]
             array = bytearray(members[name])
-            array[rng.integers(len(array)) if n % 2 else rng.integers(min(len(array), 128))] ^= 1 << rng.integers(8)
+            array[rng.integers(len(array)) if n % 2 else rng.integers(min(len(array), 128))] ^= (
+                1 << rng.integers(8)
+            )
             file = io.BytesIO()
             with zipfile.ZipFile(file, "w") as archive:
                 for other, values in members.items():
@@ -336,4 +373,6 @@ def test_mutated_files_are_refused_or_valid(tmp_path):
 @pytest.mark.filterwarnings("ignore::SyntaxWarning")
 def test_two_thousand_mutated_files_are_refused_or_valid(tmp_path):
     refused = hold_to_mutants(tmp_path, 2000, seed=1)
-    print(json.dumps({"files": 2000, "refused": refused, "untyped": 0, "accepted and different": 0}))
+    print(
+        json.dumps({"files": 2000, "refused": refused, "untyped": 0, "accepted and different": 0})
+    )

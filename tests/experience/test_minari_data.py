@@ -32,7 +32,9 @@ def datasets(tmp_path, monkeypatch):
 def recorded(name, shown=(PICTURE, [BLANK] * 5), done=(THREE, [0, 1, 2, 0]), rewards=(0.0,) * 4):
     """A data set of another author, of one episode of four steps."""
     ends = {"terminations": [False] * 3 + [True], "truncations": [False] * 4}
-    episode = EpisodeBuffer(id=0, observations=shown[1], actions=done[1], rewards=list(rewards), **ends)
+    episode = EpisodeBuffer(
+        id=0, observations=shown[1], actions=done[1], rewards=list(rewards), **ends
+    )
     words = ("algorithm_name", "author", "author_email", "code_permalink", "description")
     minari.create_dataset_from_buffers(
         name, buffer=[episode], observation_space=shown[0], action_space=done[0], jpeg_encoding=False,
@@ -43,11 +45,24 @@ def recorded(name, shown=(PICTURE, [BLANK] * 5), done=(THREE, [0, 1, 2, 0]), rew
 
 def test_actions_of_floats_and_shifted_ones_are_what_they_are():
     actions = [np.array([n / 4, -1], np.float32) for n in range(4)]
-    data = read_data_set(recorded("case/box-v0", done=(spaces.Box(-1, 1, (2,), np.float32), actions)))
+    data = read_data_set(
+        recorded("case/box-v0", done=(spaces.Box(-1, 1, (2,), np.float32), actions))
+    )
     assert data.action_space == spaces.Box(-1, 1, (2,), np.float32) and data.action_names == ()
-    assert np.array_equal(data.episodes[0].actions, actions) and data.inputs["image"].shape == (12, 16, 3)
-    data = read_data_set(recorded("case/shifted-v0", done=(spaces.Discrete(3, start=5), [5, 6, 7, 5])))
-    assert data.action_names == ("5", "6", "7") and data.episodes[0].actions.tolist() == [5, 6, 7, 5]
+    assert np.array_equal(data.episodes[0].actions, actions) and data.inputs["image"].shape == (
+        12,
+        16,
+        3,
+    )
+    data = read_data_set(
+        recorded("case/shifted-v0", done=(spaces.Discrete(3, start=5), [5, 6, 7, 5]))
+    )
+    assert data.action_names == ("5", "6", "7") and data.episodes[0].actions.tolist() == [
+        5,
+        6,
+        7,
+        5,
+    ]
 
 
 def test_named_observations_keep_their_names():
@@ -56,7 +71,9 @@ def test_named_observations_keep_their_names():
     data = read_data_set(recorded("case/dict-v0", shown=(space, shown)))
     assert data.inputs.keys() == {"camera", "speed"} and data.inputs["speed"].dtype == "float32"
     state = spaces.Box(-1, 1, (2,), np.float32)
-    assert read_data_set(recorded("state-v0", shown=(state, [np.ones(2, np.float32)] * 5))).inputs.keys() == {"state"}
+    assert read_data_set(
+        recorded("state-v0", shown=(state, [np.ones(2, np.float32)] * 5))
+    ).inputs.keys() == {"state"}
 
 
 @pytest.mark.parametrize(
@@ -101,18 +118,24 @@ def test_damaged_files_are_refused(datasets, damage):
     folder = datasets / "case" / "bad-v0" / "data"
     if damage.startswith("metadata"):
         kept = json.loads((folder / "metadata.json").read_text())
-        spoilt = "{" if damage == "metadata" else json.dumps({**kept, "dataset_id": "case/other-v0"})
+        spoilt = (
+            "{" if damage == "metadata" else json.dumps({**kept, "dataset_id": "case/other-v0"})
+        )
         (folder / "metadata.json").write_text(spoilt)
     else:
         raw = (folder / "main_data.hdf5").read_bytes()
-        (folder / "main_data.hdf5").write_bytes(raw[: len(raw) // 2] if damage == "cut" else bytes(len(raw)))
+        (folder / "main_data.hdf5").write_bytes(
+            raw[: len(raw) // 2] if damage == "cut" else bytes(len(raw))
+        )
     with pytest.raises(ConfigError, match="case/bad-v0"):
         read_data_set("case/bad-v0")
 
 
 def test_a_written_one_is_whole_or_not_there(datasets):
     ends = [np.array([False, True]), np.zeros(2, bool)]
-    good = Episode({"state": np.zeros((3, 2), np.float32)}, np.array([0, 1]), np.array([0.5, 1.0]), *ends)
+    good = Episode(
+        {"state": np.zeros((3, 2), np.float32)}, np.array([0, 1]), np.array([0.5, 1.0]), *ends
+    )
 
     def broken():
         yield good

@@ -22,7 +22,9 @@ def add(replay, lengths, ends=None):
         for t in range(length):
             n, last = replay.written, t == length - 1
             frame = np.full((2, 2, 3), n % 256, np.uint8)
-            add_step(replay, frame, n, n / 2, last and end == "terminated", last and end == "truncated")
+            add_step(
+                replay, frame, n, n / 2, last and end == "terminated", last and end == "truncated"
+            )
 
 
 def test_segments_begin_uniformly_and_are_padded_on_the_right():
@@ -41,7 +43,9 @@ def test_segments_begin_uniformly_and_are_padded_on_the_right():
 
 def test_least_keeps_short_tails_out_but_not_short_episodes():
     replay = filled([5, 1, 2, 7])
-    firsts = replay.read("action", replay.segments(2000, 4, np.random.default_rng(0), least=3).slots[:, 0])
+    firsts = replay.read(
+        "action", replay.segments(2000, 4, np.random.default_rng(0), least=3).slots[:, 0]
+    )
     assert set(firsts.tolist()) == {0, 1, 2, 5, 6, 8, 9, 10, 11, 12}
 
 
@@ -71,7 +75,11 @@ def test_the_oldest_episodes_go_as_a_whole_and_segments_pass_the_end_of_the_ring
     found = replay.segments(500, 4, np.random.default_rng(0))
     for slots, mask in zip(found.slots, found.mask, strict=True):
         steps = replay.read("action", slots[mask])
-        assert steps.min() >= 8 and (np.diff(steps) == 1).all() and len({n // 4 for n in steps.tolist()}) == 1
+        assert (
+            steps.min() >= 8
+            and (np.diff(steps) == 1).all()
+            and len({n // 4 for n in steps.tolist()}) == 1
+        )
         assert (replay.read("image", slots[mask])[:, 0, 0, 0] == steps).all()
 
 
@@ -100,7 +108,9 @@ def test_a_checkpoint_survives_what_is_added_after_it(tmp_path):
         add(replay, [1])
     again = picture_replay(12, 2, reserve=8, folder=tmp_path)
     again.restore(kept)
-    assert np.array_equal(again.read("image", again.segments(50, 3, np.random.default_rng(5)).slots), before)
+    assert np.array_equal(
+        again.read("image", again.segments(50, 3, np.random.default_rng(5)).slots), before
+    )
     assert again.lengths.tolist() == [4, 4, 3]
     with pytest.raises(RunError, match="slots"):
         picture_replay(13, 2, reserve=8).restore(kept)
@@ -142,6 +152,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
 @pytest.mark.slow
 def test_memory_of_a_hundred_thousand_frames(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED, tmp_path], capture_output=True, text=True, check=True, env=with_helpers()
+        [sys.executable, "-c", MEASURED, tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=with_helpers(),
     )
     assert float(done.stdout) < 1.5  # GB of RAM at the most, mapped pages included

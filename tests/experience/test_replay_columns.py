@@ -55,7 +55,10 @@ def test_columns_of_any_shape_and_type_come_back(tmp_path):
         slots = replay.newest(5, env=1)
         assert numbers(replay, slots).tolist() == [109, 110, 111, 112, 113]
         assert replay.read("image", slots)[:, 2, 4, 0].tolist() == [109, 110, 111, 112, 113]
-        assert np.array_equal(replay.read("state", slots)[0], [109, -109]) and replay.read("action", slots)[0, 1] == 0.5
+        assert (
+            np.array_equal(replay.read("state", slots)[0], [109, -109])
+            and replay.read("action", slots)[0, 1] == 0.5
+        )
         assert len(replay) == 28 and replay.lengths.tolist() == [3, 3, 3, 3, 2, 4, 4, 4, 2]
         assert not replay.read("latent", slots).any()
     assert (tmp_path / "replay" / "frames.u8").stat().st_size == 40 * 15
@@ -117,7 +120,10 @@ def test_what_is_kept_is_copied(tmp_path):
         ({"terminated": "False"}, "terminated of step 28 is bool"),
         ({"image": np.zeros((3, 5, 1))}, "image of step 28 is uint8"),
         ({"image": np.zeros((3, 5), np.uint8)}, r"got uint8 \(3, 5\)"),
-        ({"text": np.array([0, 1, 2, 1 << 40])}, "text of step 28 is int32, which cannot hold 1099511627776"),
+        (
+            {"text": np.array([0, 1, 2, 1 << 40])},
+            "text of step 28 is int32, which cannot hold 1099511627776",
+        ),
         ({"state": np.array([0.0, np.inf])}, "state of step 28 holds numbers"),
         ({"action": 1}, "action of step 28"),
         ({"sound": 1}, "a step of this replay has"),
@@ -134,7 +140,9 @@ def played(folder):
     replay = picture_replay(20, 4, folder=folder, reserve=10)
     rng = np.random.default_rng(0)
     for n in range(9):
-        add_step(replay, rng.integers(256, size=(4, 4, 3), dtype=np.uint8), n, 0.0, n % 4 == 3, False)
+        add_step(
+            replay, rng.integers(256, size=(4, 4, 3), dtype=np.uint8), n, 0.0, n % 4 == 3, False
+        )
     replay.saved()
     return {name: array.copy() for name, array in replay.arrays().items()}
 
@@ -159,12 +167,16 @@ def damage(folder, how):
         path.write_bytes(raw[:-1])
     else:
         path.unlink()
-        {"link": lambda: path.symlink_to("/dev/zero"), "pipe": lambda: os.mkfifo(path), "folder": path.mkdir}.get(
-            how, lambda: None
-        )()
+        {
+            "link": lambda: path.symlink_to("/dev/zero"),
+            "pipe": lambda: os.mkfifo(path),
+            "folder": path.mkdir,
+        }.get(how, lambda: None)()
 
 
-@pytest.mark.parametrize("how", ["gone", "zeroed", "one bit", "another run's", "cut", "link", "pipe", "folder"])
+@pytest.mark.parametrize(
+    "how", ["gone", "zeroed", "one bit", "another run's", "cut", "link", "pipe", "folder"]
+)
 def test_a_run_goes_on_with_the_pictures_that_its_checkpoint_knows_or_not_at_all(tmp_path, how):
     arrays = played(tmp_path)
     reopen(tmp_path, arrays)
@@ -175,7 +187,11 @@ def test_a_run_goes_on_with_the_pictures_that_its_checkpoint_knows_or_not_at_all
 
 
 def test_checkpoints_of_before_the_checksums_open_but_not_without_their_file(tmp_path):
-    arrays = {name: array for name, array in played(tmp_path).items() if not name.startswith(("checksum", "shape"))}
+    arrays = {
+        name: array
+        for name, array in played(tmp_path).items()
+        if not name.startswith(("checksum", "shape"))
+    }
     wanted = reopen(tmp_path, arrays)
     assert wanted.arrays()["checksum.image"][:9].all()
     assert saved_replay(arrays, tmp_path).columns["image"].shape == (4, 4, 3)
@@ -189,7 +205,9 @@ def test_a_saved_replay_says_itself_what_it_holds(tmp_path):
     again = saved_replay(replay.arrays(), tmp_path)
     assert again.columns["image"].shape == (3, 5, 1) and len(again) == 28
     for name in MIXED:
-        assert np.array_equal(again.read(name, again.kept()), replay.read(name, replay.kept())), name
+        assert np.array_equal(again.read(name, again.kept()), replay.read(name, replay.kept())), (
+            name
+        )
 
 
 def test_arrays_that_do_not_fit_together_are_refused(tmp_path):
@@ -214,7 +232,14 @@ def test_room_is_held_when_the_file_is_made_and_when_an_old_one_is_added_to(tmp_
     (tmp_path / "frames.u8").write_bytes(b"")
     os.truncate(tmp_path / "frames.u8", 768_000)
     assert (tmp_path / "frames.u8").stat().st_blocks == 0
-    add_step(picture_replay(1000, 16, folder=tmp_path), np.zeros((16, 16, 3), np.uint8), 0, 0.0, False, False)
+    add_step(
+        picture_replay(1000, 16, folder=tmp_path),
+        np.zeros((16, 16, 3), np.uint8),
+        0,
+        0.0,
+        False,
+        False,
+    )
     assert (tmp_path / "frames.u8").stat().st_blocks * 512 >= 768_000
 
 
@@ -224,7 +249,9 @@ def test_a_full_disk_is_one_sentence_before_the_first_step(tmp_path, monkeypatch
 
     monkeypatch.setattr(column_files.os, "posix_fallocate", full)
     replay = picture_replay(10, 8, folder=tmp_path)
-    with pytest.raises(StorageError, match=r"frames\.u8 cannot be written: No space left") as caught:
+    with pytest.raises(
+        StorageError, match=r"frames\.u8 cannot be written: No space left"
+    ) as caught:
         add_step(replay, np.zeros((8, 8, 3), np.uint8), 0, 0.0, False, False)
     assert caught.value.exit_code == 74 and not len(replay) and not list(tmp_path.iterdir())
 
@@ -236,11 +263,15 @@ def test_where_room_cannot_be_reserved_zeros_hold_it(tmp_path, monkeypatch):
     monkeypatch.setattr(column_files.os, "posix_fallocate", unable)
     replay = picture_replay(10, 8, folder=tmp_path)
     add_step(replay, np.full((8, 8, 3), 7, np.uint8), 0, 0.0, False, False)
-    assert (tmp_path / "frames.u8").stat().st_size == 1920 and (replay.read("image", replay.kept()) == 7).all()
+    assert (tmp_path / "frames.u8").stat().st_size == 1920 and (
+        replay.read("image", replay.kept()) == 7
+    ).all()
 
 
 def test_a_million_pictures_are_twelve_gigabytes_of_disk_and_little_memory():
-    replay = Replay({"image": Column((64, 64, 3), "uint8", on_disk=True), "action": Column((), "int64")}, 100)
+    replay = Replay(
+        {"image": Column((64, 64, 3), "uint8", on_disk=True), "action": Column((), "int64")}, 100
+    )
     assert replay.columns["image"].step_bytes * 1_000_000 == 12_288_000_000
     in_memory = sum(column.step_bytes for name, column in replay.columns.items() if name != "image")
     assert in_memory + 8 + 4 + 4 < 40  # serial, priority and checksum: 40 MB for a million

@@ -17,13 +17,38 @@ PLAIN = {
     "MKL_CBWR": "COMPATIBLE",
     "ONEDNN_MAX_CPU_ISA": "SSE41",
     "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+    "PYTHONPATH": os.pathsep.join(
+        [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    ).rstrip(os.pathsep),
 }
-REM = ["-m", "atari_vlm.dream", "rem", "--game", "small_catch:SmallCatch-v0", "--preset", "tiny", "--seed", "3"]
+REM = [
+    "-m",
+    "atari_vlm.dream",
+    "rem",
+    "--game",
+    "small_catch:SmallCatch-v0",
+    "--preset",
+    "tiny",
+    "--seed",
+    "3",
+]
 REM += ["--threads", "1", "--run-name", "run", "--config", str(DATA / "small_catch.yaml")]
-SCRIPTED = ["-m", "atari_vlm.train", "--vlm", "scripted", "--use-icl", "--game", "Breakout-v5", "--num-episodes", "3"]
+SCRIPTED = [
+    "-m",
+    "atari_vlm.train",
+    "--vlm",
+    "scripted",
+    "--use-icl",
+    "--game",
+    "Breakout-v5",
+    "--num-episodes",
+    "3",
+]
 SCRIPTED += ["--num-eval-episodes", "2", "--max-steps", "60", "--seed", "4", "--run-name", "run"]
-ADDED = {"replay.checksum.image", "replay.shape.image.uint8"}  # checkpoints tell now which pictures they know
+ADDED = {
+    "replay.checksum.image",
+    "replay.shape.image.uint8",
+}  # checkpoints tell now which pictures they know
 ROUNDING = """
 import hashlib, torch
 torch.set_num_threads(1)
@@ -70,7 +95,10 @@ def rem_facts(run):
         "model": read_checkpoint(run / "model"),
     }
     return {
-        "metrics": [{name: value for name, value in line.items() if not name.endswith("seconds")} for line in lines],
+        "metrics": [
+            {name: value for name, value in line.items() if not name.endswith("seconds")}
+            for line in lines
+        ],
         "arrays": {
             f"{part}:{name}": hashlib.sha256(array.tobytes()).hexdigest()
             for part, checkpoint in kept.items()
@@ -115,7 +143,9 @@ def _by_pixels(calls, run):
             return [kind, decode(journal.blob(sha)).digest if kind == "image" else sha]
 
         for *facts, request, reply in calls:
-            messages = [[role, [part(*item) for item in parts]] for role, parts in json.loads(request)]
+            messages = [
+                [role, [part(*item) for item in parts]] for role, parts in json.loads(request)
+            ]
             yield [*facts, messages, reply]
 
 
@@ -125,6 +155,10 @@ def _digest(row):
 
 if __name__ == "__main__":
     out = Path(sys.argv[1])
-    facts = {"fingerprint": fingerprint(), "one": rem_run(out / "one"), "two": rem_run(out / "two", ranks=2)}
+    facts = {
+        "fingerprint": fingerprint(),
+        "one": rem_run(out / "one"),
+        "two": rem_run(out / "two", ranks=2),
+    }
     (DATA / "rem.json").write_text(json.dumps(facts, indent=1) + "\n")
     (DATA / "scripted.json").write_text(json.dumps(scripted_run(out / "scripted"), indent=1) + "\n")

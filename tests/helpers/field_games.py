@@ -334,5 +334,9 @@ class OldStep(Ledge):
 
 
 for _name, _class in list(globals().items()):
-    if isinstance(_class, type) and issubclass(_class, Ledge) and f"Case/{_name}-v0" not in gym.registry:
+    if (
+        isinstance(_class, type)
+        and issubclass(_class, Ledge)
+        and f"Case/{_name}-v0" not in gym.registry
+    ):
         gym.register(f"Case/{_name}-v0", entry_point=_class, disable_env_checker=True)

@@ -28,9 +28,15 @@ from atari_vlm.wrappers import WorldModelEnv
 
 GAME = "TestCatch-v0"
 _PATHS = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(_PATHS).rstrip(os.pathsep)}  # of other processes
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join(_PATHS).rstrip(os.pathsep),
+}  # of other processes
 if GAME not in gymnasium.registry:
-    gymnasium.register(GAME, lambda **options: WorldModelEnv(CatchWorldModel(5, 4, cell_px=4, num_balls=2), **options))
+    gymnasium.register(
+        GAME,
+        lambda **options: WorldModelEnv(CatchWorldModel(5, 4, cell_px=4, num_balls=2), **options),
+    )
 
 NETWORKS = RemConfig(
     num_actions=3,

@@ -20,4 +20,7 @@ def add_step(replay, image, action, reward, terminated, truncated, env=0):
 
 def with_helpers():
     """The environment of a Python that finds these helpers."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]),
+    }

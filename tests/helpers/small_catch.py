@@ -5,4 +5,6 @@ import gymnasium
 from atari_vlm.world_models.catch import CatchWorldModel
 from atari_vlm.wrappers import WorldModelEnv
 
-gymnasium.register("SmallCatch-v0", lambda **options: WorldModelEnv(CatchWorldModel(5, 5, cell_px=4), **options))
+gymnasium.register(
+    "SmallCatch-v0", lambda **options: WorldModelEnv(CatchWorldModel(5, 5, cell_px=4), **options)
+)

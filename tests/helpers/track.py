@@ -62,7 +62,9 @@ class TrackModel:
     def step(self, state, action, *, rng):
         self.given.append(np.array(action))
         moved = distance(self.action_space, action)
-        return ModelStep(state + moved, (self.pay * (moved > 0)).astype(np.float32), np.zeros(len(state), bool))
+        return ModelStep(
+            state + moved, (self.pay * (moved > 0)).astype(np.float32), np.zeros(len(state), bool)
+        )
 
     def decode(self, state):
         pictures = np.zeros((len(state), *SHAPE), np.uint8)

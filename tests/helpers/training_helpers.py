@@ -43,8 +43,14 @@ def contents(path):
         return {
             "meta": journal.meta(),
             "episodes": episodes,
-            "steps": [_without_latency(step) for row in episodes for step in journal.steps(row.episode)],
-            "calls": [_without_clocks(call, journal) for row in episodes for call in journal.calls(row.episode)],
+            "steps": [
+                _without_latency(step) for row in episodes for step in journal.steps(row.episode)
+            ],
+            "calls": [
+                _without_clocks(call, journal)
+                for row in episodes
+                for call in journal.calls(row.episode)
+            ],
         }
 
 
@@ -65,7 +71,11 @@ def _without_latency(step):
 
 
 def _without_clocks(call, journal):
-    reply = None if call.reply is None else {k: v for k, v in call.reply.items() if k not in ("latency_s", "attempts")}
+    reply = (
+        None
+        if call.reply is None
+        else {k: v for k, v in call.reply.items() if k not in ("latency_s", "attempts")}
+    )
     for _, parts in call.request:
         for _, sha in parts:
             journal.blob(sha)

@@ -40,7 +40,9 @@ class Table:
         return np.zeros(len(observations))
 
     def step(self, state, action, *, rng):
-        spread = np.broadcast_to(self.noise, self.rewards.shape)[action] * rng.standard_normal(len(action))
+        spread = np.broadcast_to(self.noise, self.rewards.shape)[action] * rng.standard_normal(
+            len(action)
+        )
         reward = (self.rewards[action] + spread).astype(np.float32)
         over = np.zeros(len(action), bool) if self.end is None else np.asarray(action) == self.end
         return ModelStep(state + 1, reward, over)
@@ -61,7 +63,9 @@ class Point:
 
     def step(self, state, action, *, rng):
         following = state + np.clip(action[:, 0], -1, 1)
-        return ModelStep(following, -np.abs(following - 2).astype(np.float32), np.zeros(len(state), bool))
+        return ModelStep(
+            following, -np.abs(following - 2).astype(np.float32), np.zeros(len(state), bool)
+        )
 
     def decode(self, state):
         raise AssertionError("planners never decode")

@@ -15,7 +15,9 @@ def catch_state(model, column):
     return take_rows(model.init(model.start.observations, model.start.actions, rng=None), [column])
 
 
-@pytest.mark.parametrize("config", [CEMConfig(horizon=7), CEMConfig(horizon=7, keep_elites=0.3, population_decay=1.25)])
+@pytest.mark.parametrize(
+    "config", [CEMConfig(horizon=7), CEMConfig(horizon=7, keep_elites=0.3, population_decay=1.25)]
+)
 def test_cem_and_icem_catch_every_ball(config):
     model = CatchWorldModel()
     for column in STARTS:
@@ -26,19 +28,28 @@ def test_cem_and_icem_catch_every_ball(config):
 def test_mppi_catches_every_ball():
     model = CatchWorldModel()
     for column in STARTS:
-        found = mppi(model, catch_state(model, column), MPPIConfig(horizon=7), rng=np.random.default_rng(column))
+        found = mppi(
+            model,
+            catch_state(model, column),
+            MPPIConfig(horizon=7),
+            rng=np.random.default_rng(column),
+        )
         assert found.scores[found.best] == 1, column
 
 
 @pytest.mark.parametrize("beta", [0.0, 2.0])
 def test_continuous_actions_reach_the_goal(beta):
-    config = CEMConfig(horizon=4, population=64, elites=8, iterations=6, keep_elites=0.3, noise_beta=beta)
+    config = CEMConfig(
+        horizon=4, population=64, elites=8, iterations=6, keep_elites=0.3, noise_beta=beta
+    )
     found = cem(Point(), np.zeros(1), config, rng=np.random.default_rng(0))
     assert found.plans.dtype == np.float32 and np.abs(found.plans).max() <= 1
     assert (
         found.scores[found.best] > -1.5
     )  # the best is -1 (two full pushes, then rest), resting from the start gives -8
-    followed = mppi(Point(), np.zeros(1), MPPIConfig(horizon=4, iterations=8), rng=np.random.default_rng(0))
+    followed = mppi(
+        Point(), np.zeros(1), MPPIConfig(horizon=4, iterations=8), rng=np.random.default_rng(0)
+    )
     assert followed.scores[followed.best] > -1.4
 
 
@@ -59,9 +70,16 @@ def test_a_warm_start_begins_at_the_rest_of_the_last_plan():
 
 
 def test_no_number_never_wins():
-    found = cem(Table([np.nan, -1]), np.zeros(1), CEMConfig(horizon=2, population=32), rng=np.random.default_rng(0))
+    found = cem(
+        Table([np.nan, -1]),
+        np.zeros(1),
+        CEMConfig(horizon=2, population=32),
+        rng=np.random.default_rng(0),
+    )
     assert found.plans[found.best].tolist() == [1, 1]
-    nothing = mppi(Table([np.nan]), np.zeros(1), MPPIConfig(horizon=2), rng=np.random.default_rng(0))
+    nothing = mppi(
+        Table([np.nan]), np.zeros(1), MPPIConfig(horizon=2), rng=np.random.default_rng(0)
+    )
     assert not np.isfinite(nothing.scores).any()
 
 
@@ -73,7 +91,14 @@ def test_coloured_noise_is_smooth_over_time_and_of_unit_variance():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"horizon": 0}, {"elites": 200}, {"smoothing": 1.0}, {"keep_elites": 2.0}, {"noise_beta": -1.0}, {"discount": 0}],
+    [
+        {"horizon": 0},
+        {"elites": 200},
+        {"smoothing": 1.0},
+        {"keep_elites": 2.0},
+        {"noise_beta": -1.0},
+        {"discount": 0},
+    ],
 )
 def test_bad_options_are_refused(wrong):
     with pytest.raises(ConfigError):

@@ -6,7 +6,16 @@ from gymnasium import spaces
 from track import BOX, FROM_ONE, THREE, TrackModel
 
 from atari_vlm.errors import ConfigError, MismatchError
-from atari_vlm.planning import CEMConfig, MCTSConfig, MPPIConfig, cem, mcts, mppi, random_shooting, score_plans
+from atari_vlm.planning import (
+    CEMConfig,
+    MCTSConfig,
+    MPPIConfig,
+    cem,
+    mcts,
+    mppi,
+    random_shooting,
+    score_plans,
+)
 from atari_vlm.world_models.base import ModelStep
 
 ZERO = np.zeros(1)
@@ -18,15 +27,23 @@ def rng():
 
 
 PLANNERS = {
-    "cem": lambda model, **o: cem(model, ZERO, CEMConfig(horizon=3, population=8, elites=2), rng=rng(), **o),
-    "mppi": lambda model, **o: mppi(model, ZERO, MPPIConfig(horizon=3, population=8), rng=rng(), **o),
-    "random": lambda model, **o: random_shooting(model, ZERO, num_plans=8, horizon=3, rng=rng(), **o),
+    "cem": lambda model, **o: cem(
+        model, ZERO, CEMConfig(horizon=3, population=8, elites=2), rng=rng(), **o
+    ),
+    "mppi": lambda model, **o: mppi(
+        model, ZERO, MPPIConfig(horizon=3, population=8), rng=rng(), **o
+    ),
+    "random": lambda model, **o: random_shooting(
+        model, ZERO, num_plans=8, horizon=3, rng=rng(), **o
+    ),
     "mcts": lambda model, **o: mcts(model, ZERO, MCTSConfig(8, depth=3), rng=rng(), **o),
 }
 
 
 @pytest.mark.parametrize("planner", PLANNERS)
-@pytest.mark.parametrize("space", [FROM_ONE, spaces.Discrete(2, start=-5), spaces.Discrete(1, start=7), WIDE])
+@pytest.mark.parametrize(
+    "space", [FROM_ONE, spaces.Discrete(2, start=-5), spaces.Discrete(1, start=7), WIDE]
+)
 def test_what_they_plan_is_of_the_space(planner, space):
     if planner == "mcts" and space is WIDE:
         pytest.skip("a tree search is for discrete actions")
@@ -53,7 +70,9 @@ def test_what_they_plan_is_of_the_space(planner, space):
 def test_other_spaces_are_refused(planner, space):
     model = TrackModel(THREE)
     model.action_space = space
-    with pytest.raises(ConfigError, match="actions are Discrete, or a bounded Box of floats with one axis"):
+    with pytest.raises(
+        ConfigError, match="actions are Discrete, or a bounded Box of floats with one axis"
+    ):
         PLANNERS[planner](model)
     assert not model.given
 
@@ -81,7 +100,8 @@ def test_plans_outside_the_space_are_refused(space, plans):
 
 
 @pytest.mark.parametrize(
-    ("space", "plan"), [(THREE, [3]), (THREE, [0.5]), (THREE, 1), (FROM_ONE, [0]), (WIDE, [[9, 0]]), (WIDE, [0, 0])]
+    ("space", "plan"),
+    [(THREE, [3]), (THREE, [0.5]), (THREE, 1), (FROM_ONE, [0]), (WIDE, [[9, 0]]), (WIDE, [0, 0])],
 )
 def test_warm_starts_outside_the_space_are_refused(space, plan):
     for planner in ("cem", "mppi"):
@@ -91,7 +111,9 @@ def test_warm_starts_outside_the_space_are_refused(space, plan):
 
 def test_other_arguments_are_refused():
     model = TrackModel(THREE)
-    with pytest.raises(ConfigError, match="initial_plans have 2 actions, the search's horizon is 5"):
+    with pytest.raises(
+        ConfigError, match="initial_plans have 2 actions, the search's horizon is 5"
+    ):
         cem(model, ZERO, CEMConfig(horizon=5), rng=rng(), initial_plans=[[2, 2]])
     for empty in (np.array([], int), []):
         with pytest.raises(ConfigError, match="warm_start must"):
@@ -120,7 +142,9 @@ def test_other_numbers_are_cast():
     score_plans(model, ZERO, np.zeros((1, 2, 2), int), rng=rng())
     assert model.given[0].dtype == np.float32
     warm = np.zeros((9, 2))
-    assert cem(model, ZERO, CEMConfig(horizon=3), rng=rng(), warm_start=warm).plans.dtype == np.float32
+    assert (
+        cem(model, ZERO, CEMConfig(horizon=3), rng=rng(), warm_start=warm).plans.dtype == np.float32
+    )
 
 
 class Table(TrackModel):
@@ -157,7 +181,10 @@ def test_a_search_never_plays_what_is_no_number(wrong, rule, backup, keep, batch
 def test_the_other_edges_are_worth_what_they_are_without_it():
     """Longer than a plan is, their values are means of many rollouts, which go round the reward that is none."""
     config = MCTSConfig(512, depth=3, rollout_steps=6, discount=1.0)
-    values = [mcts(Table(pays), ZERO, config, rng=rng()).values for pays in ([0.0, 0.1, np.nan], [0.0, 0.1])]
+    values = [
+        mcts(Table(pays), ZERO, config, rng=rng()).values
+        for pays in ([0.0, 0.1, np.nan], [0.0, 0.1])
+    ]
     np.testing.assert_allclose(values[0][:2], values[1], atol=0.03)
 
 

@@ -36,7 +36,9 @@ class Recurrent(TrackModel):
 
     def step(self, state, action, *, rng):
         step = super().step(state[:, 0], action, rng=rng)
-        return ModelStep(np.concatenate([step.state[:, None], state[:, 1:]], 1), step.reward, step.terminated)
+        return ModelStep(
+            np.concatenate([step.state[:, None], state[:, 1:]], 1), step.reward, step.terminated
+        )
 
     def decode(self, state):
         return super().decode(state[:, 0])
@@ -86,7 +88,10 @@ class Able(CatchWorldModel):
         for action in plans.T:
             steps.append(self.step(state, action, rng=rng))
             state = steps[-1].state
-        return ModelStep(state, *(np.stack([getattr(s, name) for s in steps], 1) for name in ("reward", "terminated")))
+        return ModelStep(
+            state,
+            *(np.stack([getattr(s, name) for s in steps], 1) for name in ("reward", "terminated")),
+        )
 
     def value(self, state):
         return np.where(state.over, 0.0, 1.0 - 0.1 * np.abs(state.paddle - state.ball_column))
@@ -103,9 +108,16 @@ def test_a_rollout_scores_as_steps_do(horizon, use_value):
     plans = np.random.default_rng(1).integers(3, size=(20, horizon))
     results = []
     for model in (able, plain):
-        state = model.init(model.start.observations[3:4], model.start.actions[3:4], rng=np.random.default_rng(0))
+        state = model.init(
+            model.start.observations[3:4], model.start.actions[3:4], rng=np.random.default_rng(0)
+        )
         value = able.value if use_value else None
-        options = {"discount": 0.9, "num_futures": 2, "value": value, "rng": np.random.default_rng(0)}
+        options = {
+            "discount": 0.9,
+            "num_futures": 2,
+            "value": value,
+            "rng": np.random.default_rng(0),
+        }
         results.append(score_plans(model, state, plans, **options))
     assert able.rolled == 1
     for name in ("scores", "rewards", "lengths", "spread"):
@@ -116,14 +128,18 @@ def test_policy_and_value_guide_a_tree_search():
     able, plain = Able(), CatchWorldModel()
     for column in range(8):
         state = plain.init(
-            plain.start.observations[[column]], plain.start.actions[[column]], rng=np.random.default_rng(0)
+            plain.start.observations[[column]],
+            plain.start.actions[[column]],
+            rng=np.random.default_rng(0),
         )
         config = MCTSConfig(12, depth=10, rule="puct")
         result = mcts(able, state, config, rng=np.random.default_rng(0), value=able.value)
         aim = able.policy(state)[0]
         assert result.tree.root.prior == pytest.approx(aim / aim.sum())
         assert result.action == aim.argmax() or column == 4
-        given = mcts(able, state, config, rng=np.random.default_rng(0), prior=[1, 0, 0], value=able.value)
+        given = mcts(
+            able, state, config, rng=np.random.default_rng(0), prior=[1, 0, 0], value=able.value
+        )
         assert given.tree.root.prior == [1, 0, 0]
         without = mcts(able, state, MCTSConfig(12, depth=10), rng=np.random.default_rng(0))
         assert without.tree.root.prior is None

@@ -43,14 +43,18 @@ def test_equal_scores_keep_the_order_of_the_plans():
 
 def test_the_value_of_the_last_state_counts_where_nothing_ended():
     model = Table([1, 1], end=1)
-    scores = score_plans(model, ROOT, [[0, 0], [0, 1]], discount=0.5, rng=RNG, value=lambda state: 8 * state)
+    scores = score_plans(
+        model, ROOT, [[0, 0], [0, 1]], discount=0.5, rng=RNG, value=lambda state: 8 * state
+    )
     assert scores.scores.tolist() == [1.5 + 0.25 * 16, 1.5]
 
 
 def test_pessimism_over_futures_prefers_the_safe_plan():
     model = Table([1.0, 1.5], noise=[0.0, 4.0])
     risky = score_plans(model, ROOT, [[0], [1]], rng=np.random.default_rng(3), num_futures=64)
-    safe = score_plans(model, ROOT, [[0], [1]], rng=np.random.default_rng(3), num_futures=64, pessimism=1.0)
+    safe = score_plans(
+        model, ROOT, [[0], [1]], rng=np.random.default_rng(3), num_futures=64, pessimism=1.0
+    )
     assert risky.spread[0] == 0 and 3 < risky.spread[1] < 5
     assert safe.best == 0
     np.testing.assert_allclose(safe.scores, risky.scores - risky.spread)
@@ -75,7 +79,9 @@ def test_no_number_is_the_worst_score():
     assert scores.scores.tolist() == [-np.inf, -5, -np.inf] and scores.best == 1
 
 
-@pytest.mark.parametrize("plans", [[], [[]], [[0, 1], [0]], [[2]], [[-1]], [[0.5]], [0, 1], np.zeros((1, 2, 3), int)])
+@pytest.mark.parametrize(
+    "plans", [[], [[]], [[0, 1], [0]], [[2]], [[-1]], [[0.5]], [0, 1], np.zeros((1, 2, 3), int)]
+)
 def test_bad_plans_are_refused(plans):
     with pytest.raises(ConfigError):
         score_plans(Table([0, 1]), ROOT, plans, rng=RNG)
@@ -98,5 +104,7 @@ def test_random_shooting_catches_every_ball():
     model = CatchWorldModel()
     states = catch_states(model)
     for column in range(model.columns):
-        found = random_shooting(model, take_rows(states, [column]), num_plans=512, horizon=7, rng=RNG)
+        found = random_shooting(
+            model, take_rows(states, [column]), num_plans=512, horizon=7, rng=RNG
+        )
         assert found.scores[found.best] == 1, column

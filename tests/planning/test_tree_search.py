@@ -49,7 +49,11 @@ def test_a_value_function_stands_in_for_rollouts():
 def test_a_value_replaces_rollouts_in_the_count_of_model_calls():
     model = Counted(Table([0, 1]))
     mcts(
-        model, np.zeros(1), MCTSConfig(64, batch_size=8), rng=np.random.default_rng(0), value=lambda s: np.zeros(len(s))
+        model,
+        np.zeros(1),
+        MCTSConfig(64, batch_size=8),
+        rng=np.random.default_rng(0),
+        value=lambda s: np.zeros(len(s)),
     )
     assert sum(model.steps) <= 64 and model.decodes == 0
     assert max(model.steps) > 1
@@ -58,7 +62,13 @@ def test_a_value_replaces_rollouts_in_the_count_of_model_calls():
 def test_simulations_are_counted_and_add_up():
     result = mcts(Table([0, 1]), np.zeros(1), MCTSConfig(50), rng=np.random.default_rng(0))
     assert result.simulations == result.visits.sum() == 50
-    again = mcts(Table([0, 1]), np.ones(1), MCTSConfig(50), rng=np.random.default_rng(0), tree=result.tree.advance(1))
+    again = mcts(
+        Table([0, 1]),
+        np.ones(1),
+        MCTSConfig(50),
+        rng=np.random.default_rng(0),
+        tree=result.tree.advance(1),
+    )
     assert again.simulations == 50 and again.visits.sum() > 50
 
 
@@ -86,7 +96,9 @@ def test_an_end_is_not_searched_beyond():
 def test_a_prior_steers_where_nothing_else_does():
     config = MCTSConfig(30, rule="puct", rollout_steps=0)
     flat = Table([0, 0, 0])
-    result = mcts(flat, np.zeros(1), config, rng=np.random.default_rng(0), prior=np.array([0.1, 0.8, 0.1]))
+    result = mcts(
+        flat, np.zeros(1), config, rng=np.random.default_rng(0), prior=np.array([0.1, 0.8, 0.1])
+    )
     assert result.action == 1 and result.visits[1] > 15
 
 
@@ -137,7 +149,12 @@ def test_bad_options_are_refused():
     for wrong in ([1, 2, 3], [-1, 2], [np.nan, 1], [0, 0]):
         with pytest.raises(ConfigError):
             mcts(Table([0, 1]), np.zeros(1), rng=np.random.default_rng(0), prior=np.array(wrong))
-    for option in ({"num_simulations": 0}, {"rollout_steps": -1}, {"rollout_hold": (0, 3)}, {"rollout_hold": (4, 3)}):
+    for option in (
+        {"num_simulations": 0},
+        {"rollout_steps": -1},
+        {"rollout_hold": (0, 3)},
+        {"rollout_hold": (4, 3)},
+    ):
         with pytest.raises(ConfigError):
             MCTSConfig(**option)
     for option in ({"rule": "ucb"}, {"backup": "median"}):

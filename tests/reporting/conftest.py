@@ -46,7 +46,11 @@ def replay(row: EpisodeRow, steps: Sequence[StepRow], show: Show) -> Shown:
 
 
 def write_episode(
-    journal: Journal, episode: int, replies: Sequence[str], phase: str = "train", slower: float = 0.0
+    journal: Journal,
+    episode: int,
+    replies: Sequence[str],
+    phase: str = "train",
+    slower: float = 0.0,
 ) -> None:
     """One finished episode whose replies are given; replies without an action line become fallbacks."""
     journal.begin_episode(episode, phase, 100 + episode)
@@ -57,11 +61,21 @@ def write_episode(
             ("user", f"Step: {step}\nReturn: {sum(rewards)}"),
         ]
         picture = drawn(step).png
-        blobs = {hashlib.sha256(raw).hexdigest(): raw for raw in [picture, *(text.encode() for _, text in words)]}
+        blobs = {
+            hashlib.sha256(raw).hexdigest(): raw
+            for raw in [picture, *(text.encode() for _, text in words)]
+        }
         shas = list(blobs)
-        request = [["system", [["text", shas[1]]]], ["user", [["image", shas[0]], ["text", shas[2]]]]]
-        reply = Reply(text, "tiny-1", usage=Usage(900 + step, 20), latency_s=0.4 + slower, cost_usd=0.0015)
-        call = CallRow(episode, step, step, "complete", f"{episode}-{step}", request, None, 1e9 + slower)
+        request = [
+            ["system", [["text", shas[1]]]],
+            ["user", [["image", shas[0]], ["text", shas[2]]]],
+        ]
+        reply = Reply(
+            text, "tiny-1", usage=Usage(900 + step, 20), latency_s=0.4 + slower, cost_usd=0.0015
+        )
+        call = CallRow(
+            episode, step, step, "complete", f"{episode}-{step}", request, None, 1e9 + slower
+        )
         journal.record_request(call, blobs)
         journal.record_reply(episode, step, reply.as_dict())
         understood = re.search(r"ACTION: (\w+)\s*$", text)
@@ -71,7 +85,10 @@ def write_episode(
             "reasoning": text.split("ACTION")[0].strip(),
             "problems": [] if understood else [f"no action in {text[:200]!r}"],
             "details": {
-                "plans": [{"actions": ["UP", "UP"], "score": 1.5}, {"actions": ["DOWN"], "score": float("nan")}],
+                "plans": [
+                    {"actions": ["UP", "UP"], "score": 1.5},
+                    {"actions": ["DOWN"], "score": float("nan")},
+                ],
                 "chosen": 0,
             }
             if step % 5 == 0
@@ -84,7 +101,9 @@ def write_episode(
         source = "model" if understood else "fallback"
         last = step + 1 == len(replies)
         info = {"episode_step": step + 1}
-        journal.record_step(StepRow(episode, step, action, source, rewards[-1], last, False, info, decision))
+        journal.record_step(
+            StepRow(episode, step, action, source, rewards[-1], last, False, info, decision)
+        )
     journal.finish_episode(
         EpisodeRow(
             episode,
@@ -104,7 +123,9 @@ def journal(tmp_path) -> Journal:
     return Journal(tmp_path / "journal.sqlite")
 
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync "
     "--disable-component-update --disable-dev-shm-usage --hide-scrollbars --remote-debugging-port=0"
@@ -136,7 +157,9 @@ class Tab:
         self.wait_for("document.readyState === 'complete'")
 
     def evaluate(self, expression: str) -> Any:
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        found = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
@@ -177,7 +200,9 @@ def tab(tmp_path_factory) -> Iterator[Tab]:
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine; .ci/run installs it")
     profile = tmp_path_factory.mktemp("chromium")
-    process = subprocess.Popen([CHROMIUM, *FLAGS, f"--user-data-dir={profile}"], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [CHROMIUM, *FLAGS, f"--user-data-dir={profile}"], stderr=subprocess.DEVNULL
+    )
     try:
         port_file = profile / "DevToolsActivePort"
         deadline = time.monotonic() + 30
@@ -185,7 +210,9 @@ def tab(tmp_path_factory) -> Iterator[Tab]:
             assert process.poll() is None and time.monotonic() < deadline, "Chromium did not start"
             time.sleep(0.05)
         port = port_file.read_text().split()[0]
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT")
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT"
+        )
         with urllib.request.urlopen(request, timeout=30) as answer:
             address = json.load(answer)["webSocketDebuggerUrl"]
         found = Tab(address)

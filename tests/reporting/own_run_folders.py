@@ -17,7 +17,9 @@ from atari_vlm.world_models.rem.settings import preset
 
 def rem_run(folder: Path, returns: Mapping[int, float], **options: Any) -> Path:
     """A REM run whose evaluations are given as epoch -> mean return. ``options``: game, seed, epochs (played), of, changes."""
-    settings = with_changes(preset("tiny", facts(6)), {"epochs": options.get("of", 34), **options.get("changes", {})})
+    settings = with_changes(
+        preset("tiny", facts(6)), {"epochs": options.get("of", 34), **options.get("changes", {})}
+    )
     game = options.get("game", "Pong-v5")
     config = {
         "atari_vlm": "0.1.0",
@@ -28,18 +30,39 @@ def rem_run(folder: Path, returns: Mapping[int, float], **options: Any) -> Path:
     }
     lines = []
     for epoch in range(1, options.get("epochs", 34) + 1):
-        line: dict[str, float] = {"epoch": epoch, "collection/steps": min(epoch, 24) * 150.0, "epoch/cpu_seconds": 1.0}
+        line: dict[str, float] = {
+            "epoch": epoch,
+            "collection/steps": min(epoch, 24) * 150.0,
+            "epoch/cpu_seconds": 1.0,
+        }
         if epoch in returns:
-            line |= {"evaluation/return": returns[epoch], "evaluation/episodes": 50.0, "evaluation/length": 900.0}
+            line |= {
+                "evaluation/return": returns[epoch],
+                "evaluation/episodes": 50.0,
+                "evaluation/length": 900.0,
+            }
         lines.append(line)
     return written(folder, config, lines)
 
 
-def vlm_run(folder: Path, evaluations: Sequence[Mapping[str, Any]], finished: bool = True, **settings: Any) -> Path:
+def vlm_run(
+    folder: Path, evaluations: Sequence[Mapping[str, Any]], finished: bool = True, **settings: Any
+) -> Path:
     """A run of ``train``: its finished evaluations, each with ``after`` and ``episode_rewards``."""
-    known = {"game_name": "Pong", "vlm_type": "gpt-4o", "model": None, "use_in_context_learning": False}
-    config = {"identity": "0", "settings": {**known, "seed": 0, "max_steps": 300, "env": {}, **settings}}
-    lines = [{"kind": "evaluation", "strategy": "none", "fallback_rate": 0.125, **line} for line in evaluations]
+    known = {
+        "game_name": "Pong",
+        "vlm_type": "gpt-4o",
+        "model": None,
+        "use_in_context_learning": False,
+    }
+    config = {
+        "identity": "0",
+        "settings": {**known, "seed": 0, "max_steps": 300, "env": {}, **settings},
+    }
+    lines = [
+        {"kind": "evaluation", "strategy": "none", "fallback_rate": 0.125, **line}
+        for line in evaluations
+    ]
     written(folder, config, lines)
     with Journal(folder / "journal.sqlite") as journal:
         journal.set_meta(finished=finished)

@@ -65,7 +65,9 @@ def test_published_aggregates(found):
     assert row_of(found.main, "STORM").aggregates["mean"].value == pytest.approx(
         1.222, abs=1e-3
     )  # as re-aggregated elsewhere
-    assert row_of(found.main, "DrQ(eps)").aggregates["median"].value == pytest.approx(0.313, abs=1e-3)
+    assert row_of(found.main, "DrQ(eps)").aggregates["median"].value == pytest.approx(
+        0.313, abs=1e-3
+    )
 
 
 def test_methods_without_runs_have_no_interval_and_are_not_ranked_among_the_others(found):
@@ -87,11 +89,22 @@ def test_ablations_are_compared_over_their_eight_games(found):
 
 def test_profiles_fall_within_their_bands(found):
     assert set(found.profiles) == {
-        *("SimPLe", "TWM", "IRIS", "DreamerV3", "REM", "DIAMOND", "M3_Simulus", "REM_ablation_no-pop")
+        *(
+            "SimPLe",
+            "TWM",
+            "IRIS",
+            "DreamerV3",
+            "REM",
+            "DIAMOND",
+            "M3_Simulus",
+            "REM_ablation_no-pop",
+        )
     }
     for name, profile in found.profiles.items():
         assert (np.diff(profile.share) <= 0).all() and (np.diff(profile.thresholds) > 0).all()
-        assert (profile.low <= profile.share + 1e-12).all() and (profile.share <= profile.high + 1e-12).all()
+        assert (profile.low <= profile.share + 1e-12).all() and (
+            profile.share <= profile.high + 1e-12
+        ).all()
         runs = (
             np.stack(list(published(name).normalised(benchmark_games()).values()))
             if name != "REM_ablation_no-pop"
@@ -102,7 +115,10 @@ def test_profiles_fall_within_their_bands(found):
 
 
 def test_probability_of_improvement_by_hand():
-    ours, theirs = {"Pong": [1.0, 3.0], "Boxing": [5.0, 5.0]}, {"Pong": [2.0, 3.0], "Boxing": [1.0, 5.0]}
+    ours, theirs = (
+        {"Pong": [1.0, 3.0], "Boxing": [5.0, 5.0]},
+        {"Pong": [2.0, 3.0], "Boxing": [1.0, 5.0]},
+    )
     quick = BootstrapConfig(repetitions=100)
     # Pong: 1<2, 1<3, 3>2, 3=3 -> 1.5 of 4; Boxing: 5>1 twice, 5=5 twice -> 3 of 4.
     found = probability_of_improvement(ours, theirs, quick)
@@ -123,7 +139,9 @@ def test_the_reference_against_each_other_is_one_minus_each_other_against_it(fou
 def test_the_page_names_scores_sources_and_what_is_missing(found):
     page = to_markdown(found, ("aggregates",))
     assert "| Alien | 227.8 | 7,127.7 | 616.9 | 865.2 |" in page and "| 607.2 |" in page
-    assert "| REM | 5 | 1.222 [1.172, 1.270] | 0.280 [0.236, 0.397] | 0.673 [0.616, 0.729] |" in page
+    assert (
+        "| REM | 5 | 1.222 [1.172, 1.270] | 0.280 [0.236, 0.397] | 0.673 [0.616, 0.729] |" in page
+    )
     assert "| EfficientZero † | means only | 1.943 | 1.090 |" in page
     assert "RoadRunner scores of REM without action input" in page and "IQM of 0.337" in page
     assert "2.97<br>2.62 to 3.42" in page and "-0.00" not in page
@@ -134,7 +152,11 @@ def test_the_page_names_scores_sources_and_what_is_missing(found):
 
 def test_the_best_of_a_game_is_bold(found):
     lines = to_markdown(found, ()).splitlines()
-    tables = [line for line in lines if line.startswith(tuple(f"| {game} |" for game in benchmark_games()))]
+    tables = [
+        line
+        for line in lines
+        if line.startswith(tuple(f"| {game} |" for game in benchmark_games()))
+    ]
     assert len(tables) == 52 and {line.count("**") for line in tables} <= {2, 4}  # 4: a tie
     assert "**414.1**" in next(line for line in tables if line.startswith("| Breakout"))
 
@@ -143,11 +165,16 @@ def test_numbers_as_csv_and_json(found):
     rows = list(csv.DictReader(io.StringIO(scores_csv(found))))
     assert len(rows) == 26 * 15 + 4 * 8
     alien = next(row for row in rows if (row["game"], row["method"]) == ("Alien", "REM"))
-    assert float(alien["score"]) == 607.24 and float(alien["score_low"]) < 607.24 < float(alien["score_high"])
+    assert float(alien["score"]) == 607.24 and float(alien["score_low"]) < 607.24 < float(
+        alien["score_high"]
+    )
     human = next(row for row in rows if row["method"] == "Human")
     assert (human["runs"], human["human_normalised"], human["score_low"]) == ("0", "1.0", "")
     rows = list(csv.DictReader(io.StringIO(aggregates_csv(found))))
-    assert next(r["value"] for r in rows if r["method"] == "REM" and r["metric"] == "superhuman") == "12"
+    assert (
+        next(r["value"] for r in rows if r["method"] == "REM" and r["metric"] == "superhuman")
+        == "12"
+    )
     assert len(list(csv.DictReader(io.StringIO(profiles_csv(found))))) == 8 * 161
     content = json.loads(to_json(found))
     assert content["over_games"][0]["rows"][1]["method"] == "REM" and len(content["methods"]) == 19
@@ -155,14 +182,24 @@ def test_numbers_as_csv_and_json(found):
 
 
 def test_own_runs_stand_beside_the_published(with_own):
-    assert [m.label for m in with_own.methods if m.kind == "own"] == ["own tiny (unfinished)", "own gpt-4o"]
+    assert [m.label for m in with_own.methods if m.kind == "own"] == [
+        "own tiny (unfinished)",
+        "own gpt-4o",
+    ]
     scores = with_own.scores["Pong", "own tiny"]
-    assert scores.raw.value == pytest.approx(6.0) and scores.runs == 3 and scores.raw.low < 6 < scores.raw.high
+    assert (
+        scores.raw.value == pytest.approx(6.0)
+        and scores.runs == 3
+        and scores.raw.low < 6 < scores.raw.high
+    )
     assert row_of(with_own.main, "own tiny").method.kind == "own"  # it has all the games asked for
     assert [table.games for table in with_own.others] == [("Pong",)]
     assert row_of(with_own.others[0], "own gpt-4o").aggregates["mean"].value < 0.1
     over = {(i.ours.name, i.theirs.name): i for i in with_own.improvements}
-    assert over["own gpt-4o", "REM"].games == ("Pong",) and over["own gpt-4o", "REM"].estimate.value == 0
+    assert (
+        over["own gpt-4o", "REM"].games == ("Pong",)
+        and over["own gpt-4o", "REM"].estimate.value == 0
+    )
     assert ("own tiny", "STORM") not in over and ("own tiny", "own gpt-4o") not in over
     assert with_own.own_elsewhere["my_package:Catch-v0", "own tiny"].value == pytest.approx(0.9)
 
@@ -184,8 +221,13 @@ def test_the_page_tells_the_state_of_own_runs(with_own):
 
 
 def test_equal_input_gives_equal_files_and_every_plot_is_one(own_folders, tmp_path):
-    pages = [write_comparison(ResultsConfig(tuple(own_folders), tmp_path / at / "page", **QUICK)) for at in ("a", "b")]
-    first, second = ({p.name: p.read_bytes() for p in (page.parent / "page").iterdir()} for page in pages)
+    pages = [
+        write_comparison(ResultsConfig(tuple(own_folders), tmp_path / at / "page", **QUICK))
+        for at in ("a", "b")
+    ]
+    first, second = (
+        {p.name: p.read_bytes() for p in (page.parent / "page").iterdir()} for page in pages
+    )
     changes = {"results.json"}  # it holds the command, and with it the folder
     assert first.keys() == second.keys() and {n for n in first if first[n] != second[n]} <= changes
     plots = ("aggregates", "profiles", "improvement", "per_game", "own_games", "own_curves")
@@ -195,14 +237,21 @@ def test_equal_input_gives_equal_files_and_every_plot_is_one(own_folders, tmp_pa
         picture.verify()
         assert min(picture.size) > 150 and len(first[f"{name}.png"]) < 300_000
         root = ElementTree.fromstring(first[f"{name}.svg"])
-        assert root.tag.endswith("svg") and not re.search(rb"\d{4}-\d\d-\d\dT", first[f"{name}.svg"])
+        assert root.tag.endswith("svg") and not re.search(
+            rb"\d{4}-\d\d-\d\dT", first[f"{name}.svg"]
+        )
         assert f"page/{name}.svg" in pages[0].read_text()
     page = write_comparison(ResultsConfig((), tmp_path / "a" / "page", **QUICK))
-    assert not (tmp_path / "a" / "page" / "own_games.png").exists() and "own_games" not in page.read_text()
+    assert (
+        not (tmp_path / "a" / "page" / "own_games.png").exists()
+        and "own_games" not in page.read_text()
+    )
 
 
 def test_the_command_of_the_page_makes_the_same_comparison(own_folders, tmp_path):
-    config = ResultsConfig(tuple(own_folders[:1]), tmp_path / "x", ["IRIS"], "REM", ["Pong"], 0.9, 200, 3)
+    config = ResultsConfig(
+        tuple(own_folders[:1]), tmp_path / "x", ["IRIS"], "REM", ["Pong"], 0.9, 200, 3
+    )
     words = command_of(config).split()[3:]
     assert words[0] == "results" and words[1] == own_folders[0]
     assert report.main(words) == 0
@@ -261,7 +310,9 @@ def test_help_loads_neither_torch_nor_matplotlib(words):
         "import sys\nfrom atari_vlm import report\ntry:\n    report.main(sys.argv[1:])\nexcept SystemExit: pass\n"
         "assert not {'torch', 'matplotlib', 'transformers'} & set(sys.modules)"
     )
-    shown = subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True, text=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-c", code, *words], check=True, capture_output=True, text=True
+    ).stdout
     assert "report results" in shown and "--out" in shown
 
 
@@ -276,7 +327,9 @@ def test_the_committed_page_has_the_numbers_that_the_command_gives(found):
     assert set(scores_csv(found).splitlines()) <= set(committed.splitlines())
     page = (ROOT / "docs" / "results" / "atari100k.md").read_text()
     assert "Made by `python -m atari_vlm.report results" in page
-    rem = next(line for line in to_markdown(found, ()).splitlines() if line.startswith("| REM | 5 |"))
+    rem = next(
+        line for line in to_markdown(found, ()).splitlines() if line.startswith("| REM | 5 |")
+    )
     assert rem in page
     for name in re.findall(r"\]\((atari100k/[a-z_0-9.]+)\)", page):
         assert 0 < (ROOT / "docs" / "results" / name).stat().st_size < 300_000
@@ -284,4 +337,8 @@ def test_the_committed_page_has_the_numbers_that_the_command_gives(found):
 
 def test_every_default_baseline_is_shown(found):
     assert {m.name for m in found.methods} == set(DEFAULT_NAMES)
-    assert set(published("PPO").scores) == set(published("DreamerV3_2025").scores) == set(benchmark_games())
+    assert (
+        set(published("PPO").scores)
+        == set(published("DreamerV3_2025").scores)
+        == set(benchmark_games())
+    )

@@ -11,11 +11,21 @@ import pytest
 from conftest import NAMES, drawn, embedded, replay, write_episode
 
 from atari_vlm.errors import ConfigError
-from atari_vlm.reporting.page.html import RunFacts, render_page, report_page, script_json, without_clocks
+from atari_vlm.reporting.page.html import (
+    RunFacts,
+    render_page,
+    report_page,
+    script_json,
+    without_clocks,
+)
 from atari_vlm.reporting.page.run_data import Shown
 
 FACTS = RunFacts(
-    "pong-tiny", "Pong-v5, tiny-1", (("Seeds", "100 to 102"),), (), "python -m atari_vlm.train --game Pong-v5"
+    "pong-tiny",
+    "Pong-v5, tiny-1",
+    (("Seeds", "100 to 102"),),
+    (),
+    "python -m atari_vlm.train --game Pong-v5",
 )
 SCRIPTED = [f"The ball comes.\nACTION: {NAMES[i % 4]}" for i in range(40)]
 
@@ -55,7 +65,10 @@ def test_scrubber_keys_and_buttons_move(tab, report):
     tab.evaluate(
         "document.getElementById('slider').value = 30; document.getElementById('slider').dispatchEvent(new Event('input'))"
     )
-    assert tab.evaluate("document.getElementById('position').textContent") == "Episode 0 · step 31 of 40"
+    assert (
+        tab.evaluate("document.getElementById('position').textContent")
+        == "Episode 0 · step 31 of 40"
+    )
     tab.key("Home", 36)
     assert tab.evaluate(step) == 0 and tab.evaluate(source) == first
     tab.evaluate("document.getElementById('next-reward').click()")
@@ -87,7 +100,13 @@ def test_scrubber_keys_and_buttons_move(tab, report):
 
 
 def test_narrow_page_does_not_scroll_sideways(tab, report):
-    tab.call("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
+    tab.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=360,
+        height=740,
+        deviceScaleFactor=2,
+        mobile=True,
+    )
     try:
         tab.open(report, "#e=1&s=20")
         assert tab.evaluate("document.documentElement.scrollWidth") <= 360
@@ -142,11 +161,21 @@ SEEDS = [
     "%3Cscript%3Ealert(1)%3C/script%3E",
     "<x style=animation-name:a onanimationstart=alert(1)>",
 ]
-WRAPPINGS = ("{}", "{}\nACTION: UP", '{{"reasoning": {json}, "action": "UP"}}', "```html\n{}\n```", "I will\n\n{}\n{}")
+WRAPPINGS = (
+    "{}",
+    "{}\nACTION: UP",
+    '{{"reasoning": {json}, "action": "UP"}}',
+    "```html\n{}\n```",
+    "I will\n\n{}\n{}",
+)
 
 
 def hostile_replies() -> list[str]:
-    return [pattern.replace("{json}", json.dumps(seed)).replace("{}", seed) for seed in SEEDS for pattern in WRAPPINGS]
+    return [
+        pattern.replace("{json}", json.dumps(seed)).replace("{}", seed)
+        for seed in SEEDS
+        for pattern in WRAPPINGS
+    ]
 
 
 def test_200_hostile_replies_stay_text(tab, journal, tmp_path):
@@ -162,7 +191,9 @@ def test_200_hostile_replies_stay_text(tab, journal, tmp_path):
         [SEEDS[3]],
     )
     page = report_page(
-        journal, facts, lambda row, steps, show: Shown((SEEDS[0], SEEDS[1], SEEDS[2], SEEDS[3]), note=SEEDS[2])
+        journal,
+        facts,
+        lambda row, steps, show: Shown((SEEDS[0], SEEDS[1], SEEDS[2], SEEDS[3]), note=SEEDS[2]),
     )
     path = tmp_path / "report.html"
     path.write_text(page, encoding="utf-8")
@@ -188,7 +219,9 @@ def test_200_hostile_replies_stay_text(tab, journal, tmp_path):
         }})()"""
     )
     assert found == []
-    assert tab.evaluate("document.title") == html.unescape(re.search("<title>(.*?)</title>", page)[1])  # type: ignore[index]
+    assert tab.evaluate("document.title") == html.unescape(
+        re.search("<title>(.*?)</title>", page)[1]
+    )  # type: ignore[index]
     assert tab.faults() == []
 
 
@@ -196,7 +229,9 @@ def allowed_elements(page: str) -> list[str]:
     """The elements of the template and those that the page's own script makes."""
     template = render_page("", {}, {})
     made = re.findall(r'\b(?:el|svg)\("(\w+)"', template)
-    return sorted({*re.findall(r"<([a-z][a-z0-9]*)", template.split("<script")[0]), "script", *made})
+    return sorted(
+        {*re.findall(r"<([a-z][a-z0-9]*)", template.split("<script")[0]), "script", *made}
+    )
 
 
 def test_reply_is_shown_verbatim_and_controls_by_number(tab, journal, tmp_path):
@@ -213,7 +248,9 @@ def test_policy_allows_nothing_from_outside(report):
     policy = re.search('Content-Security-Policy" content="(.*?)"', report.read_text())[1]  # type: ignore[index]
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe" not in policy and "http" not in policy and "*" not in policy
-    assert not re.search(r"(src|href|url)\s*[=(]\s*[\"']?(https?:)?//", report.read_text().split('id="data"')[0])
+    assert not re.search(
+        r"(src|href|url)\s*[=(]\s*[\"']?(https?:)?//", report.read_text().split('id="data"')[0]
+    )
 
 
 def test_equal_runs_give_equal_pages_but_for_clocks(tmp_path):
@@ -231,7 +268,9 @@ def test_equal_runs_give_equal_pages_but_for_clocks(tmp_path):
 
 def test_size_limit_thins_and_says_so(journal):
     for episode in range(4):
-        write_episode(journal, episode, [f"{'word ' * 4000}{episode} {i}\nACTION: UP" for i in range(40)])
+        write_episode(
+            journal, episode, [f"{'word ' * 4000}{episode} {i}\nACTION: UP" for i in range(40)]
+        )
     whole = report_page(journal, FACTS, replay)
     assert embedded(whole, "data")["run"]["notices"] == []
     small = report_page(journal, FACTS, replay, max_mb=2.2)
@@ -240,12 +279,18 @@ def test_size_limit_thins_and_says_so(journal):
     shown = [episode for episode in data["episodes"] if episode["detail"]]
     assert 0 < len(shown) < 4
     assert "2 of 4 episodes" in data["run"]["notices"][0]
-    assert all("summary only" in episode["left_out"] for episode in data["episodes"] if not episode["detail"])
+    assert all(
+        "summary only" in episode["left_out"]
+        for episode in data["episodes"]
+        if not episode["detail"]
+    )
     assert "keeps its picture and words" in data["run"]["notices"][1]
     for episode in shown:
         detail = episode["detail"]
         assert len(detail["action"]) == len(detail["reward"]) == 40
-        assert [step is not None for step in detail["steps"]] == [i % detail["stride"] == 0 for i in range(40)]
+        assert [step is not None for step in detail["steps"]] == [
+            i % detail["stride"] == 0 for i in range(40)
+        ]
     with pytest.raises(ConfigError, match="max_mb"):
         report_page(journal, FACTS, replay, max_mb=0)
 

@@ -24,7 +24,9 @@ from atari_vlm.runs.seeds import eval_seed
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     folder, _ = evaluate(
-        EvaluateConfig(["Breakout"], seeds=[0], max_steps=25, save_dir=tmp_path_factory.mktemp("runs"))
+        EvaluateConfig(
+            ["Breakout"], seeds=[0], max_steps=25, save_dir=tmp_path_factory.mktemp("runs")
+        )
     )
     return folder
 
@@ -40,7 +42,8 @@ def test_pictures_are_those_of_the_emulator(run_folder):
     for step, action in enumerate([*scripted["detail"]["action"], None]):
         shown = data["images"][scripted["detail"]["frames"][step]]
         assert np.array_equal(
-            np.asarray(Image.open(io.BytesIO(base64.b64decode(shown))).convert("RGB")), observation["image"]
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(shown))).convert("RGB")),
+            observation["image"],
         )
         if action is not None:
             observation, reward, *_ = env.step(action)
@@ -79,7 +82,10 @@ def test_program(run_folder, tmp_path, capsys):
 
 
 def test_equal_journals_give_equal_pages(run_folder):
-    pages = [report.write_report(run_folder, run_folder / name).read_text() for name in ("a.html", "b.html")]
+    pages = [
+        report.write_report(run_folder, run_folder / name).read_text()
+        for name in ("a.html", "b.html")
+    ]
     assert pages[0] == pages[1]
     assert not re.search(r"\b20\d\d-\d\d-\d\d", pages[0].split('id="clocks"')[0])
 
@@ -88,9 +94,16 @@ def test_an_episode_that_does_not_repeat_is_said(run_folder, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()
     (copy / "config.yaml").write_text((run_folder / "config.yaml").read_text())
-    with sqlite3.connect(run_folder / "journal.sqlite") as source, sqlite3.connect(copy / "journal.sqlite") as target:
+    with (
+        sqlite3.connect(run_folder / "journal.sqlite") as source,
+        sqlite3.connect(copy / "journal.sqlite") as target,
+    ):
         source.backup(target)
-        row = list(target.execute(select("steps", VERSION) + "WHERE episode = 1 AND step = 4").fetchone()[:-1])
+        row = list(
+            target.execute(select("steps", VERSION) + "WHERE episode = 1 AND step = 4").fetchone()[
+                :-1
+            ]
+        )
         row[COLUMNS["steps"].index("reward")] = 5.0
         insert(target, "steps", row)  # as a whole row that somebody else wrote, not as damage
         target.commit()

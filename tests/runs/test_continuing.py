@@ -17,7 +17,10 @@ TRAIN = [*QUICK, "--num-episodes", "2", "--num-eval-episodes", "1", "--use-icl"]
 
 def rows(run):
     with Journal(run / "journal.sqlite", read_only=True) as journal:
-        return [(row, journal.steps(row.episode), len(journal.calls(row.episode))) for row in journal.episodes()]
+        return [
+            (row, journal.steps(row.episode), len(journal.calls(row.episode)))
+            for row in journal.episodes()
+        ]
 
 
 def test_a_finished_training_run_is_extended_and_its_first_part_stays(tmp_path, capsys):
@@ -32,7 +35,10 @@ def test_a_finished_training_run_is_extended_and_its_first_part_stays(tmp_path, 
     assert "8 decisions made now" in said.out  # four steps each of two new episodes
     assert train.main(["--resume", str(run), "--num-eval-episodes", "3"]) == 0
     longest = rows(run)
-    assert longest[:5] == longer and [row.seed - longer[4][0].seed for row, *_ in longest[5:]] == [2, 4]
+    assert longest[:5] == longer and [row.seed - longer[4][0].seed for row, *_ in longest[5:]] == [
+        2,
+        4,
+    ]
     assert train.main(["--resume", str(run)]) == 0
     assert "0 decisions made now" in capsys.readouterr().out and rows(run) == longest
     config = yaml.safe_load((run / "config.yaml").read_text())
@@ -51,21 +57,53 @@ def test_a_finished_training_run_is_extended_and_its_first_part_stays(tmp_path, 
 def test_what_only_says_how_a_run_is_carried_out_may_change(tmp_path):
     run = tmp_path / "run"
     assert train.main([*TRAIN, "--save-dir", str(tmp_path), "--run-name", "run"]) == 0
-    more = ["--parallel", "2", "--max-calls", "99", "--timeout-s", "5", "--cache", str(tmp_path / "cache")]
+    more = [
+        "--parallel",
+        "2",
+        "--max-calls",
+        "99",
+        "--timeout-s",
+        "5",
+        "--cache",
+        str(tmp_path / "cache"),
+    ]
     assert train.main(["--resume", str(run), *more]) == 0
     assert yaml.safe_load((run / "config.yaml").read_text())["execution"]["parallel"] == 2
 
 
 def test_plans_are_extended_with_every_variant(tmp_path):
-    words = ["--game", "Catch", "--world-model", "catch", "--ablation", "--videos", "0", "--plan-horizon", "4"]
-    assert plan.main([*words, "--num-episodes", "1", "--save-dir", str(tmp_path), "--run-name", "run"]) == 0
+    words = [
+        "--game",
+        "Catch",
+        "--world-model",
+        "catch",
+        "--ablation",
+        "--videos",
+        "0",
+        "--plan-horizon",
+        "4",
+    ]
+    assert (
+        plan.main([*words, "--num-episodes", "1", "--save-dir", str(tmp_path), "--run-name", "run"])
+        == 0
+    )
     first = rows(tmp_path / "run")
     assert plan.main(["--resume", str(tmp_path / "run"), "--num-episodes", "2"]) == 0
     longer = rows(tmp_path / "run")
-    assert longer[:5] == first and len(longer) == 10 and len({row.seed for row, *_ in longer[5:]}) == 1
+    assert (
+        longer[:5] == first and len(longer) == 10 and len({row.seed for row, *_ in longer[5:]}) == 1
+    )
     whole = tmp_path / "whole"
-    assert plan.main([*words, "--num-episodes", "2", "--save-dir", str(tmp_path), "--run-name", "whole"]) == 0
-    returns = [sorted((row.seed, row.episode_return) for row, *_ in rows(path)) for path in (tmp_path / "run", whole)]
+    assert (
+        plan.main(
+            [*words, "--num-episodes", "2", "--save-dir", str(tmp_path), "--run-name", "whole"]
+        )
+        == 0
+    )
+    returns = [
+        sorted((row.seed, row.episode_return) for row, *_ in rows(path))
+        for path in (tmp_path / "run", whole)
+    ]
     assert returns[0] == returns[1]
 
 
@@ -73,7 +111,18 @@ def test_an_evaluation_gets_more_of_everything(tmp_path, capsys):
     words = ["--games", "Pong", "--seeds", "0", "--max-steps", "3", "--save-dir", str(tmp_path)]
     assert evaluate.main([*words, "--run-name", "run"]) == 0
     first = rows(tmp_path / "run")
-    more = ["--games", "Pong", "Freeway", "--seeds", "0", "5", "--agents", "noop", "--episodes", "2"]
+    more = [
+        "--games",
+        "Pong",
+        "Freeway",
+        "--seeds",
+        "0",
+        "5",
+        "--agents",
+        "noop",
+        "--episodes",
+        "2",
+    ]
     assert evaluate.main(["--resume", str(tmp_path / "run"), *more]) == 0
     longer = rows(tmp_path / "run")
     assert longer[: len(first)] == first and len(longer) == 2 * 3 * 2 * 2
@@ -84,11 +133,23 @@ def test_an_evaluation_gets_more_of_everything(tmp_path, capsys):
 
 
 def test_settings_that_did_not_exist_take_their_default():
-    rules = ResumeRules(defaults={"agent": {"frames": 2, "new": False}}, amounts=("n",), free=("device",))
+    rules = ResumeRules(
+        defaults={"agent": {"frames": 2, "new": False}}, amounts=("n",), free=("device",)
+    )
     old = {"settings": {"agent": {"frames": 2}, "n": 3, "sizes": [32, 16]}}
-    assert differences(old, {"agent": {"frames": 2, "new": False}, "n": 3, "sizes": (32, 16)}, rules) == {}
-    assert differences(old, {"agent": {"frames": 2}, "n": 3, "sizes": [32, 16], "device": "cpu"}, rules) == {}
-    changed = differences(old, {"agent": {"frames": 2, "new": True}, "n": 4, "sizes": [32, 16]}, rules)
+    assert (
+        differences(old, {"agent": {"frames": 2, "new": False}, "n": 3, "sizes": (32, 16)}, rules)
+        == {}
+    )
+    assert (
+        differences(
+            old, {"agent": {"frames": 2}, "n": 3, "sizes": [32, 16], "device": "cpu"}, rules
+        )
+        == {}
+    )
+    changed = differences(
+        old, {"agent": {"frames": 2, "new": True}, "n": 4, "sizes": [32, 16]}, rules
+    )
     assert changed == {"agent.new": (False, True), "n": (3, 4)} and not is_extension(changed, rules)
     assert is_extension({"n": (3, 4)}, rules) and not is_extension({"n": (4, 3)}, rules)
     assert not is_extension({"n": (True, 4)}, rules) and not is_extension({}, rules)
@@ -112,14 +173,21 @@ def test_an_old_run_without_newer_settings_goes_on_with_the_same_command(tmp_pat
 def test_a_place_means_what_it_meant_where_the_run_was_started(tmp_path):
     config = {"settings": {"dream": "models/a"}, "directory": str(tmp_path)}
     assert differences(config, {"dream": str(tmp_path / "models" / "a")}, ResumeRules()) == {}
-    assert differences(config, {"dream": "models/a"}, ResumeRules()) == {}  # there is none: the id of a model
+    assert (
+        differences(config, {"dream": "models/a"}, ResumeRules()) == {}
+    )  # there is none: the id of a model
     (tmp_path / "models" / "a").mkdir(parents=True)
-    assert differences(config, {"dream": "models/a"}, ResumeRules()) == {"dream": ("models/a", "models/a")}
+    assert differences(config, {"dream": "models/a"}, ResumeRules()) == {
+        "dream": ("models/a", "models/a")
+    }
 
 
 @pytest.mark.parametrize("parts", ["x", [1], [{"elsewhere": 1}], {"a": 1}])
 def test_parts_that_are_none_are_refused(tmp_path, capsys, parts):
-    assert train.main([*TRAIN, "--save-dir", str(tmp_path), "--run-name", "run", "--max-calls", "3"]) == 75
+    assert (
+        train.main([*TRAIN, "--save-dir", str(tmp_path), "--run-name", "run", "--max-calls", "3"])
+        == 75
+    )
     path = tmp_path / "run" / "config.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "parts": parts}))
     capsys.readouterr()

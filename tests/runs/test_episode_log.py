@@ -53,7 +53,14 @@ def test_episodes_are_told_in_order_and_once(tmp_path, trackio):
     again = EpisodeLog(tmp_path, LogConfig(("trackio",)), pytest.fail)
     again.update([row(number) for number in range(4)])
     again.close()
-    assert [line[0] if line != "finished" else line for line in trackio.lines] == [1, 2, 3, "finished", 4, "finished"]
+    assert [line[0] if line != "finished" else line for line in trackio.lines] == [
+        1,
+        2,
+        3,
+        "finished",
+        4,
+        "finished",
+    ]
     assert trackio.lines[0][1] == {
         "epoch": 1, "train/episode_return": 2.0, "train/length": 5.0, "train/fallback_rate": 0.0, "train/cost_usd": 0.1,
     }  # fmt: skip
@@ -63,12 +70,17 @@ def test_episodes_are_told_in_order_and_once(tmp_path, trackio):
     ("program", "words"),
     [
         (train.main, ["--num-episodes", "1", "--num-eval-episodes", "0", "--videos", "0"]),
-        (plan.main, ["--game", "Catch", "--world-model", "catch", "--num-episodes", "1", "--videos", "0"]),
+        (
+            plan.main,
+            ["--game", "Catch", "--world-model", "catch", "--num-episodes", "1", "--videos", "0"],
+        ),
         (evaluate.main, ["--games", "Pong", "--seeds", "0"]),
     ],
 )
 def test_every_program_tells_its_trackers(tmp_path, trackio, program, words):
-    assert program([*words, "--max-steps", "3", "--log", "trackio", "--save-dir", str(tmp_path)]) == 0
+    assert (
+        program([*words, "--max-steps", "3", "--log", "trackio", "--save-dir", str(tmp_path)]) == 0
+    )
     assert trackio.lines[-1] == "finished" and trackio.lines[0][0] == 1
     assert any(name.endswith("/episode_return") for name in trackio.lines[0][1])
     assert "seed" in trackio.options["config"] or "seeds" in trackio.options["config"]
@@ -91,5 +103,7 @@ def test_the_live_table_says_how_far_it_is(monkeypatch):
     display.episode_ended(row(0))
     display._console.print(display._table())
     shown = out.getvalue()
-    assert "1 of 4 episodes done, 2 decisions" in shown and " left, 0 of 2 usd, 0 of 50 calls" in shown
+    assert (
+        "1 of 4 episodes done, 2 decisions" in shown and " left, 0 of 2 usd, 0 of 50 calls" in shown
+    )
     assert "last reply: go [bold]LEFT\\x1b[31m" in shown

@@ -12,7 +12,17 @@ from atari_vlm.runs.journal_vlm import JournalVLM, encode_request
 from atari_vlm.types import Image, Message, Reply
 from atari_vlm.vlm.base import Sampling
 
-STEP = StepRow(0, 0, 2, "model", 1.0, False, False, {"lives": 3}, {"reasoning": "r", "latency_s": 0.5, "calls": [0]})
+STEP = StepRow(
+    0,
+    0,
+    2,
+    "model",
+    1.0,
+    False,
+    False,
+    {"lives": 3},
+    {"reasoning": "r", "latency_s": 0.5, "calls": [0]},
+)
 PICTURE = Image(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
 
 
@@ -34,7 +44,9 @@ class Echo:
 
 
 def ask(vlm, text, image=PICTURE):
-    return vlm.complete([Message.of("system", "rules"), Message.of("user", image, text)], sampling=Sampling())
+    return vlm.complete(
+        [Message.of("system", "rules"), Message.of("user", image, text)], sampling=Sampling()
+    )
 
 
 def test_everything_written_is_read_back(tmp_path):
@@ -111,7 +123,9 @@ def test_what_is_no_journal_is_refused(tmp_path):
 def test_only_plain_data_is_stored(tmp_path):
     with Journal(tmp_path / "j") as journal:
         journal.record_step(
-            dataclasses.replace(STEP, info={"frames": np.int64(4), "ram": np.arange(3, dtype=np.uint8)})
+            dataclasses.replace(
+                STEP, info={"frames": np.int64(4), "ram": np.arange(3, dtype=np.uint8)}
+            )
         )
         assert journal.steps(0)[0].info == {"frames": 4, "ram": [0, 1, 2]}
         with pytest.raises(ConfigError, match="plain data"):
@@ -157,12 +171,27 @@ def test_a_call_without_an_answer_is_made_again(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda vlm: ask(vlm, "other"), "part 1 of message 1 .user. is another text; recorded was the text 'a'"),
-        (lambda vlm: ask(vlm, "a", Image(PICTURE.pixels + 1)), "part 0 of message 1 .user. is another image"),
-        (lambda vlm: vlm.complete([Message.of("user", "a")], sampling=Sampling()), "has 1 messages, recorded were 2"),
-        (lambda vlm: vlm.score_choices([Message.of("user", "a")], ["x"]), "kind 'complete', asked now is 'scores'"),
+        (
+            lambda vlm: ask(vlm, "other"),
+            "part 1 of message 1 .user. is another text; recorded was the text 'a'",
+        ),
+        (
+            lambda vlm: ask(vlm, "a", Image(PICTURE.pixels + 1)),
+            "part 0 of message 1 .user. is another image",
+        ),
+        (
+            lambda vlm: vlm.complete([Message.of("user", "a")], sampling=Sampling()),
+            "has 1 messages, recorded were 2",
+        ),
+        (
+            lambda vlm: vlm.score_choices([Message.of("user", "a")], ["x"]),
+            "kind 'complete', asked now is 'scores'",
+        ),
         (lambda vlm: (setattr(vlm, "name", "other"), ask(vlm, "a")), "name or the sampling"),
-        (lambda vlm: (setattr(vlm, "step", 4), ask(vlm, "a")), "recorded at step 0, asked now at step 4"),
+        (
+            lambda vlm: (setattr(vlm, "step", 4), ask(vlm, "a")),
+            "recorded at step 0, asked now at step 4",
+        ),
     ],
 )
 def test_a_request_that_differs_says_where(tmp_path, change, message):
@@ -178,7 +207,9 @@ def test_pictures_are_stored_once(tmp_path):
             vlm = JournalVLM(Echo(), journal, episode)
             for _ in range(3):
                 ask(vlm, "a")
-        assert journal._db.execute("SELECT count(*) FROM blobs").fetchone() == (3,)  # "rules", the picture, "a"
+        assert journal._db.execute("SELECT count(*) FROM blobs").fetchone() == (
+            3,
+        )  # "rules", the picture, "a"
 
 
 def test_threads_share_a_journal(tmp_path):
@@ -200,7 +231,9 @@ def test_threads_share_a_journal(tmp_path):
         for episode in range(8):
             calls = journal.calls(episode)
             assert [call.step for call in calls] == list(range(20))
-            assert [call.reply["text"].split()[1] for call in calls] == [str(n) for n in range(1, 21)]
+            assert [call.reply["text"].split()[1] for call in calls] == [
+                str(n) for n in range(1, 21)
+            ]
             assert len(journal.steps(episode)) == 20
 
 

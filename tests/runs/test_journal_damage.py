@@ -25,9 +25,12 @@ def record(path, episodes=3, steps=12):
         for episode in range(episodes):
             journal.begin_episode(episode, "eval", 100 + episode)
             for step in range(steps):
-                request, blobs = encode_request([Message.of("user", PICTURE, f"question {episode} {step}")])
+                request, blobs = encode_request(
+                    [Message.of("user", PICTURE, f"question {episode} {step}")]
+                )
                 journal.record_request(
-                    CallRow(episode, step, step, "complete", f"key {step}", request, None, 5.5), blobs
+                    CallRow(episode, step, step, "complete", f"key {step}", request, None, 5.5),
+                    blobs,
                 )
                 reply = Reply(f"I go UP, said number {step}", "m", latency_s=0.25, cost_usd=0.01)
                 journal.record_reply(episode, step, reply.as_dict(), cached=step == 3)
@@ -39,10 +42,24 @@ def record(path, episodes=3, steps=12):
                     "calls": [step],
                 }
                 journal.record_step(
-                    StepRow(episode, step, step % 4, "model", step / 2, False, False, {"lives": 3}, decision)
+                    StepRow(
+                        episode,
+                        step,
+                        step % 4,
+                        "model",
+                        step / 2,
+                        False,
+                        False,
+                        {"lives": 3},
+                        decision,
+                    )
                 )
-            journal.finish_episode(EpisodeRow(episode, "eval", 100 + episode, "done", 33.0, steps, 0.0, 0.11))
-        journal.set_meta(groups=[{"phase": "eval", "episodes": [0, 1, 2], "after": 0}], finished=True)
+            journal.finish_episode(
+                EpisodeRow(episode, "eval", 100 + episode, "done", 33.0, steps, 0.0, 0.11)
+            )
+        journal.set_meta(
+            groups=[{"phase": "eval", "episodes": [0, 1, 2], "after": 0}], finished=True
+        )
     return path
 
 
@@ -51,9 +68,19 @@ def everything(path):
     with Journal(path, read_only=True) as journal:
         episodes = journal.episodes()
         calls = [call for row in episodes for call in journal.calls(row.episode)]
-        blobs = [journal.blob(sha) for call in calls for _, parts in call.request for _, sha in parts]
+        blobs = [
+            journal.blob(sha) for call in calls for _, parts in call.request for _, sha in parts
+        ]
         steps = [step for row in episodes for step in journal.steps(row.episode)]
-        return journal.meta(), episodes, calls, steps, list(journal.replies()), list(journal.replies(paid=True)), blobs
+        return (
+            journal.meta(),
+            episodes,
+            calls,
+            steps,
+            list(journal.replies()),
+            list(journal.replies(paid=True)),
+            blobs,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +89,9 @@ def sound(tmp_path_factory):
     return path, everything(path)
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(2_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize(
+    "count", [100, pytest.param(2_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+)
 def test_a_flipped_bit_is_told_or_changes_nothing(sound, tmp_path, count):
     path, kept = sound
     raw, draw, told = path.read_bytes(), random.Random(count), 0
@@ -160,7 +189,8 @@ class Vendor:
 
 
 @pytest.mark.parametrize(
-    "reply", ['{"text":5,"model":"m","usage":{}}', '{"text":"a","model":"m"}', "[1]", '"a"', "5", "{}"]
+    "reply",
+    ['{"text":5,"model":"m","usage":{}}', '{"text":"a","model":"m"}', "[1]", '"a"', "5", "{}"],
 )
 def test_a_reply_that_is_none_is_a_run_error_also_when_its_row_is_whole(tmp_path, reply):
     with Journal(tmp_path / "j") as journal:
@@ -172,7 +202,9 @@ def test_a_reply_that_is_none_is_a_run_error_also_when_its_row_is_whole(tmp_path
             ask(JournalVLM(Vendor(), journal, 0))
 
 
-@pytest.mark.parametrize("reply", ['{"scores": [1]}', '{"scores": "x"}', '{"scores": [NaN, 1]}', "{}", "[]"])
+@pytest.mark.parametrize(
+    "reply", ['{"scores": [1]}', '{"scores": "x"}', '{"scores": [NaN, 1]}', "{}", "[]"]
+)
 def test_scores_that_are_none_are_a_run_error(tmp_path, reply):
     with Journal(tmp_path / "j") as journal:
         JournalVLM(Vendor(), journal, 0).score_choices([Message.of("user", "q")], ["a", "b"])
@@ -187,8 +219,17 @@ def old_journal(path):
     """What version 1 wrote: no digests, no counts, and nothing of what was cached."""
     db = sqlite3.connect(path)
     for table, columns in COLUMNS.items():
-        names = [name for name in columns if (table, name) not in (("episodes", "calls"), ("calls", "cached"))]
-        keys = {"meta": "key", "episodes": "episode", "calls": "episode, call", "steps": "episode, step"}[table]
+        names = [
+            name
+            for name in columns
+            if (table, name) not in (("episodes", "calls"), ("calls", "cached"))
+        ]
+        keys = {
+            "meta": "key",
+            "episodes": "episode",
+            "calls": "episode, call",
+            "steps": "episode, step",
+        }[table]
         db.execute(f"create table {table} ({', '.join(names)}, primary key ({keys}))")
     db.execute("create table blobs (sha text primary key, data blob)")
     db.execute("insert into meta values ('groups', '[]')")
@@ -206,10 +247,18 @@ def test_a_journal_of_before_is_read_counted_as_before_and_goes_on(tmp_path):
     raw = path.read_bytes()
     with Journal(path, read_only=True) as journal:
         assert [reply["text"] for reply in journal.replies(paid=True)] == ["old"]
-        assert journal.meta() == {"groups": []} and journal.episodes()[0].seed == 7 and journal.calls(0)[0].paid
+        assert (
+            journal.meta() == {"groups": []}
+            and journal.episodes()[0].seed == 7
+            and journal.calls(0)[0].paid
+        )
     assert path.read_bytes() == raw and not (tmp_path / "journal.sqlite.mark").exists()
     with Journal(path) as journal:
-        assert journal.meta() == {"groups": []} and journal.episodes()[0].seed == 7 and journal.calls(0)[0].paid
+        assert (
+            journal.meta() == {"groups": []}
+            and journal.episodes()[0].seed == 7
+            and journal.calls(0)[0].paid
+        )
         assert (tmp_path / "journal.sqlite.mark").read_text() == f"{journal.id} 000000000001\n"
         journal.record_step(StepRow(0, 0, 1, "model", 0.0, False, False, {}, {}))
     with Journal(path, read_only=True) as journal:
@@ -230,7 +279,9 @@ def test_a_journal_can_be_read_while_it_is_written(tmp_path):
                     return
                 journal.begin_episode(episode, "eval", episode)
                 ask(JournalVLM(Vendor(), journal, episode))
-                journal.finish_episode(EpisodeRow(episode, "eval", episode, "done", 0.0, 0, 0.0, 0.0))
+                journal.finish_episode(
+                    EpisodeRow(episode, "eval", episode, "done", 0.0, 0, 0.0, 0.0)
+                )
 
     writer = threading.Thread(target=write)
     writer.start()

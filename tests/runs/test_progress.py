@@ -32,7 +32,9 @@ class Heard(Quiet):
 
 def test_every_stage_is_told_unit_by_unit(tmp_path):
     hook = Heard()
-    rem_trainer(tmp_path, settings=dataclasses.replace(toy_settings(), epochs=3), progress=hook).train()
+    rem_trainer(
+        tmp_path, settings=dataclasses.replace(toy_settings(), epochs=3), progress=hook
+    ).train()
     assert [(epoch[0], name, total, unit) for epoch, name, total, unit, _ in hook.stages] == [
         (1, "collection", 15, "steps"),
         (1, "tokenizer", 2, "updates"),

@@ -29,9 +29,21 @@ def strangers_run(folder, **command):
 @pytest.mark.parametrize(
     ("kind", "command", "flags"),
     [
-        (TrainConfig, {"vlm": "cogvlm2", "model": "/w", "trust_remote_code": True}, "--model /w --trust-remote-code"),
-        (TrainConfig, {"vlm": "gpt-4o", "base_url": "http://127.0.0.1:9/v1"}, "--base-url http://127.0.0.1:9/v1"),
-        (TrainConfig, {"vlm": "gpt-4o", "model": "x", "base_url": "http://h/v1"}, "--model x --base-url http://h/v1"),
+        (
+            TrainConfig,
+            {"vlm": "cogvlm2", "model": "/w", "trust_remote_code": True},
+            "--model /w --trust-remote-code",
+        ),
+        (
+            TrainConfig,
+            {"vlm": "gpt-4o", "base_url": "http://127.0.0.1:9/v1"},
+            "--base-url http://127.0.0.1:9/v1",
+        ),
+        (
+            TrainConfig,
+            {"vlm": "gpt-4o", "model": "x", "base_url": "http://h/v1"},
+            "--model x --base-url http://h/v1",
+        ),
         (TrainConfig, {"vlm": "qwen-vl", "model": "some/hub-id"}, "--model some/hub-id"),
         (TrainConfig, {"vlm": "replay", "model": "/dev/zero"}, "--model /dev/zero"),
         (TrainConfig, {"cache": "/home/me/replies.sqlite"}, "--cache /home/me/replies.sqlite"),
@@ -39,7 +51,11 @@ def strangers_run(folder, **command):
         (TrainConfig, {"vlm_option": ["extra_body={a: 1}"]}, "--vlm-option 'extra_body={a: 1}'"),
         (PlanConfig, {"world_model": "/somewhere"}, "--world-model /somewhere"),
         (PlanConfig, {"dream": "/somewhere", "world_model": "catch"}, "--dream /somewhere"),
-        (EvaluateConfig, {"agents": ["gpt-4o"], "base_url": "http://h/v1"}, "--base-url http://h/v1"),
+        (
+            EvaluateConfig,
+            {"agents": ["gpt-4o"], "base_url": "http://h/v1"},
+            "--base-url http://h/v1",
+        ),
         (EvaluateConfig, {"agents": ["gpt-4o", "llava"], "model": "x"}, "--model x"),
     ],
 )
@@ -55,8 +71,25 @@ def test_what_reaches_outside_is_asked_for(tmp_path, kind, command, flags):
 @pytest.mark.parametrize(
     ("kind", "command"),
     [
-        (TrainConfig, {"vlm": "gpt-4o", "model": "gpt-4.1-mini", "max_steps": None, "base_url": None, "cache": None}),
-        (TrainConfig, {"vlm": "scripted", "demonstrations": None, "trust_remote_code": False, "vlm_option": []}),
+        (
+            TrainConfig,
+            {
+                "vlm": "gpt-4o",
+                "model": "gpt-4.1-mini",
+                "max_steps": None,
+                "base_url": None,
+                "cache": None,
+            },
+        ),
+        (
+            TrainConfig,
+            {
+                "vlm": "scripted",
+                "demonstrations": None,
+                "trust_remote_code": False,
+                "vlm_option": [],
+            },
+        ),
         (PlanConfig, {"world_model": "catch", "game": "Catch", "dream": None, "follow": 3}),
         (EvaluateConfig, {"agents": ["claude"], "model": "claude-x", "seeds": [4]}),
     ],
@@ -67,10 +100,19 @@ def test_what_does_not_is_taken(tmp_path, kind, command):
 
 
 def test_the_whole_command_is_taken_and_words_are_no_flags(tmp_path):
-    run = strangers_run(tmp_path, vlm="gpt-4o", base_url="http://evil/v1", seed=3, game="--trust-remote-code")
+    run = strangers_run(
+        tmp_path, vlm="gpt-4o", base_url="http://evil/v1", seed=3, game="--trust-remote-code"
+    )
     config = parse(TrainConfig, ["--resume", str(run), "--base-url", "http://mine/v1"], "")
     assert (config.base_url, config.seed, config.trust_remote_code) == ("http://mine/v1", 3, False)
-    wrongs = ({"seed": {"a": 1}}, {"seed": [1]}, {"vlm": ["x"]}, {"api_key": KEY}, {"model": KEY}, {"sed": 1})
+    wrongs = (
+        {"seed": {"a": 1}},
+        {"seed": [1]},
+        {"vlm": ["x"]},
+        {"api_key": KEY},
+        {"model": KEY},
+        {"sed": 1},
+    )
     for number, wrong in enumerate(wrongs):
         run = strangers_run(tmp_path / str(number), **wrong)
         with pytest.raises(ConfigError) as raised:
@@ -83,8 +125,12 @@ def test_a_strangers_code_does_not_run(tmp_path, capsys):
     weights.mkdir()
     ran = tmp_path / "RAN"
     (weights / "conf.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
-    (weights / "config.json").write_text(json.dumps({"model_type": "c", "auto_map": {"AutoConfig": "conf.C"}}))
-    run = strangers_run(tmp_path, vlm="cogvlm2", model=str(weights), trust_remote_code=True, num_episodes=1)
+    (weights / "config.json").write_text(
+        json.dumps({"model_type": "c", "auto_map": {"AutoConfig": "conf.C"}})
+    )
+    run = strangers_run(
+        tmp_path, vlm="cogvlm2", model=str(weights), trust_remote_code=True, num_episodes=1
+    )
     assert train.main(["--resume", str(run)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and f"--model {weights} --trust-remote-code" in said
@@ -134,17 +180,33 @@ def test_a_hint_says_what_the_run_may_not(tmp_path):
     class Spent(Exception):
         kind = "calls"
 
-    config = TrainConfig(vlm="gpt-4o", base_url="http://h/v1", max_calls=10, api_key="secret", cache=tmp_path / "c")
+    config = TrainConfig(
+        vlm="gpt-4o", base_url="http://h/v1", max_calls=10, api_key="secret", cache=tmp_path / "c"
+    )
     hint = resume_hint(config, tmp_path / "run", Spent())
-    assert hint.endswith(f"train --resume {tmp_path}/run --base-url http://h/v1 --cache {tmp_path}/c --max-calls 20")
+    assert hint.endswith(
+        f"train --resume {tmp_path}/run --base-url http://h/v1 --cache {tmp_path}/c --max-calls 20"
+    )
     assert "secret" not in command_line(config) and "secret" not in repr(config)
 
 
 def test_a_name_with_markup_is_printed_as_it_is(tmp_path, capsys):
     folder = tmp_path / "x[" / "foo]"
-    options = ["--num-episodes", "1", "--num-eval-episodes", "0", "--max-steps", "2", "--videos", "0"]
+    options = [
+        "--num-episodes",
+        "1",
+        "--num-eval-episodes",
+        "0",
+        "--max-steps",
+        "2",
+        "--videos",
+        "0",
+    ]
     assert train.main([*options, "--save-dir", f"{folder}\x1b[31m:smile:"]) == 0
     shown = capsys.readouterr()
-    assert f"{folder}\\x1b[31m:smile:/Pong-scripted-cot-001 (new)" in shown.err and "\x1b" not in shown.err + shown.out
+    assert (
+        f"{folder}\\x1b[31m:smile:/Pong-scripted-cot-001 (new)" in shown.err
+        and "\x1b" not in shown.err + shown.out
+    )
     config = yaml.safe_load(next(tmp_path.rglob("config.yaml")).read_text())
     assert config["command_line"].startswith("python -m atari_vlm.train --num-episodes 1")

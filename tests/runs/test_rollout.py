@@ -21,7 +21,12 @@ def pong():
 
 
 def facts(trajectory):
-    return trajectory.seed, trajectory.actions, trajectory.rewards.tolist(), trajectory.transitions[-1].next_observation
+    return (
+        trajectory.seed,
+        trajectory.actions,
+        trajectory.rewards.tolist(),
+        trajectory.transitions[-1].next_observation,
+    )
 
 
 class SlowThinker(RandomAgent):
@@ -29,22 +34,33 @@ class SlowThinker(RandomAgent):
 
     def act(self, observation):
         return Decision(
-            super().act(observation).action, Source.MODEL, replies=(Reply("", "m", latency_s=0.2, cost_usd=0.5),)
+            super().act(observation).action,
+            Source.MODEL,
+            replies=(Reply("", "m", latency_s=0.2, cost_usd=0.5),),
         )
 
 
 def test_an_episode_is_recorded_without_pictures():
     seen = []
-    trajectory = play_episode(pong(), VLMAgent(ScriptedVLM()), seed=3, max_steps=12, on_step=seen.append)
+    trajectory = play_episode(
+        pong(), VLMAgent(ScriptedVLM()), seed=3, max_steps=12, on_step=seen.append
+    )
     assert (trajectory.game, trajectory.seed, trajectory.length) == ("Pong", 3, 12)
-    assert trajectory.transitions[-1].truncated and not any(t.truncated for t in trajectory.transitions[:-1])
+    assert trajectory.transitions[-1].truncated and not any(
+        t.truncated for t in trajectory.transitions[:-1]
+    )
     assert [t.decision for t in trajectory.transitions] == [t.decision for t in seen]
-    assert "image" in seen[0].observation and set(trajectory.transitions[0].observation) == {"text", "action_space"}
+    assert "image" in seen[0].observation and set(trajectory.transitions[0].observation) == {
+        "text",
+        "action_space",
+    }
     assert trajectory.fallback_rate == 0.0 and trajectory.cost_usd == 0.0
 
 
 def test_an_episode_ends_with_the_game():
-    trajectory = play_episode(AtariVLMEnvironment("Pong-v5", max_episode_steps=9), RandomAgent(), seed=0)
+    trajectory = play_episode(
+        AtariVLMEnvironment("Pong-v5", max_episode_steps=9), RandomAgent(), seed=0
+    )
     assert trajectory.length == 9 and trajectory.transitions[-1].truncated
 
 
@@ -56,7 +72,9 @@ def test_results_are_in_order_and_do_not_depend_on_how_many_run_at_once():
         seen[index] += 1
 
     one = play_episodes(pong, lambda index: RandomAgent(), seeds, RolloutOptions(max_steps=15))
-    four = play_episodes(pong, lambda index: RandomAgent(), seeds, RolloutOptions(15, parallel=4, on_step=count))
+    four = play_episodes(
+        pong, lambda index: RandomAgent(), seeds, RolloutOptions(15, parallel=4, on_step=count)
+    )
     assert [facts(t) for t in one] == [facts(t) for t in four]
     assert [t.seed for t in four] == seeds and set(seen.values()) == {15}
     assert facts(four[1]) == facts(four[3]) != facts(four[0])
@@ -83,7 +101,9 @@ def test_the_first_error_stops_the_others():
 
 def test_threads_really_run_side_by_side():
     start = time.perf_counter()
-    assert in_parallel(lambda n: (time.sleep(0.1), n)[1], range(8), 8, threading.Event()) == list(range(8))
+    assert in_parallel(lambda n: (time.sleep(0.1), n)[1], range(8), 8, threading.Event()) == list(
+        range(8)
+    )
     assert time.perf_counter() - start < 0.6
 
 
@@ -115,7 +135,10 @@ def test_a_recorded_episode_plays_again(tmp_path, wrap):
         row = finished_row(spec, played)
         pictures = []
         again = replay_episode(
-            wrap(pong()), row, journal.steps(0), lambda t: pictures.append(np.asarray(t.observation["image"]))
+            wrap(pong()),
+            row,
+            journal.steps(0),
+            lambda t: pictures.append(np.asarray(t.observation["image"])),
         )
         assert facts(again) == facts(played) and again.cost_usd == played.cost_usd == 20.0
         assert len(pictures) == 40 and pictures[0].shape == (224, 224, 3)

@@ -30,7 +30,13 @@ class Paid(NoScores):
 
 
 def request(folder, **changes):
-    given = {"save_dir": folder, "label": "r", "settings": {"seed": 1}, "execution": {}, "run_name": "run"}
+    given = {
+        "save_dir": folder,
+        "label": "r",
+        "settings": {"seed": 1},
+        "execution": {},
+        "run_name": "run",
+    }
     return RunRequest(**{**given, **changes})
 
 
@@ -133,20 +139,33 @@ def mark_of_more(folder):
 
 def text(folder):
     lose_wal(folder)
-    (folder / "journal.sqlite").write_text("not a database, but long enough to be taken for one" * 40)
+    (folder / "journal.sqlite").write_text(
+        "not a database, but long enough to be taken for one" * 40
+    )
 
 
 @pytest.mark.parametrize(
     "lose",
     [
-        *(lose_wal, lose_journal, lose_all, empty, foreign, foreign_alone, another_journal, another_journal_and_mark),
+        *(
+            lose_wal,
+            lose_journal,
+            lose_all,
+            empty,
+            foreign,
+            foreign_alone,
+            another_journal,
+            another_journal_and_mark,
+        ),
         *(no_mark, damaged_mark, mark_of_more, text),
     ],
 )
 def test_a_begun_run_that_lost_something_is_refused_and_left_as_it_is(killed, lose):
     lose(killed)
     before = {
-        path.name: path.read_bytes() for path in killed.iterdir() if path.name not in ("lock", "journal.sqlite-shm")
+        path.name: path.read_bytes()
+        for path in killed.iterdir()
+        if path.name not in ("lock", "journal.sqlite-shm")
     }
     for changes in ({}, {"resume": str(killed), "run_name": None}):
         with pytest.raises(RunError, match=r"journal\.sqlite") as refused:
@@ -209,7 +228,15 @@ def test_a_run_without_a_journal_knows_when_it_is_finished(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["lock", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite.mark", "metrics.jsonl", "videos", "a/b/deep"],
+    [
+        "lock",
+        "journal.sqlite",
+        "journal.sqlite-wal",
+        "journal.sqlite.mark",
+        "metrics.jsonl",
+        "videos",
+        "a/b/deep",
+    ],
 )
 @pytest.mark.parametrize("dangling", [False, True])
 def test_nothing_is_written_through_a_link(tmp_path, name, dangling):
@@ -266,7 +293,13 @@ def test_what_a_dead_process_left_unfinished_goes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["identity: x\nsettings:\n", "identity: x\nsettings: {}\ncommand: [1]\n", "a: " + "[" * 9999, "{}"]
+    "content",
+    [
+        "identity: x\nsettings:\n",
+        "identity: x\nsettings: {}\ncommand: [1]\n",
+        "a: " + "[" * 9999,
+        "{}",
+    ],
 )
 def test_a_strangers_damaged_folder_beside_mine_is_passed_over(tmp_path, content):
     (tmp_path / "stranger").mkdir()
@@ -307,7 +340,9 @@ except OSError as error:
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on(tmp_path):
     command = [sys.executable, "-c", FULL, str(tmp_path), os.path.dirname(__file__), "200000"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 74 and done.stderr.startswith(f"error: {tmp_path}/run/journal.sqlite cannot be written")
+    assert done.returncode == 74 and done.stderr.startswith(
+        f"error: {tmp_path}/run/journal.sqlite cannot be written"
+    )
     assert done.stderr.count("\n") == 1
     run = RunFolder.open(request(tmp_path))
     kept = len(list(run.journal.replies()))
@@ -323,6 +358,8 @@ def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StorageError, match=r"results\.json cannot be written: No space left") as refused:
+    with pytest.raises(
+        StorageError, match=r"results\.json cannot be written: No space left"
+    ) as refused:
         atomic_write(tmp_path / "results.json", "{}")
     assert refused.value.exit_code == 74 and list(tmp_path.iterdir()) == []

@@ -24,8 +24,15 @@ class Calls(list):
         self.module = types.ModuleType(name)
         self.module.init = self.wandb_init if name == "wandb" else self.trackio_init
 
-    def wandb_init(self, *, project=None, dir=None, id=None, name=None, config=None, mode=None, resume=None):
-        assert resume in ("allow", "never", "must", "auto") and mode in ("online", "offline", "disabled", "shared")
+    def wandb_init(
+        self, *, project=None, dir=None, id=None, name=None, config=None, mode=None, resume=None
+    ):
+        assert resume in ("allow", "never", "must", "auto") and mode in (
+            "online",
+            "offline",
+            "disabled",
+            "shared",
+        )
         return self.begin(("init", project, name, id, dir, mode))
 
     def trackio_init(self, project, name=None, config=None, resume="never"):
@@ -63,7 +70,9 @@ def test_a_run_tells_every_epoch_once_over_stops(name, fake, tmp_path):
     rem_trainer(tmp_path / "toy", **options).train()
     steps = [call for call in calls if call[0] == "log"]
     assert [step for _, step, _ in steps] == [1, 2] and calls[-1] == ("finish",)
-    lines = [json.loads(line) for line in (tmp_path / "toy" / "metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "toy" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert [data for *_, data in steps] == lines
     began = calls[0]
     assert began[1] == "atari-vlm" and began[2].startswith("toy-")
@@ -92,7 +101,11 @@ def test_a_failing_tracker_is_said_once_and_ends_nothing(fails_at, fake, tmp_pat
     for epoch in (1, 2, 3):
         log.add(epoch, {"a/b": 0.5})
     log.close()
-    assert len(said) == 1 and "wandb failed" in said[0] and "ConnectionError: the server is away" in said[0]
+    assert (
+        len(said) == 1
+        and "wandb failed" in said[0]
+        and "ConnectionError: the server is away" in said[0]
+    )
     assert sum(call[0] == fails_at for call in calls) == 1
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
 
@@ -103,7 +116,9 @@ def test_a_library_warns_of_a_failing_tracker(fake, tmp_path):
         MetricsLog(tmp_path, 0, LogConfig(("trackio",)))
 
 
-def test_unknown_and_absent_trackers_are_refused_before_anything_is_played(monkeypatch, tmp_path, capsys):
+def test_unknown_and_absent_trackers_are_refused_before_anything_is_played(
+    monkeypatch, tmp_path, capsys
+):
     with pytest.raises(UnknownNameError, match="tensorboard, trackio, wandb"):
         LogConfig(("wandbb",))
     monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
@@ -111,7 +126,9 @@ def test_unknown_and_absent_trackers_are_refused_before_anything_is_played(monke
         open_trackers(tmp_path, LogConfig(("wandb",)), [], print)
     line = ["rem", "--game", "Pong", "--preset", "tiny", "--save-dir", str(tmp_path), "--log"]
     assert dream.main([*line, "wandb"]) == 2 and "pip install" in capsys.readouterr().err
-    assert dream.main([*line, "mlflow"]) == 2 and "unknown tracker 'mlflow'" in capsys.readouterr().err
+    assert (
+        dream.main([*line, "mlflow"]) == 2 and "unknown tracker 'mlflow'" in capsys.readouterr().err
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -145,6 +162,10 @@ def test_the_real_trackio_offline(tmp_path, monkeypatch):
         log.add(begin + 1, {"a/b": 1.5 + begin})
         log.close()
     rows = (
-        sqlite3.connect(tmp_path / "trackio" / "atari-vlm.db").execute("select step, run_name from metrics").fetchall()
+        sqlite3.connect(tmp_path / "trackio" / "atari-vlm.db")
+        .execute("select step, run_name from metrics")
+        .fetchall()
     )
-    assert said == [] and [step for step, _ in rows] == [1, 2] and len({name for _, name in rows}) == 1
+    assert (
+        said == [] and [step for step, _ in rows] == [1, 2] and len({name for _, name in rows}) == 1
+    )

@@ -8,7 +8,14 @@ import pytest
 from fake_server import FakeVendorServer
 
 from atari_vlm import evaluate, plan, train
-from atari_vlm.evaluation.results import Results, Run, agent_scores, game_scores, to_json, to_markdown
+from atari_vlm.evaluation.results import (
+    Results,
+    Run,
+    agent_scores,
+    game_scores,
+    to_json,
+    to_markdown,
+)
 from atari_vlm.reporting.page.run_report import write_report
 from atari_vlm.runs.fallbacks import SEVERAL, FallbackWatch, cure
 from atari_vlm.types import Decision, Source, Transition
@@ -25,22 +32,44 @@ def test_a_run_of_nothing_but_fallbacks_is_no_result(tmp_path, capsys):
         words = asked(server, *QUICK, "--vlm", "gpt-4o", "--save-dir", str(tmp_path))
         assert train.main([*words, "--num-episodes", "1", "--num-eval-episodes", "1"]) == 3
         said = capsys.readouterr()
-        assert "warning: 4 decisions in a row are not the model's" in said.err and "--reply-tokens" in said.err
+        assert (
+            "warning: 4 decisions in a row are not the model's" in said.err
+            and "--reply-tokens" in said.err
+        )
         assert "every decision fell back" in said.err and "100.0%" in said.out
         assert plan.main([*words, "--num-episodes", "1"]) == 3
         assert "every decision fell back" in capsys.readouterr().err
-        study = asked(server, "--agents", "gpt-4o", "--seeds", "0", "--max-steps", "4", "--save-dir", str(tmp_path))
+        study = asked(
+            server,
+            "--agents",
+            "gpt-4o",
+            "--seeds",
+            "0",
+            "--max-steps",
+            "4",
+            "--save-dir",
+            str(tmp_path),
+        )
         assert evaluate.main(study) == 3
         assert "fallbacks (gpt-4o): every decision fell back" in capsys.readouterr().err
 
 
 def test_what_answered_is_named_everywhere(tmp_path, capsys):
     with FakeVendorServer(answer=lambda text, images: "ACTION: NOOP") as server:
-        words = asked(server, *QUICK, "--vlm", "gpt-4o", "--model", "asked-for", "--save-dir", str(tmp_path))
-        assert train.main([*words, "--num-episodes", "1", "--num-eval-episodes", "0", "--run-name", "t"]) == 0
+        words = asked(
+            server, *QUICK, "--vlm", "gpt-4o", "--model", "asked-for", "--save-dir", str(tmp_path)
+        )
+        assert (
+            train.main(
+                [*words, "--num-episodes", "1", "--num-eval-episodes", "0", "--run-name", "t"]
+            )
+            == 0
+        )
         shown = capsys.readouterr().out
         assert plan.main([*words, "--num-episodes", "1", "--run-name", "p", "--ablation"]) in (0, 3)
-        study = asked(server, "--agents", "gpt-4o", "--seeds", "0", "--max-steps", "3", "--model", "asked-for")
+        study = asked(
+            server, "--agents", "gpt-4o", "--seeds", "0", "--max-steps", "3", "--model", "asked-for"
+        )
         assert evaluate.main([*study, "--save-dir", str(tmp_path), "--run-name", "e"]) == 0
         address = server.openai_url
     facts = json.loads((tmp_path / "t" / "results.json").read_text())["answered"]
@@ -50,8 +79,13 @@ def test_what_answered_is_named_everywhere(tmp_path, capsys):
     assert served and served in shown and served in (tmp_path / "p" / "ablation.md").read_text()
     assert served in write_report(tmp_path / "t").read_text()
     conditions = json.loads((tmp_path / "e" / "results.json").read_text())["conditions"]
-    assert conditions["model that answered (gpt-4o)"] == served and conditions["address (gpt-4o)"] == address
-    assert served in (tmp_path / "e" / "results.md").read_text() and "sha256" in conditions["prompt"]
+    assert (
+        conditions["model that answered (gpt-4o)"] == served
+        and conditions["address (gpt-4o)"] == address
+    )
+    assert (
+        served in (tmp_path / "e" / "results.md").read_text() and "sha256" in conditions["prompt"]
+    )
 
 
 def transition(source, problems=()):
@@ -60,27 +94,48 @@ def transition(source, problems=()):
 
 def test_the_warning_comes_once_and_only_in_a_row():
     watch = FallbackWatch()
-    fell, decided = transition(Source.FALLBACK, ("cut: the reply was cut off",)), transition(Source.MODEL)
-    assert [watch.see(t) for t in (fell, fell, decided, fell, fell, transition(Source.BUFFER), fell)] == [None] * 7
+    fell, decided = (
+        transition(Source.FALLBACK, ("cut: the reply was cut off",)),
+        transition(Source.MODEL),
+    )
+    assert [
+        watch.see(t) for t in (fell, fell, decided, fell, fell, transition(Source.BUFFER), fell)
+    ] == [None] * 7
     said = watch.see(fell)
     assert f"{SEVERAL} decisions in a row" in said and "raise --reply-tokens" in said
     assert [watch.see(fell) for _ in range(9)] == [None] * 9
-    assert all(cure(f"{kind}: x") for kind in ("cut", "empty", "refused", "illegal", "missing", "other"))
+    assert all(
+        cure(f"{kind}: x") for kind in ("cut", "empty", "refused", "illegal", "missing", "other")
+    )
 
 
 def test_cut_episodes_have_no_human_normalised_score(tmp_path, capsys):
-    words = ["--games", "Pong,breakout", "--seeds", "0", "1", "--max-steps", "5", "--save-dir", str(tmp_path)]
+    words = [
+        "--games",
+        "Pong,breakout",
+        "--seeds",
+        "0",
+        "1",
+        "--max-steps",
+        "5",
+        "--save-dir",
+        str(tmp_path),
+    ]
     assert evaluate.main([*words, "--run-name", "cut"]) == 0
     shown = capsys.readouterr().out
     assert "Over" not in shown and "Cut episodes have no human-normalised score" in shown
     content = json.loads((tmp_path / "cut" / "results.json").read_text())
-    assert content["over_games"] == [] and {run["human_normalised"] for run in content["runs"]} == {None}
+    assert content["over_games"] == [] and {run["human_normalised"] for run in content["runs"]} == {
+        None
+    }
     assert {game["normalised"] for game in content["games"]} == {None}
     assert {run["cut"] for run in content["runs"]} == {1}
 
 
 def test_whole_episodes_keep_theirs():
-    whole = tuple(Run("Pong", agent, seed, (1.0,), 9, 0, 0.0) for agent in ("a", "b") for seed in (0, 1))
+    whole = tuple(
+        Run("Pong", agent, seed, (1.0,), 9, 0, 0.0) for agent in ("a", "b") for seed in (0, 1)
+    )
     part = (*whole[:3], Run("Pong", "b", 1, (1.0, 2.0), 9, 0, 0.0, cut=1))
     assert [score.normalised is not None for score in game_scores(Results(whole))] == [True, True]
     assert [score.normalised is not None for score in game_scores(Results(part))] == [True, False]
@@ -93,14 +148,22 @@ def test_whole_episodes_keep_theirs():
     [
         (train.main, ["--vlm", "scripted", "--model", "foo"], "--model"),
         (train.main, ["--vlm", "nearest-example", "--api-key", "k"], "--api-key"),
-        (train.main, ["--vlm", "replay", "--base-url", "http://h/v1", "--model", "x"], "--base-url"),
+        (
+            train.main,
+            ["--vlm", "replay", "--base-url", "http://h/v1", "--model", "x"],
+            "--base-url",
+        ),
         (train.main, ["--icl-strategy", "best"], "--icl-strategy"),
         (train.main, ["--icl-ablation"], "--icl-ablation"),
         (train.main, ["--vlm", "gpt-5"], "--vlm gpt-4o --model gpt-5"),
         (train.main, ["--env-option", "frame_skp=3"], "frame_skp"),
         (train.main, ["--agent-option", "decide_evry=3"], "decide_every"),
         (train.main, ["--agent-option", "decide_every"], "NAME=VALUE"),
-        (train.main, ["--vlm", "gpt-4o", "--api-key", "k", "--vlm-option", "structurd=none"], "structured"),
+        (
+            train.main,
+            ["--vlm", "gpt-4o", "--api-key", "k", "--vlm-option", "structurd=none"],
+            "structured",
+        ),
         (train.main, ["--cache-mode", "read"], "--cache"),
         (plan.main, ["--vlm", "scripted", "--base-url", "http://h/v1"], "--base-url"),
         (evaluate.main, ["--agents", "claude-opus-9"], "--agents claude --model claude-opus-9"),
@@ -124,7 +187,18 @@ def test_options_by_name_reach_what_they_name(tmp_path):
         "resize-shape=[84, 84]",
     ]
     assert (
-        train.main([*QUICK, *words, "--num-episodes", "1", "--num-eval-episodes", "0", "--save-dir", str(tmp_path)])
+        train.main(
+            [
+                *QUICK,
+                *words,
+                "--num-episodes",
+                "1",
+                "--num-eval-episodes",
+                "0",
+                "--save-dir",
+                str(tmp_path),
+            ]
+        )
         == 0
     )
     results = json.loads(next(tmp_path.glob("*/results.json")).read_text())
@@ -135,14 +209,33 @@ def test_options_by_name_reach_what_they_name(tmp_path):
 
 def test_a_limit_that_cannot_be_kept_is_refused(tmp_path, capsys):
     with FakeVendorServer(answer=lambda text, images: "ACTION: NOOP") as server:
-        words = asked(server, *QUICK, "--vlm", "gpt-4o", "--save-dir", str(tmp_path), "--api-key", "a-key-of-mine")
+        words = asked(
+            server,
+            *QUICK,
+            "--vlm",
+            "gpt-4o",
+            "--save-dir",
+            str(tmp_path),
+            "--api-key",
+            "a-key-of-mine",
+        )
         assert train.main([*words, "--model", "unpriced", "--budget-usd", "1"]) == 2
         assert "price" in capsys.readouterr().err and server.requests == []
 
 
 def test_a_spent_limit_is_raised_in_the_hint(tmp_path, capsys):
     with FakeVendorServer(answer=lambda text, images: "ACTION: NOOP") as server:
-        study = asked(server, "--agents", "gpt-4o", "--seeds", "0", "--max-steps", "4", "--save-dir", str(tmp_path))
+        study = asked(
+            server,
+            "--agents",
+            "gpt-4o",
+            "--seeds",
+            "0",
+            "--max-steps",
+            "4",
+            "--save-dir",
+            str(tmp_path),
+        )
         assert evaluate.main([*study, "--max-calls", "2"]) == 75
         said = capsys.readouterr().err
         (run,) = tmp_path.iterdir()

@@ -51,7 +51,10 @@ def normalised() -> dict[str, dict[str, np.ndarray]]:
     text = (resources.files("atari_vlm") / "data" / "rem_atari100k_raw.csv").read_text()
     for row in csv.DictReader(text.splitlines()):
         raw[row["algorithm"]][row["game"]].append(float(row["score"]))
-    return {name: {g: human_normalise(g, runs) for g, runs in games.items()} for name, games in raw.items()}
+    return {
+        name: {g: human_normalise(g, runs) for g, runs in games.items()}
+        for name, games in raw.items()
+    }
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -108,7 +111,9 @@ def test_aggregates_against_plain_definitions(games):
     assert found["median"].value == pytest.approx(float(np.median(means)), abs=1e-9)
     assert found["iqm"].value == pytest.approx(sum(middle) / len(middle), abs=1e-9)
     for estimate in found.values():
-        assert math.isnan(estimate.low) if max(map(len, games)) == 1 else estimate.low <= estimate.high
+        assert (
+            math.isnan(estimate.low) if max(map(len, games)) == 1 else estimate.low <= estimate.high
+        )
 
 
 @pytest.mark.parametrize(
@@ -178,6 +183,11 @@ def test_probability_of_improvement(normalised):
     assert better.low > 0.5
     opposite = probability_of_improvement(normalised["SimPLe"], normalised["M3_Simulus"])
     assert better.value + opposite.value == pytest.approx(1)
-    assert probability_of_improvement([[1.0], [2.0]], [[1.0], [2.0]], BootstrapConfig(repetitions=100)).value == 0.5
+    assert (
+        probability_of_improvement(
+            [[1.0], [2.0]], [[1.0], [2.0]], BootstrapConfig(repetitions=100)
+        ).value
+        == 0.5
+    )
     with pytest.raises(MismatchError, match="Boxing"):
         probability_of_improvement({"Pong": [1.0]}, {"Boxing": [1.0]})

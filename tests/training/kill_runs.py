@@ -36,7 +36,13 @@ class SlowVLM(CountingVLM):
 
 def play(folder, episodes=2):
     """The run of a folder, with the cache that lies there, within the limit that is written there."""
-    options = {"max_steps": 8, "round_size": 2, "parallel": PARALLEL, "videos": 0, "run_name": "run"}
+    options = {
+        "max_steps": 8,
+        "round_size": 2,
+        "parallel": PARALLEL,
+        "videos": 0,
+        "run_name": "run",
+    }
     if (folder / "cache").exists():
         limit = (folder / "limit").read_text() if (folder / "limit").exists() else ""
         options |= {"cache": folder / "cache", "max_calls": int(limit) if limit else None}
@@ -125,7 +131,11 @@ def main(root, kills, seed, cached):
         while True:
             child = start(folder)
             counter = CountingVLM(folder / "calls")
-            is_time = random_moment(rng, lambda: counter.calls, usual_s) if killed < kills else lambda: False  # noqa: B023
+            is_time = (
+                random_moment(rng, lambda counter=counter: counter.calls, usual_s)
+                if killed < kills
+                else lambda: False
+            )
             status = ended(child, is_time)
             if status is not None:
                 assert status == 0, f"{folder} ended with status {status}"

@@ -52,7 +52,9 @@ def loaded(monkeypatch):
 def test_trainers_that_are_kept_hold_nothing(tmp_path, loaded):
     kept = []
     for _ in range(3):
-        with VLMTrainer("Pong-v5", "gpt-4o", save_dir=tmp_path, cache=tmp_path / "cache", videos=0) as trainer:
+        with VLMTrainer(
+            "Pong-v5", "gpt-4o", save_dir=tmp_path, cache=tmp_path / "cache", videos=0
+        ) as trainer:
             assert any("cache" in path for path in open_below(tmp_path))
         kept.append(trainer)
     assert open_below(tmp_path) == [] and [vlm.closed for vlm in loaded] == [1, 1, 1]
@@ -66,12 +68,18 @@ def test_what_was_opened_is_closed_when_the_run_cannot_be(tmp_path, loaded, monk
     with pytest.raises(RunError):
         VLMTrainer("Pong-v5", "gpt-4o", save_dir=tmp_path, cache=tmp_path / "cache", videos=0)
     with pytest.raises(RunError):
-        evaluation.evaluate(EvaluateConfig(agents=["gpt-4o"], save_dir=tmp_path, cache=tmp_path / "cache"))
+        evaluation.evaluate(
+            EvaluateConfig(agents=["gpt-4o"], save_dir=tmp_path, cache=tmp_path / "cache")
+        )
     with pytest.raises(RunError):
         execution = PlanExecution(save_dir=tmp_path, cache=tmp_path / "cache")
         PlanRun(PlanSettings(game="Catch", world_model="catch"), Closable(), execution, {})
     assert open_below(tmp_path) == []
-    assert [vlm.closed for vlm in loaded] == [1, 0, 1]  # the trainer's; the evaluation's scripted player, and its model
+    assert [vlm.closed for vlm in loaded] == [
+        1,
+        0,
+        1,
+    ]  # the trainer's; the evaluation's scripted player, and its model
 
 
 def test_a_table_that_cannot_be_written_leaves_nothing_open(tmp_path, loaded, monkeypatch):

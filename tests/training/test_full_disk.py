@@ -29,7 +29,16 @@ def run(folder, limit=None):
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    command = [sys.executable, *TRAIN, "--videos", "0", "--save-dir", str(folder), "--run-name", "run"]
+    command = [
+        sys.executable,
+        *TRAIN,
+        "--videos",
+        "0",
+        "--save-dir",
+        str(folder),
+        "--run-name",
+        "run",
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, preexec_fn=small)
 
 
@@ -37,7 +46,11 @@ def test_training_on_a_full_disk(tmp_path):
     done = run(tmp_path, 150_000)  # the journal's tables fit, its calls do not
     assert done.returncode == 74, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert len(errors) == 1 and f"{tmp_path}/run/journal.sqlite" in errors[0] and "Traceback" not in done.stderr
+    assert (
+        len(errors) == 1
+        and f"{tmp_path}/run/journal.sqlite" in errors[0]
+        and "Traceback" not in done.stderr
+    )
     assert "--resume" in done.stderr
     assert run(tmp_path).returncode == 0
     assert (tmp_path / "run" / "results.json").exists()
@@ -53,8 +66,15 @@ def full():
 
 def test_a_checkpoint_on_a_full_disk_keeps_the_old_one(tmp_path, full):
     sizes = {"rows": 6, "columns": 5, "cell_px": 2, "num_balls": 3}
-    config = {**sizes, "action_names": ["NOOP", "RIGHT", "LEFT"], "frame_skip": 1, "reward_transform": "none"}
-    folder = save_checkpoint(tmp_path / "model", kind="catch", config=config, start=CatchWorldModel(**sizes).start)
+    config = {
+        **sizes,
+        "action_names": ["NOOP", "RIGHT", "LEFT"],
+        "frame_skip": 1,
+        "reward_transform": "none",
+    }
+    folder = save_checkpoint(
+        tmp_path / "model", kind="catch", config=config, start=CatchWorldModel(**sizes).start
+    )
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     full()
     with pytest.raises(StorageError, match="model cannot be written"):

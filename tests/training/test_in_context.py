@@ -69,7 +69,9 @@ LOSING = (
 def played():
     """A real episode that only ever loses."""
     recorder = DemonstrationRecorder(7, ExampleOptions(horizon=12, spacing=4, stride=8))
-    trajectory = play_episode(AtariVLMEnvironment("Pong-v5"), NoopAgent(), seed=0, max_steps=120, on_step=recorder.see)
+    trajectory = play_episode(
+        AtariVLMEnvironment("Pong-v5"), NoopAgent(), seed=0, max_steps=120, on_step=recorder.see
+    )
     return trajectory, recorder.finish(trajectory)
 
 
@@ -77,14 +79,20 @@ def test_ranks_are_relative_to_the_games_own_episodes():
     memory = library(*LOSING)
     assert [d.episode for d in memory.snapshot()] == [1, 3, 2, 0]
     assert [memory.rank(d) for d in LOSING] == [0.125, 0.875, 0.375, 0.625]
-    shifted = library(*(dataclasses.replace(d, episode_return=d.episode_return + 1000) for d in LOSING))
+    shifted = library(
+        *(dataclasses.replace(d, episode_return=d.episode_return + 1000) for d in LOSING)
+    )
     assert [d.episode for d in shifted.snapshot()] == [1, 3, 2, 0]
 
 
 def test_games_that_only_lose_give_examples_too():
     for strategy in ("best", "recent", "reward-centred", "random"):
-        chosen = select(library(*LOSING).snapshot(), InContextOptions(strategy=strategy, max_examples=4))
-        assert len(chosen) == (3 if strategy == "reward-centred" else 4), strategy  # three led to a point
+        chosen = select(
+            library(*LOSING).snapshot(), InContextOptions(strategy=strategy, max_examples=4)
+        )
+        assert len(chosen) == (3 if strategy == "reward-centred" else 4), (
+            strategy
+        )  # three led to a point
     never_won = library(LOSING[0], LOSING[3]).snapshot()
     chosen = select(never_won, InContextOptions(strategy="reward-centred"))
     assert chosen and all(example.outcome == 0 for example in chosen)
@@ -98,8 +106,12 @@ def test_a_real_losing_episode_gives_windows_with_pictures(played):
         ahead = trajectory.rewards[example.step : example.step + 12]
         assert example.outcome == ahead.sum() and example.action == "NOOP"
         assert f"Step: {example.step}" in example.text
-        assert example.window is None or (example.window in losses and 0 <= example.window - example.step < 12)
-    assert {loss - ahead for loss in losses for ahead in (0, 4, 8)} <= {example.step for example in made.examples}
+        assert example.window is None or (
+            example.window in losses and 0 <= example.window - example.step < 12
+        )
+    assert {loss - ahead for loss in losses for ahead in (0, 4, 8)} <= {
+        example.step for example in made.examples
+    }
     assert {step for step in range(0, 120, 8)} <= {example.step for example in made.examples}
     assert all(len(example.frames) == 2 for example in made.examples if example.step > 0)
 
@@ -134,7 +146,12 @@ def test_strategies():
 def test_the_budget_is_kept():
     shown = library(*(demonstration(n, float(n), [1] * 20, frames=2) for n in range(4))).snapshot()
     for strategy in ("best", "recent", "reward-centred", "random"):
-        for limits in ({"max_images": 5}, {"max_tokens": 700}, {"max_examples": 3}, {"max_images": 2}):
+        for limits in (
+            {"max_images": 5},
+            {"max_tokens": 700},
+            {"max_examples": 3},
+            {"max_images": 2},
+        ):
             options = InContextOptions(strategy=strategy, **limits)
             chosen = select(shown, options)
             assert 1 <= len(chosen) <= options.max_examples
@@ -189,9 +206,17 @@ class Keeps:
 def test_examples_come_behind_the_instructions_and_stay_the_same(played):
     vlm = Keeps()
     examples = example_messages(select((played[1],), InContextOptions(max_examples=2)))
-    play_episode(AtariVLMEnvironment("Pong-v5"), VLMAgent(vlm, examples=examples), seed=1, max_steps=4)
+    play_episode(
+        AtariVLMEnvironment("Pong-v5"), VLMAgent(vlm, examples=examples), seed=1, max_steps=4
+    )
     prefixes = [messages[:-1] for messages in vlm.asked]
-    assert [message.role for message in prefixes[0]] == ["system", "user", "assistant", "user", "assistant"]
+    assert [message.role for message in prefixes[0]] == [
+        "system",
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+    ]
     assert all(prefix == prefixes[0] for prefix in prefixes)
     assert prefixes[0][1].images == examples[0].images
 
@@ -202,7 +227,9 @@ def test_the_most_similar_frames_are_found_at_every_step():
     options = InContextOptions("most-similar-frame", max_examples=1)
     asking = SimilarExamplesVLM(vlm, ExampleIndex(shown, options))
     for value in (40 * 3 + 2, 40 * 2 + 4, 0):
-        question = Message.of("user", Image(np.full((64, 64, 3), value, dtype=np.uint8)), "what now?")
+        question = Message.of(
+            "user", Image(np.full((64, 64, 3), value, dtype=np.uint8)), "what now?"
+        )
         asking.complete([Message.of("system", "rules"), question], sampling=Sampling())
         system, user, assistant, asked = vlm.asked[-1]
         assert (system.text, asked) == ("rules", question) and assistant.text.endswith("ACTION: UP")
@@ -211,7 +238,9 @@ def test_the_most_similar_frames_are_found_at_every_step():
         assert found == min(candidates, key=lambda candidate: abs(candidate - value))
 
 
-@pytest.mark.parametrize("wrong", [{"strategy": "bset"}, {"max_examples": 0}, {"candidates": -1}, {"episodes": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"strategy": "bset"}, {"max_examples": 0}, {"candidates": -1}, {"episodes": 0}]
+)
 def test_wrong_options_are_refused(wrong):
     with pytest.raises(ConfigError):
         InContextOptions(**wrong)

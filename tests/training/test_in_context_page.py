@@ -19,5 +19,10 @@ def test_code_on_the_page_runs(tmp_path, monkeypatch, capsys):
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
     printed = capsys.readouterr().out
-    for expected in ("reward-centred results.json", "3 ['user', 'assistant'] True", "Example: ACTION:", "2 [-2, -1]"):
+    for expected in (
+        "reward-centred results.json",
+        "3 ['user', 'assistant'] True",
+        "Example: ACTION:",
+        "2 [-2, -1]",
+    ):
         assert expected in printed

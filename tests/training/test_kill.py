@@ -10,7 +10,9 @@ import training_helpers
 
 
 @pytest.mark.parametrize("form", [(), ("cache",)])
-@pytest.mark.parametrize("kills", [12, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize(
+    "kills", [12, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+)
 def test_a_killed_run_ends_as_if_it_had_not_been_killed(tmp_path, kills, form):
     script = Path(__file__).parent / "kill_runs.py"
     places = [str(Path(training_helpers.__file__).parent), os.environ.get("PYTHONPATH", "")]

@@ -20,7 +20,11 @@ def demonstrations(game, episodes, steps):
         recorder = DemonstrationRecorder(number)
         agent = VLMAgent(ScriptedVLM())
         trajectory = play_episode(
-            AtariVLMEnvironment(game), agent, seed=-2 * number, max_steps=steps, on_step=recorder.see
+            AtariVLMEnvironment(game),
+            agent,
+            seed=-2 * number,
+            max_steps=steps,
+            on_step=recorder.see,
         )
         yield recorder.finish(trajectory)
 

@@ -35,14 +35,22 @@ def test_demonstrations_come_back_as_they_went(run, tmp_path):
     assert export_demonstrations(folder, NAME) == 2
     dataset = minari.load_dataset(NAME)
     episode = next(iter(dataset.iterate_episodes()))
-    assert episode.observations.shape == (31, 224, 224, 3) and episode.observations.dtype == np.uint8
+    assert (
+        episode.observations.shape == (31, 224, 224, 3) and episode.observations.dtype == np.uint8
+    )
     assert dataset.env_spec.id == "AtariVLM/Pong-v5" and dataset.action_space.n == 6
     for old, new in zip(demonstrations, import_demonstrations(NAME), strict=True):
-        assert (new.game, new.episode_return, new.length) == (old.game, old.episode_return, old.length)
+        assert (new.game, new.episode_return, new.length) == (
+            old.game,
+            old.episode_return,
+            old.length,
+        )
         assert new.episode == old.episode - 2 and len(new.examples) == len(old.examples)
         for before, after in zip(old.examples, new.examples, strict=True):
             assert after.images == before.images
-            assert dataclasses.replace(after, episode=0, frames=()) == dataclasses.replace(before, episode=0, frames=())
+            assert dataclasses.replace(after, episode=0, frames=()) == dataclasses.replace(
+                before, episode=0, frames=()
+            )
 
 
 def test_a_run_can_begin_with_them(run, tmp_path):
@@ -60,7 +68,9 @@ def test_what_is_not_there_or_does_not_fit(tmp_path):
         import_demonstrations("atari_vlm/pong/absent-v0")
     with pytest.raises(ConfigError, match="not a run folder"):
         export_demonstrations(tmp_path, NAME)
-    with VLMTrainer("Pong-v5", ScriptedVLM(), save_dir=tmp_path, videos=0, run_name="empty") as trainer:
+    with VLMTrainer(
+        "Pong-v5", ScriptedVLM(), save_dir=tmp_path, videos=0, run_name="empty"
+    ) as trainer:
         with pytest.raises(ConfigError, match="no finished training episode"):
             export_demonstrations(trainer.run.path, NAME)
     step = {"actions": [0], "rewards": [0.0], "terminations": [True], "truncations": [False]}

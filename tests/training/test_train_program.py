@@ -29,7 +29,10 @@ def test_a_small_run_ends_with_a_table_and_a_report(tmp_path, capsys):
     assert train.main([*ONCE, "--use-icl", "--icl-ablation", "--save-dir", str(tmp_path)]) == 0
     said = capsys.readouterr()
     run = tmp_path / "Pong-scripted-cot-001"
-    assert f"report: {run / 'report.html'}" in said.out and (run / "report.html").stat().st_size > 10_000
+    assert (
+        f"report: {run / 'report.html'}" in said.out
+        and (run / "report.html").stat().st_size > 10_000
+    )
     for word in (
         "training",
         "evaluation",
@@ -59,9 +62,9 @@ def test_a_spent_budget_is_75_and_the_same_command_goes_on(tmp_path, capsys):
     command = [*SMALL, "--save-dir", str(tmp_path)]
     assert train.main([*command, "--max-calls", "9"]) == 75
     said = capsys.readouterr().err
-    assert f"--resume {tmp_path / 'Pong-scripted-cot-001'}" in said and said.splitlines()[-1].startswith(
-        "error: the budget of 9"
-    )
+    assert f"--resume {tmp_path / 'Pong-scripted-cot-001'}" in said and said.splitlines()[
+        -1
+    ].startswith("error: the budget of 9")
     assert train.main(command) == 0
     assert "Pong-scripted-cot-001 (continued)" in capsys.readouterr().err
     assert train.main([*command, "--max-calls", "9"]) == 75
@@ -70,7 +73,9 @@ def test_a_spent_budget_is_75_and_the_same_command_goes_on(tmp_path, capsys):
 
 def test_options_from_a_file_and_the_command_line_before_it(tmp_path, capsys):
     file = tmp_path / "options.yaml"
-    file.write_text("num-episodes: 1\nnum_eval_episodes: 0\nmax_steps: 6\nvideos: 0\nuse_icl: true\nmodel: null\n")
+    file.write_text(
+        "num-episodes: 1\nnum_eval_episodes: 0\nmax_steps: 6\nvideos: 0\nuse_icl: true\nmodel: null\n"
+    )
     assert train.main(["--config", str(file), "--max-steps", "4", f"--save_dir={tmp_path}"]) == 0
     config = yaml.safe_load((tmp_path / "Pong-scripted-cot-001" / "config.yaml").read_text())
     assert config["settings"]["max_steps"] == 4 and config["settings"]["plan"]["num_episodes"] == 1
@@ -133,7 +138,16 @@ def wait_for(condition):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_cleanly_and_the_same_command_goes_on(tmp_path, capsys, number, code):
-    command = ["--num-episodes", "1", "--num-eval-episodes", "0", "--videos", "0", "--save-dir", str(tmp_path)]
+    command = [
+        "--num-episodes",
+        "1",
+        "--num-eval-episodes",
+        "0",
+        "--videos",
+        "0",
+        "--save-dir",
+        str(tmp_path),
+    ]
     running = program(*command, "--max-steps", "120")
     journal = tmp_path / "Pong-scripted-cot-001" / "journal.sqlite-wal"
     wait_for(lambda: journal.exists() and journal.stat().st_size > 100_000)
@@ -155,7 +169,9 @@ def test_the_second_signal_ends_at_once():
         "import time; from atari_vlm.runs.stopping import stop_on_signals\n"
         "with stop_on_signals():\n print('ready', flush=True)\n while True: time.sleep(0.01)\n"
     )
-    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert running.stdout.readline() == "ready\n"
     running.send_signal(signal.SIGINT)
     assert "again: at once" in running.stderr.readline() + running.stderr.readline()

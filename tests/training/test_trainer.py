@@ -23,7 +23,9 @@ SMALL = {"max_steps": STEPS, "round_size": 2, "eval_episodes": 1, "videos": 0}
 
 
 def trainer(folder, vlm=None, **more):
-    return VLMTrainer("Pong-v5", vlm or ScriptedVLM(), save_dir=folder, **{**SMALL, "run_name": "run", **more})
+    return VLMTrainer(
+        "Pong-v5", vlm or ScriptedVLM(), save_dir=folder, **{**SMALL, "run_name": "run", **more}
+    )
 
 
 def play(folder, vlm=None, **more):
@@ -45,13 +47,18 @@ def test_a_run_leaves_everything_behind(reference):
     data, calls = reference
     episodes = data["journal"]["episodes"]
     assert [row.phase for row in episodes] == ["train", "train", "eval", "train", "eval"]
-    assert {(row.status, row.length, row.fallback_rate) for row in episodes} == {("done", STEPS, 0.0)}
+    assert {(row.status, row.length, row.fallback_rate) for row in episodes} == {
+        ("done", STEPS, 0.0)
+    }
     assert len(data["journal"]["steps"]) == len(data["journal"]["calls"]) == calls == 5 * STEPS
     assert [step.decision["calls"] for step in data["journal"]["steps"][:3]] == [[0], [1], [2]]
     lines = [json.loads(line) for line in data["metrics.jsonl"].splitlines()]
     assert [line["kind"] for line in lines] == ["episode"] * 5 + ["evaluation"] * 2
     assert [line["after"] for line in lines[5:]] == [2, 3]
-    assert data["episodes.csv"].splitlines()[0] == "episode,phase,seed,episode_return,length,fallback_rate,cost_usd"
+    assert (
+        data["episodes.csv"].splitlines()[0]
+        == "episode,phase,seed,episode_return,length,fallback_rate,cost_usd"
+    )
 
 
 def test_results_do_not_depend_on_how_many_run_at_once(tmp_path, reference):
@@ -64,11 +71,28 @@ def test_a_finished_run(tmp_path, reference):
         path = small.save_results()
         assert small.run.finished
     results = json.loads(path.read_text())
-    assert {"game_name": "Pong", "vlm_type": "scripted", "prompt_type": "cot"}.items() <= results.items()
+    assert {
+        "game_name": "Pong",
+        "vlm_type": "scripted",
+        "prompt_type": "cot",
+    }.items() <= results.items()
     assert results["episode_lengths"] == [STEPS] * 2 and len(results["best_trajectories"]) == 2
-    assert set(results["best_trajectories"][0]) == {"total_reward", "length"} and results["seeds"] == [0, 2]
-    names = {path.relative_to(small.run.path).as_posix() for path in small.run.path.rglob("*") if path.is_file()}
-    assert {"config.yaml", "journal.sqlite", "metrics.jsonl", "episodes.csv", "results.json", "report.html"} <= names
+    assert set(results["best_trajectories"][0]) == {"total_reward", "length"} and results[
+        "seeds"
+    ] == [0, 2]
+    names = {
+        path.relative_to(small.run.path).as_posix()
+        for path in small.run.path.rglob("*")
+        if path.is_file()
+    }
+    assert {
+        "config.yaml",
+        "journal.sqlite",
+        "metrics.jsonl",
+        "episodes.csv",
+        "results.json",
+        "report.html",
+    } <= names
     assert any(name.startswith("tensorboard/events") for name in names)
     (video,) = (small.run.path / "videos").glob("*")
     assert video.name in ("train-0000.mp4", "train-0001.mp4") and video.read_bytes()[4:8] == b"ftyp"
@@ -106,7 +130,10 @@ def test_a_budget_stops_a_run_that_goes_on_with_a_higher_one(tmp_path, reference
         with pytest.raises(BudgetExhaustedError) as raised:
             play(tmp_path, vlm, max_calls=limit, parallel=2)
         assert raised.value.exit_code == 75 and vlm.calls == limit
-        done = sum(row.status == "done" for row in contents(tmp_path / "run" / "journal.sqlite")["episodes"])
+        done = sum(
+            row.status == "done"
+            for row in contents(tmp_path / "run" / "journal.sqlite")["episodes"]
+        )
         assert len((tmp_path / "run" / "episodes.csv").read_text().splitlines()) == 1 + done
     assert play(tmp_path, vlm, max_calls=reference[1]) == reference[0]
 
@@ -121,9 +148,14 @@ def test_evaluation_never_teaches(tmp_path):
 
 
 def test_examples_of_earlier_rounds_are_shown(tmp_path):
-    with trainer(tmp_path, max_steps=40, in_context=InContextOptions("best", max_examples=2)) as small:
+    with trainer(
+        tmp_path, max_steps=40, in_context=InContextOptions("best", max_examples=2)
+    ) as small:
         small.train(3)
-        roles = [[role for role, _ in small.run.journal.calls(episode)[0].request] for episode in range(3)]
+        roles = [
+            [role for role, _ in small.run.journal.calls(episode)[0].request]
+            for episode in range(3)
+        ]
     assert roles == [["system", "user"]] * 2 + [["system", *["user", "assistant"] * 2, "user"]]
 
 
@@ -156,19 +188,25 @@ def test_the_ablation_compares_on_the_same_seeds(tmp_path):
         evaluations = [json.loads(line) for line in lines if "evaluation" in line]
     assert [row.strategy for row in rows] == ["none", *(s for s in STRATEGIES if s != "none")]
     assert len({tuple(evaluation["seeds"]) for evaluation in evaluations}) == 1
-    assert all(row.against_none.value == row.mean_return.value - rows[0].mean_return.value for row in rows)
+    assert all(
+        row.against_none.value == row.mean_return.value - rows[0].mean_return.value for row in rows
+    )
     assert len(ablation_table(rows)) == 6
 
 
 def test_real_time_is_repeatable(tmp_path):
     class Slow(ScriptedVLM):
         def complete(self, messages, *, sampling):
-            return dataclasses.replace(super().complete(messages, sampling=sampling), latency_s=0.15)
+            return dataclasses.replace(
+                super().complete(messages, sampling=sampling), latency_s=0.15
+            )
 
     with trainer(tmp_path, Slow(), latency="measured") as small:
         small.train(1)
         steps = small.run.journal.steps(0)
-        assert sum(step.info["held_frames"] for step in steps) == 108  # 12 steps x 0.15 s x 60 frames
+        assert (
+            sum(step.info["held_frames"] for step in steps) == 108
+        )  # 12 steps x 0.15 s x 60 frames
     with trainer(
         tmp_path, ScriptedVLM(), latency="measured"
     ) as small:  # its own latency is another: the journal's counts
@@ -189,7 +227,10 @@ def test_the_same_settings_continue_the_latest_unfinished_run(tmp_path):
 
 
 def test_a_run_is_written_by_one_process(tmp_path):
-    with trainer(tmp_path) as first, pytest.raises(RunError, match="being written by another process"):
+    with (
+        trainer(tmp_path) as first,
+        pytest.raises(RunError, match="being written by another process"),
+    ):
         trainer(tmp_path)
     assert first.run.path.is_dir()
     trainer(tmp_path).close()
@@ -198,13 +239,15 @@ def test_a_run_is_written_by_one_process(tmp_path):
 def test_other_settings_are_another_run(tmp_path):
     trainer(tmp_path).close()
     with pytest.raises(
-        RunError, match=r"made with other settings \(in_context.max_examples was 8, is now 3; seed was 0, is now 5"
+        RunError,
+        match=r"made with other settings \(in_context.max_examples was 8, is now 3; seed was 0, is now 5",
     ):
         trainer(tmp_path, seed=5, in_context=InContextOptions(max_examples=3))
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "is missing"), (b"", "is empty"), (b"x" * 5000, "not a journal")]
+    ("content", "message"),
+    [(None, "is missing"), (b"", "is empty"), (b"x" * 5000, "not a journal")],
 )
 def test_a_run_that_lost_its_journal_is_not_paid_again(tmp_path, content, message):
     with trainer(tmp_path, max_steps=2) as small:

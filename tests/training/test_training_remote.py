@@ -45,12 +45,25 @@ def answer(text, images):
 
 def play(folder, server, **more):
     """A small run; the VLM's name must not depend on the server's port for journals to be equal."""
-    options = RemoteOptions(structured="none", clock=VirtualClock(), retry=RetryPolicy(max_attempts=6))
+    options = RemoteOptions(
+        structured="none", clock=VirtualClock(), retry=RetryPolicy(max_attempts=6)
+    )
     vlm = OpenAIVLM(
-        "test-model", api_key="test-key-0123456789", base_url=server.openai_url, timeout_s=5.0, options=options
+        "test-model",
+        api_key="test-key-0123456789",
+        base_url=server.openai_url,
+        timeout_s=5.0,
+        options=options,
     )
     vlm.name = "openai:test-model"
-    settings = {"max_steps": 15, "round_size": 2, "videos": 0, "run_name": "run", "parallel": 2, **more}
+    settings = {
+        "max_steps": 15,
+        "round_size": 2,
+        "videos": 0,
+        "run_name": "run",
+        "parallel": 2,
+        **more,
+    }
     with VLMTrainer("Pong-v5", vlm, save_dir=folder, **settings) as trainer:
         trainer.train(2)
         trainer.evaluate(1)
@@ -89,7 +102,9 @@ def assert_nowhere(folder, *texts):
 def test_a_key_is_written_nowhere(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", CANARY + "-environment")
     said = io.StringIO()
-    with FakeVendorServer(answer=lambda text, images: f"my key is {CANARY}\nACTION: NOOP") as server:
+    with FakeVendorServer(
+        answer=lambda text, images: f"my key is {CANARY}\nACTION: NOOP"
+    ) as server:
         words = f"--vlm gpt-4o --base-url {server.openai_url} --api-key {CANARY} --use-icl --num-episodes 1"
         words += f" --num-eval-episodes 1 --max-steps 6 --save-dir {tmp_path} --cache {tmp_path / 'cache'}"
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -118,8 +133,15 @@ def test_eight_episodes_at_once_are_seven_times_as_fast(tmp_path):
     def rate(parallel):
         with FakeVendorServer(answer=answer, latency_s=0.2) as server:
             options = RemoteOptions(structured="none")
-            vlm = OpenAIVLM("m", api_key="test-key-0123456789", base_url=server.openai_url, options=options)
-            settings = {"max_steps": 80, "videos": 0, "run_name": f"run-{parallel}", "parallel": parallel}
+            vlm = OpenAIVLM(
+                "m", api_key="test-key-0123456789", base_url=server.openai_url, options=options
+            )
+            settings = {
+                "max_steps": 80,
+                "videos": 0,
+                "run_name": f"run-{parallel}",
+                "parallel": parallel,
+            }
             with VLMTrainer("Pong-v5", vlm, save_dir=tmp_path, **settings) as trainer:
                 begin = time.perf_counter()
                 trainer.evaluate(parallel)

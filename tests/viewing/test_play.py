@@ -49,7 +49,16 @@ def dummy_display(monkeypatch):
 
 def frames_of(path) -> tuple[str, np.ndarray]:
     """What ffmpeg says of a video, and its pictures (T, H, W, 3)."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-i",
+        str(path),
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-",
+    ]
     done = subprocess.run(command, capture_output=True, check=True)
     about = done.stderr.decode(errors="replace")
     width, height = map(int, re.search(r"Video: h264.*?, (\d+)x(\d+)", about).groups())  # type: ignore[union-attr]
@@ -59,7 +68,18 @@ def frames_of(path) -> tuple[str, np.ndarray]:
 def test_agent_is_recorded_without_a_display(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("DISPLAY", raising=False)
     path = tmp_path / "pong.mp4"
-    flags = ["--id", "AtariVLM/Pong-v5", "--agent", "scripted", "--record", str(path), "--steps", "40", "--seed", "7"]
+    flags = [
+        "--id",
+        "AtariVLM/Pong-v5",
+        "--agent",
+        "scripted",
+        "--record",
+        str(path),
+        "--steps",
+        "40",
+        "--seed",
+        "7",
+    ]
     assert play.main(flags) == 0
     assert capsys.readouterr().out.strip() == str(path)
     about, frames = frames_of(path)
@@ -74,7 +94,9 @@ def test_agent_is_recorded_without_a_display(tmp_path, monkeypatch, capsys):
         assert kept["rewards"][step] == reward
     screen = env.render().repeat(2, axis=0).repeat(2, axis=1)
     shown = frames[-1][-screen.shape[0] :].astype(int)
-    assert np.abs(shown - screen).mean() < 6  # what the lossy film shows is the emulator's last picture
+    assert (
+        np.abs(shown - screen).mean() < 6
+    )  # what the lossy film shows is the emulator's last picture
 
 
 def test_episodes_follow_one_another_in_a_recording(tmp_path):
@@ -145,14 +167,20 @@ def test_watching_an_agent_for_some_turns(dummy_display):
 
 
 def test_program_in_a_window(dummy_display, capsys):
-    assert play.main(["--id", "AtariVLM/Pong-v5", "--steps", "5", "--fps", "1000", "--no-header"]) == 0
+    assert (
+        play.main(["--id", "AtariVLM/Pong-v5", "--steps", "5", "--fps", "1000", "--no-header"]) == 0
+    )
     assert capsys.readouterr().out == ""
 
 
 def test_keys_of_other_games():
     pole = play.make_game("CartPole-v1")
     keys = Keys(pole)
-    assert keys.action(frozenset("1")) == 1 and keys.action(frozenset()) == 0 and keys.action(frozenset("9")) == 0
+    assert (
+        keys.action(frozenset("1")) == 1
+        and keys.action(frozenset()) == 0
+        and keys.action(frozenset("9")) == 0
+    )
     pole.close()
     pong = play.make_game("AtariVLM/Pong-v5")
     assert Keys(pong).action(frozenset({"d", "space", "q"})) == 4
@@ -194,7 +222,9 @@ def test_recording_refuses_pictures_of_another_size(tmp_path):
     recording = Recording(tmp_path / "x.mp4", 10)
     recording.start(np.zeros((8, 8, 3), np.uint8), np.zeros((16, 16, 3), np.uint8))
     with pytest.raises(ConfigError, match="shape"):
-        recording.step((0, 0.0, False, False), np.zeros((8, 8, 3), np.uint8), np.zeros((20, 16, 3), np.uint8))
+        recording.step(
+            (0, 0.0, False, False), np.zeros((8, 8, 3), np.uint8), np.zeros((20, 16, 3), np.uint8)
+        )
     recording.close()
     with pytest.raises(UnknownNameError):
         play.make_game("No-v0")

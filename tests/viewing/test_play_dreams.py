@@ -22,7 +22,12 @@ SIZES = {"rows": 6, "columns": 5, "cell_px": 8, "num_balls": 2}
 @pytest.fixture
 def catch(tmp_path) -> str:
     model = CatchWorldModel(**SIZES)
-    config = {**SIZES, "action_names": list(model.action_names), "frame_skip": 1, "reward_transform": "none"}
+    config = {
+        **SIZES,
+        "action_names": list(model.action_names),
+        "frame_skip": 1,
+        "reward_transform": "none",
+    }
     return str(save_checkpoint(tmp_path / "catch", kind="catch", config=config, start=model.start))
 
 
@@ -35,7 +40,18 @@ def dummy_display(monkeypatch):
 def recorded(catch, tmp_path):
     """Three episodes of Catch, the last one cut off, as ``play --record`` writes them."""
     path = tmp_path / "catch.mp4"
-    flags = ["--id", "dream", "--checkpoint", catch, "--agent", "random", "--record", str(path), "--steps", "24"]
+    flags = [
+        "--id",
+        "dream",
+        "--checkpoint",
+        catch,
+        "--agent",
+        "random",
+        "--record",
+        str(path),
+        "--steps",
+        "24",
+    ]
     assert play.main(flags) == 0
     return path.with_suffix(".npz")
 
@@ -54,7 +70,9 @@ def test_an_agent_is_recorded_in_a_dream(recorded):
 
 
 def test_a_person_plays_in_a_dream(catch, dummy_display):
-    session = play.GameSession(play.make_env(play.PlayConfig(id="dream", checkpoint=catch)), None, seed=0)
+    session = play.GameSession(
+        play.make_env(play.PlayConfig(id="dream", checkpoint=catch)), None, seed=0
+    )
     window = play.load("atari_vlm.viewing.game_window:Window")(session, 10_000)
     press(pygame.K_RIGHT)
     window.turn()
@@ -78,9 +96,22 @@ def test_real_beside_model_input_and_reconstruction():
 def test_side_by_side_in_the_program(tmp_path, catch, monkeypatch):
     import gymnasium
 
-    gymnasium.register("SideCatch-v0", lambda **options: WorldModelEnv(CatchWorldModel(**SIZES), **options))
+    gymnasium.register(
+        "SideCatch-v0", lambda **options: WorldModelEnv(CatchWorldModel(**SIZES), **options)
+    )
     path = tmp_path / "side.mp4"
-    flags = ["--id", "SideCatch-v0", "--checkpoint", catch, "--agent", "random", "--record", str(path), "--steps", "3"]
+    flags = [
+        "--id",
+        "SideCatch-v0",
+        "--checkpoint",
+        catch,
+        "--agent",
+        "random",
+        "--record",
+        str(path),
+        "--steps",
+        "3",
+    ]
     assert play.main([*flags, "--zoom", "2"]) == 0
     del gymnasium.registry["SideCatch-v0"]
     _, frames = frames_of(path)
@@ -96,7 +127,9 @@ def test_episodes_are_read_as_they_were_recorded(recorded):
     kept, episodes = arrays_of(recorded), read_episodes(recorded)
     assert [len(episode.actions) for episode in episodes] == [10, 10, 4]
     np.testing.assert_array_equal(episodes[1].pictures, kept["observations"][11:22])
-    np.testing.assert_array_equal(np.concatenate([episode.rewards for episode in episodes]), kept["rewards"])
+    np.testing.assert_array_equal(
+        np.concatenate([episode.rewards for episode in episodes]), kept["rewards"]
+    )
     assert [bool(episode.terminated[-1]) for episode in episodes] == [True, True, False]
 
 
@@ -129,7 +162,11 @@ def test_keys_walk_through_episodes(recorded, dummy_display, tmp_path, monkeypat
     assert after(pygame.K_RIGHT, pygame.K_RIGHT) == (0, 2) and after(pygame.K_LEFT) == (0, 1)
     assert after(pygame.K_PAGEUP) == (0, 10) and "over" in browser.status()
     assert after(pygame.K_PAGEDOWN) == (0, 0)
-    assert after(pygame.K_UP) == (1, 0) and after(pygame.K_UP) == (2, 0) and after(pygame.K_UP) == (2, 0)
+    assert (
+        after(pygame.K_UP) == (1, 0)
+        and after(pygame.K_UP) == (2, 0)
+        and after(pygame.K_UP) == (2, 0)
+    )
     assert after(pygame.K_DOWN) == (1, 0)
     assert after(pygame.K_SPACE) == (1, 1) and after() == (1, 2)  # it plays
     assert after(pygame.K_PERIOD) == (1, 2) and after() == (1, 2)  # it pauses
@@ -189,7 +226,11 @@ def test_what_is_no_episode_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="no episodes"):
         read_episodes(tmp_path / "empty")
-    good = {"observations": np.zeros((4, 8, 8, 3), np.uint8), "actions": np.zeros(3, int), "rewards": np.zeros(3)}
+    good = {
+        "observations": np.zeros((4, 8, 8, 3), np.uint8),
+        "actions": np.zeros(3, int),
+        "rewards": np.zeros(3),
+    }
     for broken in (
         {"rewards": np.zeros(2)},
         {"observations": np.zeros((4, 8, 8, 3))},

@@ -62,7 +62,11 @@ BROKEN_FAULTS = (
 )
 BLANK_FAULTS = ("empty_content", "null_content", "no_choices", "refusal", "filter")
 HARMLESS_FAULTS = ("unknown_finish", "extra_fields", "nan_usage")
-PASSING_FAULTS = (*STATUS_FAULTS, *TRANSPORT_FAULTS, *BROKEN_FAULTS)  # each must be retried and leave no trace
+PASSING_FAULTS = (
+    *STATUS_FAULTS,
+    *TRANSPORT_FAULTS,
+    *BROKEN_FAULTS,
+)  # each must be retried and leave no trace
 PERMANENT_FAULTS = ("400", "401", "403", "404", "413", "422")
 ALL_RETRIABLE_FAULTS = (*PASSING_FAULTS, *BLANK_FAULTS, *HARMLESS_FAULTS)
 
@@ -74,7 +78,9 @@ class FaultSchedule:
         self._at, self._always = dict(at or {}), always
 
     @classmethod
-    def seeded(cls, seed: int, requests: int, faults: int, kinds: tuple[str, ...] = PASSING_FAULTS) -> FaultSchedule:
+    def seeded(
+        cls, seed: int, requests: int, faults: int, kinds: tuple[str, ...] = PASSING_FAULTS
+    ) -> FaultSchedule:
         """``faults`` of the first ``requests`` requests fail, every kind equally often, in a random order."""
         rng = random.Random(seed)
         dealt = [kinds[index % len(kinds)] for index in range(faults)]
@@ -127,7 +133,9 @@ class FakeVendorServer:
         self._lock = threading.Lock()
         self._http = _Server(("127.0.0.1", 0), _Handler)
         self._http.owner = self
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
 
     @property
     def url(self) -> str:
@@ -158,12 +166,16 @@ class FakeVendorServer:
         with self._lock:
             self.requests.clear()
 
-    def arrived(self, dialect: str, path: str, headers: dict[str, str], body: dict[str, Any]) -> Request:
+    def arrived(
+        self, dialect: str, path: str, headers: dict[str, str], body: dict[str, Any]
+    ) -> Request:
         text, images = "\n".join(_texts(body)), tuple(_images(body))
         with self._lock:
             fault = self.faults.kind(len(self.requests))
             request = Request(dialect, path, headers, body, text, images, fault)
-            self.requests.append(request if self.keep_bodies else Request(dialect, path, {}, {}, "", (), fault))
+            self.requests.append(
+                request if self.keep_bodies else Request(dialect, path, {}, {}, "", (), fault)
+            )
         return request
 
     def __enter__(self) -> FakeVendorServer:
@@ -220,7 +232,9 @@ class _Handler(BaseHTTPRequestHandler):
             answer = owner.answer(request.text, list(request.images))
             self._send(200, {}, answer_body(request, answer, fault), html=fault == "html")
 
-    def _send(self, status: int, headers: Mapping[str, str], body: bytes, *, html: bool = False) -> None:
+    def _send(
+        self, status: int, headers: Mapping[str, str], body: bytes, *, html: bool = False
+    ) -> None:
         self.connection.sendall(_head(status, headers, len(body), html=html) + body)
 
     def _send_status(self, request: Request) -> None:
@@ -234,7 +248,11 @@ class _Handler(BaseHTTPRequestHandler):
                 html=True,
             )
         else:
-            self._send(status, _dated(headers), _error_body(request.dialect, status, self.server.owner.error_text))
+            self._send(
+                status,
+                _dated(headers),
+                _error_body(request.dialect, status, self.server.owner.error_text),
+            )
 
     def _break_transport(self, request: Request) -> None:
         self.close_connection = True
@@ -352,7 +370,9 @@ def _said(text: str, fault: str | None) -> str | None:
 
 
 def _openai_answer(request: Request, text: str, fault: str | None) -> dict[str, Any]:
-    finish = {"length": "length", "filter": "content_filter", "unknown_finish": "eureka"}.get(fault or "", "stop")
+    finish = {"length": "length", "filter": "content_filter", "unknown_finish": "eureka"}.get(
+        fault or "", "stop"
+    )
     message = {"role": "assistant", "content": _said(text, fault)}
     if fault == "refusal":
         message["refusal"] = "I cannot help with that."
@@ -369,9 +389,17 @@ def _openai_answer(request: Request, text: str, fault: str | None) -> dict[str, 
 
 
 def _anthropic_answer(request: Request, text: str, fault: str | None) -> dict[str, Any]:
-    finish = {"length": "max_tokens", "filter": "refusal", "refusal": "refusal", "unknown_finish": "eureka"}
+    finish = {
+        "length": "max_tokens",
+        "filter": "refusal",
+        "refusal": "refusal",
+        "unknown_finish": "eureka",
+    }
     said = _said(text, fault)
-    content = [{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": said}]
+    content = [
+        {"type": "thinking", "thinking": "hm", "signature": "s"},
+        {"type": "text", "text": said},
+    ]
     count = float("nan") if fault == "nan_usage" else 50
     usage = {
         "input_tokens": count, "cache_read_input_tokens": 40, "cache_creation_input_tokens": 10, "output_tokens": 7,
@@ -385,7 +413,12 @@ def _anthropic_answer(request: Request, text: str, fault: str | None) -> dict[st
 
 
 def _google_answer(request: Request, text: str, fault: str | None) -> dict[str, Any]:
-    finish = {"length": "MAX_TOKENS", "filter": "SAFETY", "refusal": "PROHIBITED_CONTENT", "unknown_finish": "EUREKA"}
+    finish = {
+        "length": "MAX_TOKENS",
+        "filter": "SAFETY",
+        "refusal": "PROHIBITED_CONTENT",
+        "unknown_finish": "EUREKA",
+    }
     said = _said(text, fault)
     content = {"role": "model", "parts": [{"text": "hm", "thought": True}, {"text": said}]}
     candidate = {"finishReason": finish.get(fault or "", "STOP"), "index": 0} | (
@@ -409,12 +442,19 @@ ANSWERS: dict[str, Callable[[Request, str, str | None], dict[str, Any]]] = {
 
 
 def _messages(body: dict[str, Any]) -> list[Any]:
-    return [body.get("system"), body.get("systemInstruction"), *body.get("messages", []), *body.get("contents", [])]
+    return [
+        body.get("system"),
+        body.get("systemInstruction"),
+        *body.get("messages", []),
+        *body.get("contents", []),
+    ]
 
 
 def _parts(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for message in _messages(body):
-        content = message.get("content", message.get("parts")) if isinstance(message, dict) else message
+        content = (
+            message.get("content", message.get("parts")) if isinstance(message, dict) else message
+        )
         for part in content if isinstance(content, list) else [content]:
             if isinstance(part, str):
                 yield {"text": part}

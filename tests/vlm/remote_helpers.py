@@ -41,11 +41,19 @@ class VirtualClock:
         self._slept.total = getattr(self._slept, "total", 0.0) + seconds
 
 
-def connect(dialect: str, server: FakeVendorServer, *, timeout_s: float = 5.0, **options: object) -> RemoteVLM:
+def connect(
+    dialect: str, server: FakeVendorServer, *, timeout_s: float = 5.0, **options: object
+) -> RemoteVLM:
     """The real backend of a dialect, talking to the fake server; waits take no time unless a clock is given."""
-    url = {"openai": server.openai_url, "anthropic": server.anthropic_url, "google": server.google_url}[dialect]
+    url = {
+        "openai": server.openai_url,
+        "anthropic": server.anthropic_url,
+        "google": server.google_url,
+    }[dialect]
     chosen = RemoteOptions(**{"clock": VirtualClock(), **options})
-    return BACKENDS[dialect]("test-model", api_key=TEST_KEY, base_url=url, timeout_s=timeout_s, options=chosen)
+    return BACKENDS[dialect](
+        "test-model", api_key=TEST_KEY, base_url=url, timeout_s=timeout_s, options=chosen
+    )
 
 
 def picture(value: int = 0) -> Image:

@@ -98,14 +98,19 @@ def page(rows):
     lines = [HEAD]
     for max_steps in sorted({row["max_steps"] for row in rows}, reverse=True):
         part = [row for row in rows if row["max_steps"] == max_steps]
-        counts = {word: sum(verdict(row) == word for row in part) for word in ("above", "not told apart", "below")}
+        counts = {
+            word: sum(verdict(row) == word for row in part)
+            for word in ("above", "not told apart", "below")
+        }
         lower = sum(np.mean(row["scripted"]) < np.mean(row["random"]) for row in part)
         lines.append(
             f"## Episodes of at most {max_steps:,} steps\n\n{len(part)} rows; paired difference scripted - random: "
         )
         lines.append(", ".join(f"{word} {count}" for word, count in counts.items()))
         lines.append(f"; the plain mean is lower than random's in {lower}.\n\n")
-        lines.append("| game | seeds | scripted | random | scripted against random |\n|---|---|---|---|---|\n")
+        lines.append(
+            "| game | seeds | scripted | random | scripted against random |\n|---|---|---|---|---|\n"
+        )
         for row in sorted(part, key=lambda row: (row["game"], row["first_seed"])):
             name = row["game"] + (" (eyes)" if row["game"] in PLAYERS else "")
             scripted, rand = interval(row["scripted"])[0], interval(row["random"])[0]
@@ -113,11 +118,16 @@ def page(rows):
             lines.append(f"| {name} | {seeds} | {scripted} | {rand} | {verdict(row)} |\n")
         lines.append("\n")
     info = machine()
-    return "".join(lines) + f"Versions: {', '.join(f'{k} {v}' for k, v in sorted(info['versions'].items()))}.\n"
+    return (
+        "".join(lines)
+        + f"Versions: {', '.join(f'{k} {v}' for k, v in sorted(info['versions'].items()))}.\n"
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--games", nargs="+", default=["Pong", "Breakout", "Freeway"])
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--max-steps", type=int, default=10_000)
@@ -136,7 +146,14 @@ def main():
             continue
         row = {**key, **returns(game, options.episodes, options.max_steps, options.first_seed)}
         rows.append(row)
-        print(game, interval(row["scripted"])[0], "random", interval(row["random"])[0], verdict(row), flush=True)
+        print(
+            game,
+            interval(row["scripted"])[0],
+            "random",
+            interval(row["random"])[0],
+            verdict(row),
+            flush=True,
+        )
         options.out.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
         options.out.with_suffix(".md").write_text(page(rows))
 

@@ -19,11 +19,25 @@ from atari_vlm.vlm.prices import cost_usd, price_of
 
 
 def test_the_eight_families_and_the_offline_players():
-    assert list(entries()) == ["gpt-4o", "claude", "gemini", "qwen-vl", "llava", "cogvlm2", "video-llava", "idefics2"]
+    assert list(entries()) == [
+        "gpt-4o",
+        "claude",
+        "gemini",
+        "qwen-vl",
+        "llava",
+        "cogvlm2",
+        "video-llava",
+        "idefics2",
+    ]
     assert set(known_names()) == {*entries(), "scripted", "nearest-example", "replay"}
     table = recommendations_table()
     for row in entries().values():
-        assert f"--vlm {row.name}:" in table and row.model in table and row.licence in table and row.best_for in table
+        assert (
+            f"--vlm {row.name}:" in table
+            and row.model in table
+            and row.licence in table
+            and row.best_for in table
+        )
         assert row.kind == "api" or row.memory_gb > 0
 
 
@@ -33,7 +47,9 @@ def test_prices_are_dated_tiered_and_never_guessed():
     assert cost_usd("gpt-4o-2024-11-20", million, day="2026-11-20") == pytest.approx(12.5)
     assert cost_usd("gpt-4o-mini", million, day="2026-11-20") == pytest.approx(0.75)
     assert cost_usd("gpt-4o-audio", million) is None and cost_usd("my-model", million) is None
-    assert cost_usd("gpt-4o", Usage(1_000_000, 0, cached_tokens=1_000_000), day="2026-11-20") == pytest.approx(1.25)
+    assert cost_usd(
+        "gpt-4o", Usage(1_000_000, 0, cached_tokens=1_000_000), day="2026-11-20"
+    ) == pytest.approx(1.25)
     assert cost_usd("gpt-4o", Usage(None, 3)) is None
     assert cost_usd("gemini-3.8-flash", million, day="2026-12-31") == pytest.approx(4.5)
     assert cost_usd("gemini-3.8-flash", million, day="2027-01-01") == pytest.approx(9.0)
@@ -82,7 +98,10 @@ def test_a_models_id_leads_to_its_family(model, family):
 def test_a_misspelt_name_leads_to_the_nearest(name):
     with pytest.raises(UnknownNameError) as caught:
         load_vlm(name)
-    assert "--model" not in str(caught.value) and pickle.loads(pickle.dumps(caught.value)).args == caught.value.args
+    assert (
+        "--model" not in str(caught.value)
+        and pickle.loads(pickle.dumps(caught.value)).args == caught.value.args
+    )
 
 
 def test_a_budget_in_dollars_is_refused_before_anything_is_paid_where_the_price_is_unknown():
@@ -97,24 +116,47 @@ def test_a_budget_in_dollars_is_refused_before_anything_is_paid_where_the_price_
         }
         return limited(vlm, SimpleNamespace(**chosen))
 
-    away = load_vlm("gpt-4o", model="unpriced", api_key="test-key-1", base_url="https://models.example.com/v1")
-    with pytest.raises(ConfigError, match=r"price of 'openai/unpriced.*--max-calls.*ATARI_VLM_PRICES"):
+    away = load_vlm(
+        "gpt-4o", model="unpriced", api_key="test-key-1", base_url="https://models.example.com/v1"
+    )
+    with pytest.raises(
+        ConfigError, match=r"price of 'openai/unpriced.*--max-calls.*ATARI_VLM_PRICES"
+    ):
         limits(away)
     limits(away, budget_usd=None)
     with pytest.raises(ConfigError, match="price"):
         limits(load_vlm("claude", model="claude-unheard-of", api_key="test-key-1"))
     with pytest.raises(ConfigError, match="price"):  # a key: somebody may be paid behind it
-        limits(load_vlm("gpt-4o", model="unpriced", api_key="test-key-1", base_url="http://127.0.0.1:9/v1"))
-    for url in ("http://127.0.0.1:9/v1", "http://localhost:9/v1", "http://192.168.1.7:9/v1", "http://box.local:9/v1"):
+        limits(
+            load_vlm(
+                "gpt-4o", model="unpriced", api_key="test-key-1", base_url="http://127.0.0.1:9/v1"
+            )
+        )
+    for url in (
+        "http://127.0.0.1:9/v1",
+        "http://localhost:9/v1",
+        "http://192.168.1.7:9/v1",
+        "http://box.local:9/v1",
+    ):
         limits(load_vlm("qwen-vl", base_url=url))
     limits(load_vlm("gpt-4o", api_key="test-key-1"))
-    limits(load_vlm("gpt-4o", model="any/model", api_key="test-key-1", base_url="https://openrouter.ai/api/v1"))
+    limits(
+        load_vlm(
+            "gpt-4o",
+            model="any/model",
+            api_key="test-key-1",
+            base_url="https://openrouter.ai/api/v1",
+        )
+    )
 
 
 @pytest.mark.parametrize(
-    ("usage", "spent"), [({"prompt_tokens": 9, "completion_tokens": 4}, 13), ({}, 0), ({"prompt_tokens": 9}, 9)]
+    ("usage", "spent"),
+    [({"prompt_tokens": 9, "completion_tokens": 4}, 13), ({}, 0), ({"prompt_tokens": 9}, 9)],
 )
-def test_a_server_of_ones_own_is_free_and_one_that_counts_no_tokens_keeps_no_budget_of_them(usage, spent):
+def test_a_server_of_ones_own_is_free_and_one_that_counts_no_tokens_keeps_no_budget_of_them(
+    usage, spent
+):
     body = {"choices": [{"message": {"content": "ACTION: UP"}}], "model": "own", "usage": usage}
     budget = Budget(usd=1.0, tokens=1000)
     with FakeVendorServer(respond=lambda request: (200, {}, json.dumps(body).encode())) as server:
@@ -122,7 +164,11 @@ def test_a_server_of_ones_own_is_free_and_one_that_counts_no_tokens_keeps_no_bud
             counted = BudgetVLM(vlm, budget)
             assert counted.complete([Message.of("user", "x")], sampling=Sampling()).cost_usd == 0.0
             assert budget.spent == {"usd": 0.0, "calls": 1, "tokens": spent}
-            expected = pytest.raises(ConfigError, match="--max-calls") if spent < 13 else contextlib.nullcontext()
+            expected = (
+                pytest.raises(ConfigError, match="--max-calls")
+                if spent < 13
+                else contextlib.nullcontext()
+            )
             with expected:
                 counted.complete([Message.of("user", "x")], sampling=Sampling())
         assert len(server.requests) == (2 if spent == 13 else 1)

@@ -9,7 +9,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fake_server import ALL_RETRIABLE_FAULTS, BLANK_FAULTS, PASSING_FAULTS, FakeVendorServer, FaultSchedule
+from fake_server import (
+    ALL_RETRIABLE_FAULTS,
+    BLANK_FAULTS,
+    PASSING_FAULTS,
+    FakeVendorServer,
+    FaultSchedule,
+)
 from remote_helpers import BACKENDS, SAMPLING, TEST_KEY, VirtualClock, connect, question
 
 from atari_vlm.errors import AuthenticationError, UnavailableError
@@ -33,15 +39,26 @@ def test_each_passing_fault_costs_one_more_request_and_a_wait_within_the_policy(
             clock.sleeps.clear()
             server.faults = FaultSchedule({0: fault})
             reply = vlm.complete(question(), sampling=SAMPLING)
-            assert (fault, reply.text, reply.attempts, len(server.requests)) == (fault, "ACTION: NOOP", 2, 2)
+            assert (fault, reply.text, reply.attempts, len(server.requests)) == (
+                fault,
+                "ACTION: NOOP",
+                2,
+                2,
+            )
             assert server.faults_served == {fault: 1}
             least, most = SLEEPS.get(fault, (0.0, 0.5))
-            assert len(clock.sleeps) == 1 and least <= clock.sleeps[0] <= most, (fault, clock.sleeps)
+            assert len(clock.sleeps) == 1 and least <= clock.sleeps[0] <= most, (
+                fault,
+                clock.sleeps,
+            )
 
 
 @each_backend
 def test_a_used_up_quota_is_not_waited_for(dialect):
-    with FakeVendorServer(faults=FaultSchedule(always="429")) as server, connect(dialect, server) as vlm:
+    with (
+        FakeVendorServer(faults=FaultSchedule(always="429")) as server,
+        connect(dialect, server) as vlm,
+    ):
         server.error_text = "insufficient_quota: you exceeded your current quota"
         with pytest.raises(UnavailableError, match="credit or quota is used up") as caught:
             vlm.complete(question(), sampling=SAMPLING)
@@ -58,10 +75,18 @@ def test_a_used_up_quota_is_not_waited_for(dialect):
 
 @each_backend
 def test_a_request_that_the_content_filter_turns_away_is_a_filtered_reply(dialect):
-    with FakeVendorServer(faults=FaultSchedule(always="400")) as server, connect(dialect, server) as vlm:
+    with (
+        FakeVendorServer(faults=FaultSchedule(always="400")) as server,
+        connect(dialect, server) as vlm,
+    ):
         server.error_text = "The prompt was flagged (code: content_filter)"
         reply = vlm.complete(question(), sampling=SAMPLING)
-        assert (reply.text, reply.finish_reason, reply.cost_usd, len(server.requests)) == ("", "filter", 0.0, 1)
+        assert (reply.text, reply.finish_reason, reply.cost_usd, len(server.requests)) == (
+            "",
+            "filter",
+            0.0,
+            1,
+        )
 
 
 @each_backend
@@ -77,7 +102,11 @@ def test_a_key_that_stops_working_ends_the_retries_at_once(dialect):
 
 @each_backend
 def test_no_call_outlives_its_deadline(dialect):
-    options = {"retry": RetryPolicy(deadline_s=0.6, first_wait_s=0.01), "clock": SYSTEM_CLOCK, "timeout_s": 0.25}
+    options = {
+        "retry": RetryPolicy(deadline_s=0.6, first_wait_s=0.01),
+        "clock": SYSTEM_CLOCK,
+        "timeout_s": 0.25,
+    }
     faults = FaultSchedule(dict(enumerate(WAITING_FAULTS)), always="hang")
     with FakeVendorServer(faults=faults) as server, connect(dialect, server, **options) as vlm:
 
@@ -95,14 +124,25 @@ def test_no_call_outlives_its_deadline(dialect):
 @each_backend
 def test_an_outage_opens_the_breaker_for_every_thread(dialect):
     policy = RetryPolicy(breaker_failures=12, breaker_span_s=0.0, max_attempts=1000)
-    with FakeVendorServer(faults=FaultSchedule(always="500")) as server, connect(dialect, server, retry=policy) as vlm:
+    with (
+        FakeVendorServer(faults=FaultSchedule(always="500")) as server,
+        connect(dialect, server, retry=policy) as vlm,
+    ):
         with ThreadPoolExecutor(6) as pool:
-            calls = [pool.submit(vlm.complete, question(number), sampling=SAMPLING) for number in range(6)]
+            calls = [
+                pool.submit(vlm.complete, question(number), sampling=SAMPLING)
+                for number in range(6)
+            ]
             errors = [call.exception() for call in calls]
-        assert all(isinstance(error, UnavailableError) and "in a row failed" in str(error) for error in errors)
+        assert all(
+            isinstance(error, UnavailableError) and "in a row failed" in str(error)
+            for error in errors
+        )
         assert 12 <= len(server.requests) <= 12 + 6
         server.faults = FaultSchedule()
-        assert vlm.complete(question(), sampling=SAMPLING).text == "ACTION: NOOP", "it closes when the vendor is back"
+        assert vlm.complete(question(), sampling=SAMPLING).text == "ACTION: NOOP", (
+            "it closes when the vendor is back"
+        )
 
 
 def closed_port():
@@ -116,10 +156,15 @@ def test_no_server_there(dialect):
     host = "127.0.0.1" if dialect == "openai" else "no-such-host.invalid"
     options = RemoteOptions(clock=VirtualClock(), retry=RetryPolicy(max_attempts=3))
     with BACKENDS[dialect](
-        "m", api_key=TEST_KEY, base_url=f"http://{host}:{closed_port()}", timeout_s=5.0, options=options
+        "m",
+        api_key=TEST_KEY,
+        base_url=f"http://{host}:{closed_port()}",
+        timeout_s=5.0,
+        options=options,
     ) as vlm:
         with pytest.raises(
-            UnavailableError, match=rf"3 attempts failed.*{dialect}/m@http://{host}.*the connection failed"
+            UnavailableError,
+            match=rf"3 attempts failed.*{dialect}/m@http://{host}.*the connection failed",
         ):
             vlm.complete(question(), sampling=SAMPLING)
 
@@ -135,8 +180,17 @@ def ask_all(dialect, calls, faults, timeout_s):
     with FakeVendorServer(answer=answer_of, faults=faults, keep_bodies=False) as server:
         options = {"clock": clock, "blank_retries": 5, "timeout_s": timeout_s}
         with connect(dialect, server, **options) as vlm, ThreadPoolExecutor(8) as pool:
-            replies = list(pool.map(lambda number: vlm.complete(question(number), sampling=SAMPLING), range(calls)))
-        return [reply.text for reply in replies], server, clock.sleeps, sum(reply.attempts for reply in replies)
+            replies = list(
+                pool.map(
+                    lambda number: vlm.complete(question(number), sampling=SAMPLING), range(calls)
+                )
+            )
+        return (
+            [reply.text for reply in replies],
+            server,
+            clock.sleeps,
+            sum(reply.attempts for reply in replies),
+        )
 
 
 def prove(calls, faults, timeout_s):

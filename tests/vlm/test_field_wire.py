@@ -24,7 +24,11 @@ PONG = ("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE")
 ANSWER = '{"reasoning": "the ball falls", "action": "RIGHT"}'
 SCHEMA = {"type": "object", "properties": {"action": {"type": "string"}}, "required": ["action"]}
 SCHEMA_WORDS = ("response_format", "output_config", "responseJsonSchema", "responseMimeType")
-AGENTS = {"openai": (QwenVLAgent, "own-vl"), "anthropic": (ClaudeAgent, None), "gemini": (GeminiAgent, None)}
+AGENTS = {
+    "openai": (QwenVLAgent, "own-vl"),
+    "anthropic": (ClaudeAgent, None),
+    "gemini": (GeminiAgent, None),
+}
 
 
 def observation(step=0):
@@ -39,7 +43,12 @@ class Served:
     """One case on a server, an agent that asks it, and what came of it."""
 
     def __init__(self, vendor, when, status, body, headers=None):
-        self.when, self.status, self.headers, self.content = when, status, headers or {}, json.dumps(body).encode()
+        self.when, self.status, self.headers, self.content = (
+            when,
+            status,
+            headers or {},
+            json.dumps(body).encode(),
+        )
         self.clock = VirtualClock()
         self.server = FakeVendorServer(respond=self.respond)
         kind, model = AGENTS[vendor]
@@ -58,7 +67,11 @@ class Served:
         }[self.when]  # fmt: skip
         if hit:
             return self.status, self.headers, self.content
-        return 200, {}, answer_body(request, "ACTION: RIGHT" if self.when == "schema" else ANSWER, None)
+        return (
+            200,
+            {},
+            answer_body(request, "ACTION: RIGHT" if self.when == "schema" else ANSWER, None),
+        )
 
     def act(self, times=1):
         with self.server:
@@ -99,13 +112,18 @@ def test_the_answer_is_found(case, requests):
 
 def test_prose_in_a_reasoning_field_is_no_answer_and_the_problem_names_the_field():
     decision = served("prose in reasoning_content").act()
-    assert decision.source is Source.FALLBACK and "put the text into reasoning_content" in decision.problems[-1]
+    assert (
+        decision.source is Source.FALLBACK
+        and "put the text into reasoning_content" in decision.problems[-1]
+    )
 
 
 def test_what_was_found_out_about_a_server_is_kept():
     run = served("schema refused, guided decoding")
     run.act(times=3)
-    assert [any(word in json.dumps(r.body) for word in SCHEMA_WORDS) for r in run.server.requests] == [
+    assert [
+        any(word in json.dumps(r.body) for word in SCHEMA_WORDS) for r in run.server.requests
+    ] == [
         True,
         False,
         False,
@@ -113,7 +131,12 @@ def test_what_was_found_out_about_a_server_is_kept():
     ]
     run = served("other name of max_tokens")
     run.act(times=3)
-    assert ["max_completion_tokens" in request.body for request in run.server.requests] == [False, True, True, True]
+    assert ["max_completion_tokens" in request.body for request in run.server.requests] == [
+        False,
+        True,
+        True,
+        True,
+    ]
 
 
 def test_reasons_are_shown_wherever_they_stand():
@@ -132,7 +155,11 @@ def test_a_slip_of_the_model_is_a_reply():
 def test_errors_that_never_pass_end_at_once_with_their_advice():
     run = served("no vision projector")
     message = run.fail(RequestError)
-    assert run.requests <= 3 and "takes images" in message and "run the same command again" not in message
+    assert (
+        run.requests <= 3
+        and "takes images" in message
+        and "run the same command again" not in message
+    )
     run = served("quota of the day")
     assert "quota of a day" in run.fail(UnavailableError) and run.requests <= 3
     run = served("usage limit of the account")
@@ -142,14 +169,21 @@ def test_errors_that_never_pass_end_at_once_with_their_advice():
 
 def test_a_flagged_prompt_is_a_refused_reply():
     decision = served("prompt flagged").act()
-    assert decision.source is Source.FALLBACK and {reply.finish_reason for reply in decision.replies} == {"filter"}
+    assert decision.source is Source.FALLBACK and {
+        reply.finish_reason for reply in decision.replies
+    } == {"filter"}
 
 
 def test_an_empty_body_that_was_paid_counts():
     run = served("choices null, paid")
     decision = run.act()
     reply = decision.replies[0]
-    assert (reply.text, reply.finish_reason, reply.usage.output_tokens, reply.attempts) == ("", "length", 512, 1)
+    assert (reply.text, reply.finish_reason, reply.usage.output_tokens, reply.attempts) == (
+        "",
+        "length",
+        512,
+        1,
+    )
     assert run.requests == 2, "asked again once by the agent"
 
 
@@ -162,7 +196,9 @@ def test_a_wait_in_words_is_kept():
 def message(**fields):
     return {
         "model": "m",
-        "choices": [{"message": {"role": "assistant", "content": None, **fields}, "finish_reason": "stop"}],
+        "choices": [
+            {"message": {"role": "assistant", "content": None, **fields}, "finish_reason": "stop"}
+        ],
     }
 
 
@@ -189,7 +225,9 @@ def ask(dialect, body, *, status=200, headers=None, sampling=None, **options):
     with FakeVendorServer(respond=lambda request: (status, headers or {}, content)) as server:
         with connect(dialect, server, timeout_s=30.0, **options) as vlm:
             try:
-                outcome = vlm.complete(question(), sampling=sampling or Sampling(max_tokens=64, schema=SCHEMA))
+                outcome = vlm.complete(
+                    question(), sampling=sampling or Sampling(max_tokens=64, schema=SCHEMA)
+                )
             except AtariVLMError as error:
                 outcome = error
             return outcome, len(server.requests)
@@ -210,16 +248,23 @@ def test_a_cut_reply_takes_nothing_from_other_fields():
 
 def test_a_bare_choice_in_another_field():
     sampling = Sampling(max_tokens=64, choices=("RIGHT", "LEFT"))
-    reply, _ = ask("openai", message(reasoning_content="RIGHT"), sampling=sampling, structured="choice")
+    reply, _ = ask(
+        "openai", message(reasoning_content="RIGHT"), sampling=sampling, structured="choice"
+    )
     assert reply.text == "RIGHT"
 
 
 def test_other_vendors_tools_and_thoughts():
-    body = {"content": [{"type": "tool_use", "input": {"action": "RIGHT"}}], "usage": {"output_tokens": 3}}
+    body = {
+        "content": [{"type": "tool_use", "input": {"action": "RIGHT"}}],
+        "usage": {"output_tokens": 3},
+    }
     assert ask("anthropic", body)[0].text == '{"action": "RIGHT"}'
     body = {"content": [{"type": "thinking", "thinking": "LEFT is near"}]}
     assert "thinking" in ask("anthropic", body)[0].note
-    body = {"candidates": [{"content": {"parts": [{"functionCall": {"args": {"action": "RIGHT"}}}]}}]}
+    body = {
+        "candidates": [{"content": {"parts": [{"functionCall": {"args": {"action": "RIGHT"}}}]}}]
+    }
     assert ask("google", body)[0].text == '{"action": "RIGHT"}'
     body = {"candidates": [{"content": {"parts": [{"thought": True, "text": "LEFT"}]}}]}
     assert ask("google", body)[0].text == ""
@@ -227,10 +272,21 @@ def test_other_vendors_tools_and_thoughts():
 
 def test_paid_and_empty_in_every_dialect():
     usage = {"prompt_tokens": 9, "completion_tokens": 4}
-    for body in ({"choices": [{}], "usage": usage}, {"usage": usage}, {"choices": [None], "usage": usage}):
+    for body in (
+        {"choices": [{}], "usage": usage},
+        {"usage": usage},
+        {"choices": [None], "usage": usage},
+    ):
         reply, requests = ask("openai", body)
-        assert (reply.text, reply.finish_reason, reply.usage.output_tokens, requests) == ("", "stop", 4, 1)
-    reply, requests = ask("anthropic", {"content": None, "usage": {"input_tokens": 9, "output_tokens": 64}})
+        assert (reply.text, reply.finish_reason, reply.usage.output_tokens, requests) == (
+            "",
+            "stop",
+            4,
+            1,
+        )
+    reply, requests = ask(
+        "anthropic", {"content": None, "usage": {"input_tokens": 9, "output_tokens": 64}}
+    )
     assert (reply.finish_reason, requests) == ("length", 1)
 
 
@@ -299,13 +355,26 @@ def test_a_schema_is_found_to_be_the_reason_by_leaving_it_out(dialect, status, b
         refused = any(word in json.dumps(request.body) for word in SCHEMA_WORDS)
         return (status, {}, json.dumps(body).encode()) if refused else None
 
-    with FakeVendorServer(respond=respond) as server, connect(dialect, server) as vlm, caplog.at_level(logging.WARNING):
+    with (
+        FakeVendorServer(respond=respond) as server,
+        connect(dialect, server) as vlm,
+        caplog.at_level(logging.WARNING),
+    ):
         for _ in range(3):
             reply = vlm.complete(question(), sampling=Sampling(schema=SCHEMA))
             assert reply.text == "ACTION: NOOP"
         tries = 2 if status < 500 else 3
         assert len(server.requests) == tries + 2
-    assert len([record for record in caplog.records if "--vlm-option structured=none" in record.getMessage()]) == 1
+    assert (
+        len(
+            [
+                record
+                for record in caplog.records
+                if "--vlm-option structured=none" in record.getMessage()
+            ]
+        )
+        == 1
+    )
 
 
 def test_a_refusal_that_repeats_the_key_is_logged_without_it(caplog):
@@ -316,7 +385,10 @@ def test_a_refusal_that_repeats_the_key_is_logged_without_it(caplog):
             else None
         )
 
-    with FakeVendorServer(respond=respond) as server, connect("openai", server, timeout_s=30.0) as vlm:
+    with (
+        FakeVendorServer(respond=respond) as server,
+        connect("openai", server, timeout_s=30.0) as vlm,
+    ):
         vlm.complete(question(), sampling=Sampling(schema=SCHEMA))
     assert "no schema for [key]" in caplog.text and TEST_KEY not in caplog.text
 
@@ -342,7 +414,10 @@ def test_a_schema_that_has_worked_is_not_doubted_and_a_failure_without_it_too_sh
     for status in (401, 402, 403, 404, 413):
         assert ask("openai", {"error": {"message": "unfathomable"}}, status=status)[1] == 1
     answers = [None, (400, {}, b'{"error": {"message": "unfathomable"}}')]
-    with FakeVendorServer(respond=lambda request: answers.pop(0)) as server, connect("openai", server) as vlm:
+    with (
+        FakeVendorServer(respond=lambda request: answers.pop(0)) as server,
+        connect("openai", server) as vlm,
+    ):
         vlm.complete(question(), sampling=Sampling(schema=SCHEMA))
         with pytest.raises(RequestError, match="unfathomable"):
             vlm.complete(question(), sampling=Sampling(schema=SCHEMA))
@@ -353,7 +428,11 @@ def test_both_the_schema_and_the_name_of_the_limit_may_be_refused():
     def respond(request):
         if "max_tokens" in request.body:
             return 400, {}, b'{"error": {"message": "Unsupported parameter: max_tokens"}}'
-        return (400, {}, b'{"error": {"message": "what?"}}') if "response_format" in request.body else None
+        return (
+            (400, {}, b'{"error": {"message": "what?"}}')
+            if "response_format" in request.body
+            else None
+        )
 
     with FakeVendorServer(respond=respond) as server, connect("openai", server) as vlm:
         assert vlm.complete(question(), sampling=Sampling(schema=SCHEMA)).attempts == 3
@@ -362,13 +441,17 @@ def test_both_the_schema_and_the_name_of_the_limit_may_be_refused():
 
 def test_a_name_of_the_limit_that_was_asked_for_is_not_changed():
     body = {"error": {"message": "max_tokens is unsupported here, use max_completion_tokens"}}
-    error, requests = ask("openai", body, status=400, token_parameter="max_tokens", sampling=SAMPLING)
+    error, requests = ask(
+        "openai", body, status=400, token_parameter="max_tokens", sampling=SAMPLING
+    )
     assert requests == 1 and "--vlm-option token_parameter=max_completion_tokens" in str(error)
 
 
 def test_variables_of_the_environment_are_named(monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent/certificates.pem")
-    with BACKENDS["openai"]("m", base_url="https://127.0.0.1:9/v1", options=RemoteOptions(clock=VirtualClock())) as vlm:
+    with BACKENDS["openai"](
+        "m", base_url="https://127.0.0.1:9/v1", options=RemoteOptions(clock=VirtualClock())
+    ) as vlm:
         with pytest.raises(UnavailableError, match="SSL_CERT_FILE names /nonexistent"):
             vlm.complete(question(), sampling=SAMPLING)
     monkeypatch.delenv("SSL_CERT_FILE")
@@ -381,7 +464,8 @@ def test_variables_of_the_environment_are_named(monkeypatch):
             "m", base_url="http://10.9.8.7:5/v1", options=RemoteOptions(clock=VirtualClock())
         ) as vlm:
             with pytest.raises(
-                UnavailableError, match=r"through the proxy 127.0.0.1:\d+ \(HTTP_PROXY\).*NO_PROXY=10.9.8.7"
+                UnavailableError,
+                match=r"through the proxy 127.0.0.1:\d+ \(HTTP_PROXY\).*NO_PROXY=10.9.8.7",
             ) as caught:
                 vlm.complete(question(), sampling=SAMPLING)
     assert "secret" not in str(caught.value)

@@ -37,9 +37,16 @@ def test_parent_and_child_answer_after_a_fork(dialect):
     with FakeVendorServer() as server, connect(dialect, server) as vlm:
         assert vlm.complete(question(), sampling=SAMPLING).text == "ACTION: NOOP"
         for number in range(2):
-            assert in_child(lambda n=number: vlm.complete(question(n), sampling=SAMPLING).text) == "ACTION: NOOP"
+            assert (
+                in_child(lambda n=number: vlm.complete(question(n), sampling=SAMPLING).text)
+                == "ACTION: NOOP"
+            )
         assert (
-            in_child(lambda: in_child(lambda: vlm.complete(question(), sampling=SAMPLING).text) or "nothing")
+            in_child(
+                lambda: (
+                    in_child(lambda: vlm.complete(question(), sampling=SAMPLING).text) or "nothing"
+                )
+            )
             == "ACTION: NOOP"
         )
         assert vlm.complete(question(), sampling=SAMPLING).text == "ACTION: NOOP"
@@ -61,7 +68,9 @@ def test_a_fork_while_other_threads_are_asking():
             thread.start()
         while len(server.requests) < 8:
             time.sleep(0.01)
-        answers = [in_child(lambda: vlm.complete(question(), sampling=SAMPLING).text) for _ in range(3)]
+        answers = [
+            in_child(lambda: vlm.complete(question(), sampling=SAMPLING).text) for _ in range(3)
+        ]
         served = len(server.requests)
         while len(server.requests) < served + 4:
             time.sleep(0.01)

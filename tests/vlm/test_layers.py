@@ -96,19 +96,32 @@ def test_what_the_cache_serves_is_never_spent_neither_now_nor_later(tmp_path):
 
 
 def test_a_decision_costs_what_was_paid():
-    paid, cached, unknown = (Reply("", "m", cost_usd=0.5), Reply("", "m", cost_usd=0.5, cached=True), Reply("", "m"))
+    paid, cached, unknown = (
+        Reply("", "m", cost_usd=0.5),
+        Reply("", "m", cost_usd=0.5, cached=True),
+        Reply("", "m"),
+    )
     assert Decision(0, Source.MODEL, replies=(paid, cached)).cost_usd == 0.5
-    assert Decision(0, Source.MODEL, replies=(paid, dataclasses.replace(unknown, cached=True))).cost_usd == 0.5
+    assert (
+        Decision(
+            0, Source.MODEL, replies=(paid, dataclasses.replace(unknown, cached=True))
+        ).cost_usd
+        == 0.5
+    )
     assert Decision(0, Source.MODEL, replies=(paid, unknown)).cost_usd is None
     assert "cached" not in cached.as_dict() and cached == paid
 
 
-def test_an_answer_that_died_between_cache_and_journal_is_paid_once_and_counted_once(tmp_path, monkeypatch):
+def test_an_answer_that_died_between_cache_and_journal_is_paid_once_and_counted_once(
+    tmp_path, monkeypatch
+):
     vendor, limits = Vendor(), Limits(max_calls=5, cache=tmp_path / "cache")
     with Journal(tmp_path / "j") as journal:
         vlm = limited(vendor, limits)
         with monkeypatch.context() as patch:
-            patch.setattr(Journal, "record_reply", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(
+                Journal, "record_reply", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+            )
             with pytest.raises(KeyboardInterrupt):
                 ask(JournalVLM(vlm, journal, 0))
         vlm.close()
@@ -126,7 +139,9 @@ TRIGGER = "create trigger t before insert on replies begin select raise(abort, '
 @pytest.mark.parametrize(
     "harm", [TRIGGER, "drop table replies", "drop table origins", "alter table replies rename to r"]
 )
-def test_a_cache_that_fails_is_a_warning_and_every_paid_reply_is_in_the_journal(tmp_path, caplog, harm):
+def test_a_cache_that_fails_is_a_warning_and_every_paid_reply_is_in_the_journal(
+    tmp_path, caplog, harm
+):
     vendor, path = Vendor(), tmp_path / "cache"
     vlm = limited(vendor, Limits(cache=path))
     db = sqlite3.connect(path)
@@ -205,13 +220,17 @@ def test_an_entry_that_is_no_reply_is_a_miss_and_mended(tmp_path, name, caplog):
     replaying.close()
 
 
-@pytest.mark.parametrize("body", ["{", '["a"]', "[NaN]", "[1]", "[true, false]", "{}", "null", "[[1], [2]]"])
+@pytest.mark.parametrize(
+    "body", ["{", '["a"]', "[NaN]", "[1]", "[true, false]", "{}", "null", "[[1], [2]]"]
+)
 def test_scores_that_are_none_are_a_miss(tmp_path, body):
     vendor, path = Vendor(), tmp_path / "cache"
     vlm = CachedVLM(vendor, path)
     scores = vlm.score_choices(question("q"), ["x", "y"])
     put(path, body)
-    assert np.array_equal(vlm.score_choices(question("q"), ["x", "y"]), scores) and vendor.asked == 2
+    assert (
+        np.array_equal(vlm.score_choices(question("q"), ["x", "y"]), scores) and vendor.asked == 2
+    )
     vlm.close()
 
 
@@ -234,7 +253,12 @@ def table(columns):
             table("replies(key, body)"),
             table("replies(key, name, body, created, more)"),
         ),
-        *(os.mkfifo, os.mkdir, lambda path: path.write_text("text " * 999), lambda path: path.symlink_to("/dev/zero")),
+        *(
+            os.mkfifo,
+            os.mkdir,
+            lambda path: path.write_text("text " * 999),
+            lambda path: path.symlink_to("/dev/zero"),
+        ),
         lambda path: Journal(path).close(),
     ],
 )
@@ -251,9 +275,12 @@ def test_what_is_no_cache_is_refused_and_left_as_it_is(tmp_path, make):
 def test_a_cache_of_before_is_read_and_goes_on(tmp_path):
     body = json.dumps(Reply("old", "m").as_dict())
     db = sqlite3.connect(tmp_path / "cache")
-    db.execute("CREATE TABLE replies (key TEXT PRIMARY KEY, name TEXT, body TEXT NOT NULL, created REAL NOT NULL)")
     db.execute(
-        "INSERT INTO replies VALUES (?, 'vendor', ?, 0.0)", (request_key("vendor", question("q"), Sampling()), body)
+        "CREATE TABLE replies (key TEXT PRIMARY KEY, name TEXT, body TEXT NOT NULL, created REAL NOT NULL)"
+    )
+    db.execute(
+        "INSERT INTO replies VALUES (?, 'vendor', ?, 0.0)",
+        (request_key("vendor", question("q"), Sampling()), body),
     )
     db.commit()
     db.close()
@@ -277,7 +304,11 @@ def test_a_price_that_means_nothing_is_unknown(tmp_path, cost):
 def test_a_reply_is_legal_before_any_file_sees_it(tmp_path):
     wild = Reply("a\ud800", "m\udfff", "why", Usage(-1, 2.5, True, None), math.nan, math.inf, -3)
     legal = wild.legal()
-    assert legal == Reply("a?", "m?", "stop", Usage(), 0.0, None, 1) == Reply.from_dict(legal.as_dict())
+    assert (
+        legal
+        == Reply("a?", "m?", "stop", Usage(), 0.0, None, 1)
+        == Reply.from_dict(legal.as_dict())
+    )
     with Journal(tmp_path / "j") as journal:
         assert ask(JournalVLM(Vendor(wild), journal, 0)) == legal
         assert ask(JournalVLM(Vendor(wild), journal, 0)) == legal
@@ -287,7 +318,9 @@ def test_a_reply_is_legal_before_any_file_sees_it(tmp_path):
 
 
 @pytest.mark.parametrize("field", ["text", "model"])
-@pytest.mark.parametrize("form", [KEY, KEY.upper()[:0] + KEY + " and " + KEY, "c2stYWJjZGVmZ2gtMDEyMzQ1Njc4OQ=="])
+@pytest.mark.parametrize(
+    "form", [KEY, KEY.upper()[:0] + KEY + " and " + KEY, "c2stYWJjZGVmZ2gtMDEyMzQ1Njc4OQ=="]
+)
 def test_a_key_is_taken_out_of_every_string_of_a_reply(tmp_path, field, form):
     vendor = Vendor(dataclasses.replace(Reply("ACTION: UP", "m"), **{field: f"see {form}"}))
     vlm = limited(vendor, Limits(cache=tmp_path / "cache"), api_key=KEY)
@@ -296,7 +329,9 @@ def test_a_key_is_taken_out_of_every_string_of_a_reply(tmp_path, field, form):
     vlm.close()
     assert "[key]" in getattr(reply, field)
     for path in tmp_path.iterdir():
-        assert KEY.encode() not in path.read_bytes() and b"c2stYWJjZGVmZ2gt" not in path.read_bytes()
+        assert (
+            KEY.encode() not in path.read_bytes() and b"c2stYWJjZGVmZ2gt" not in path.read_bytes()
+        )
 
 
 def test_keys_of_several_lengths():
@@ -310,7 +345,14 @@ HEAD = '{"format": "atari_vlm cassette 1", "name": "vendor", "capabilities": []}
 @pytest.mark.parametrize(
     "content",
     [
-        *(HEAD + "[1]\n", HEAD + '{"key": [], "body": 1}\n', HEAD + "{}\n", "[]\n", HEAD + "null\n", HEAD + "\n"),
+        *(
+            HEAD + "[1]\n",
+            HEAD + '{"key": [], "body": 1}\n',
+            HEAD + "{}\n",
+            "[]\n",
+            HEAD + "null\n",
+            HEAD + "\n",
+        ),
         *(
             HEAD + '{"key": "k"}\n',
             HEAD.replace("[]", "[[]]"),
@@ -350,7 +392,9 @@ def test_a_recording_is_not_written_through_a_link(tmp_path):
     (tmp_path / "mine").write_text("thesis")
     (tmp_path / "tape").symlink_to(tmp_path / "mine")
     ask(RecordingVLM(Vendor(), tmp_path / "tape"))
-    assert (tmp_path / "mine").read_text() == "thesis" and ask(ReplayVLM(tmp_path / "tape")).text == "reply 1"
+    assert (tmp_path / "mine").read_text() == "thesis" and ask(
+        ReplayVLM(tmp_path / "tape")
+    ).text == "reply 1"
 
 
 @pytest.mark.parametrize("times", [30, pytest.param(200, marks=pytest.mark.slow)])
@@ -361,7 +405,10 @@ def test_mutated_caches_and_cassettes_give_what_was_paid_for_or_one_sentence(tmp
     recording = RecordingVLM(Vendor(), tmp_path / "tape")
     for text in texts:
         assert ask(sound, text) == ask(recording, text)
-    paid = {text: Reply(f"reply {n}", "m", usage=Usage(10, 5), cost_usd=0.01) for n, text in enumerate(texts, 1)}
+    paid = {
+        text: Reply(f"reply {n}", "m", usage=Usage(10, 5), cost_usd=0.01)
+        for n, text in enumerate(texts, 1)
+    }
     sound.close()
     opened = {"cache": lambda path: CachedVLM(Vendor(), path, "replay-only"), "tape": ReplayVLM}
     for name, make in opened.items():

@@ -28,8 +28,12 @@ def screen(x, y=100):
 
 
 def example(image, action, form="ACTION: {}"):
-    answer = json.dumps({"reasoning": "", "action": action}) if form == "json" else form.format(action)
-    return Message.of("user", image, f"Example:\n{Facts('Pong').to_text()}"), Message.of("assistant", answer)
+    answer = (
+        json.dumps({"reasoning": "", "action": action}) if form == "json" else form.format(action)
+    )
+    return Message.of("user", image, f"Example:\n{Facts('Pong').to_text()}"), Message.of(
+        "assistant", answer
+    )
 
 
 def ask(examples, question, **sampling):
@@ -49,12 +53,23 @@ def test_does_what_the_nearest_example_did(form):
         example(screen(70), "FIRE", form),
         example(screen(120), "RIGHT", form),
     ]
-    for x, action in ((12, "LEFT"), (30, "LEFT"), (60, "FIRE"), (85, "FIRE"), (110, "RIGHT"), (140, "RIGHT")):
+    for x, action in (
+        (12, "LEFT"),
+        (30, "LEFT"),
+        (60, "FIRE"),
+        (85, "FIRE"),
+        (110, "RIGHT"),
+        (140, "RIGHT"),
+    ):
         assert ask(examples, screen(x)).endswith(f"ACTION: {action}")
 
 
 def test_of_equals_the_latest():
-    examples = [example(screen(40), "LEFT"), example(screen(40), "RIGHT"), example(screen(100), "FIRE")]
+    examples = [
+        example(screen(40), "LEFT"),
+        example(screen(40), "RIGHT"),
+        example(screen(100), "FIRE"),
+    ]
     assert ask(examples, screen(40)).endswith("ACTION: RIGHT")
 
 
@@ -116,7 +131,10 @@ def demonstrations(count, steps):
 
 
 def pong_return(examples, seed, steps):
-    env, agent = gymnasium.make("AtariVLM/Pong-v5"), VLMAgent(NearestExampleVLM(), examples=examples)
+    env, agent = (
+        gymnasium.make("AtariVLM/Pong-v5"),
+        VLMAgent(NearestExampleVLM(), examples=examples),
+    )
     agent.reset(seed=seed)
     observation, _ = env.reset(seed=seed)
     total = 0.0

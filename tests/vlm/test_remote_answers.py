@@ -27,7 +27,9 @@ numbers = st.one_of(st.integers(), st.integers(-3, 700), st.floats(), st.just(10
 leaves = st.one_of(st.none(), st.booleans(), numbers, st.text(st.characters(), max_size=20))
 anything = st.recursive(
     leaves,
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -35,7 +37,13 @@ anything = st.recursive(
 def paths_of(value, path=()):
     """Every place in a JSON value."""
     yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, inner in items:
         yield from paths_of(inner, (*path, key))
 
@@ -81,7 +89,11 @@ def test_bodies_with_anything_at_any_place(dialect, data):
 
 @each_backend
 @settings(max_examples=250, deadline=None)
-@given(content=st.one_of(st.binary(max_size=200), anything.map(lambda value: json.dumps(value).encode())))
+@given(
+    content=st.one_of(
+        st.binary(max_size=200), anything.map(lambda value: json.dumps(value).encode())
+    )
+)
 def test_bodies_of_any_bytes(dialect, content):
     assert_total(dialect, content)
 
@@ -91,7 +103,10 @@ def test_bodies_of_any_bytes(dialect, content):
 @given(data=st.data())
 def test_cut_bodies_are_never_taken_for_answers(dialect, data):
     content = json.dumps(valid_body(dialect)).encode()
-    assert isinstance(read_answer(content[: data.draw(st.integers(0, len(content) - 1))], READERS[dialect]), Failure)
+    assert isinstance(
+        read_answer(content[: data.draw(st.integers(0, len(content) - 1))], READERS[dialect]),
+        Failure,
+    )
 
 
 BROKEN_BODIES = [
@@ -111,7 +126,10 @@ BROKEN_BODIES = [
 
 @each_backend
 def test_broken_bodies_are_asked_for_again_through_the_real_sdk(dialect):
-    with FakeVendorServer() as server, connect(dialect, server, retry=RetryPolicy(max_attempts=2)) as vlm:
+    with (
+        FakeVendorServer() as server,
+        connect(dialect, server, retry=RetryPolicy(max_attempts=2)) as vlm,
+    ):
         for content in (*BROKEN_BODIES, b" " * (17 * 2**20)):
             server.clear()
             server.raw = lambda request, content=content: content
@@ -125,17 +143,37 @@ LEGAL = {
         ({"choices": []}, ("", "stop")),
         ({"choices": [{"message": {}}]}, ("", "stop")),
         (
-            {"choices": [{"message": {"content": [{"type": "text", "text": "A"}, {"type": "text", "text": "B"}]}}]},
+            {
+                "choices": [
+                    {
+                        "message": {
+                            "content": [
+                                {"type": "text", "text": "A"},
+                                {"type": "text", "text": "B"},
+                            ]
+                        }
+                    }
+                ]
+            },
             ("AB", "stop"),
         ),
         ({"choices": [{"message": {"content": "A"}, "finish_reason": None}]}, ("A", "stop")),
-        ({"choices": [{"message": {"content": "A"}, "finish_reason": "tool_calls"}]}, ("A", "stop")),
-        ({"choices": [{"message": {"content": "", "refusal": "no"}, "finish_reason": "stop"}]}, ("no", "refusal")),
+        (
+            {"choices": [{"message": {"content": "A"}, "finish_reason": "tool_calls"}]},
+            ("A", "stop"),
+        ),
+        (
+            {"choices": [{"message": {"content": "", "refusal": "no"}, "finish_reason": "stop"}]},
+            ("no", "refusal"),
+        ),
         ({"choices": [{"message": {"content": ""}, "finish_reason": "length"}]}, ("", "length")),
     ],
     "anthropic": [
         ({"content": []}, ("", "stop")),
-        ({"content": [{"type": "thinking", "thinking": "A"}, {"type": "text", "text": "B"}]}, ("B", "stop")),
+        (
+            {"content": [{"type": "thinking", "thinking": "A"}, {"type": "text", "text": "B"}]},
+            ("B", "stop"),
+        ),
         ({"content": [], "stop_reason": "model_context_window_exceeded"}, ("", "length")),
         ({"content": [{"type": "text", "text": "A"}], "stop_reason": "refusal"}, ("A", "refusal")),
     ],
@@ -144,13 +182,25 @@ LEGAL = {
         ({"promptFeedback": {"blockReason": "SAFETY"}}, ("", "filter")),
         ({"candidates": [{"finishReason": "MAX_TOKENS"}]}, ("", "length")),
         ({"candidates": [{"content": {"role": "model"}, "finishReason": "STOP"}]}, ("", "stop")),
-        ({"candidates": [{"content": {"parts": [{"text": "A"}, {"thought": True, "text": "B"}]}}]}, ("A", "stop")),
-        ({"candidates": [{"content": {"parts": [{"text": "A"}]}, "finishReason": "RECITATION"}]}, ("A", "filter")),
+        (
+            {
+                "candidates": [
+                    {"content": {"parts": [{"text": "A"}, {"thought": True, "text": "B"}]}}
+                ]
+            },
+            ("A", "stop"),
+        ),
+        (
+            {"candidates": [{"content": {"parts": [{"text": "A"}]}, "finishReason": "RECITATION"}]},
+            ("A", "filter"),
+        ),
     ],
 }
 
 
-@pytest.mark.parametrize(("dialect", "body", "expected"), [(d, b, e) for d, rows in LEGAL.items() for b, e in rows])
+@pytest.mark.parametrize(
+    ("dialect", "body", "expected"), [(d, b, e) for d, rows in LEGAL.items() for b, e in rows]
+)
 def test_legal_answers(dialect, body, expected):
     said = read_answer(json.dumps(body).encode(), READERS[dialect])
     assert (said.text, said.finish_reason) == expected
@@ -173,21 +223,29 @@ def test_bodies_of_another_form_are_passing_failures(dialect, body):
 def test_an_error_in_a_200_counts_as_its_status():
     codes = {502: None, 429: None, 401: AuthenticationError, 402: UnavailableError}
     for code, error in codes.items():
-        failure = read_answer(json.dumps({"error": {"code": code, "message": "oh"}}).encode(), openai_vlm.read)
+        failure = read_answer(
+            json.dumps({"error": {"code": code, "message": "oh"}}).encode(), openai_vlm.read
+        )
         assert (failure.status, failure.error) == (code, error) and "oh" in failure.message
     assert read_answer(b'{"error": "oh"}', openai_vlm.read).error is None
 
 
 def test_a_cost_that_the_server_names_is_taken():
-    body = valid_body("openai") | {"usage": {"prompt_tokens": 5, "completion_tokens": 6, "cost": 0.25}}
+    body = valid_body("openai") | {
+        "usage": {"prompt_tokens": 5, "completion_tokens": 6, "cost": 0.25}
+    }
     said = read_answer(json.dumps(body).encode(), openai_vlm.read)
     assert to_reply(said, "m", latency_s=0.0, attempts=1).cost_usd == 0.25
 
 
 def test_counts_and_amounts_are_plain_numbers_or_unknown():
     assert [count(value) for value in (0, 7, 7.0)] == [0, 7, 7]
-    assert {count(value) for value in (7.5, -1, True, "7", None, float("nan"), float("inf"), 10**400)} == {None}
-    assert {dollars(value) for value in (-1, True, "7", None, float("nan"), float("inf"), 10**400)} == {None}
+    assert {
+        count(value) for value in (7.5, -1, True, "7", None, float("nan"), float("inf"), 10**400)
+    } == {None}
+    assert {
+        dollars(value) for value in (-1, True, "7", None, float("nan"), float("inf"), 10**400)
+    } == {None}
 
 
 @each_backend

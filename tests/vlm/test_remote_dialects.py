@@ -19,7 +19,10 @@ from atari_vlm.vlm.remote.options import RemoteOptions
 
 SCHEMA = {
     "type": "object",
-    "properties": {"reasoning": {"type": "string"}, "action": {"type": "string", "enum": ["NOOP", "UP"]}},
+    "properties": {
+        "reasoning": {"type": "string"},
+        "action": {"type": "string", "enum": ["NOOP", "UP"]},
+    },
     "required": ["reasoning", "action"],
 }
 CLOSED = {**SCHEMA, "additionalProperties": False}
@@ -35,7 +38,10 @@ def sent(dialect, messages=None, sampling=SAMPLING, **options):
 
 @each_backend
 def test_texts_and_pictures_arrive_unchanged_and_the_answer_is_a_reply(dialect):
-    with FakeVendorServer(answer=lambda text, images: "why\nACTION: UP ✓") as server, connect(dialect, server) as vlm:
+    with (
+        FakeVendorServer(answer=lambda text, images: "why\nACTION: UP ✓") as server,
+        connect(dialect, server) as vlm,
+    ):
         assert isinstance(vlm, VLM)
         reply = vlm.complete(question(7), sampling=SAMPLING)
         request = server.requests[0]
@@ -43,7 +49,9 @@ def test_texts_and_pictures_arrive_unchanged_and_the_answer_is_a_reply(dialect):
     assert request.images == (picture(1).png, picture(7).png)
     assert reply.text == "why\nACTION: UP ✓"
     assert (reply.finish_reason, reply.attempts) == ("stop", 1)
-    assert reply.usage == Usage(input_tokens=100, output_tokens=7, cached_tokens=40, reasoning_tokens=2)
+    assert reply.usage == Usage(
+        input_tokens=100, output_tokens=7, cached_tokens=40, reasoning_tokens=2
+    )
     assert reply.model.startswith("test-model-") and reply.cost_usd is None
     assert reply.latency_s > 0
 
@@ -57,7 +65,9 @@ def test_a_known_model_is_priced_by_the_id_that_answered():
 
 
 def test_openai_request():
-    sampling = Sampling(temperature=0.5, max_tokens=9, seed=3, schema=SCHEMA, choices=("NOOP", "UP"))
+    sampling = Sampling(
+        temperature=0.5, max_tokens=9, seed=3, schema=SCHEMA, choices=("NOOP", "UP")
+    )
     body = sent(
         "openai",
         sampling=sampling,
@@ -66,12 +76,28 @@ def test_openai_request():
         image_detail="low",
         extra_body={"top_k": 5},
     )
-    assert [message["role"] for message in body["messages"]] == ["system", "user", "assistant", "user"]
+    assert [message["role"] for message in body["messages"]] == [
+        "system",
+        "user",
+        "assistant",
+        "user",
+    ]
     assert body["messages"][0]["content"] == "Answer with a last line ACTION: <NAME>."
-    assert body["messages"][3]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,")
+    assert body["messages"][3]["content"][0]["image_url"]["url"].startswith(
+        "data:image/png;base64,"
+    )
     assert body["messages"][3]["content"][0]["image_url"]["detail"] == "low"
-    assert body["response_format"]["json_schema"] == {"name": "answer", "schema": CLOSED, "strict": True}
-    assert (body["temperature"], body["seed"], body["max_tokens"], body["top_k"]) == (0.5, 3, 109, 5)
+    assert body["response_format"]["json_schema"] == {
+        "name": "answer",
+        "schema": CLOSED,
+        "strict": True,
+    }
+    assert (body["temperature"], body["seed"], body["max_tokens"], body["top_k"]) == (
+        0.5,
+        3,
+        109,
+        5,
+    )
     assert body["reasoning_effort"] == "low" and "structured_outputs" not in body
 
 
@@ -83,8 +109,12 @@ def test_openai_schema_with_optional_properties_is_not_strict():
 def test_openai_choices_go_to_vllm_when_told_so():
     sampling = Sampling(schema=SCHEMA, choices=("NOOP", "UP"))
     body = sent("openai", sampling=sampling, structured="choice")
-    assert body["structured_outputs"] == {"choice": ["NOOP", "UP"]} and "response_format" not in body
-    assert "response_format" in sent("openai", sampling=Sampling(schema=SCHEMA), structured="choice")
+    assert (
+        body["structured_outputs"] == {"choice": ["NOOP", "UP"]} and "response_format" not in body
+    )
+    assert "response_format" in sent(
+        "openai", sampling=Sampling(schema=SCHEMA), structured="choice"
+    )
 
 
 def test_openai_token_parameter():
@@ -96,18 +126,33 @@ def test_openai_token_parameter():
 
 def test_anthropic_request():
     sampling = Sampling(temperature=0.5, max_tokens=9, seed=3, schema=SCHEMA)
-    body = sent("anthropic", sampling=sampling, reasoning_effort="low", reasoning_tokens=100, extra_body={"top_k": 5})
+    body = sent(
+        "anthropic",
+        sampling=sampling,
+        reasoning_effort="low",
+        reasoning_tokens=100,
+        extra_body={"top_k": 5},
+    )
     mark = {"cache_control": {"type": "ephemeral"}}
-    assert body["system"] == [{"type": "text", "text": "Answer with a last line ACTION: <NAME>."} | mark]
+    assert body["system"] == [
+        {"type": "text", "text": "Answer with a last line ACTION: <NAME>."} | mark
+    ]
     assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"]
-    marked = [["cache_control" in block for block in message["content"]] for message in body["messages"]]
-    assert marked == [[False, False], [True], [False, False]], "the prefix ends with the last example"
+    marked = [
+        ["cache_control" in block for block in message["content"]] for message in body["messages"]
+    ]
+    assert marked == [[False, False], [True], [False, False]], (
+        "the prefix ends with the last example"
+    )
     image = body["messages"][2]["content"][0]
     assert (image["type"], image["source"]["media_type"]) == ("image", "image/png")
     assert body["output_config"]["effort"] == "low"
     assert body["output_config"]["format"]["type"] == "json_schema"
     schema = body["output_config"]["format"]["schema"]
-    assert schema["additionalProperties"] is False and schema["properties"]["action"]["enum"] == ["NOOP", "UP"]
+    assert schema["additionalProperties"] is False and schema["properties"]["action"]["enum"] == [
+        "NOOP",
+        "UP",
+    ]
     assert (body["temperature"], body["max_tokens"], body["top_k"]) == (0.5, 109, 5)
     assert "cache_control" not in json.dumps(sent("anthropic", cache_prefix=False))
 
@@ -125,7 +170,9 @@ def test_google_request():
     assert [content["role"] for content in body["contents"]] == ["user", "model", "user"]
     assert body["systemInstruction"]["parts"][0]["text"].startswith("Answer")
     config = body["generationConfig"]
-    assert config["responseMimeType"] == "application/json" and config["responseJsonSchema"] == SCHEMA
+    assert (
+        config["responseMimeType"] == "application/json" and config["responseJsonSchema"] == SCHEMA
+    )
     assert (config["temperature"], config["maxOutputTokens"], config["seed"]) == (0.5, 109, 3)
     assert [level.lower() for level in config["thinkingConfig"].values()] == ["low"]
     assert config["mediaResolution"] == "MEDIA_RESOLUTION_LOW"
@@ -135,7 +182,16 @@ def test_google_request():
 @each_backend
 def test_nothing_is_sent_that_was_not_asked_for(dialect):
     text = json.dumps(sent(dialect))
-    for word in ("temperature", "seed", "schema", "effort", "thinking", "detail", "Resolution", "top_"):
+    for word in (
+        "temperature",
+        "seed",
+        "schema",
+        "effort",
+        "thinking",
+        "detail",
+        "Resolution",
+        "top_",
+    ):
         assert word not in text
 
 
@@ -154,7 +210,10 @@ def test_turns_of_one_role_are_merged_and_empty_texts_dropped(dialect):
 
 @each_backend
 def test_lone_surrogates_neither_go_out_nor_come_in(dialect):
-    with FakeVendorServer(answer=lambda text, images: "UP \ud800!") as server, connect(dialect, server) as vlm:
+    with (
+        FakeVendorServer(answer=lambda text, images: "UP \ud800!") as server,
+        connect(dialect, server) as vlm,
+    ):
         reply = vlm.complete([Message.of("user", "look \udfff here")], sampling=SAMPLING)
         assert server.requests[0].text == "look ? here"
     assert reply.text == "UP ?!"
@@ -196,13 +255,18 @@ def test_legal_replies_are_returned_and_not_repeated(dialect):
             server.faults = FaultSchedule(always=fault)
             reply = vlm.complete(question(), sampling=SAMPLING)
             assert (fault, reply.finish_reason, len(server.requests)) == (fault, finish, 1)
-            said = {"length": "ACTION", "refusal": "I cannot help with that." if dialect == "openai" else ""}
+            said = {
+                "length": "ACTION",
+                "refusal": "I cannot help with that." if dialect == "openai" else "",
+            }
             assert reply.text == said.get(fault, "")
 
 
 @each_backend
 def test_blank_answers_are_asked_for_again_when_wanted_and_all_is_counted(dialect):
-    with FakeVendorServer(faults=FaultSchedule({0: "refusal", 1: "503", 2: "empty_content"})) as server:
+    with FakeVendorServer(
+        faults=FaultSchedule({0: "refusal", 1: "503", 2: "empty_content"})
+    ) as server:
         with connect(dialect, server, blank_retries=2) as vlm:
             reply = vlm.complete(question(), sampling=SAMPLING)
         assert (reply.text, reply.attempts, len(server.requests)) == ("ACTION: NOOP", 4, 4)
@@ -213,7 +277,9 @@ def test_blank_answers_are_asked_for_again_when_wanted_and_all_is_counted(dialec
 def test_a_refused_schema_is_dropped_once_under_auto_and_an_error_otherwise(dialect, caplog):
     sampling = Sampling(schema=SCHEMA)
     with FakeVendorServer(faults=FaultSchedule({0: "400"})) as server:
-        server.error_text = "response_format / output_config / responseJsonSchema is not supported by this model"
+        server.error_text = (
+            "response_format / output_config / responseJsonSchema is not supported by this model"
+        )
         with connect(dialect, server) as vlm, caplog.at_level(logging.WARNING):
             for _ in range(3):
                 assert vlm.complete(question(), sampling=sampling).text == "ACTION: NOOP"
@@ -221,7 +287,9 @@ def test_a_refused_schema_is_dropped_once_under_auto_and_an_error_otherwise(dial
         assert [("chema" in body) for body in bodies] == [True, False, False, False]
         assert len([r for r in caplog.records if "structured='none'" in r.getMessage()]) == 1
     with FakeVendorServer(faults=FaultSchedule(always="400")) as server:
-        server.error_text = "response_format / output_config / responseJsonSchema is not supported by this model"
+        server.error_text = (
+            "response_format / output_config / responseJsonSchema is not supported by this model"
+        )
         with connect(dialect, server, structured="json_schema") as vlm:
             with pytest.raises(RequestError, match="structured='none'"):
                 vlm.complete(question(), sampling=sampling)
@@ -230,7 +298,10 @@ def test_a_refused_schema_is_dropped_once_under_auto_and_an_error_otherwise(dial
 
 @each_backend
 def test_a_400_for_another_reason_keeps_the_schema(dialect):
-    with FakeVendorServer(faults=FaultSchedule(always="400")) as server, connect(dialect, server) as vlm:
+    with (
+        FakeVendorServer(faults=FaultSchedule(always="400")) as server,
+        connect(dialect, server) as vlm,
+    ):
         server.error_text = "temperature is not supported with this model"
         with pytest.raises(RequestError, match="leave it unset"):
             vlm.complete(question(), sampling=Sampling(schema=SCHEMA, temperature=0.1))
@@ -241,12 +312,22 @@ def test_names_say_what_changes_answers_and_capabilities_what_is_honoured():
     make = BACKENDS["openai"]
     assert make("gpt-4o", api_key="test-key-1").name == "openai/gpt-4o"
     local = make(
-        "m", base_url="http://127.0.0.1:8000/v1/", options=RemoteOptions(structured="choice", reasoning_effort="low")
+        "m",
+        base_url="http://127.0.0.1:8000/v1/",
+        options=RemoteOptions(structured="choice", reasoning_effort="low"),
     )
     assert local.name == "openai/m@http://127.0.0.1:8000/v1[structured=choice,reasoning_effort=low]"
     assert local.capabilities == {"schema", "choices"}
-    assert make("m", base_url="http://[::1]:1/v1", options=RemoteOptions(structured="none")).capabilities == frozenset()
-    first, second = (make("m", base_url="http://h/v1", options=RemoteOptions(extra_body={"a": n})).name for n in (1, 2))
+    assert (
+        make(
+            "m", base_url="http://[::1]:1/v1", options=RemoteOptions(structured="none")
+        ).capabilities
+        == frozenset()
+    )
+    first, second = (
+        make("m", base_url="http://h/v1", options=RemoteOptions(extra_body={"a": n})).name
+        for n in (1, 2)
+    )
     assert first != second
     with pytest.raises(NotSupportedError):
         local.score_choices(question(), ["UP"])
@@ -267,7 +348,14 @@ def test_bad_options_are_refused(dialect, options):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"timeout_s": 0}, {"timeout_s": "60"}, {"timeout_s": float("inf")}, {"model": ""}, {"model": None}]
+    "arguments",
+    [
+        {"timeout_s": 0},
+        {"timeout_s": "60"},
+        {"timeout_s": float("inf")},
+        {"model": ""},
+        {"model": None},
+    ],
 )
 @each_backend
 def test_bad_arguments_are_refused(dialect, arguments):
@@ -277,7 +365,10 @@ def test_bad_arguments_are_refused(dialect, arguments):
 
 @each_backend
 def test_many_threads_share_one_client(dialect):
-    with FakeVendorServer(answer=lambda text, images: text.rsplit("\n")[-1]) as server, connect(dialect, server) as vlm:
+    with (
+        FakeVendorServer(answer=lambda text, images: text.rsplit("\n")[-1]) as server,
+        connect(dialect, server) as vlm,
+    ):
         answers = {}
 
         def ask(number):

@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from remote_helpers import BACKENDS, SAMPLING, VirtualClock, question
 
-from atari_vlm.errors import AuthenticationError, ConfigError, RequestError, UnavailableError, VLMError
+from atari_vlm.errors import (
+    AuthenticationError,
+    ConfigError,
+    RequestError,
+    UnavailableError,
+    VLMError,
+)
 from atari_vlm.vlm.remote import openai as openai_vlm
 from atari_vlm.vlm.remote.keys import NO_KEY, Secret, check_url, find_endpoint
 from atari_vlm.vlm.remote.options import RemoteOptions
@@ -41,31 +47,51 @@ def assert_hidden(text, key=CANARY):
 
 @pytest.fixture
 def no_environment(monkeypatch):
-    for name in (*VARIABLES, *OTHER_VARIABLES, "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL"):
+    for name in (
+        *VARIABLES,
+        *OTHER_VARIABLES,
+        "OPENAI_BASE_URL",
+        "ANTHROPIC_BASE_URL",
+        "GOOGLE_GEMINI_BASE_URL",
+    ):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
 
 def url_of(dialect, server):
-    return {"openai": server.openai_url, "anthropic": server.anthropic_url, "google": server.google_url}[dialect]
+    return {
+        "openai": server.openai_url,
+        "anthropic": server.anthropic_url,
+        "google": server.google_url,
+    }[dialect]
 
 
 def headers_of(server):
-    return "\n".join(f"{name}: {value}" for request in server.requests for name, value in request.headers.items())
+    return "\n".join(
+        f"{name}: {value}" for request in server.requests for name, value in request.headers.items()
+    )
 
 
 @each_backend
 def test_environment_keys_never_go_to_a_given_address(dialect, no_environment):
     for name in (*VARIABLES, *OTHER_VARIABLES):
         no_environment.setenv(name, CANARY)
-    with FakeVendorServer() as server, BACKENDS[dialect]("m", base_url=url_of(dialect, server)) as vlm:
+    with (
+        FakeVendorServer() as server,
+        BACKENDS[dialect]("m", base_url=url_of(dialect, server)) as vlm,
+    ):
         vlm.complete(question(), sampling=SAMPLING)
         assert len(server.requests) == 1
         assert_hidden(headers_of(server) + server.requests[0].path)
 
 
 @pytest.mark.parametrize(
-    "url", ["http://api.openai.com/v1", "https://api.openai.com:8443/v1", "https://api.openai.com.evil.org/v1"]
+    "url",
+    [
+        "http://api.openai.com/v1",
+        "https://api.openai.com:8443/v1",
+        "https://api.openai.com.evil.org/v1",
+    ],
 )
 def test_environment_keys_go_to_the_vendors_own_address_only(url, no_environment):
     no_environment.setenv("OPENAI_API_KEY", CANARY)
@@ -83,27 +109,35 @@ def test_an_argument_comes_before_the_environment(dialect, no_environment):
         BACKENDS[dialect]("m", api_key="sk-argument", base_url=url_of(dialect, server)) as vlm,
     ):
         vlm.complete(question(), sampling=SAMPLING)
-        assert "sk-argument" in headers_of(server) and "sk-of-the-environment" not in headers_of(server)
+        assert "sk-argument" in headers_of(server) and "sk-of-the-environment" not in headers_of(
+            server
+        )
 
 
 @each_backend
 def test_key_and_address_of_the_environment_belong_together(dialect, no_environment):
-    variable = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL", "google": "GOOGLE_GEMINI_BASE_URL"}[
-        dialect
-    ]
+    variable = {
+        "openai": "OPENAI_BASE_URL",
+        "anthropic": "ANTHROPIC_BASE_URL",
+        "google": "GOOGLE_GEMINI_BASE_URL",
+    }[dialect]
     for name in VARIABLES:
         no_environment.setenv(name, "sk-of-the-environment")
     with FakeVendorServer() as server:
         no_environment.setenv(variable, url_of(dialect, server))
         with BACKENDS[dialect]("m") as vlm:
-            assert vlm.name == f"{dialect}/m@{url_of(dialect, server)}", "the name tells where requests go"
+            assert vlm.name == f"{dialect}/m@{url_of(dialect, server)}", (
+                "the name tells where requests go"
+            )
             vlm.complete(question(), sampling=SAMPLING)
         assert "sk-of-the-environment" in headers_of(server)
 
 
 @each_backend
 def test_a_missing_key_says_what_to_do(dialect, no_environment):
-    with pytest.raises(AuthenticationError, match=r"set \w+_API_KEY.*--api-key.*--base-url.*scripted") as caught:
+    with pytest.raises(
+        AuthenticationError, match=r"set \w+_API_KEY.*--api-key.*--base-url.*scripted"
+    ) as caught:
         BACKENDS[dialect]("m")
     assert caught.value.exit_code == 77
 
@@ -127,7 +161,10 @@ def test_permanent_errors_take_one_request_name_the_fix_and_hide_the_key(dialect
     with FakeVendorServer() as server:
         server.error_text = "you sent " + " and ".join(forms(CANARY))
         vlm = BACKENDS[dialect](
-            "m", api_key=CANARY, base_url=url_of(dialect, server), options=RemoteOptions(clock=clock)
+            "m",
+            api_key=CANARY,
+            base_url=url_of(dialect, server),
+            options=RemoteOptions(clock=clock),
         )
         with vlm:
             for fault, fix in fixes.items():
@@ -138,7 +175,9 @@ def test_permanent_errors_take_one_request_name_the_fix_and_hide_the_key(dialect
                 assert len(server.requests) == 1 and clock.sleeps == []
                 assert CANARY in headers_of(server), "the key did go to the server"
                 assert_permanent(caught.value, fault)
-                assert_hidden("".join(traceback.format_exception(caught.value)) + repr(caught.value))
+                assert_hidden(
+                    "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+                )
     assert_hidden(repr(vlm) + vlm.name + caplog.text)
 
 
@@ -155,7 +194,9 @@ def test_passing_errors_hide_the_key_too(dialect, caplog):
     with FakeVendorServer(faults=FaultSchedule(always="503")) as server:
         server.error_text = "overloaded: " + " ".join(forms(CANARY))
         options = RemoteOptions(clock=VirtualClock(), retry=RetryPolicy(max_attempts=4))
-        with BACKENDS[dialect]("m", api_key=CANARY, base_url=url_of(dialect, server), options=options) as vlm:
+        with BACKENDS[dialect](
+            "m", api_key=CANARY, base_url=url_of(dialect, server), options=options
+        ) as vlm:
             with pytest.raises(UnavailableError, match="4 attempts failed") as caught:
                 vlm.complete(question(), sampling=SAMPLING)
         assert len(server.requests) == 4
@@ -177,7 +218,8 @@ def test_a_server_that_wants_a_key_which_was_not_sent_is_explained(no_environmen
     with FakeVendorServer(faults=FaultSchedule(always="401")) as server:
         with BACKENDS["openai"]("m", base_url=server.openai_url) as vlm:
             with pytest.raises(
-                AuthenticationError, match=r"No key was sent \(OPENAI_API_KEY is for api.openai.com only\).*--api-key"
+                AuthenticationError,
+                match=r"No key was sent \(OPENAI_API_KEY is for api.openai.com only\).*--api-key",
             ):
                 vlm.complete(question(), sampling=SAMPLING)
 
@@ -202,7 +244,9 @@ def test_scrubbing_leaves_no_form_of_the_key(key, before, after):
     scrubbed = Secret(key).scrub(f"<{key}|{urllib.parse.quote(key, safe='')}|{inside}>")
     assert key not in scrubbed
     shift = len(before) % 3
-    core = base64.b64encode(bytes(shift) + key.encode()).decode()[[0, 2, 3][shift] : (shift + len(key)) * 8 // 6]
+    core = base64.b64encode(bytes(shift) + key.encode()).decode()[
+        [0, 2, 3][shift] : (shift + len(key)) * 8 // 6
+    ]
     assert core not in scrubbed
     assert scrubbed.startswith("<[key]|[key]|") and scrubbed.endswith(">")
 
@@ -234,7 +278,13 @@ def test_bad_addresses_are_refused(url):
 
 
 @pytest.mark.parametrize(
-    "url", [f"https://u:{CANARY}@h/v1", f"https://h/v1?key={CANARY}", f"https://h/v1#{CANARY}", f"https://{CANARY}@h"]
+    "url",
+    [
+        f"https://u:{CANARY}@h/v1",
+        f"https://h/v1?key={CANARY}",
+        f"https://h/v1#{CANARY}",
+        f"https://{CANARY}@h",
+    ],
 )
 def test_addresses_with_a_key_in_them_are_refused_without_showing_it(url):
     with pytest.raises(ConfigError, match="--api-key") as caught:

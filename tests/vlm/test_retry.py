@@ -37,7 +37,11 @@ def test_waits_are_full_jitter_below_a_doubling_bound():
     drawn = [[] for _ in bounds]
     for seed in range(300):
         clock = VirtualClock()
-        retry = Retrier(RetryPolicy(deadline_s=1e9, breaker_failures=10**6), clock=clock, rng=random.Random(seed))
+        retry = Retrier(
+            RetryPolicy(deadline_s=1e9, breaker_failures=10**6),
+            clock=clock,
+            rng=random.Random(seed),
+        )
         assert retry.call(failing([Failure("503", 503)] * 9)) == ("answer", 10)
         for waits, wait in zip(drawn, clock.sleeps, strict=True):
             waits.append(wait)
@@ -47,7 +51,8 @@ def test_waits_are_full_jitter_below_a_doubling_bound():
 
 
 @pytest.mark.parametrize(
-    ("asked", "least", "most"), [(2.0, 2.0, 2.2), (0.3, 0.3, 0.33), (119.0, 119.0, 120.0), (86400.0, 120.0, 120.0)]
+    ("asked", "least", "most"),
+    [(2.0, 2.0, 2.2), (0.3, 0.3, 0.33), (119.0, 119.0, 120.0), (86400.0, 120.0, 120.0)],
 )
 def test_retry_after_is_kept_and_capped(asked, least, most):
     for seed in range(50):
@@ -56,7 +61,9 @@ def test_retry_after_is_kept_and_capped(asked, least, most):
 
 
 def test_retry_after_of_zero_does_not_hammer():
-    waits = {RetryPolicy().wait_s(5, Failure("429", 429, 0.0), random.Random(seed)) for seed in range(50)}
+    waits = {
+        RetryPolicy().wait_s(5, Failure("429", 429, 0.0), random.Random(seed)) for seed in range(50)
+    }
     assert max(waits) > 4.0
 
 
@@ -78,7 +85,9 @@ def test_a_permanent_failure_is_raised_at_once(error):
 def test_attempts_are_bounded():
     retry, clock = retrier(max_attempts=4)
     calls = []
-    with pytest.raises(UnavailableError, match=r"4 attempts failed.*Last: boom.*run the same command again") as caught:
+    with pytest.raises(
+        UnavailableError, match=r"4 attempts failed.*Last: boom.*run the same command again"
+    ) as caught:
         retry.call(lambda left_s: calls.append(left_s) or Failure("boom", 500))
     assert len(calls) == 4 and len(clock.sleeps) == 3
     assert caught.value.exit_code == 75
@@ -122,13 +131,18 @@ def test_a_short_outage_of_many_threads_does_not_open_the_breaker():
 
 def test_a_server_that_never_sent_anything_is_given_up_early():
     retry, _ = retrier(max_attempts=10, first_contact_attempts=3)
-    with pytest.raises(UnavailableError, match="never answered in 3 attempts; is its address right"):
+    with pytest.raises(
+        UnavailableError, match="never answered in 3 attempts; is its address right"
+    ):
         retry.call(failing([Failure("connection refused")] * 3))
 
 
 def test_a_server_that_was_heard_of_is_given_all_attempts():
     retry, _ = retrier(max_attempts=10, first_contact_attempts=3)
-    assert retry.call(failing([Failure("busy", 503), *[Failure("connection refused")] * 8])) == ("answer", 10)
+    assert retry.call(failing([Failure("busy", 503), *[Failure("connection refused")] * 8])) == (
+        "answer",
+        10,
+    )
 
 
 def test_429_does_not_open_the_breaker():
@@ -166,11 +180,15 @@ def test_retry_after_is_read(headers, seconds):
 
 @given(st.text(), st.text(), st.text())
 def test_no_header_breaks_the_reader(after, milliseconds, date):
-    wait = retry_after_s({"retry-after": after, "retry-after-ms": milliseconds, "date": date}, now=0.0)
+    wait = retry_after_s(
+        {"retry-after": after, "retry-after-ms": milliseconds, "date": date}, now=0.0
+    )
     assert wait is None or wait >= 0
 
 
-@pytest.mark.parametrize("field", ["max_attempts", "first_wait_s", "max_wait_s", "deadline_s", "breaker_failures"])
+@pytest.mark.parametrize(
+    "field", ["max_attempts", "first_wait_s", "max_wait_s", "deadline_s", "breaker_failures"]
+)
 @pytest.mark.parametrize("value", [0, -1, float("nan"), "3", True])
 def test_a_bad_policy_is_refused(field, value):
     with pytest.raises(ConfigError, match=field):
@@ -222,7 +240,9 @@ NOW = 1_800_000_000.0
 def test_hints_are_read_wherever_they_stand(headers, body, seconds, vague):
     text = json.dumps(body).lower()
     found, is_vague = asked_wait_s(headers, body, text, NOW)
-    assert (found if found is None else pytest.approx(found, abs=0.01)) == seconds and is_vague == vague
+    assert (
+        found if found is None else pytest.approx(found, abs=0.01)
+    ) == seconds and is_vague == vague
 
 
 @given(st.text(), st.text())

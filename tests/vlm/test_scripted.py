@@ -26,7 +26,10 @@ from atari_vlm.vlm.scripted.sight import Box, Sight
 
 PONG = ("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE")
 ALL = tuple(
-    up + side + fire or "NOOP" for fire in ("", "FIRE") for up in ("", "UP", "DOWN") for side in ("", "RIGHT", "LEFT")
+    up + side + fire or "NOOP"
+    for fire in ("", "FIRE")
+    for up in ("", "UP", "DOWN")
+    for side in ("", "RIGHT", "LEFT")
 )
 
 
@@ -42,14 +45,18 @@ def pong_screen(ball=None, paddle_top=100):
 
 def resized(pixels, height, width):
     rows, columns = (np.arange(n) * 2 + 1 for n in (height, width))
-    return pixels[rows * pixels.shape[0] // (2 * height)][:, columns * pixels.shape[1] // (2 * width)]
+    return pixels[rows * pixels.shape[0] // (2 * height)][
+        :, columns * pixels.shape[1] // (2 * width)
+    ]
 
 
 def request(*screens, game="Pong", names=PONG, answer="text", step=7, last="NOOP"):
     facts = Facts(game, step=step, last_action=last)
     return (
         Message.of("system", prompts.instructions("cot", game, names, answer=answer)),
-        Message.of("user", *(Image(np.ascontiguousarray(screen)) for screen in screens), facts.to_text()),
+        Message.of(
+            "user", *(Image(np.ascontiguousarray(screen)) for screen in screens), facts.to_text()
+        ),
     )
 
 
@@ -67,10 +74,15 @@ def test_keeps_the_protocol():
         ScriptedVLM().score_choices(request(pong_screen()), PONG)
 
 
-@pytest.mark.parametrize(("height", "width"), [(210, 160), (224, 224), (420, 320), (336, 336), (1050, 800)])
+@pytest.mark.parametrize(
+    ("height", "width"), [(210, 160), (224, 224), (420, 320), (336, 336), (1050, 800)]
+)
 @pytest.mark.parametrize(("rows", "action"), [((60, 40), "RIGHT"), ((150, 170), "LEFT")])
 def test_goes_where_the_ball_goes_at_any_size(height, width, rows, action):
-    screens = [resized(pong_screen((row, column)), height, width) for row, column in zip(rows, (110, 118), strict=True)]
+    screens = [
+        resized(pong_screen((row, column)), height, width)
+        for row, column in zip(rows, (110, 118), strict=True)
+    ]
     assert action_in(ask(request(*screens))) == action
 
 
@@ -140,16 +152,24 @@ def test_plans_in_the_numbers_asked_for(num_plans, horizon):
     plans = {"type": "array", "items": plan, "minItems": num_plans, "maxItems": num_plans}
     schema = {"type": "object", "properties": {"reasoning": {"type": "string"}, "plans": plans}}
     by_schema = json.loads(ask(request(pong_screen()), schema=schema))["plans"]
-    words = prompts.instructions("cot", "Pong", PONG, answer="plans", num_plans=num_plans, plan_horizon=horizon)
+    words = prompts.instructions(
+        "cot", "Pong", PONG, answer="plans", num_plans=num_plans, plan_horizon=horizon
+    )
     by_words = json.loads(ask((Message.of("system", words), request(pong_screen())[1])))["plans"]
     for found in (by_schema, by_words):
         assert len(found) == num_plans
-        assert all(len(plan["actions"]) == horizon and set(plan["actions"]) <= set(PONG) for plan in found)
+        assert all(
+            len(plan["actions"]) == horizon and set(plan["actions"]) <= set(PONG) for plan in found
+        )
 
 
 def test_asked_again_it_still_looks_at_the_picture():
     messages = request(pong_screen((60, 110)), pong_screen((40, 118)))
-    again = (*messages, Message.of("assistant", "?"), Message.of("user", "Your answer cannot be used: no action."))
+    again = (
+        *messages,
+        Message.of("assistant", "?"),
+        Message.of("user", "Your answer cannot be used: no action."),
+    )
     assert ask(again) == ask(messages)
 
 
@@ -162,7 +182,10 @@ def test_without_a_list_of_actions_it_names_none():
 @given(
     pixels=st.tuples(st.integers(1, 300), st.integers(1, 300), st.integers(0, 2**32 - 1)),
     count=st.integers(0, 3),
-    game=st.one_of(st.sampled_from(["Pong", "Breakout", "Freeway", "Boxing", "pong", "Ping"]), st.text(max_size=20)),
+    game=st.one_of(
+        st.sampled_from(["Pong", "Breakout", "Freeway", "Boxing", "pong", "Ping"]),
+        st.text(max_size=20),
+    ),
     names=st.lists(st.sampled_from(ALL), min_size=1, unique=True),
     chatter=st.text(max_size=60),
     last=st.one_of(st.none(), st.sampled_from(ALL)),
@@ -171,7 +194,8 @@ def test_always_a_legal_action(pixels, count, game, names, chatter, last):
     height, width, seed = pixels
     rng = np.random.default_rng(seed)
     palette = np.array(
-        [(0, 0, 0), (236, 236, 236), (92, 186, 92), (200, 72, 72), (252, 252, 84), (142, 142, 142)], np.uint8
+        [(0, 0, 0), (236, 236, 236), (92, 186, 92), (200, 72, 72), (252, 252, 84), (142, 142, 142)],
+        np.uint8,
     )
     images = [Image(palette[rng.integers(0, 6, (height, width))]) for _ in range(count)]
     text = f"{chatter}\n{list_actions(names)}\nGame: {game}\nStep: {seed}\nLast action: {last or 'none'}\n"
@@ -188,7 +212,12 @@ def test_equal_requests_get_equal_replies_from_many_threads():
     vlm = ScriptedVLM()
     alone = [ask(messages) for messages in requests]
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda messages: vlm.complete(messages, sampling=Sampling()).text, reversed(requests)))
+        together = list(
+            pool.map(
+                lambda messages: vlm.complete(messages, sampling=Sampling()).text,
+                reversed(requests),
+            )
+        )
     assert together == alone[::-1]
     assert len({action_in(text) for text in alone}) > 1
 
@@ -196,7 +225,11 @@ def test_equal_requests_get_equal_replies_from_many_threads():
 def test_habits_are_of_known_games_and_sound():
     assert set(_habits()) <= set(game_names()) - set(PLAYERS)
     for habit in _habits().values():
-        assert set(habit.favourites) <= set(ALL) and 0 <= sum(habit.favourites.values()) <= 1 and 0 <= habit.hold < 1
+        assert (
+            set(habit.favourites) <= set(ALL)
+            and 0 <= sum(habit.favourites.values()) <= 1
+            and 0 <= habit.hold < 1
+        )
 
 
 def test_reflection_stays_inside_and_mirrors():
@@ -205,7 +238,12 @@ def test_reflection_stays_inside_and_mirrors():
 
 def test_a_box_is_tight():
     box = Sight(Image(pong_screen((60, 118)))).box(Box(34, 193, 0, 159), 0xECECEC)
-    assert box == Box(60, 63, 118, 119) and (box.x, box.y, box.width, box.height) == (118.5, 61.5, 2, 4)
+    assert box == Box(60, 63, 118, 119) and (box.x, box.y, box.width, box.height) == (
+        118.5,
+        61.5,
+        2,
+        4,
+    )
 
 
 def test_outscores_random_in_short_games():
@@ -220,7 +258,9 @@ def test_outscores_random_in_short_games():
 def test_mean_of_ten_episodes(game, target):
     """pytest -n 2 -m slow tests/vlm/test_scripted.py -k ten_episodes"""
     found = returns(game, 10, 10_000, first_seed=1000)
-    assert np.mean(found["scripted"]) > target and np.mean(found["scripted"]) > np.mean(found["random"])
+    assert np.mean(found["scripted"]) > target and np.mean(found["scripted"]) > np.mean(
+        found["random"]
+    )
 
 
 @pytest.mark.slow
@@ -228,7 +268,10 @@ def test_the_committed_scores():
     """The three targets are met, and no game's paired interval lies below random play; full episodes decide where played."""
     rows = json.loads((Path(__file__).parents[2] / "docs/results/scripted_player.json").read_text())
     played = [row for row in rows if row["max_steps"] == 10_000]
-    whole = {row["game"]: float(np.mean(row["scripted"])) for row in sorted(played, key=lambda row: row["first_seed"])}
+    whole = {
+        row["game"]: float(np.mean(row["scripted"]))
+        for row in sorted(played, key=lambda row: row["first_seed"])
+    }
     assert whole["Pong"] > 0 and whole["Breakout"] > 15 and whole["Freeway"] > 15
     decisive = [row for row in rows if row["max_steps"] == 10_000 or row["game"] not in whole]
     assert {row["game"] for row in decisive} == set(game_names())

@@ -35,7 +35,9 @@ def test_pictures_say_everything_while_the_ball_is_in_the_air():
     for _ in range(4):
         state = model.step(state, RNG.integers(3, size=5), rng=RNG).state
         read = model.init(model.decode(state)[:, None], np.zeros((5, 0)), rng=RNG)
-        assert (read.ball_row == state.ball_row).all() and (read.ball_column == state.ball_column).all()
+        assert (read.ball_row == state.ball_row).all() and (
+            read.ball_column == state.ball_column
+        ).all()
         assert (read.paddle == state.paddle).all()
 
 
@@ -44,7 +46,9 @@ def test_a_step_changes_nothing_it_was_given():
     state = starts(model)
     copies = [leaf.copy() for leaf in vars(state).values()]
     model.step(state, np.ones(8, int), rng=RNG)
-    assert all((leaf == copy).all() for leaf, copy in zip(vars(state).values(), copies, strict=True))
+    assert all(
+        (leaf == copy).all() for leaf, copy in zip(vars(state).values(), copies, strict=True)
+    )
 
 
 def test_several_balls_fall_one_after_the_other():
@@ -54,7 +58,12 @@ def test_several_balls_fall_one_after_the_other():
         step = model.step(state, np.zeros(8, int), rng=RNG)
         state = step.state
         ends.append(step.terminated.copy())
-    assert not np.array(ends[:8]).any() and ends[8].all() and ends[11].all() and step.reward.tolist() == [0] * 8
+    assert (
+        not np.array(ends[:8]).any()
+        and ends[8].all()
+        and ends[11].all()
+        and step.reward.tolist() == [0] * 8
+    )
 
 
 def test_what_is_no_picture_of_catch_is_refused():

@@ -82,7 +82,9 @@ class MixesRewards(Catch):
 
 class MixesStates(Catch):
     def step(self, state, action, *, rng):
-        return super().step(dataclasses.replace(state, paddle=np.roll(state.paddle, 1)), action, rng=rng)
+        return super().step(
+            dataclasses.replace(state, paddle=np.roll(state.paddle, 1)), action, rng=rng
+        )
 
 
 class PlaysByPosition(CatchWorldModel):
@@ -170,12 +172,17 @@ MUTANTS = [
     (Claims(reward_transform="log"), "reward_transform"),
     (Claims(action_names=("NOOP",)), "one name for each"),
     (Claims(action_space=3), "gymnasium space"),
-    (Claims(observation_space=gymnasium.spaces.Box(0, 9, (8, 10, 3), np.uint8)), "lie in observation_space"),
+    (
+        Claims(observation_space=gymnasium.spaces.Box(0, 9, (8, 10, 3), np.uint8)),
+        "lie in observation_space",
+    ),
     (object(), "a world model has"),
 ]
 
 
-@pytest.mark.parametrize(("mutant", "promise"), MUTANTS, ids=lambda value: getattr(value, "__class__", value).__name__)
+@pytest.mark.parametrize(
+    ("mutant", "promise"), MUTANTS, ids=lambda value: getattr(value, "__class__", value).__name__
+)
 def test_a_broken_model_is_named(mutant, promise):
     with pytest.raises(ContractError, match=promise):
         check_world_model(mutant, steps=9)
@@ -185,7 +192,9 @@ def test_a_model_that_draws_rarely_is_not_accused():
     class Rare(CatchWorldModel):
         def step(self, state, action, *, rng):
             step = super().step(state, action, rng=rng)
-            return dataclasses.replace(step, reward=(rng.random(len(action)) < 0.01).astype(np.float32))
+            return dataclasses.replace(
+                step, reward=(rng.random(len(action)) < 0.01).astype(np.float32)
+            )
 
     for seed in range(20):
         check_world_model(Rare(4, 5, cell_px=2), seed=seed)
@@ -205,7 +214,10 @@ class Able(Catch):
         for action in plans.T:
             steps.append(self.step(state, action, rng=rng))
             state = steps[-1].state
-        return ModelStep(state, *(np.stack([getattr(s, name) for s in steps], 1) for name in ("reward", "terminated")))
+        return ModelStep(
+            state,
+            *(np.stack([getattr(s, name) for s in steps], 1) for name in ("reward", "terminated")),
+        )
 
     def value(self, state):
         return (state.paddle - state.ball_column).astype(np.float64)

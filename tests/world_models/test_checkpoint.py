@@ -21,12 +21,26 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from atari_vlm.errors import CheckpointError, ConfigError, MismatchError, UnknownNameError
-from atari_vlm.world_models import CatchWorldModel, load_world_model, read_checkpoint, save_checkpoint
+from atari_vlm.world_models import (
+    CatchWorldModel,
+    load_world_model,
+    read_checkpoint,
+    save_checkpoint,
+)
 from atari_vlm.world_models.base import StartFrames
-from atari_vlm.world_models.checkpoint_files import check_tensor_header, pack_tensors, unpack_tensors
+from atari_vlm.world_models.checkpoint_files import (
+    check_tensor_header,
+    pack_tensors,
+    unpack_tensors,
+)
 
 SIZES = {"rows": 6, "columns": 5, "cell_px": 2, "num_balls": 3}
-CONFIG = {**SIZES, "action_names": ["NOOP", "RIGHT", "LEFT"], "frame_skip": 1, "reward_transform": "none"}
+CONFIG = {
+    **SIZES,
+    "action_names": ["NOOP", "RIGHT", "LEFT"],
+    "frame_skip": 1,
+    "reward_transform": "none",
+}
 TENSORS = {
     "a.weight": np.arange(12, dtype=np.float32).reshape(3, 4).T,
     "b": np.array(7, np.int64),
@@ -36,8 +50,15 @@ TENSORS = {
 
 
 def save(folder, **changes):
-    given = {"kind": "catch", "config": CONFIG, "tensors": TENSORS, "start": CatchWorldModel(**SIZES).start}
-    return save_checkpoint(folder, **{**given, "provenance": {"command": "make", "seeds": [0]}, **changes})
+    given = {
+        "kind": "catch",
+        "config": CONFIG,
+        "tensors": TENSORS,
+        "start": CatchWorldModel(**SIZES).start,
+    }
+    return save_checkpoint(
+        folder, **{**given, "provenance": {"command": "make", "seeds": [0]}, **changes}
+    )
 
 
 def resign(folder):
@@ -46,7 +67,10 @@ def resign(folder):
     for path in folder.iterdir():
         if path.name != "manifest.json":
             raw = path.read_bytes()
-            manifest["files"][path.name] = {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+            manifest["files"][path.name] = {
+                "bytes": len(raw),
+                "sha256": hashlib.sha256(raw).hexdigest(),
+            }
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -57,7 +81,9 @@ def test_what_is_saved_is_read(tmp_path):
     for name, array in TENSORS.items():
         assert read.tensors[name].dtype == array.dtype and read.tensors[name].flags.writeable
         np.testing.assert_array_equal(read.tensors[name], array)
-    np.testing.assert_array_equal(read.start.observations, CatchWorldModel(**SIZES).start.observations)
+    np.testing.assert_array_equal(
+        read.start.observations, CatchWorldModel(**SIZES).start.observations
+    )
     assert read.provenance["command"] == "make" and "numpy" in read.provenance["versions"]
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.json", "manifest.json", "provenance.json", "start.npz", "weights.safetensors"
@@ -79,7 +105,8 @@ def test_a_loaded_model_is_the_saved_one(tmp_path):
     for step in range(12):
         action = np.full(5, step % 3)
         one, other = (
-            m.step(s, action, rng=np.random.default_rng(step)).state for m, s in ((loaded, one), (model, other))
+            m.step(s, action, rng=np.random.default_rng(step)).state
+            for m, s in ((loaded, one), (model, other))
         )
         np.testing.assert_array_equal(loaded.decode(one), model.decode(other))
 
@@ -140,14 +167,20 @@ def test_reading_while_another_thread_saves(tmp_path):
         number = 0
         while not stop.is_set():
             number += 1
-            save(folder, config={**CONFIG, "num_balls": number}, tensors={"w": np.full(50_000, number)})
+            save(
+                folder,
+                config={**CONFIG, "num_balls": number},
+                tensors={"w": np.full(50_000, number)},
+            )
 
     with ThreadPoolExecutor(1) as pool:
         saving = pool.submit(keep_saving)
         try:
             for _ in range(100):
                 read = read_checkpoint(folder)
-                assert "w" not in read.tensors or (read.tensors["w"] == read.config["num_balls"]).all()
+                assert (
+                    "w" not in read.tensors or (read.tensors["w"] == read.config["num_balls"]).all()
+                )
         finally:
             stop.set()
         saving.result()
@@ -158,7 +191,9 @@ class Bomb:
         return os.mkdir, ("BOMB",)
 
 
-@pytest.mark.parametrize("name", ["weights.pt", "model.pkl", "pytorch_model.bin", "LAST.PTH", "x.pickle"])
+@pytest.mark.parametrize(
+    "name", ["weights.pt", "model.pkl", "pytorch_model.bin", "LAST.PTH", "x.pickle"]
+)
 def test_pickles_are_refused_and_run_nothing(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     folder = save(tmp_path / "catch")
@@ -190,7 +225,9 @@ def test_damage_is_noticed(tmp_path, name, damage):
     elsewhere = tmp_path / "elsewhere"
     path.unlink()
     if damage == "flip":
-        path.write_bytes(raw[: len(raw) // 2] + bytes([raw[len(raw) // 2] ^ 0x80]) + raw[len(raw) // 2 + 1 :])
+        path.write_bytes(
+            raw[: len(raw) // 2] + bytes([raw[len(raw) // 2] ^ 0x80]) + raw[len(raw) // 2 + 1 :]
+        )
     elif damage == "cut":
         path.write_bytes(raw[:-3])
     elif damage == "longer":
@@ -211,7 +248,10 @@ def test_damage_is_noticed(tmp_path, name, damage):
     [
         (lambda m: m.update(version=2), "version 2"),
         (lambda m: m.update(format="zip"), "'zip'"),
-        (lambda m: m["files"].update({"../../etc/passwd": {"bytes": 1, "sha256": ""}}), "nothing but"),
+        (
+            lambda m: m["files"].update({"../../etc/passwd": {"bytes": 1, "sha256": ""}}),
+            "nothing but",
+        ),
         (lambda m: m["files"].update({"/etc/passwd": {"bytes": 1, "sha256": ""}}), "nothing but"),
         (lambda m: m["files"].update({"code.py": {"bytes": 1, "sha256": ""}}), "nothing but"),
         (lambda m: m["files"].pop("config.json"), "must name"),
@@ -230,7 +270,8 @@ def test_a_wrong_manifest_is_refused(tmp_path, change, message):
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"[1]", b"{", b"\xff\xfe", b"[" * 100_000, b'{"kind": "a", "kind": "b"}', b"{}", b"nul"]
+    "raw",
+    [b"", b"[1]", b"{", b"\xff\xfe", b"[" * 100_000, b'{"kind": "a", "kind": "b"}', b"{}", b"nul"],
 )
 def test_a_wrong_config_is_refused_even_when_signed(tmp_path, raw):
     folder = save(tmp_path / "catch")
@@ -282,7 +323,9 @@ def test_unsound_weights_are_refused_at_once(raw):
 
 
 ARRAYS = st.sampled_from(["f4", "f8", "f2", "i8", "i4", "u1", "?"]).flatmap(
-    lambda dtype: arrays.arrays(np.dtype(dtype), arrays.array_shapes(min_dims=0, max_side=3, min_side=0))
+    lambda dtype: arrays.arrays(
+        np.dtype(dtype), arrays.array_shapes(min_dims=0, max_side=3, min_side=0)
+    )
 )
 NAMES = st.text(max_size=8).filter(lambda name: name != "__metadata__")
 
@@ -305,13 +348,17 @@ def test_no_bytes_do_worse_than_a_checkpoint_error(noise, at):
         check_tensor_header(raw, "here")
     except CheckpointError:
         return
-    assert isinstance(unpack_tensors(raw, "here"), dict)  # what the header check lets pass can be loaded
+    assert isinstance(
+        unpack_tensors(raw, "here"), dict
+    )  # what the header check lets pass can be loaded
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path):
     folder = save(tmp_path / "catch")
     claim = io.BytesIO()
-    np.lib.format.write_array_header_1_0(claim, {"descr": "|u1", "fortran_order": False, "shape": (1 << 40, 1)})
+    np.lib.format.write_array_header_1_0(
+        claim, {"descr": "|u1", "fortran_order": False, "shape": (1 << 40, 1)}
+    )
     small = io.BytesIO()
     np.save(small, np.zeros((1, 0), int))
     with zipfile.ZipFile(folder / "start.npz", "w") as archive:
@@ -328,7 +375,9 @@ def test_what_does_not_fit_names_both_sides(tmp_path):
 
     with pytest.raises(MismatchError, match=r"frame skip 1; the config .* has 4"):
         loading(config={**CONFIG, "frame_skip": 4})
-    with pytest.raises(MismatchError, match=r"acts with NOOP, RIGHT, LEFT; .* with NOOP, LEFT, RIGHT"):
+    with pytest.raises(
+        MismatchError, match=r"acts with NOOP, RIGHT, LEFT; .* with NOOP, LEFT, RIGHT"
+    ):
         loading(config={**CONFIG, "action_names": ["NOOP", "LEFT", "RIGHT"]})
     with pytest.raises(MismatchError, match=r"rewards are 'none'.*'sign'"):
         loading(config={**CONFIG, "reward_transform": "sign"})
@@ -341,7 +390,12 @@ def test_what_does_not_fit_names_both_sides(tmp_path):
 def test_wrong_arguments(tmp_path):
     with pytest.raises(UnknownNameError, match="rem"):
         save(tmp_path / "x", kind="rme")
-    for broken in ({"action_names": []}, {"action_names": "NOOP"}, {"frame_skip": 0}, {"frame_skip": True}):
+    for broken in (
+        {"action_names": []},
+        {"action_names": "NOOP"},
+        {"frame_skip": 0},
+        {"frame_skip": True},
+    ):
         with pytest.raises(ConfigError, match=next(iter(broken))):
             save(tmp_path / "x", config={**CONFIG, **broken})
     with pytest.raises(UnknownNameError, match="sign"):

@@ -14,7 +14,12 @@ import numpy as np
 import pytest
 
 from atari_vlm.errors import AtariVLMError, CheckpointError, ConfigError
-from atari_vlm.world_models import CatchWorldModel, load_world_model, read_checkpoint, save_checkpoint
+from atari_vlm.world_models import (
+    CatchWorldModel,
+    load_world_model,
+    read_checkpoint,
+    save_checkpoint,
+)
 from atari_vlm.world_models.base import StartFrames
 
 CATCH = {"rows": 8, "columns": 8, "cell_px": 8, "num_balls": 1}
@@ -58,7 +63,9 @@ def entry(dtype, shape, begin, end):
 def write(folder, contents, **manifest):
     """A checkpoint whose manifest vouches for every file, as a stranger would make it."""
     folder.mkdir()
-    listed = {n: {"bytes": len(r), "sha256": hashlib.sha256(r).hexdigest()} for n, r in contents.items()}
+    listed = {
+        n: {"bytes": len(r), "sha256": hashlib.sha256(r).hexdigest()} for n, r in contents.items()
+    }
     for name, raw in contents.items():
         (folder / name).write_bytes(raw)
     whole = {"format": "atari_vlm world model", "version": 1, "files": listed, **manifest}
@@ -72,7 +79,9 @@ TWO = npy((1, 2, 64, 64, 3), "|u1", bytes(2 * 64 * 64 * 3))
 GOOD = start(PICTURE, NO_ACTION)["start.npz"]
 HOSTILE = {
     "kind a list": config(kind=["catch"]),
-    "kind missing": {"config.json": json.dumps({k: v for k, v in CONFIG.items() if k != "kind"}).encode()},
+    "kind missing": {
+        "config.json": json.dumps({k: v for k, v in CONFIG.items() if k != "kind"}).encode()
+    },
     "rows 1e9": config(rows=10**9),
     "rows 1e30": config(rows=10**30),
     "balls 1e30": config(num_balls=10**30),
@@ -82,20 +91,28 @@ HOSTILE = {
     "names of lists": config(action_names=[["NOOP"], "RIGHT", "LEFT"]),
     "reward a list": config(reward_transform=["none"]),
     "NaN in the config": {"config.json": BASE["config.json"].replace(b'"rows": 8', b'"rows": NaN')},
-    "1e999 in the config": {"config.json": BASE["config.json"].replace(b'"rows": 8', b'"rows": 1e999')},
+    "1e999 in the config": {
+        "config.json": BASE["config.json"].replace(b'"rows": 8', b'"rows": 1e999')
+    },
     "deep config": {"config.json": b'{"a":' * 50_000},
-    "long number": {"config.json": BASE["config.json"].replace(b'"rows": 8', b'"rows": ' + b"1" * 5000)},
+    "long number": {
+        "config.json": BASE["config.json"].replace(b'"rows": 8', b'"rows": ' + b"1" * 5000)
+    },
     "provenance a list": {"provenance.json": b"[]"},
     "start 0 x 1e30": start(npy((0, 10**30), "|u1"), NO_ACTION),
     "start shape true": start(npy((True, 1), "|u1", b"x"), NO_ACTION),
-    "start brackets": start(b"\x93NUMPY\x01\x00" + struct.pack("<H", 9000) + b"(" * 9000, NO_ACTION),
+    "start brackets": start(
+        b"\x93NUMPY\x01\x00" + struct.pack("<H", 9000) + b"(" * 9000, NO_ACTION
+    ),
     "start header code": start(
         b"\x93NUMPY\x01\x00" + struct.pack("<H", 30) + b"__import__('os').system('id') ", NO_ACTION
     ),
     "start version 9": start(b"\x93NUMPY\x09\x00" + PICTURE[8:], NO_ACTION),
     "start actions NaN": start(TWO, npy((1, 1), "<f8", struct.pack("<d", float("nan")))),
     "start actions inf": start(TWO, npy((1, 1), "<f4", struct.pack("<f", float("inf")))),
-    "start pictures NaN": start(npy((1, 1, 2), "<f4", struct.pack("<2f", 1, float("nan"))), NO_ACTION),
+    "start pictures NaN": start(
+        npy((1, 1, 2), "<f4", struct.pack("<2f", 1, float("nan"))), NO_ACTION
+    ),
     "start bools of 7": start(npy((1, 1, 4), "|b1", b"\x01\x00\x07\x01"), NO_ACTION),
     "start longer": start(PICTURE + b"more", NO_ACTION),
     "start shorter": start(PICTURE[:-9], NO_ACTION),
@@ -108,7 +125,9 @@ HOSTILE = {
     "weights 0 x 1e30": weights(entry("F32", [10**30, 0], 0, 0)),
     "weights true": weights(entry("F32", [True], 0, 4), bytes(4)),
     "weights dtype a list": weights(entry(["F32"], [1], 0, 4), bytes(4)),
-    "weights name twice": weights(b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":1}', b"x"),
+    "weights name twice": weights(
+        b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":1}', b"x"
+    ),
     "weights header 2 GiB": {"weights.safetensors": struct.pack("<Q", 2**31) + b"{}"},
 }
 
@@ -141,13 +160,20 @@ def test_a_hostile_manifest_is_one_sentence(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "head", [b"", struct.pack("<Q", 2) + b"{}", weights(entry("U8", [(30 << 30) - 80], 0, (30 << 30) - 80))]
+    "head",
+    [
+        b"",
+        struct.pack("<Q", 2) + b"{}",
+        weights(entry("U8", [(30 << 30) - 80], 0, (30 << 30) - 80)),
+    ],
 )
 def test_a_sparse_giant_is_not_read(tmp_path, head):
     """30 GiB that take no room on the disk: refused by header, size or memory, in no time and no memory."""
     head = head["weights.safetensors"] if isinstance(head, dict) else head
     size = 30 << 30
-    listed = {n: {"bytes": len(r), "sha256": hashlib.sha256(r).hexdigest()} for n, r in BASE.items()}
+    listed = {
+        n: {"bytes": len(r), "sha256": hashlib.sha256(r).hexdigest()} for n, r in BASE.items()
+    }
     listed["weights.safetensors"] = {"bytes": size, "sha256": "0" * 64}
     folder = write(tmp_path / "model", BASE, files=listed)
     with open(folder / "weights.safetensors", "wb") as file:
@@ -177,17 +203,30 @@ def sound(folder):
     model = CatchWorldModel(**CATCH)
     given = {name: value for name, value in CONFIG.items() if name != "kind"}
     return save_checkpoint(
-        folder, kind="catch", config=given, tensors=tensors, start=model.start, provenance={"seeds": [0]}
+        folder,
+        kind="catch",
+        config=given,
+        tensors=tensors,
+        start=model.start,
+        provenance={"seeds": [0]},
     )
 
 
 def content(checkpoint):
-    arrays = {**checkpoint.tensors, "observations": checkpoint.start.observations, "actions": checkpoint.start.actions}
-    described = {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in arrays.items()}
+    arrays = {
+        **checkpoint.tensors,
+        "observations": checkpoint.start.observations,
+        "actions": checkpoint.start.actions,
+    }
+    described = {
+        name: (array.dtype.str, array.shape, array.tobytes()) for name, array in arrays.items()
+    }
     return checkpoint.kind, checkpoint.config, checkpoint.provenance, described
 
 
-@pytest.mark.parametrize("count", [150, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize(
+    "count", [150, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+)
 def test_mutated_checkpoints(tmp_path, count):
     """Seeded damage to one file of a checkpoint, half of it with a manifest that vouches for the damage.
 
@@ -237,7 +276,17 @@ def mutated(raw, draw):
             del data[at : at + draw.randint(1, 50)]
         elif choice < 0.9:
             data[at:at] = draw.choice(
-                [b"\xff" * 8, b"\0" * 8, b"999999999999", b"true", b"null", b"-1", b"1e999", b"[[", bytes(data[:40])]
+                [
+                    b"\xff" * 8,
+                    b"\0" * 8,
+                    b"999999999999",
+                    b"true",
+                    b"null",
+                    b"-1",
+                    b"1e999",
+                    b"[[",
+                    bytes(data[:40]),
+                ]
             )
         else:
             data = data[:at]

@@ -54,7 +54,9 @@ def pong(tmp_path_factory) -> str:
     start = StartFrames(frames, np.zeros((3, 1), np.int64))
     folder = tmp_path_factory.mktemp("models") / "pong"
     networks = dataclasses.asdict(config)
-    save_checkpoint(folder, kind="rem", config={**CONFIG, "networks": networks}, tensors=tensors, start=start)
+    save_checkpoint(
+        folder, kind="rem", config={**CONFIG, "networks": networks}, tensors=tensors, start=start
+    )
     return str(folder)
 
 
@@ -62,7 +64,12 @@ def pong(tmp_path_factory) -> str:
 def catch(tmp_path_factory) -> str:
     model = CatchWorldModel()
     sizes = {"rows": 8, "columns": 8, "cell_px": 8, "num_balls": 1}
-    config = {**sizes, "action_names": list(model.action_names), "frame_skip": 1, "reward_transform": "none"}
+    config = {
+        **sizes,
+        "action_names": list(model.action_names),
+        "frame_skip": 1,
+        "reward_transform": "none",
+    }
     folder = tmp_path_factory.mktemp("models") / "catch"
     return str(save_checkpoint(folder, kind="catch", config=config, start=model.start))
 
@@ -94,12 +101,17 @@ LOOKS = [
 @pytest.mark.parametrize("look", LOOKS)
 def test_spaces_and_observations_are_the_real_game_s(pong, look):
     dream, real = gymnasium.make(ID, checkpoint=pong, **look), gymnasium.make(REAL, **look)
-    assert dream.observation_space == real.observation_space and dream.action_space == real.action_space
+    assert (
+        dream.observation_space == real.observation_space
+        and dream.action_space == real.action_space
+    )
     assert dream.unwrapped.get_action_meanings() == real.unwrapped.get_action_meanings()
     assert dream.unwrapped.get_keys_to_action() == real.unwrapped.get_keys_to_action()
     ours, theirs = dream.reset(seed=0)[0], real.reset(seed=0)[0]
     assert ours["text"] == theirs["text"] and ours["action_space"] == theirs["action_space"]
-    assert {key: type(value) for key, value in ours.items()} == {key: type(value) for key, value in theirs.items()}
+    assert {key: type(value) for key, value in ours.items()} == {
+        key: type(value) for key, value in theirs.items()
+    }
     assert dream.observation_space.contains(dream.step(2)[0])
     real.close()
 
@@ -126,7 +138,9 @@ def test_the_spec_survives_json(pong):
 
 
 def test_facts_frames_and_info_follow_the_dream(pong):
-    env = gymnasium.make(ID, checkpoint=pong, image_format="numpy", resize_shape=None, frame_stack=2)
+    env = gymnasium.make(
+        ID, checkpoint=pong, image_format="numpy", resize_shape=None, frame_stack=2
+    )
     seen = play(env, 4)
     total = 0.0
     for step, (observation, reward, terminated, truncated, info) in enumerate(seen[1:], 1):
@@ -135,11 +149,16 @@ def test_facts_frames_and_info_follow_the_dream(pong):
         assert Facts.from_text(observation["text"]) == expected and reward in (-1, 0, 1)
         assert info == {"episode_step": step, "episode_reward": total, "imagined_steps": step}
         before = seen[step - 1][0]["image"]
-        np.testing.assert_array_equal(observation["frames"], np.stack([before, observation["image"]]))
+        np.testing.assert_array_equal(
+            observation["frames"], np.stack([before, observation["image"]])
+        )
         assert observation["image"].shape == (210, 160, 3) and not truncated
         assert not terminated
     np.testing.assert_array_equal(env.render(), observation["image"])
-    assert env.unwrapped.frame.shape == (64, 64, 3) and env.unwrapped.metadata["reward_transform"] == "sign"
+    assert (
+        env.unwrapped.frame.shape == (64, 64, 3)
+        and env.unwrapped.metadata["reward_transform"] == "sign"
+    )
     ansi = gymnasium.make(ID, checkpoint=pong, render_mode="ansi")
     ansi.reset(seed=0)
     assert ansi.render().startswith("Game: Pong\nStep: 0\n")
@@ -176,21 +195,33 @@ def test_a_dream_of_the_real_game_s_first_frames(pong):
 
 def test_agents_wrappers_and_vectors_run_in_it(pong):
     env = gymnasium.make(ID, checkpoint=pong)
-    trajectory = play_episode(VLMPrompt(StackFrames(env, 3), "basic"), RandomAgent(seed=0), seed=0, max_steps=6)
+    trajectory = play_episode(
+        VLMPrompt(StackFrames(env, 3), "basic"), RandomAgent(seed=0), seed=0, max_steps=6
+    )
     assert 1 <= trajectory.length <= 6
     vector = gymnasium.make_vec(ID, 2, vectorization_mode="sync", checkpoint=pong)
     vector.reset(seed=0)
     observation, *_ = vector.step(np.array([0, 3]))
-    assert observation["image"].shape == (2, 224, 224, 3) and "Last action: LEFT" in observation["text"][1]
+    assert (
+        observation["image"].shape == (2, 224, 224, 3)
+        and "Last action: LEFT" in observation["text"][1]
+    )
     vector.close()
 
 
 @pytest.mark.parametrize(
-    "look", [{}, {"grayscale": False, "resize_shape": None}, {"frame_stack": 1, "keep_aspect": True}]
+    "look",
+    [{}, {"grayscale": False, "resize_shape": None}, {"frame_stack": 1, "keep_aspect": True}],
 )
 def test_vectors_have_the_real_game_s_spaces(pong, look):
-    dreams, real = (gymnasium.make_vec(i, 3, **look, **path) for i, path in ((ID, {"checkpoint": pong}), (REAL, {})))
-    assert isinstance(dreams.unwrapped, DreamedVectorEnv) and dreams.observation_space == real.observation_space
+    dreams, real = (
+        gymnasium.make_vec(i, 3, **look, **path)
+        for i, path in ((ID, {"checkpoint": pong}), (REAL, {}))
+    )
+    assert (
+        isinstance(dreams.unwrapped, DreamedVectorEnv)
+        and dreams.observation_space == real.observation_space
+    )
     assert dreams.action_space == real.action_space
     assert dreams.reset(seed=0)[0].shape == real.reset(seed=0)[0].shape
     real.close()
@@ -198,7 +229,12 @@ def test_vectors_have_the_real_game_s_spaces(pong, look):
 
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
 def test_vectors_stack_frames_over_the_ends_of_dreams(pong, mode):
-    look = {"resize_shape": (64, 64), "grayscale": False, "frame_stack": 3, "interpolation": "nearest"}
+    look = {
+        "resize_shape": (64, 64),
+        "grayscale": False,
+        "frame_stack": 3,
+        "interpolation": "nearest",
+    }
     env = DreamedVectorEnv(2, "Pong", pong, max_episode_steps=2, autoreset_mode=mode, **look)
     first, _ = env.reset(seed=0)
     assert (first == first[:, :1]).all()
@@ -225,14 +261,19 @@ def test_the_checkpoint_s_policy_plays_in_both_worlds(pong, catch):
     real = gymnasium.make(REAL, resize_shape=None)
     assert play_episode(real, PolicyAgent(pong), seed=0, max_steps=5).length == 5
     real.close()
-    with pytest.raises(MismatchError, match=r"policy of .* acts with NOOP, FIRE, RIGHT, .*; the game with NOOP, FIRE$"):
+    with pytest.raises(
+        MismatchError,
+        match=r"policy of .* acts with NOOP, FIRE, RIGHT, .*; the game with NOOP, FIRE$",
+    ):
         agent.act({**dream.reset(seed=0)[0], "action_space": "0: NOOP\n1: FIRE"})
     with pytest.raises(NotSupportedError, match="'catch' has no policy; families with one: rem"):
         PolicyAgent(catch)
 
 
 def test_rows_of_tensors_begin_anew_by_themselves(pong):
-    env = WorldModelVectorEnv(load_world_model(pong), 4, autoreset_mode="Disabled", max_episode_steps=9)
+    env = WorldModelVectorEnv(
+        load_world_model(pong), 4, autoreset_mode="Disabled", max_episode_steps=9
+    )
     before, _ = env.reset(seed=0)
     mask = np.array([False, True, False, True])
     after, info = env.reset(options={"reset_mask": mask})
@@ -253,7 +294,11 @@ def test_the_untrained_rem_keeps_the_protocol(pong):
         ({}, ConfigError, "needs checkpoint=PATH"),
         ({"checkpoint": "nowhere"}, CheckpointError, "no such folder"),
         ({"frame_skip": 3}, MismatchError, "made at frame skip 4; Pong here has 3"),
-        ({"full_action_space": True}, MismatchError, "RIGHTFIRE, LEFTFIRE; Pong here with NOOP, FIRE, UP"),
+        (
+            {"full_action_space": True},
+            MismatchError,
+            "RIGHTFIRE, LEFTFIRE; Pong here with NOOP, FIRE, UP",
+        ),
         ({"start": "emulator"}, UnknownNameError, "real"),
         ({"reanchor_every": 3}, ConfigError, "a real environment for each"),
         ({"model_options": {"speed": 9}}, AtariVLMError, "temperature"),
@@ -269,11 +314,15 @@ def test_wrong_arguments_say_what_is_wrong(pong, arguments, error, message):
 def test_what_does_not_fit_names_both_sides(pong, catch):
     with pytest.raises(MismatchError, match=r"kind 'rem'; .* is of the kind 'catch'"):
         gymnasium.make(ID, checkpoint=catch)
-    with pytest.raises(MismatchError, match=r"acts with NOOP, RIGHT, LEFT; Pong here with NOOP, FIRE, RIGHT"):
+    with pytest.raises(
+        MismatchError, match=r"acts with NOOP, RIGHT, LEFT; Pong here with NOOP, FIRE, RIGHT"
+    ):
         gymnasium.make(ID, checkpoint=catch, kind=None)
     with pytest.raises(MismatchError, match=r"kind 'dreamer'; .* is of the kind 'rem'"):
         gymnasium.make("AtariVLM/Pong-Dreamer-v5", checkpoint=pong)
-    with pytest.raises(MismatchError, match=r"the game is Tennis; the world model in .* is of Pong"):
+    with pytest.raises(
+        MismatchError, match=r"the game is Tennis; the world model in .* is of Pong"
+    ):
         gymnasium.make("AtariVLM/Tennis-REM-v5", checkpoint=pong)
 
 

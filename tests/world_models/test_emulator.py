@@ -13,7 +13,9 @@ RNG = np.random.default_rng(0)
 
 
 def make(game, **options):
-    env = AtariVLMEnvironment(f"{game}-v5", repeat_action_probability=0.0, resize_shape=None, **options)
+    env = AtariVLMEnvironment(
+        f"{game}-v5", repeat_action_probability=0.0, resize_shape=None, **options
+    )
     env.reset(seed=3)
     return env
 
@@ -96,7 +98,8 @@ def test_steps_are_pure_and_rows_independent():
 
 
 @pytest.mark.parametrize(
-    ("game", "lives"), [("Breakout", False), ("Breakout", True), ("Pong", False), ("MsPacman", True)]
+    ("game", "lives"),
+    [("Breakout", False), ("Breakout", True), ("Pong", False), ("MsPacman", True)],
 )
 def test_a_rollout_is_stepping(game, lives):
     env = make(game)
@@ -110,13 +113,17 @@ def test_a_rollout_is_stepping(game, lives):
         stepped = step.state
         rewards.append(step.reward)
         ended.append(step.terminated)
-    assert np.array_equal(rolled.reward, np.stack(rewards, 1)) and np.array_equal(again.reward, rolled.reward[::-1])
+    assert np.array_equal(rolled.reward, np.stack(rewards, 1)) and np.array_equal(
+        again.reward, rolled.reward[::-1]
+    )
     assert np.array_equal(rolled.terminated, np.stack(ended, 1)) and rolled.terminated.any() == (
         lives and game == "Breakout"
     )
     assert model.digest(rolled.state) == model.digest(stepped) == model.digest(again.state)[::-1]
     assert np.array_equal(model.decode(rolled.state), model.decode(stepped))
-    assert np.array_equal(rolled.state.lives, stepped.lives) and np.array_equal(rolled.state.over, stepped.over)
+    assert np.array_equal(rolled.state.lives, stepped.lives) and np.array_equal(
+        rolled.state.over, stepped.over
+    )
 
 
 def test_a_refused_action_leaves_the_model_whole():
@@ -126,7 +133,9 @@ def test_a_refused_action_leaves_the_model_whole():
     with pytest.raises(ConfigError, match="0 to 3"):
         model.rollout(state, np.array([[1, 2, 9]]), rng=RNG)
     digest = model.digest(model.rollout(state, np.array([[1, 2, 3]]), rng=RNG).state)
-    assert digest == model.digest(EmulatorWorldModel.rollout(model, state, np.array([[1, 2, 3]]), rng=RNG).state)
+    assert digest == model.digest(
+        EmulatorWorldModel.rollout(model, state, np.array([[1, 2, 3]]), rng=RNG).state
+    )
     assert np.array_equal(model.rollout(state, np.array([[1, 2, 3]]), rng=RNG).reward, before)
 
 
@@ -152,7 +161,11 @@ def test_a_lost_life_can_be_the_end():
             break
     assert step.terminated[0] and state.lives[0] == 4
     after = model.step(state, np.array([1]), rng=RNG)
-    assert after.terminated[0] and after.reward[0] == 0 and model.digest(after.state) == model.digest(state)
+    assert (
+        after.terminated[0]
+        and after.reward[0] == 0
+        and model.digest(after.state) == model.digest(state)
+    )
 
 
 def test_ales_own_environment_will_do():
@@ -161,7 +174,9 @@ def test_ales_own_environment_will_do():
     model = EmulatorWorldModel(env)
     step = model.step(state_of(model), np.array([5]), rng=RNG)
     _, reward, *_ = env.step(5)
-    assert step.reward[0] == reward and model_digest(model, step.state) == real_digest(env.unwrapped.ale)
+    assert step.reward[0] == reward and model_digest(model, step.state) == real_digest(
+        env.unwrapped.ale
+    )
 
 
 def test_what_cannot_be_exact_is_refused():

@@ -12,7 +12,9 @@ from atari_vlm.world_models import CatchWorldModel, families, load_world_model, 
 
 
 def another_dreamer(monkeypatch, model):
-    monkeypatch.setitem(families._FAMILIES, "dreamer", (families.Family("dreamer", model), "a test"))
+    monkeypatch.setitem(
+        families._FAMILIES, "dreamer", (families.Family("dreamer", model), "a test")
+    )
 
 
 @pytest.fixture
@@ -33,7 +35,8 @@ def test_a_kind_without_code_is_refused_with_a_sentence(unknown_kind):
         lambda: gymnasium.make_vec("AtariVLM/Pong-Dreamer-v5", 2, checkpoint=unknown_kind),
     ):
         with pytest.raises(
-            NotSupportedError, match=r"'dreamer' cannot be run: .* no module atari_vlm.world_models.absent_kind"
+            NotSupportedError,
+            match=r"'dreamer' cannot be run: .* no module atari_vlm.world_models.absent_kind",
         ):
             make()
 
@@ -42,7 +45,11 @@ def test_a_kind_without_code_is_refused_with_a_sentence(unknown_kind):
 def test_when_the_module_comes_it_is_used_and_its_own_missing_imports_are_not_hidden(
     unknown_kind, tmp_path, monkeypatch, there
 ):
-    source = "from atari_vlm.world_models.catch import load" if there else "import no_such_module_anywhere"
+    source = (
+        "from atari_vlm.world_models.catch import load"
+        if there
+        else "import no_such_module_anywhere"
+    )
     (tmp_path / "arriving_kind.py").write_text(source + "\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "arriving_kind", raising=False)

@@ -21,7 +21,20 @@ from atari_vlm.world_models.learned.team import Team
 from atari_vlm.world_models.rem.decoding import FrameDecoder
 from atari_vlm.world_models.rem.learner import make_learner
 
-ABSENT = ("cuda:7", "xla", "meta", "mps", "hpu", "xpu:1", "ipu", "vulkan", "privateuseone", "quantum", "", "cuda:x")
+ABSENT = (
+    "cuda:7",
+    "xla",
+    "meta",
+    "mps",
+    "hpu",
+    "xpu:1",
+    "ipu",
+    "vulkan",
+    "privateuseone",
+    "quantum",
+    "",
+    "cuda:x",
+)
 
 
 def learner_of(game_facts):
@@ -31,7 +44,9 @@ def learner_of(game_facts):
     for n in range(60):
         frame = rng.integers(0, 256, (16, 16, 3), np.uint8)
         add_step(replay, frame, first + n % 3, float(n % 2), n % 9 == 8, False)
-    return make_learner(toy_settings(), game_facts, Workplace(lambda columns: replay, Device(), Team(), 0))
+    return make_learner(
+        toy_settings(), game_facts, Workplace(lambda columns: replay, Device(), Team(), 0)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +56,12 @@ def shifted(tmp_path_factory):
     learner = learner_of(GameFacts("Shifted", {}, space, ("a", "b", "c")))
     for stage in learner.stages:
         learner.update(stage.name)
-    config = {"game": "Shifted", "action_names": ["a", "b", "c"], "frame_skip": 1, **learner.config()}
+    config = {
+        "game": "Shifted",
+        "action_names": ["a", "b", "c"],
+        "frame_skip": 1,
+        **learner.config(),
+    }
     folder = tmp_path_factory.mktemp("models") / "shifted"
     save_checkpoint(folder, kind="rem", config=config, tensors=learner.weights())
     return learner, folder
@@ -49,7 +69,11 @@ def shifted(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ABSENT)
 def test_a_device_that_is_none_is_refused_wherever_one_is_taken(shifted, name):
-    takers = (Device, lambda n: load_world_model(shifted[1], device=n), lambda n: PolicyAgent(shifted[1], device=n))
+    takers = (
+        Device,
+        lambda n: load_world_model(shifted[1], device=n),
+        lambda n: PolicyAgent(shifted[1], device=n),
+    )
     for take in takers:
         with pytest.raises(ConfigError, match="no device"):
             take(name)
@@ -76,7 +100,9 @@ def test_unknown_options_of_a_model_name_the_nearest(shifted):
 def test_actions_keep_their_start(shifted):
     learner, folder = shifted
     model = load_world_model(folder, temperature=0.0)
-    assert model.action_space == learner.policy().action_space == gymnasium.spaces.Discrete(3, start=5)
+    assert (
+        model.action_space == learner.policy().action_space == gymnasium.spaces.Discrete(3, start=5)
+    )
     frames = np.zeros((2, 2, 16, 16, 3), np.uint8)
     state = model.init(frames, np.array([[5], [7]]), rng=np.random.default_rng(0))
     for wrong in (4, 8, 0):
@@ -88,9 +114,14 @@ def test_actions_keep_their_start(shifted):
     same = other.init(frames, np.array([[0], [2]]), rng=np.random.default_rng(0))
     assert torch.equal(state.memory, same.memory)
     policy = learner.policy()
-    actions, after = policy.act({"image": frames[:, 0]}, policy.begin(2), generator=None, temperature=0.0)
+    actions, after = policy.act(
+        {"image": frames[:, 0]}, policy.begin(2), generator=None, temperature=0.0
+    )
     assert ((actions >= 5) & (actions <= 7)).all()
-    told, plain = policy.executed(np.array([5, 7]), after), unshifted.policy().executed(np.array([0, 2]), after)
+    told, plain = (
+        policy.executed(np.array([5, 7]), after),
+        unshifted.policy().executed(np.array([0, 2]), after),
+    )
     assert all(map(torch.equal, told, plain))
 
 
@@ -99,7 +130,10 @@ def test_updates_by_ratio_add_up_wherever_a_run_is_cut():
     cuts = [0, 3, 10, 11, 12, 40, 41, 100]
     counts = [ratio.due(epoch, pair) for epoch, pair in enumerate(itertools.pairwise(cuts), 1)]
     assert sum(counts) == ratio.due(1, (0, 100)) == 27 and counts[0] == 0
-    assert Updates(steps=4, first_epoch=2).due(1, (0, 9)) == 0 and Updates(steps=4, first_epoch=2).due(2, (9, 9)) == 4
+    assert (
+        Updates(steps=4, first_epoch=2).due(1, (0, 9)) == 0
+        and Updates(steps=4, first_epoch=2).due(2, (9, 9)) == 4
+    )
     for wrong in ({"ratio": 0}, {"ratio": 1.0, "prefill": -1}):
         with pytest.raises(ConfigError):
             ReplayRatio(**wrong)
@@ -118,7 +152,10 @@ def test_two_hot_targets_have_the_mean_that_they_encode():
 def test_each_step_has_its_own_discount():
     rewards, values = torch.tensor([[1.0, 2.0]]), torch.tensor([[9.0, 4.0, 8.0]])
     # t=1: 2 + 0.5 * 8 = 6;  t=0: 1 + 0.25 * (0.5 * 4 + 0.5 * 6) = 2.25
-    assert torch.equal(lambda_returns(rewards, torch.tensor([[0.25, 0.5]]), values, 0.5), torch.tensor([[2.25, 6.0]]))
+    assert torch.equal(
+        lambda_returns(rewards, torch.tensor([[0.25, 0.5]]), values, 0.5),
+        torch.tensor([[2.25, 6.0]]),
+    )
 
 
 def test_showing_frames_draws_no_numbers():

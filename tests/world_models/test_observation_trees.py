@@ -43,14 +43,19 @@ class TreeModel(TrackModel):
         super().__init__(space, context_length=context_length)
         self.observation_space, self.places = SPACE, []
         place = np.tile(np.float32([2, -2]), (1, 1, 1))
-        self.start = StartFrames({"image": self.start.observations, "body": {"place": place}}, self.start.actions)
+        self.start = StartFrames(
+            {"image": self.start.observations, "body": {"place": place}}, self.start.actions
+        )
 
     def init(self, observations, actions, *, rng):
         self.places.append(observations["body"]["place"][0, :, 0].tolist())
         return super().init(observations["image"], actions, rng=rng)
 
     def decode(self, state):
-        return {"image": super().decode(state), "body": {"place": np.stack([state, -state], 1).astype(np.float32)}}
+        return {
+            "image": super().decode(state),
+            "body": {"place": np.stack([state, -state], 1).astype(np.float32)},
+        }
 
 
 class Observing(TreeModel):
@@ -70,7 +75,9 @@ def test_the_checker_takes_trees():
             shown = super().decode(state)
             return {**shown, "body": {"place": shown["body"]["place"].astype(np.float64)}}
 
-    with pytest.raises(ContractError, match=r"decode\(\) returns Dict.*not \{image: uint8.*place: float64 \(2,\)"):
+    with pytest.raises(
+        ContractError, match=r"decode\(\) returns Dict.*not \{image: uint8.*place: float64 \(2,\)"
+    ):
         check_world_model(Shares(context_length=1))
 
 
@@ -85,7 +92,9 @@ def test_a_dream_of_trees_is_an_environment():
 
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
 def test_many_dreams_of_trees(mode):
-    dreams = WorldModelVectorEnv(TreeModel(context_length=1), 3, max_episode_steps=2, autoreset_mode=mode)
+    dreams = WorldModelVectorEnv(
+        TreeModel(context_length=1), 3, max_episode_steps=2, autoreset_mode=mode
+    )
     shown, _ = dreams.reset(seed=0)
     assert dreams.observation_space.contains(shown)
     dreams.step([0, 1, 2])
@@ -122,7 +131,9 @@ def test_start_frames_of_trees_are_kept_and_checked():
     model = TreeModel(context_length=1)
     again = unpack_start(pack_start(model.start), "start.npz")
     assert again.observations.keys() == model.start.observations.keys()
-    np.testing.assert_array_equal(again.observations["body"]["place"], model.start.observations["body"]["place"])
+    np.testing.assert_array_equal(
+        again.observations["body"]["place"], model.start.observations["body"]["place"]
+    )
     WorldModelEnv(model, start=again).reset(seed=0)
     images, actions = model.start.observations["image"], model.start.actions
     with pytest.raises(MismatchError, match=r"the start frames are \{image: uint8"):
@@ -135,7 +146,11 @@ def test_start_frames_of_trees_are_kept_and_checked():
     assert isinstance(unpack_start(pack_start(plain), "start.npz").observations, np.ndarray)
     import io
 
-    for names in (("observations", "observations/a"), ("observations/a", "observations/a/b"), ("observationsx",)):
+    for names in (
+        ("observations", "observations/a"),
+        ("observations/a", "observations/a/b"),
+        ("observationsx",),
+    ):
         file = io.BytesIO()
         np.savez_compressed(file, actions=actions, **dict.fromkeys(names, images))
         with pytest.raises(CheckpointError):
@@ -160,5 +175,7 @@ def test_the_picture_in_a_tree_is_an_atari_screen():
     space = spaces.Dict({"image": spaces.Box(0, 255, (64, 64, 3), np.uint8)})
     env = gymnasium.make("AtariVLM/Pong-v5")
     observation, _ = env.reset(seed=0)
-    np.testing.assert_array_equal(Eye(space)(observation)["image"], Eye(space["image"])(observation))
+    np.testing.assert_array_equal(
+        Eye(space)(observation)["image"], Eye(space["image"])(observation)
+    )
     env.close()

@@ -29,8 +29,12 @@ def values(model):
     while not layers[-1].over.all():
         now = layers[-1]
         n = len(now.over)
-        step = model.step(take_rows(now, np.tile(np.arange(n), 3)), np.repeat(np.arange(3), n), rng=RNG)
-        _, kept, index = np.unique(np.array(rows_of(step.state)), axis=0, return_index=True, return_inverse=True)
+        step = model.step(
+            take_rows(now, np.tile(np.arange(n), 3)), np.repeat(np.arange(3), n), rng=RNG
+        )
+        _, kept, index = np.unique(
+            np.array(rows_of(step.state)), axis=0, return_index=True, return_inverse=True
+        )
         layers.append(take_rows(step.state, kept))
         edges.append((step.reward.reshape(3, n), index.reshape(3, n)))
     best = mean = np.zeros(len(layers[-1].over))
@@ -39,7 +43,9 @@ def values(model):
     return best, mean, len(edges)
 
 
-@pytest.mark.parametrize("sizes", [{}, {"num_returns": 1}, {"rows": 5, "columns": 8}, {"rows": 3, "columns": 4}])
+@pytest.mark.parametrize(
+    "sizes", [{}, {"num_returns": 1}, {"rows": 5, "columns": 8}, {"rows": 3, "columns": 4}]
+)
 def test_every_start_reaches_the_optimum_and_a_random_player_does_not(sizes):
     model = SoloPongWorldModel(**sizes)
     best, mean, longest = values(model)
@@ -58,7 +64,14 @@ def test_the_ball_bounces_where_it_should():
         step = model.step(state, np.array([action]), rng=RNG)
         state = step.state
         path[-1] += (float(step.reward[0]),)
-    places = [(1, 0, 1, 0.0), (2, 1, 1, 1.0), (3, 2, 2, 0.0), (2, 1, 2, 0.0), (1, 0, 2, 0.0), (0, 1, 2, 0.0)]
+    places = [
+        (1, 0, 1, 0.0),
+        (2, 1, 1, 1.0),
+        (3, 2, 2, 0.0),
+        (2, 1, 2, 0.0),
+        (1, 0, 2, 0.0),
+        (0, 1, 2, 0.0),
+    ]
     assert path[:6] == places, path  # from the left half it flies to the left
     assert path[6:] == [(1, 2, 2, 0.0), (2, 3, 1, -1.0)] and state.over.all()
 
@@ -73,8 +86,13 @@ def test_two_pictures_say_everything_and_one_does_not():
         if not live.any():
             break
         pictures = np.stack([model.decode(now), model.decode(following)], 1)[live]
-        read, wanted = model.init(pictures, action[live, None], rng=RNG), take_rows(following, np.flatnonzero(live))
-        assert all((vars(read)[k] == leaf).all() for k, leaf in vars(wanted).items() if k != "returns_left"), t
+        read, wanted = (
+            model.init(pictures, action[live, None], rng=RNG),
+            take_rows(following, np.flatnonzero(live)),
+        )
+        assert all(
+            (vars(read)[k] == leaf).all() for k, leaf in vars(wanted).items() if k != "returns_left"
+        ), t
         one = model.init(pictures[:, 1:], action[live, None][:, :0], rng=RNG)
         alike += int(((one.down == wanted.down) & (one.right == wanted.right)).all())
         now = following
@@ -86,8 +104,14 @@ def test_one_picture_is_read_as_down_and_right():
     now = starts(model)
     one = model.init(model.start.observations[:, 1:], np.zeros((14, 0), int), rng=RNG)
     walls = np.isin(one.ball_column, (0, 7))
-    assert (one.down == 1).all() and (one.right[~walls] == 1).all() and (one.right[walls] == now.right[walls]).all()
-    assert {(-1, 1), (1, 1)} == set(zip(now.right[~walls].tolist(), one.right[~walls].tolist(), strict=True))
+    assert (
+        (one.down == 1).all()
+        and (one.right[~walls] == 1).all()
+        and (one.right[walls] == now.right[walls]).all()
+    )
+    assert {(-1, 1), (1, 1)} == set(
+        zip(now.right[~walls].tolist(), one.right[~walls].tolist(), strict=True)
+    )
 
 
 def test_a_row_that_is_over_stays_as_it_is():
@@ -103,7 +127,9 @@ def test_a_row_that_is_over_stays_as_it_is():
 
 def test_it_keeps_the_protocol_and_is_an_environment(tmp_path):
     check_world_model(SoloPongWorldModel(), steps=30, rows=9)
-    gymnasium.register("SoloPong-v0", lambda **options: WorldModelEnv(SoloPongWorldModel(), **options))
+    gymnasium.register(
+        "SoloPong-v0", lambda **options: WorldModelEnv(SoloPongWorldModel(), **options)
+    )
     env = gymnasium.make("SoloPong-v0", render_mode="rgb_array")
     check_env(env.unwrapped)
     first = {env.reset(seed=seed)[0].tobytes() for seed in range(60)}
@@ -113,8 +139,15 @@ def test_it_keeps_the_protocol_and_is_an_environment(tmp_path):
     assert real.reset(seed=0)[0].shape == (2, 64, 64, 3)
     model = SoloPongWorldModel(rows=5, columns=6, cell_px=4, num_returns=2)
     sizes = {"rows": 5, "columns": 6, "cell_px": 4, "num_returns": 2}
-    config = {**sizes, "action_names": list(model.action_names), "frame_skip": 1, "reward_transform": "none"}
-    loaded = load_world_model(save_checkpoint(tmp_path / "pong", kind="solo-pong", config=config, start=model.start))
+    config = {
+        **sizes,
+        "action_names": list(model.action_names),
+        "frame_skip": 1,
+        "reward_transform": "none",
+    }
+    loaded = load_world_model(
+        save_checkpoint(tmp_path / "pong", kind="solo-pong", config=config, start=model.start)
+    )
     assert isinstance(loaded, SoloPongWorldModel) and vars(loaded).keys() == vars(model).keys()
     check_world_model(loaded)
     wrong = save_checkpoint(tmp_path / "wrong", kind="solo-pong", config={**config, "rows": "5"})
@@ -129,6 +162,12 @@ def test_what_is_no_picture_of_it_is_refused():
     standing = model.start.observations[:, [0, 0]]
     with pytest.raises(ConfigError, match="successive"):
         model.init(standing, model.start.actions, rng=RNG)
-    for wrong in ({"rows": 2}, {"columns": 2}, {"cell_px": 0}, {"num_returns": 0}, {"rows": 4, "columns": 8}):
+    for wrong in (
+        {"rows": 2},
+        {"columns": 2},
+        {"cell_px": 0},
+        {"num_returns": 0},
+        {"rows": 4, "columns": 8},
+    ):
         with pytest.raises(ConfigError):
             SoloPongWorldModel(**wrong)

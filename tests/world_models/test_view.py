@@ -58,7 +58,8 @@ def test_wrappers_that_resize_for_a_vlm_do_not_change_what_the_model_sees():
 def test_a_picture_made_for_other_eyes_is_refused():
     env, observation = game(image_format="numpy")
     with pytest.raises(
-        MismatchError, match=r"learned from the screen .* shows \(224, 224, 3\): pass frame_source=env.render"
+        MismatchError,
+        match=r"learned from the screen .* shows \(224, 224, 3\): pass frame_source=env.render",
     ):
         Eye(SMALL)(observation)
     assert Eye(SMALL, env.render)(observation).shape == (64, 64, 3)
@@ -75,7 +76,9 @@ def test_the_checkpoint_s_word_on_what_it_learned_from():
     eye = Eye(SMALL, shown_shape=(96, 96, 3))
     assert eye(np.zeros((96, 96, 3), np.uint8)).shape == (64, 64, 3)
     assert eye(np.zeros((64, 64, 3), np.uint8)).shape == (64, 64, 3)
-    with pytest.raises(MismatchError, match=r"pictures \(96, 96, 3\), the observation shows \(84, 84, 3\)"):
+    with pytest.raises(
+        MismatchError, match=r"pictures \(96, 96, 3\), the observation shows \(84, 84, 3\)"
+    ):
         eye(np.zeros((84, 84, 3), np.uint8))
 
 
@@ -99,7 +102,9 @@ def test_the_checkpoint_s_word_on_what_it_learned_from():
     ],
 )
 def test_what_does_not_fit_names_both_sides(space, shown):
-    with pytest.raises(MismatchError, match=f"the model sees Box.*the environment shows {shown.dtype}"):
+    with pytest.raises(
+        MismatchError, match=f"the model sees Box.*the environment shows {shown.dtype}"
+    ):
         as_seen(shown, space)
 
 
@@ -110,7 +115,9 @@ def test_numbers_keep_what_they_say():
     gray = spaces.Box(0, 255, (8, 8, 1), np.uint8)
     assert as_seen(np.full((4, 4, 1), 7, np.uint8), gray).tolist() == np.full((8, 8, 1), 7).tolist()
     assert can_see(gray, spaces.Box(0, 255, (4, 4, 1), np.uint8)) and not can_see(gray, SMALL)
-    assert can_see(SMALL, spaces.Dict({"image": SMALL})) and not can_see(SMALL, spaces.Box(0, 1, (64, 64, 3)))
+    assert can_see(SMALL, spaces.Dict({"image": SMALL})) and not can_see(
+        SMALL, spaces.Box(0, 1, (64, 64, 3))
+    )
 
 
 @pytest.mark.parametrize("shape", [(64, 64, 3), (4,)])
@@ -123,13 +130,17 @@ def test_what_is_seen_is_a_copy(shape):
 
 
 def test_an_observation_without_a_picture_says_what_it_has():
-    with pytest.raises(MismatchError, match="shown the entry 'image'; the environment shows pixels, t"):
+    with pytest.raises(
+        MismatchError, match="shown the entry 'image'; the environment shows pixels, t"
+    ):
         Eye(SMALL)({"pixels": np.zeros((64, 64, 3), np.uint8), "t": 1})
 
 
 def test_float_pictures_of_a_real_game_begin_no_dream():
     real = gymnasium.wrappers.TransformObservation(
-        WorldModelEnv(CatchWorldModel()), lambda o: o / np.float32(255), spaces.Box(0, 1, (64, 64, 3), np.float32)
+        WorldModelEnv(CatchWorldModel()),
+        lambda o: o / np.float32(255),
+        spaces.Box(0, 1, (64, 64, 3), np.float32),
     )
     with pytest.raises(MismatchError, match="the real environment shows Box"):
         WorldModelEnv(CatchWorldModel(), start=real)

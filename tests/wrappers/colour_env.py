@@ -27,7 +27,13 @@ class ColourEnv(gymnasium.Env):
 
     def step(self, action):
         self.played.append(int(action))
-        return self._picture(), float(action), len(self.played) >= LENGTH, False, {"played": len(self.played)}
+        return (
+            self._picture(),
+            float(action),
+            len(self.played) >= LENGTH,
+            False,
+            {"played": len(self.played)},
+        )
 
     def _picture(self):
         picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -61,10 +67,17 @@ WRAPPERS = {
     "text": TextDescription,
     "prompt": lambda env: VLMPrompt(TextDescription(env, "A game of mine"), "cot"),
     "latency": lambda env: LatencyAware(env, 0.11, "last"),
-    "latency-model": lambda env: LatencyAware(env, {"kind": "lognormal", "median_s": 0.1, "sigma": 0.5}, 1),
+    "latency-model": lambda env: LatencyAware(
+        env, {"kind": "lognormal", "median_s": 0.1, "sigma": 0.5}, 1
+    ),
 }
 CASES = [(base, name) for base in SMALL for name in WRAPPERS]
-CASES += [(ATARI[0], "prompt"), (ATARI[0], "latency-model"), (ATARI[1], "resize"), (ATARI[1], "latency")]
+CASES += [
+    (ATARI[0], "prompt"),
+    (ATARI[0], "latency-model"),
+    (ATARI[1], "resize"),
+    (ATARI[1], "latency"),
+]
 
 
 def assert_same(first, second):

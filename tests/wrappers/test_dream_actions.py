@@ -30,8 +30,12 @@ def test_a_dream_takes_its_own_samples(space):
     dreams.reset(seed=0)
     for actions in (dreams.action_space.sample(), list(dreams.action_space.sample())):
         dreams.step(actions)
-        assert model.given[-1].dtype == (np.int64 if isinstance(space, spaces.Discrete) else np.float32)
-    numbers = range(space.start, space.start + space.n) if isinstance(space, spaces.Discrete) else ()
+        assert model.given[-1].dtype == (
+            np.int64 if isinstance(space, spaces.Discrete) else np.float32
+        )
+    numbers = (
+        range(space.start, space.start + space.n) if isinstance(space, spaces.Discrete) else ()
+    )
     assert world.get_action_meanings() == list(map(str, numbers))
 
 
@@ -86,12 +90,18 @@ def test_a_real_game_begins_and_anchors_a_dream_with_what_was_played(space):
         *_, info = world.step(action)
         played.append(np.asarray(action).tolist())
     assert info["reanchored"] and model.contexts[-1][1].tolist() == played[-2:]
-    assert model.contexts[-1][1].dtype == (np.int64 if isinstance(space, spaces.Discrete) else np.float32)
+    assert model.contexts[-1][1].dtype == (
+        np.int64 if isinstance(space, spaces.Discrete) else np.float32
+    )
 
 
 def test_start_frames_hold_actions_of_the_space():
     pictures = np.zeros((2, 2, 8, 16, 3), np.uint8)
-    for space, wrong in ((THREE, [[3], [0]]), (FROM_ONE, [[0], [1]]), (BOX, np.full((2, 1, 1), 9.0))):
+    for space, wrong in (
+        (THREE, [[3], [0]]),
+        (FROM_ONE, [[0], [1]]),
+        (BOX, np.full((2, 1, 1), 9.0)),
+    ):
         with pytest.raises(ConfigError, match="the actions of start frames must"):
             WorldModelEnv(TrackModel(space), start=StartFrames(pictures, np.array(wrong)))
     model, _ = dream(BOX, start=StartFrames(pictures, np.full((2, 1, 1), 0.25)))

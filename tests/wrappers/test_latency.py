@@ -20,7 +20,10 @@ atari = pytest.mark.parametrize("base", ATARI)
 
 @atari
 def test_without_a_latency_nothing_changes(base):
-    (one, outcomes), (other, same) = rollout(gymnasium.make(base)), rollout(LatencyAware(gymnasium.make(base)))
+    (one, outcomes), (other, same) = (
+        rollout(gymnasium.make(base)),
+        rollout(LatencyAware(gymnasium.make(base))),
+    )
     assert outcomes == same
     for before, after in zip(one, other, strict=True):
         assert_same(before, after)
@@ -34,7 +37,10 @@ def test_one_second_is_sixty_frames_of_the_emulator(base):
     before = ale.getEpisodeFrameNumber()
     *_, info = env.step(0)
     assert ale.getEpisodeFrameNumber() - before == 60 + 4
-    assert info | {"latency_s": 1.0, "held_steps": 15, "held_frames": 60, "action_played": True} == info
+    assert (
+        info | {"latency_s": 1.0, "held_steps": 15, "held_frames": 60, "action_played": True}
+        == info
+    )
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.integers(1, 5))
@@ -52,7 +58,8 @@ def test_what_is_less_than_a_step_is_not_lost(latencies, skip):
 
 
 @pytest.mark.parametrize(
-    ("hold", "played"), [("noop", [0, 0, 3, 0, 0, 2]), ("last", [0, 0, 3, 3, 3, 2]), (4, [4, 4, 3, 4, 4, 2])]
+    ("hold", "played"),
+    [("noop", [0, 0, 3, 0, 0, 2]), ("last", [0, 0, 3, 3, 3, 2]), (4, [4, 4, 3, 4, 4, 2])],
 )
 def test_what_is_held(hold, played):
     env = LatencyAware(ColourDictEnv(), 2.0, hold, fps=1)

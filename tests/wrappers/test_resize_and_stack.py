@@ -21,7 +21,9 @@ def test_equals_the_environment_s_own_resizing(image_format, grayscale, interpol
     look = {"interpolation": interpolation, "keep_aspect": keep_aspect}
     shared = {"image_format": image_format, "grayscale": grayscale}
     own = gymnasium.make("AtariVLM/Breakout-v5", resize_shape=(100, 90), **look, **shared)
-    wrapped = ResizeImage(gymnasium.make("AtariVLM/Breakout-v5", resize_shape=None, **shared), (100, 90), **look)
+    wrapped = ResizeImage(
+        gymnasium.make("AtariVLM/Breakout-v5", resize_shape=None, **shared), (100, 90), **look
+    )
     assert wrapped.observation_space == own.observation_space
     for one, other in zip(rollout(own, 4)[0], rollout(wrapped, 4)[0], strict=True):
         assert_same(one, other)
@@ -39,7 +41,10 @@ def test_a_pil_image_keeps_its_palette_under_nearest_only():
 
 
 def test_area_and_cubic_equal_gymnasium_s_resizing():
-    ours, theirs = ResizeImage(ColourEnv(), (12, 15), "area"), ResizeObservation(ColourEnv(), (12, 15))
+    ours, theirs = (
+        ResizeImage(ColourEnv(), (12, 15), "area"),
+        ResizeObservation(ColourEnv(), (12, 15)),
+    )
     for one, other in zip(rollout(ours)[0], rollout(theirs)[0], strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -64,7 +69,8 @@ def test_gray_pictures_too():
 
 
 @pytest.mark.parametrize(
-    "shape", [(0, 10), (10, -1), (10,), (10, 20, 3), 0, -2, 100, True, "big", None.__class__, (10.5, 3)]
+    "shape",
+    [(0, 10), (10, -1), (10,), (10, 20, 3), 0, -2, 100, True, "big", None.__class__, (10.5, 3)],
 )
 def test_wrong_shape_is_refused(shape):
     with pytest.raises(ConfigError):
@@ -86,7 +92,9 @@ def test_frames_are_oldest_first_and_begin_with_the_first_picture():
 
 def test_frames_equal_gymnasium_s_stack():
     theirs = FrameStackObservation(ColourEnv(), 4, padding_type="reset")
-    for one, other in zip(rollout(StackFrames(ColourEnv()), 12)[0], rollout(theirs, 12)[0], strict=True):
+    for one, other in zip(
+        rollout(StackFrames(ColourEnv()), 12)[0], rollout(theirs, 12)[0], strict=True
+    ):
         np.testing.assert_array_equal(one["frames"], other)
 
 

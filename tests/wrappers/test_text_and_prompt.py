@@ -24,7 +24,9 @@ def test_facts_count_steps_and_add_up_rewards():
     for step, action in enumerate((3, 1, 4), start=1):
         total += action
         facts = Facts.from_text(env.step(action)[0]["text"])
-        assert facts == Facts("Square", step, read_actions(observation["action_space"])[action], action, total)
+        assert facts == Facts(
+            "Square", step, read_actions(observation["action_space"])[action], action, total
+        )
     assert Facts.from_text(env.reset()[0]["text"]) == Facts("Square")
 
 
@@ -37,7 +39,11 @@ def test_names_of_actions():
 
 @pytest.mark.parametrize(
     ("env_id", "name"),
-    [("ALE/Pong-v5", "Pong"), ("AtariVLM/Freeway-cot-v5", "Freeway"), ("ColourSquare-v0", "ColourSquare")],
+    [
+        ("ALE/Pong-v5", "Pong"),
+        ("AtariVLM/Freeway-cot-v5", "Freeway"),
+        ("ColourSquare-v0", "ColourSquare"),
+    ],
 )
 def test_name_of_the_game(env_id, name):
     assert Facts.from_text(TextDescription(gymnasium.make(env_id)).reset()[0]["text"]).game == name
@@ -110,7 +116,9 @@ def where(observation: dict, name: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def seen(picture: np.ndarray, colour: tuple[int, int, int], rows: slice, columns: slice) -> tuple[float, float] | None:
+def seen(
+    picture: np.ndarray, colour: tuple[int, int, int], rows: slice, columns: slice
+) -> tuple[float, float] | None:
     """Centre of the pixels of one colour within a window of the screen."""
     ys, xs = np.nonzero((picture[rows, columns] == colour).all(-1))
     if not len(ys):
@@ -140,7 +148,10 @@ def test_objects_are_where_the_picture_shows_them(game, name, colour, rows, colu
     for step in range(150):
         action = 1 if step % 40 == 0 else env.action_space.sample()
         observation, _, terminated, truncated, _ = env.step(action)
-        told, shown = where(observation, name), seen(env.unwrapped.ale.getScreenRGB(), colour, rows, columns)
+        told, shown = (
+            where(observation, name),
+            seen(env.unwrapped.ale.getScreenRGB(), colour, rows, columns),
+        )
         told = told if told and rows.start <= told[1] < rows.stop else None
         either += told is not None or shown is not None
         if told is not None and shown is not None:
@@ -160,7 +171,10 @@ CARS = [  # the colour of the car in each lane of Freeway, from the top
 
 def car_on_screen(screen, lane):
     """First column, first row, width and height of a car that is wholly visible, else ``None``."""
-    columns = np.flatnonzero((screen[27 + 16 * lane : 37 + 16 * lane, 8:] == CARS[lane]).all(-1).any(0)) + 8
+    columns = (
+        np.flatnonzero((screen[27 + 16 * lane : 37 + 16 * lane, 8:] == CARS[lane]).all(-1).any(0))
+        + 8
+    )
     if len(columns) == 0 or columns[-1] - columns[0] != 7:
         return None
     if any(chicken - 8 < columns[0] < chicken + 6 for chicken in (44, 108)):
@@ -200,7 +214,9 @@ def test_your_paddle_in_pong_follows_the_actions():
     for action, end in ((2, "up"), (3, "down")):
         for _ in range(30):
             observation = env.step(action)[0]
-        shown = seen(env.unwrapped.ale.getScreenRGB(), (92, 186, 92), slice(34, 194), slice(130, 150))
+        shown = seen(
+            env.unwrapped.ale.getScreenRGB(), (92, 186, 92), slice(34, 194), slice(130, 150)
+        )
         x, y = where(observation, "your paddle")
         assert abs(x - shown[0]) <= 1 and abs(y - shown[1]) <= 8, end
 

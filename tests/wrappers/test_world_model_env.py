@@ -32,7 +32,9 @@ class TwoFrameCatch(CatchWorldModel):
         before = super().init(observations[:, :1], actions[:, :0], rng=rng)
         after = super().init(observations[:, 1:], actions[:, :0], rng=rng)
         expected = super().step(before, actions[:, 0], rng=rng).state
-        assert (after.paddle == expected.paddle).all() and (after.ball_row == expected.ball_row).all()
+        assert (after.paddle == expected.paddle).all() and (
+            after.ball_row == expected.ball_row
+        ).all()
         return after
 
 
@@ -44,8 +46,12 @@ def play(env, actions, seed=0):
 
 
 def test_check_env_has_nothing_to_say():
-    gymnasium.register("CatchDream-v0", lambda **options: WorldModelEnv(catch(), **options), max_episode_steps=9)
-    made = gymnasium.make("CatchDream-v0", render_mode="rgb_array")  # warnings are errors in these tests
+    gymnasium.register(
+        "CatchDream-v0", lambda **options: WorldModelEnv(catch(), **options), max_episode_steps=9
+    )
+    made = gymnasium.make(
+        "CatchDream-v0", render_mode="rgb_array"
+    )  # warnings are errors in these tests
     check_env(made.unwrapped)
     made.reset(seed=1)
     done = False
@@ -63,7 +69,11 @@ def test_rewards_end_and_frames_are_the_model_s():
     for step in range(4):
         frame, reward, terminated, truncated, info = env.step(0)
         rewards.append(reward)
-        assert info == {"imagined_steps": step + 1} and not truncated and np.array_equal(frame, env.render())
+        assert (
+            info == {"imagined_steps": step + 1}
+            and not truncated
+            and np.array_equal(frame, env.render())
+        )
     ball = (first[0].astype(int).sum(-1) > 0).argmax() // 8
     assert rewards == [0, 0, 0, 1.0 if ball == 2 else -1.0] and terminated
     with pytest.raises(gymnasium.error.ResetNeeded):
@@ -74,13 +84,18 @@ def test_rewards_end_and_frames_are_the_model_s():
 def test_seed_fixes_everything_and_rows_differ(mode):
     rng = np.random.default_rng(0)
     actions = rng.integers(3, size=(4, 6))
-    runs = [play(WorldModelVectorEnv(catch(num_balls=3), 6, autoreset_mode=mode), actions, seed=5) for _ in range(2)]
+    runs = [
+        play(WorldModelVectorEnv(catch(num_balls=3), 6, autoreset_mode=mode), actions, seed=5)
+        for _ in range(2)
+    ]
     for one, other in zip(*runs, strict=True):
         for a, b in zip(one[:-1], other[:-1], strict=True):
             np.testing.assert_array_equal(a, b)
     frames = runs[0][0][0]
     assert len(np.unique(frames.reshape(6, -1), axis=0)) > 1
-    assert not np.array_equal(frames, WorldModelVectorEnv(catch(), 6, autoreset_mode=mode).reset(seed=6)[0])
+    assert not np.array_equal(
+        frames, WorldModelVectorEnv(catch(), 6, autoreset_mode=mode).reset(seed=6)[0]
+    )
 
 
 def test_next_step_ignores_one_action_and_begins_anew():
@@ -90,13 +105,20 @@ def test_next_step_ignores_one_action_and_begins_anew():
     frames, reward, terminated, truncated, _ = ends[-1]
     assert terminated.all() and not truncated.any() and (np.abs(reward) == 1).all()
     fresh, reward, terminated, truncated, info = env.step(np.ones(3, int))
-    assert not (reward.any() or terminated.any() or truncated.any()) and not info["imagined_steps"].any()
-    assert (fresh[:, -8:, 16:24] == [92, 186, 92]).all()  # the paddle stands in the middle: the action did not count
+    assert (
+        not (reward.any() or terminated.any() or truncated.any())
+        and not info["imagined_steps"].any()
+    )
+    assert (
+        fresh[:, -8:, 16:24] == [92, 186, 92]
+    ).all()  # the paddle stands in the middle: the action did not count
     assert frames.shape == fresh.shape == (3, 40, 40, 3)
 
 
 def test_same_step_keeps_the_last_frame():
-    env, plain = (WorldModelVectorEnv(catch(), 3, autoreset_mode=mode) for mode in ("SameStep", "Disabled"))
+    env, plain = (
+        WorldModelVectorEnv(catch(), 3, autoreset_mode=mode) for mode in ("SameStep", "Disabled")
+    )
     for each in (env, plain):
         each.reset(seed=0)
         for _ in range(3):
@@ -128,7 +150,11 @@ def test_horizon_truncates_and_never_terminates(mode):
     env = WorldModelVectorEnv(catch(num_balls=9), 2, max_episode_steps=3, autoreset_mode=mode)
     env.reset(seed=0)
     outcomes = [env.step(np.zeros(2, int))[2:4] for _ in range(3)]
-    assert [truncated.tolist() for _, truncated in outcomes] == [[False] * 2, [False] * 2, [True] * 2]
+    assert [truncated.tolist() for _, truncated in outcomes] == [
+        [False] * 2,
+        [False] * 2,
+        [True] * 2,
+    ]
     assert not any(terminated.any() for terminated, _ in outcomes)
 
 
@@ -187,7 +213,14 @@ def test_reanchoring_stops_when_the_real_episode_is_over():
     dream = WorldModelVectorEnv(Deaf(20, 5), 2, start=real, reanchor_every=2)
     dream.reset(seed=0)  # one real step each is used up by the context
     rows = [dream.step(np.ones(2, int))[-1]["reanchored"].tolist() for _ in range(6)]
-    assert rows == [[False, False], [True, True], [False, False], [False, True], [False, False], [False, True]]
+    assert rows == [
+        [False, False],
+        [True, True],
+        [False, False],
+        [False, True],
+        [False, False],
+        [False, True],
+    ]
 
 
 def test_a_real_atari_game_begins_and_corrects_the_dream():
@@ -225,7 +258,11 @@ def test_what_does_not_fit_is_refused_naming_both_sides():
         WorldModelVectorEnv(model, 2, autoreset_mode="same")
     with pytest.raises(UnknownNameError, match="rgb_array"):
         WorldModelEnv(model, render_mode="human")
-    for wrong in ({"num_envs": 0}, {"num_envs": 2, "max_episode_steps": 0}, {"num_envs": 1, "reanchor_every": -1}):
+    for wrong in (
+        {"num_envs": 0},
+        {"num_envs": 2, "max_episode_steps": 0},
+        {"num_envs": 1, "reanchor_every": -1},
+    ):
         with pytest.raises(ConfigError, match="greater than 0"):
             WorldModelVectorEnv(model, **wrong)
 
@@ -267,7 +304,11 @@ def test_statistics_and_rendered_frames():
 
 def test_record_video(tmp_path):
     pytest.importorskip("moviepy")
-    env = RecordVideo(WorldModelEnv(catch(), render_mode="rgb_array"), str(tmp_path / "videos"), episode_trigger=bool)
+    env = RecordVideo(
+        WorldModelEnv(catch(), render_mode="rgb_array"),
+        str(tmp_path / "videos"),
+        episode_trigger=bool,
+    )
     for seed in range(2):
         env.reset(seed=seed)
         for _ in range(4):
@@ -279,13 +320,29 @@ def test_record_video(tmp_path):
 def test_stable_baselines3_learns_in_the_dream():
     from stable_baselines3 import PPO
 
-    agent = PPO("CnnPolicy", WorldModelEnv(catch()), n_steps=16, batch_size=16, n_epochs=1, device="cpu", seed=0)
+    agent = PPO(
+        "CnnPolicy",
+        WorldModelEnv(catch()),
+        n_steps=16,
+        batch_size=16,
+        n_epochs=1,
+        device="cpu",
+        seed=0,
+    )
     agent.learn(32)
-    assert agent.num_timesteps == 32 and agent.ep_info_buffer is not None and len(agent.ep_info_buffer) == 8
+    assert (
+        agent.num_timesteps == 32
+        and agent.ep_info_buffer is not None
+        and len(agent.ep_info_buffer) == 8
+    )
 
 
 def test_torchrl_rolls_out_in_the_dream():
     from torchrl.envs import GymWrapper
 
     rollout = GymWrapper(WorldModelEnv(catch())).rollout(10, break_when_any_done=True)
-    assert rollout.batch_size == (4,) and rollout["next", "done"][-1].item() and not rollout["next", "done"][:-1].any()
+    assert (
+        rollout.batch_size == (4,)
+        and rollout["next", "done"][-1].item()
+        and not rollout["next", "done"][:-1].any()
+    )

@@ -17,7 +17,9 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.wrappers import LatencyAware, ResizeImage, StackFrames, TextDescription, VLMPrompt
 
 cases = pytest.mark.parametrize(("base", "name"), CASES)
-neutral = pytest.mark.parametrize(("base", "name"), [case for case in CASES if not case[1].startswith("latency")])
+neutral = pytest.mark.parametrize(
+    ("base", "name"), [case for case in CASES if not case[1].startswith("latency")]
+)
 
 
 @cases
@@ -26,7 +28,11 @@ def test_check_env_has_nothing_to_say(base, name):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         check_env(env, skip_render_check=True)
-    others = [str(w.message) for w in said if "is different from the unwrapped version" not in str(w.message)]
+    others = [
+        str(w.message)
+        for w in said
+        if "is different from the unwrapped version" not in str(w.message)
+    ]
     assert others == []
     env.close()
 
@@ -49,9 +55,11 @@ def test_the_game_is_not_changed(base, name):
     plain, wrapped = gymnasium.make(base), WRAPPERS[name](gymnasium.make(base))
     (before, outcomes), (after, same) = rollout(plain, 20), rollout(wrapped, 20)
     assert outcomes == same
-    changed = {"resize": {"image", "frames"}, "stack": {"frames"}, "text": {"text", "action_space"}}.get(
-        name.split("-")[0], {"text", "action_space", "prompt"}
-    )
+    changed = {
+        "resize": {"image", "frames"},
+        "stack": {"frames"},
+        "text": {"text", "action_space"},
+    }.get(name.split("-")[0], {"text", "action_space", "prompt"})
     for one, other in zip(before, after, strict=True):
         if not isinstance(one, dict) and not isinstance(other, dict):
             continue
@@ -90,7 +98,10 @@ def test_processes_play_what_one_process_plays(base, shared_memory):
         env = StackFrames(ResizeImage(gymnasium.make(base), (30, 40)), 2)
         return VLMPrompt(TextDescription(LatencyAware(env, 0.2)))
 
-    sync, processes = SyncVectorEnv([make] * 2), AsyncVectorEnv([make] * 2, shared_memory=shared_memory)
+    sync, processes = (
+        SyncVectorEnv([make] * 2),
+        AsyncVectorEnv([make] * 2, shared_memory=shared_memory),
+    )
     try:
         assert_same(sync.reset(seed=1)[0], processes.reset(seed=1)[0])
         for _ in range(5):
@@ -119,10 +130,16 @@ def test_order_does_not_matter_for_the_picture_and_the_text(base):
 
 
 @pytest.mark.parametrize(
-    ("base", "place"), [("ALE/Pong-v5", 0), ("ALE/Pong-v5", 3), ("AtariVLM/Pong-v5", 2), ("AtariVLM/Pong-v5", 4)]
+    ("base", "place"),
+    [("ALE/Pong-v5", 0), ("ALE/Pong-v5", 3), ("AtariVLM/Pong-v5", 2), ("AtariVLM/Pong-v5", 4)],
 )
 def test_latency_may_stand_anywhere(base, place):
-    parts = [WRAPPERS["resize"], WRAPPERS["stack"], WRAPPERS["text"], lambda env: VLMPrompt(env, "basic")]
+    parts = [
+        WRAPPERS["resize"],
+        WRAPPERS["stack"],
+        WRAPPERS["text"],
+        lambda env: VLMPrompt(env, "basic"),
+    ]
     parts.insert(place, lambda env: LatencyAware(env, 0.3))
     env = gymnasium.make(base)
     for part in parts:
@@ -133,7 +150,9 @@ def test_latency_may_stand_anywhere(base, place):
     assert outcomes == reference
 
 
-@pytest.mark.parametrize("wrapper", [ResizeImage, StackFrames, TextDescription], ids=["resize", "stack", "text"])
+@pytest.mark.parametrize(
+    "wrapper", [ResizeImage, StackFrames, TextDescription], ids=["resize", "stack", "text"]
+)
 @pytest.mark.parametrize("base", ["CartPole-v1", "FrozenLake-v1"])
 def test_no_picture_is_refused(wrapper, base):
     with pytest.raises(ConfigError, match="needs a picture"):

@@ -35,8 +35,8 @@ class ResultsConfig(Options):
 
     program = "report results"
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN ...]")] = field(
-        default=(), metadata=UNRECORDED
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN ...]")] = (
+        field(default=(), metadata=UNRECORDED)
     )
     """folders of own runs (dream rem, train, plan, evaluate), each RUN or NAME=RUN; runs of one name are seeds of one method"""
     out: Path = Path("atari_vlm_results/atari100k")
@@ -127,7 +127,9 @@ def compare(config: ResultsConfig) -> Comparison:
     methods = [*_published(config), *own_methods(own)]
     _check_names(methods, own)
     references = tuple(published(name) for name in ("Random", "Human"))
-    limited = dict.fromkeys(shared for m in methods if 0 < len(shared := _shared(m, games)) < len(games))
+    limited = dict.fromkeys(
+        shared for m in methods if 0 < len(shared := _shared(m, games)) < len(games)
+    )
     return Comparison(
         config=config,
         games=games,
@@ -135,7 +137,9 @@ def compare(config: ResultsConfig) -> Comparison:
         methods=tuple(methods),
         scores=_game_scores([*references, *methods], games, bootstrap),
         main=_table([m for m in methods if m.has(games)], games, bootstrap),
-        others=tuple(_table(_fellows(methods, shared, games), shared, bootstrap) for shared in limited),
+        others=tuple(
+            _table(_fellows(methods, shared, games), shared, bootstrap) for shared in limited
+        ),
         profiles={
             m.name: performance_profile(m.normalised(games), THRESHOLDS, bootstrap)
             for m in methods
@@ -165,32 +169,47 @@ def _games(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _published(config: ResultsConfig) -> list[Method]:
-    names = [name for name in config.baselines if name not in ("Random", "Human")]  # these two stand in every table
+    names = [
+        name for name in config.baselines if name not in ("Random", "Human")
+    ]  # these two stand in every table
     for name in config.baselines:
         published(name)
     if published(config.reference).means_only:
-        raise ConfigError(f"only means of {config.reference} are published, no runs; it cannot be the reference")
+        raise ConfigError(
+            f"only means of {config.reference} are published, no runs; it cannot be the reference"
+        )
     if config.reference not in names:
         names.append(config.reference)
     return [published(name) for name in dict.fromkeys(names)]
 
 
 def _check_names(methods: Sequence[Method], own: Sequence[OwnRun]) -> None:
-    taken = {name for m in methods if m.kind != "own" for name in (m.name, m.label)} | {"Random", "Human"}
+    taken = {name for m in methods if m.kind != "own" for name in (m.name, m.label)} | {
+        "Random",
+        "Human",
+    }
     for run in own:
         if run.method in taken:
-            raise ConfigError(f"{run.method!r} is a published method; give {run.folder} another NAME=RUN")
+            raise ConfigError(
+                f"{run.method!r} is a published method; give {run.folder} another NAME=RUN"
+            )
 
 
 def _shared(method: Method, games: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in games if name in method.scores)
 
 
-def _fellows(methods: Sequence[Method], shared: Sequence[str], games: Sequence[str]) -> list[Method]:
+def _fellows(
+    methods: Sequence[Method], shared: Sequence[str], games: Sequence[str]
+) -> list[Method]:
     """Who stands beside methods that are limited to some games: beside own ones all others, beside ablations what they vary."""
     limited = [m for m in methods if _shared(m, games) == tuple(shared)]
     own = any(m.kind == "own" for m in limited)
-    return [m for m in methods if m.has(shared) and (m in limited or (m.kind != "ablation" if own else _varied(m)))]
+    return [
+        m
+        for m in methods
+        if m.has(shared) and (m in limited or (m.kind != "ablation" if own else _varied(m)))
+    ]
 
 
 def _varied(method: Method) -> bool:
@@ -208,7 +227,12 @@ def _rank(row: Row) -> tuple[bool, float, str]:
 
 def _row(method: Method, games: tuple[str, ...], bootstrap: BootstrapConfig) -> Row:
     scores = method.normalised(games)
-    found = aggregates(scores, confidence=bootstrap.confidence, repetitions=bootstrap.repetitions, seed=bootstrap.seed)
+    found = aggregates(
+        scores,
+        confidence=bootstrap.confidence,
+        repetitions=bootstrap.repetitions,
+        seed=bootstrap.seed,
+    )
     return Row(method, found, sum(runs.mean() >= _JUST_HUMAN for runs in scores.values()))
 
 
@@ -220,18 +244,26 @@ def _game_scores(
         for name in _shared(method, games):
             raw, scores = np.array(method.scores[name]), method.normalised([name])[name]
             found[name, method.name] = GameScore(
-                _mean(raw, bootstrap), _mean(scores, bootstrap), 0 if method.means_only else raw.size
+                _mean(raw, bootstrap),
+                _mean(scores, bootstrap),
+                0 if method.means_only else raw.size,
             )
     return found
 
 
 def _mean(runs: np.ndarray, bootstrap: BootstrapConfig) -> Estimate:
     return aggregate(
-        runs[:, None], "mean", bootstrap.confidence, repetitions=bootstrap.repetitions, seed=bootstrap.seed
+        runs[:, None],
+        "mean",
+        bootstrap.confidence,
+        repetitions=bootstrap.repetitions,
+        seed=bootstrap.seed,
     )
 
 
-def _improvements(methods: Sequence[Method], games: tuple[str, ...], config: ResultsConfig) -> list[Improvement]:
+def _improvements(
+    methods: Sequence[Method], games: tuple[str, ...], config: ResultsConfig
+) -> list[Improvement]:
     """The reference, and each own method, against every other method of which runs are known, over the games of both."""
     found = []
     ours = [m for m in methods if m.name == config.reference or m.kind == "own"]
@@ -243,6 +275,8 @@ def _improvements(methods: Sequence[Method], games: tuple[str, ...], config: Res
     return found
 
 
-def _improvement(ours: Method, theirs: Method, games: tuple[str, ...], bootstrap: BootstrapConfig) -> Improvement:
+def _improvement(
+    ours: Method, theirs: Method, games: tuple[str, ...], bootstrap: BootstrapConfig
+) -> Improvement:
     mine, others = ({name: method.scores[name] for name in games} for method in (ours, theirs))
     return Improvement(ours, theirs, games, probability_of_improvement(mine, others, bootstrap))

@@ -25,7 +25,9 @@ def write_comparison(config: ResultsConfig) -> Path:
     """
     folder = config.out
     if not folder.name or folder.suffix == ".md" or (folder.exists() and not folder.is_dir()):
-        raise ConfigError(f"--out names a folder to be made and the page OUT.md beside it, got {str(folder)!r}")
+        raise ConfigError(
+            f"--out names a folder to be made and the page OUT.md beside it, got {str(folder)!r}"
+        )
     found = compare(config)
     plots = {name: (png, svg) for name, png, svg in draw_all(found)}
     page = folder.with_name(folder.name + ".md")

@@ -26,7 +26,13 @@ def scores_csv(found: Comparison) -> str:
 
     ``runs`` is 0 for a published mean.
     """
-    head = ("game", "method", "runs", *(f"score{end}" for end in _ENDS), *(f"human_normalised{end}" for end in _ENDS))
+    head = (
+        "game",
+        "method",
+        "runs",
+        *(f"score{end}" for end in _ENDS),
+        *(f"human_normalised{end}" for end in _ENDS),
+    )
     rows = [
         (game, name, score.runs, *_cells(score.raw), *_cells(score.normalised))
         for (game, name), score in sorted(found.scores.items())
@@ -37,7 +43,13 @@ def scores_csv(found: Comparison) -> str:
 def aggregates_csv(found: Comparison) -> str:
     """One line per set of games, method and metric."""
     rows = [
-        (len(table.games), " ".join(table.games), row.method.name, "means" if row.method.means_only else "runs", *line)
+        (
+            len(table.games),
+            " ".join(table.games),
+            row.method.name,
+            "means" if row.method.means_only else "runs",
+            *line,
+        )
         for table in (found.main, *found.others)
         for row in table.rows
         for line in [
@@ -67,9 +79,17 @@ def to_json(found: Comparison) -> str:
         "repetitions": config.repetitions,
         "seed": config.seed,
         "games": found.games,
-        "methods": [{**vars(m), "scores": dict(m.scores)} for m in (*found.references, *found.methods)],
+        "methods": [
+            {**vars(m), "scores": dict(m.scores)} for m in (*found.references, *found.methods)
+        ],
         "scores": [
-            {"game": game, "method": name, "raw": s.raw.as_dict(), "normalised": s.normalised.as_dict(), "runs": s.runs}
+            {
+                "game": game,
+                "method": name,
+                "raw": s.raw.as_dict(),
+                "normalised": s.normalised.as_dict(),
+                "runs": s.runs,
+            }
             for (game, name), s in sorted(found.scores.items())
         ],
         "over_games": [_table(table) for table in (found.main, *found.others)],
@@ -96,7 +116,10 @@ def _table(table: Table) -> dict[str, Any]:
 
 
 def _own(run: OwnRun) -> dict[str, Any]:
-    return {**{name: value for name, value in vars(run).items() if name != "settings"}, "normalised": run.normalised}
+    return {
+        **{name: value for name, value in vars(run).items() if name != "settings"},
+        "normalised": run.normalised,
+    }
 
 
 def _cells(estimate: Estimate) -> tuple[object, ...]:

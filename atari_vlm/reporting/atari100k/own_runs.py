@@ -27,7 +27,15 @@ from atari_vlm.settings import flat
 from atari_vlm.world_models.families import kinds_in
 
 FINISHED = "finished"
-_TELLS_RUNS_APART = ("seed", "seeds", "source", "game_name", "games", "agents", "num_actions")  # within one method
+_TELLS_RUNS_APART = (
+    "seed",
+    "seeds",
+    "source",
+    "game_name",
+    "games",
+    "agents",
+    "num_actions",
+)  # within one method
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +65,11 @@ class OwnRun:
     def normalised(self) -> float | None:
         """The human-normalised score; ``None`` without a score, for cut episodes and outside the Atari-57 reference."""
         try:
-            return None if self.score is None or self.cut else known_game(self.game).human_normalised(self.score)
+            return (
+                None
+                if self.score is None or self.cut
+                else known_game(self.game).human_normalised(self.score)
+            )
         except UnknownNameError:
             return None
 
@@ -82,7 +94,9 @@ def own_methods(runs: Sequence[OwnRun]) -> list[Method]:
     for name in dict.fromkeys(run.method for run in scored):
         mine = [run for run in scored if run.method == name]
         games = dict.fromkeys(run.game for run in mine)
-        scores = {game: tuple(run.score or 0.0 for run in mine if run.game == game) for game in games}
+        scores = {
+            game: tuple(run.score or 0.0 for run in mine if run.game == game) for game in games
+        }
         label = name if all(run.state == FINISHED for run in mine) else f"{name} (unfinished)"
         source = "own runs: " + ", ".join(dict.fromkeys(run.folder for run in mine))
         methods.append(Method(name, label, "own", scores, False, _counts(scores), source))
@@ -105,7 +119,9 @@ def _read(word: str) -> list[OwnRun]:
     except AtariVLMError:
         raise
     except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{folder} is not as this version writes its runs: {type(error).__name__} {error}") from error
+        raise ConfigError(
+            f"{folder} is not as this version writes its runs: {type(error).__name__} {error}"
+        ) from error
 
 
 def _runs(folder: Path, config: Mapping[str, Any], name: str) -> Iterator[OwnRun]:
@@ -118,7 +134,9 @@ def _runs(folder: Path, config: Mapping[str, Any], name: str) -> Iterator[OwnRun
     elif "vlm_type" in settings:
         yield from _vlm_runs(folder, title, settings, name)
     else:
-        raise ConfigError(f"{folder} was made by none of the programs that play games: dream, train, plan, evaluate")
+        raise ConfigError(
+            f"{folder} was made by none of the programs that play games: dream, train, plan, evaluate"
+        )
 
 
 def _imagination_run(folder: Path, config: Mapping[str, Any], kind: str, name: str) -> OwnRun:
@@ -126,7 +144,9 @@ def _imagination_run(folder: Path, config: Mapping[str, Any], kind: str, name: s
     learner = settings[kind]
     lines = _metrics(folder)
     evaluated = [line for line in lines if "evaluation/return" in line]
-    curve = tuple((float(_steps(lines, line["epoch"]) or 0), _number(folder, line)) for line in evaluated)
+    curve = tuple(
+        (float(_steps(lines, line["epoch"]) or 0), _number(folder, line)) for line in evaluated
+    )
     last = evaluated[-1] if evaluated else None
     play = learner["play"]
     cut, temperature = play["eval_max_steps"], play["eval_temperature"]
@@ -158,7 +178,9 @@ def _learning_state(
 def _metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl; a last line that a kill cut short counts as none."""
     file = folder / "metrics.jsonl"
-    texts = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    texts = (
+        file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    )
     found = []
     for number, text in enumerate(texts, start=1):
         try:
@@ -175,24 +197,38 @@ def _metrics(folder: Path) -> list[dict[str, Any]]:
 
 def _steps(lines: Sequence[Mapping[str, Any]], epoch: float) -> int | None:
     """Steps collected up to an epoch."""
-    counts = [line["collection/steps"] for line in lines if "collection/steps" in line and line["epoch"] <= epoch]
+    counts = [
+        line["collection/steps"]
+        for line in lines
+        if "collection/steps" in line and line["epoch"] <= epoch
+    ]
     return int(max(counts)) if counts else None
 
 
 def _number(folder: Path, line: Mapping[str, Any]) -> float:
     value = line["evaluation/return"]
     if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ConfigError(f"{folder}/metrics.jsonl: the return of epoch {line['epoch']} is no finite number: {value!r}")
+        raise ConfigError(
+            f"{folder}/metrics.jsonl: the return of epoch {line['epoch']} is no finite number: {value!r}"
+        )
     return float(value)
 
 
-def _evaluate_runs(folder: Path, title: str, settings: Mapping[str, Any], name: str) -> Iterator[OwnRun]:
+def _evaluate_runs(
+    folder: Path, title: str, settings: Mapping[str, Any], name: str
+) -> Iterator[OwnRun]:
     """Each agent of an evaluation is a method."""
     file = folder / "results.json"
     if not file.is_file():
-        raise ConfigError(f"{folder} has no results.json yet; the command that began it continues it")
+        raise ConfigError(
+            f"{folder} has no results.json yet; the command that began it continues it"
+        )
     content = json.loads(file.read_text(encoding="utf-8"))
-    state = "unfinished evaluation" if any("Unfinished" in note for note in content["notes"]) else FINISHED
+    state = (
+        "unfinished evaluation"
+        if any("Unfinished" in note for note in content["notes"])
+        else FINISHED
+    )
     for run in content["runs"]:
         yield OwnRun(
             method=f"{name or 'own'} {run['agent']}",
@@ -205,7 +241,9 @@ def _evaluate_runs(folder: Path, title: str, settings: Mapping[str, Any], name: 
             conditions=_played(settings),
             settings=settings,
             fallback_rate=run["fallbacks"] / max(1, run["steps"]),
-            cut=bool(run.get("cut", settings.get("max_steps") is not None)),  # older results do not say
+            cut=bool(
+                run.get("cut", settings.get("max_steps") is not None)
+            ),  # older results do not say
         )
 
 
@@ -215,7 +253,9 @@ def _vlm_runs(folder: Path, title: str, settings: Mapping[str, Any], name: str) 
         finished = bool(journal.meta().get("finished", False))
         evaluated = [row for row in journal.episodes() if row.phase == "eval"]
         cut = bool(cut_episodes(journal, evaluated, settings))
-    newest = {line["strategy"]: line for line in _metrics(folder) if line.get("kind") == "evaluation"}
+    newest = {
+        line["strategy"]: line for line in _metrics(folder) if line.get("kind") == "evaluation"
+    }
     found = list(newest.values()) or [_evaluation_so_far(folder)]
     for line in found:
         returns = line["episode_rewards"]
@@ -223,11 +263,16 @@ def _vlm_runs(folder: Path, title: str, settings: Mapping[str, Any], name: str) 
         yield OwnRun(
             method=own if len(found) == 1 else f"{own}: {line['strategy']}",
             folder=title,
-            game=_game_name(settings["game_name"]) + (" (dreamed)" if settings.get("dream") else ""),
+            game=_game_name(settings["game_name"])
+            + (" (dreamed)" if settings.get("dream") else ""),
             seed=int(settings["seed"]),
             score=float(np.mean(returns)) if returns else None,
             episodes=len(returns),
-            state=FINISHED if finished and returns else "unfinished" if returns else "no evaluation yet",
+            state=FINISHED
+            if finished and returns
+            else "unfinished"
+            if returns
+            else "no evaluation yet",
             conditions=_played(settings),
             settings=settings,
             fallback_rate=line["fallback_rate"],
@@ -236,19 +281,35 @@ def _vlm_runs(folder: Path, title: str, settings: Mapping[str, Any], name: str) 
 
 
 def _vlm_name(settings: Mapping[str, Any]) -> str:
-    way = "plan" if settings.get("program") == "plan" else "ICL" if settings.get("use_in_context_learning") else None
-    return " ".join(map(str, filter(None, ("own", settings["vlm_type"], settings.get("model"), way))))
+    way = (
+        "plan"
+        if settings.get("program") == "plan"
+        else "ICL"
+        if settings.get("use_in_context_learning")
+        else None
+    )
+    return " ".join(
+        map(str, filter(None, ("own", settings["vlm_type"], settings.get("model"), way)))
+    )
 
 
 def _evaluation_so_far(folder: Path) -> dict[str, Any]:
     """The finished episodes of an evaluation that is going on, from episodes.csv."""
     file = folder / "episodes.csv"
-    rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines())) if file.is_file() else []
+    rows = (
+        list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+        if file.is_file()
+        else []
+    )
     played = [row for row in rows if row["phase"] == "eval"]
     steps = sum(int(row["length"]) for row in played)
     fallbacks = sum(float(row["fallback_rate"]) * int(row["length"]) for row in played)
     rate = fallbacks / steps if steps else None
-    return {"episode_rewards": [float(row["episode_return"]) for row in played], "fallback_rate": rate, "strategy": ""}
+    return {
+        "episode_rewards": [float(row["episode_return"]) for row in played],
+        "fallback_rate": rate,
+        "strategy": "",
+    }
 
 
 def _played(settings: Mapping[str, Any]) -> str:
@@ -284,4 +345,8 @@ def _check_together(a: OwnRun, b: OwnRun) -> None:
 
 def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings, but for those that differ between games and seeds of one method."""
-    return {key: value for key, value in flat(settings).items() if key.split(".")[-1] not in _TELLS_RUNS_APART}
+    return {
+        key: value
+        for key, value in flat(settings).items()
+        if key.split(".")[-1] not in _TELLS_RUNS_APART
+    }

@@ -27,7 +27,9 @@ _CAVEATS = {
 def to_markdown(found: Comparison, plots: Sequence[str]) -> str:
     """The page. ``plots`` are the names of those that exist in the folder beside it, each as NAME.svg and NAME.png."""
     lines = [
-        "# Atari 100k: published scores and our own runs" if found.own else "# Atari 100k: published scores",
+        "# Atari 100k: published scores and our own runs"
+        if found.own
+        else "# Atari 100k: published scores",
         "",
         f"Made by `{command_line(found.config, found.config.runs)}`; do not edit it by hand.",
         "",
@@ -52,7 +54,9 @@ def _picture(found: Comparison, plots: Sequence[str]) -> Picture:
 
 def _introduction(found: Comparison) -> list[str]:
     config, folder = found.config, found.config.out.name
-    resamples = f"stratified bootstrap over runs, {config.repetitions:,} resamples, seed {config.seed}"
+    resamples = (
+        f"stratified bootstrap over runs, {config.repetitions:,} resamples, seed {config.seed}"
+    )
     return [
         "Atari 100k allows 100,000 decisions (400,000 emulator frames, two hours of play) per game. Human-normalised scores: 0",
         f"is random play, 1 the human reference. Brackets hold {_percent(found)} intervals ({resamples}). {MEANS} marks methods",
@@ -73,23 +77,33 @@ def _over_games(found: Comparison, picture: Picture) -> list[str]:
         f"{MEANS} IQM and optimality gap are taken over the games' means, which is not the same as over runs: an IQM comes out",
         "higher or lower, an optimality gap smaller. They are not ranked with the others.",
         "",
-        *picture("aggregates", "Mean, median, IQM and optimality gap of every method with intervals"),
+        *picture(
+            "aggregates", "Mean, median, IQM and optimality gap of every method with intervals"
+        ),
     ]
 
 
 def _aggregates(table: Table) -> list[str]:
     rows = [
-        (_label(row.method), row.method.runs, *(str(row.aggregates[m]) for m in METRICS), row.superhuman)
+        (
+            _label(row.method),
+            row.method.runs,
+            *(str(row.aggregates[m]) for m in METRICS),
+            row.superhuman,
+        )
         for row in table.rows
     ]
-    return table_lines(("Method", "Runs per game", *METRICS.values(), "Games at or above human"), rows)
+    return table_lines(
+        ("Method", "Runs per game", *METRICS.values(), "Games at or above human"), rows
+    )
 
 
 def _profiles(found: Comparison, picture: Picture) -> list[str]:
-    shown = picture("profiles", "Performance profiles: the share of runs above each human-normalised score, with bands")
-    words = (
-        "The share of runs, averaged over games, that score above each threshold; only methods whose runs are known."
+    shown = picture(
+        "profiles",
+        "Performance profiles: the share of runs above each human-normalised score, with bands",
     )
+    words = "The share of runs, averaged over games, that score above each threshold; only methods whose runs are known."
     return ["## Performance profiles", "", words, "", *shown] if shown else []
 
 
@@ -102,9 +116,15 @@ def _improvements(found: Comparison, picture: Picture) -> list[str]:
         "",
         words,
         "",
-        *table_lines(("First", "Second", "Games", "Probability"), [_improvement(one) for one in found.improvements]),
+        *table_lines(
+            ("First", "Second", "Games", "Probability"),
+            [_improvement(one) for one in found.improvements],
+        ),
         "",
-        *picture("improvement", "Probability of improvement over each method, with intervals and a line at one half"),
+        *picture(
+            "improvement",
+            "Probability of improvement over each method, with intervals and a line at one half",
+        ),
     ]
 
 
@@ -119,7 +139,9 @@ def _per_game(found: Comparison, picture: Picture) -> list[str]:
     return [
         "## Per game",
         "",
-        *picture("per_game", "Human-normalised mean score of every method in every game, as a heat table"),
+        *picture(
+            "per_game", "Human-normalised mean score of every method in every game, as a heat table"
+        ),
         "### Mean scores",
         "",
         "The best of each game is bold, random and human play aside.",
@@ -127,7 +149,10 @@ def _per_game(found: Comparison, picture: Picture) -> list[str]:
         *table_lines(
             head,
             [
-                (game, *_line(found, game, methods, lambda s, best: _bold(_number(s.raw.value), best)))
+                (
+                    game,
+                    *_line(found, game, methods, lambda s, best: _bold(_number(s.raw.value), best)),
+                )
                 for game in found.games
             ],
         ),
@@ -136,7 +161,10 @@ def _per_game(found: Comparison, picture: Picture) -> list[str]:
         "",
         *table_lines(
             ("Game", *(_label(m) for m in played)),
-            [(game, *_line(found, game, played, lambda s, best: _stacked(s.normalised, best))) for game in found.games],
+            [
+                (game, *_line(found, game, played, lambda s, best: _stacked(s.normalised, best)))
+                for game in found.games
+            ],
         ),
         "",
     ]
@@ -145,7 +173,10 @@ def _per_game(found: Comparison, picture: Picture) -> list[str]:
 def _columns(found: Comparison) -> list[Method]:
     """Methods that stand in the tables per game: all but the ablations, if there are others."""
     chosen = [m for m in found.methods if m.kind != "ablation"] or list(found.methods)
-    return [*found.references, *(m for m in chosen if any((game, m.name) in found.scores for game in found.games))]
+    return [
+        *found.references,
+        *(m for m in chosen if any((game, m.name) in found.scores for game in found.games)),
+    ]
 
 
 def _line(
@@ -153,7 +184,9 @@ def _line(
 ) -> Iterator[str]:
     """The cells of a game; ``show`` is told whether a score is the best."""
     scores = {m.name: found.scores[game, m.name] for m in methods if (game, m.name) in found.scores}
-    rivals = [scores[m.name].raw.value for m in methods if m.kind != "reference" and m.name in scores]
+    rivals = [
+        scores[m.name].raw.value for m in methods if m.kind != "reference" and m.name in scores
+    ]
     for method in methods:
         score = scores.get(method.name)
         best = score is not None and method.kind != "reference" and score.raw.value == max(rivals)
@@ -163,7 +196,12 @@ def _line(
 def _limited(found: Comparison, picture: Picture) -> list[str]:
     lines: list[str] = []
     for table in found.others:
-        lines += [f"## Over {_games(table.games)} only", "", f"Games: {', '.join(table.games)}.", ""]
+        lines += [
+            f"## Over {_games(table.games)} only",
+            "",
+            f"Games: {', '.join(table.games)}.",
+            "",
+        ]
         lines += [*_aggregates(table), ""]
     return lines
 
@@ -190,15 +228,29 @@ def _own(found: Comparison, picture: Picture) -> list[str]:
         "",
     ]
     if found.own_elsewhere:
-        lines += ["### Games that are not compared", "", "Raw scores; nothing published stands beside them here.", ""]
+        lines += [
+            "### Games that are not compared",
+            "",
+            "Raw scores; nothing published stands beside them here.",
+            "",
+        ]
         rows = [(game, name, _raw(score)) for (game, name), score in found.own_elsewhere.items()]
         lines += [*table_lines(("Game", "Method", "Score"), rows), ""]
-        unknown = [game for game, _ in found.own_elsewhere if game_or_generic(game).human_score is None]
+        unknown = [
+            game for game, _ in found.own_elsewhere if game_or_generic(game).human_score is None
+        ]
         if unknown:
             words = "No human and random reference scores are known of"
             lines += [f"{words}: {', '.join(dict.fromkeys(unknown))}.", ""]
-    lines += picture("own_games", "Own runs beside random, human and published scores, game by game")
-    return [*lines, *picture("own_curves", "Mean return of each evaluation of the own runs over the steps played")]
+    lines += picture(
+        "own_games", "Own runs beside random, human and published scores, game by game"
+    )
+    return [
+        *lines,
+        *picture(
+            "own_curves", "Mean return of each evaluation of the own runs over the steps played"
+        ),
+    ]
 
 
 def _own_line(run: OwnRun) -> tuple[object, ...]:
@@ -207,7 +259,18 @@ def _own_line(run: OwnRun) -> tuple[object, ...]:
     steps = NONE if run.steps is None else f"{run.steps:,}"
     score = NONE if run.score is None else _number(run.score)
     return (
-        *(run.folder, run.method, run.game, run.seed, run.state, steps, run.episodes, score, normalised, fallback),
+        *(
+            run.folder,
+            run.method,
+            run.game,
+            run.seed,
+            run.state,
+            steps,
+            run.episodes,
+            score,
+            normalised,
+            fallback,
+        ),
         run.conditions,
     )
 
@@ -215,7 +278,9 @@ def _own_line(run: OwnRun) -> tuple[object, ...]:
 def _sources(found: Comparison, picture: Picture) -> list[str]:
     methods = [*found.references, *found.methods]
     lines = ["## What the numbers rest on", ""]
-    lines += table_lines(("Method", "Runs per game", "Source"), [(_label(m), m.runs, m.source) for m in methods])
+    lines += table_lines(
+        ("Method", "Runs per game", "Source"), [(_label(m), m.runs, m.source) for m in methods]
+    )
     lines += [
         "",
         "The CSVs are in `atari_vlm/data`: score files of the methods' public repositories; only numbers were taken.",
@@ -233,11 +298,18 @@ def notes(found: Comparison) -> list[str]:
         "Intervals come from few runs per game (mostly 5) and are therefore rather too narrow.",
         *(text for name, text in _CAVEATS.items() if name in names),
     ]
-    mine = {f"{m.name} {game}": list(runs) for m in found.methods if m.kind == "own" for game, runs in m.scores.items()}
+    mine = {
+        f"{m.name} {game}": list(runs)
+        for m in found.methods
+        if m.kind == "own"
+        for game, runs in m.scores.items()
+    }
     if mine and few_runs_note(mine):
         lines.append(f"Own runs: {few_runs_note(mine)}")
     if any(run.fallback_rate is not None for run in found.own):
-        lines.append("Runs of VLMs do not follow the protocol of Atari 100k (see their conditions): compare with care.")
+        lines.append(
+            "Runs of VLMs do not follow the protocol of Atari 100k (see their conditions): compare with care."
+        )
     return lines
 
 
@@ -246,7 +318,11 @@ def _games(games: Sequence[str]) -> str:
 
 
 def _label(method: Method) -> str:
-    return f"{method.label} {MEANS}" if method.means_only and method.kind != "reference" else method.label
+    return (
+        f"{method.label} {MEANS}"
+        if method.means_only and method.kind != "reference"
+        else method.label
+    )
 
 
 def _percent(found: Comparison) -> str:
@@ -259,7 +335,11 @@ def _number(value: float) -> str:
 
 def _raw(estimate: Estimate) -> str:
     value = _number(estimate.value)
-    return f"{value} [{_number(estimate.low)}, {_number(estimate.high)}]" if estimate.has_interval else value
+    return (
+        f"{value} [{_number(estimate.low)}, {_number(estimate.high)}]"
+        if estimate.has_interval
+        else value
+    )
 
 
 def _bold(text: str, bold: bool) -> str:
@@ -269,4 +349,8 @@ def _bold(text: str, bold: bool) -> str:
 def _stacked(estimate: Estimate, bold: bool) -> str:
     """A value above its interval: narrow enough for a table of many columns."""
     value = _bold(f"{estimate.value:z.2f}", bold)
-    return f"{value}<br>{estimate.low:z.2f} to {estimate.high:z.2f}" if estimate.has_interval else value
+    return (
+        f"{value}<br>{estimate.low:z.2f} to {estimate.high:z.2f}"
+        if estimate.has_interval
+        else value
+    )

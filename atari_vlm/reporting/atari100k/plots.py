@@ -62,13 +62,18 @@ def _saved(figure: Any, kind: str) -> bytes:
 
 def _figure(width: float, height: float, footer: str) -> Any:
     """An empty figure in inches that arranges its own parts above a footer."""
-    figure = require("matplotlib.figure", "plots").Figure(figsize=(width, height), layout="constrained")
+    figure = require("matplotlib.figure", "plots").Figure(
+        figsize=(width, height), layout="constrained"
+    )
     figure.supxlabel(footer, fontsize=7, color=_GREY, x=0.01, ha="left")
     return figure
 
 
 def _footer(found: Comparison, *more: str) -> str:
-    sources = "Scores: atari_vlm/data/*.csv (score files of the methods' repositories)" + ", own runs" * bool(found.own)
+    sources = (
+        "Scores: atari_vlm/data/*.csv (score files of the methods' repositories)"
+        + ", own runs" * bool(found.own)
+    )
     return "\n".join([f"{sources}.", *more])
 
 
@@ -96,7 +101,14 @@ def _look(number: int) -> tuple[str, Any]:
 def _bar(axes: Any, y: float, estimate: Estimate, colour: str) -> None:
     """A point with its interval, lying down; hollow where there is none."""
     if estimate.has_interval:
-        axes.plot([estimate.low, estimate.high], [y, y], color=colour, linewidth=5, alpha=0.35, solid_capstyle="butt")
+        axes.plot(
+            [estimate.low, estimate.high],
+            [y, y],
+            color=colour,
+            linewidth=5,
+            alpha=0.35,
+            solid_capstyle="butt",
+        )
     axes.plot(
         [estimate.value],
         [y],
@@ -115,7 +127,9 @@ def _aggregates(found: Comparison) -> Any:
         f"{MEANS} hollow: published means only; their IQM and optimality gap are over means and not ranked.",
     )
     figure = _figure(10, 1.5 + 0.27 * len(rows), footer)
-    figure.suptitle(f"Atari 100k, {len(found.games)} games, human-normalised", x=0.01, ha="left", fontsize=11)
+    figure.suptitle(
+        f"Atari 100k, {len(found.games)} games, human-normalised", x=0.01, ha="left", fontsize=11
+    )
     panels = figure.subplots(1, len(METRICS), sharey=True)
     for axes, (metric, title) in zip(panels, METRICS.items(), strict=True):
         for y, row in enumerate(rows):
@@ -125,7 +139,9 @@ def _aggregates(found: Comparison) -> Any:
         axes.grid(axis="x", color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
-        axes.axhline(sum(not row.method.means_only for row in rows) - 0.5, color=_GREY, linewidth=0.6)
+        axes.axhline(
+            sum(not row.method.means_only for row in rows) - 0.5, color=_GREY, linewidth=0.6
+        )
     panels[0].set_yticks(range(len(rows)), [_name(row.method) for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     return figure
@@ -136,21 +152,42 @@ def _profiles(found: Comparison) -> Any:
     if not shown:
         return None
     figure = _figure(
-        9, 5, _footer(found, _intervals(found), "Bands: point by point. Only methods whose runs are known.")
+        9,
+        5,
+        _footer(
+            found, _intervals(found), "Bands: point by point. Only methods whose runs are known."
+        ),
     )
     axes = figure.subplots()
     for number, method in enumerate(shown):
         profile, first = found.profiles[method.name], method.name == found.config.reference
         colour, dash = (_REFERENCE, "-") if first else _look(number)
-        axes.fill_between(profile.thresholds, profile.low, profile.high, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(
+            profile.thresholds, profile.low, profile.high, color=colour, alpha=0.15, linewidth=0
+        )
         wide = 2.4 if first or method.kind == "own" else 1.4
-        axes.plot(profile.thresholds, profile.share, color=colour, linestyle=dash, linewidth=wide, label=method.label)
+        axes.plot(
+            profile.thresholds,
+            profile.share,
+            color=colour,
+            linestyle=dash,
+            linewidth=wide,
+            label=method.label,
+        )
     axes.axvline(1, color=_GREY, linewidth=0.8, linestyle=":")
-    axes.annotate("human", (1, 1), xytext=(3, -8), textcoords="offset points", color=_GREY, fontsize=8)
+    axes.annotate(
+        "human", (1, 1), xytext=(3, -8), textcoords="offset points", color=_GREY, fontsize=8
+    )
     axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
-    axes.set_xticks([0, 0.1, 0.25, 0.5, 1, 2, 3, 4, 6, 8], ["0", "0.1", "0.25", "0.5", "1", "2", "3", "4", "6", "8"])
+    axes.set_xticks(
+        [0, 0.1, 0.25, 0.5, 1, 2, 3, 4, 6, 8],
+        ["0", "0.1", "0.25", "0.5", "1", "2", "3", "4", "6", "8"],
+    )
     axes.set(
-        xlim=(0, 8), ylim=(0, 1), xlabel="human-normalised score t (square-root scale)", ylabel="share of runs above t"
+        xlim=(0, 8),
+        ylim=(0, 1),
+        xlabel="human-normalised score t (square-root scale)",
+        ylabel="share of runs above t",
     )
     axes.set_title(f"Performance profiles, {len(found.games)} games")
     axes.grid(color="#e6e6e6", linewidth=0.6)
@@ -161,15 +198,21 @@ def _profiles(found: Comparison) -> Any:
 def _improvement(found: Comparison) -> Any:
     if not found.improvements:
         return None
-    lines = sorted(found.improvements, key=lambda i: (i.ours.kind == "own", i.ours.name, -i.estimate.value))
-    figure = _figure(8.5, 1.4 + 0.27 * len(lines), _footer(found, _intervals(found), "Ties count half."))
+    lines = sorted(
+        found.improvements, key=lambda i: (i.ours.kind == "own", i.ours.name, -i.estimate.value)
+    )
+    figure = _figure(
+        8.5, 1.4 + 0.27 * len(lines), _footer(found, _intervals(found), "Ties count half.")
+    )
     axes = figure.subplots()
     for y, one in enumerate(lines):
         _bar(axes, y, one.estimate, _colour(found, one.ours))
     axes.axvline(0.5, color=_GREY, linewidth=0.8, linestyle=":")
     many = len(found.games)
     labels = [
-        f"{i.ours.label} over {i.theirs.label}" + f" ({len(i.games)} of {many})" * (len(i.games) < many) for i in lines
+        f"{i.ours.label} over {i.theirs.label}"
+        + f" ({len(i.games)} of {many})" * (len(i.games) < many)
+        for i in lines
     ]
     axes.set_yticks(range(len(lines)), labels)
     axes.set(
@@ -185,7 +228,11 @@ def _improvement(found: Comparison) -> Any:
 
 def _per_game(found: Comparison) -> Any:
     methods = [row.method for row in found.main.rows if row.method.kind != "ablation"]
-    methods += [m for m in found.methods if m.kind == "own" and m not in methods and set(m.scores) & set(found.games)]
+    methods += [
+        m
+        for m in found.methods
+        if m.kind == "own" and m not in methods and set(m.scores) & set(found.games)
+    ]
     if not methods:
         return None
     values = np.full((len(found.games), len(methods)), np.nan)
@@ -198,7 +245,13 @@ def _per_game(found: Comparison) -> Any:
     image = axes.imshow(np.ma.masked_invalid(values), cmap="viridis", norm=norm, aspect="auto")
     _write_values(axes, values, image.to_rgba(values))
     axes.set_yticks(range(len(found.games)), found.games)
-    axes.set_xticks(range(len(methods)), [_name(m) for m in methods], rotation=40, ha="left", rotation_mode="anchor")
+    axes.set_xticks(
+        range(len(methods)),
+        [_name(m) for m in methods],
+        rotation=40,
+        ha="left",
+        rotation_mode="anchor",
+    )
     axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
     bar.set_ticks([-0.1, 0, 0.1, 1, 10], labels=["-0.1", "0 random", "0.1", "1 human", "10"])
@@ -212,7 +265,9 @@ def _write_values(axes: Any, values: np.ndarray, colours: np.ndarray) -> None:
     for (i, j), value in np.ndenumerate(values):
         text = "–" if np.isnan(value) else f"{value:z.2f}" if abs(value) < 9.995 else f"{value:.1f}"
         dark = np.isnan(value) or bright[i, j] > 0.22
-        axes.text(j, i, text, ha="center", va="center", fontsize=7, color="black" if dark else "white")
+        axes.text(
+            j, i, text, ha="center", va="center", fontsize=7, color="black" if dark else "white"
+        )
 
 
 def _own_games(found: Comparison) -> Any:
@@ -220,7 +275,11 @@ def _own_games(found: Comparison) -> Any:
     games = [game for game in found.games if any(game in m.scores for m in own)]
     if not games:
         return None
-    others = [*found.references, *(m for m in found.methods if m.kind not in ("own", "ablation")), *own]
+    others = [
+        *found.references,
+        *(m for m in found.methods if m.kind not in ("own", "ablation")),
+        *own,
+    ]
     columns = min(3, len(games))
     rows = -(-len(games) // columns)
     figure = _figure(
@@ -241,7 +300,9 @@ def _own_games(found: Comparison) -> Any:
     for axes in panels.flat[len(games) :]:
         axes.set_visible(False)
     for axes in panels[:, 0]:
-        axes.set_yticks(range(len(others)), [_name(m) if m.kind != "reference" else m.label for m in others])
+        axes.set_yticks(
+            range(len(others)), [_name(m) if m.kind != "reference" else m.label for m in others]
+        )
         axes.set_ylim(len(others) - 0.5, -0.5)
     return figure
 
@@ -252,7 +313,11 @@ def _own_curves(found: Comparison) -> Any:
         return None
     columns = min(3, len(games))
     rows = -(-len(games) // columns)
-    figure = _figure(1.0 + 3.6 * columns, 0.9 + 2.7 * rows, "Own runs, one line each: mean return of each evaluation.")
+    figure = _figure(
+        1.0 + 3.6 * columns,
+        0.9 + 2.7 * rows,
+        "Own runs, one line each: mean return of each evaluation.",
+    )
     for axes, game in zip(figure.subplots(rows, columns, squeeze=False).flat, games, strict=False):
         _curves(axes, found, game)
     for axes in figure.axes[len(games) :]:
@@ -278,7 +343,13 @@ def _curves(axes: Any, found: Comparison, game: str) -> None:
         if level is not None:
             axes.axhline(level, color=_GREY, linewidth=0.8, linestyle=":")
             axes.annotate(
-                label, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7, color=_GREY
+                label,
+                (1, level),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="bottom",
+                fontsize=7,
+                color=_GREY,
             )
     axes.set(title=game, xlabel="steps played, thousands", ylabel="mean return")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize=7, ncols=2)

@@ -23,8 +23,12 @@ from atari_vlm.reporting.page.run_data import Pool, Replay, collect_episode, pla
 from atari_vlm.runs.journal import EpisodeRow, Journal
 
 _SCRIPTS = ("report_dom.js", "report_charts.js", "report_panels.js", "report.js")
-_SMALLEST_SHARE = 1_000_000  # bytes; with less than this an episode is not worth showing step by step
-_CLOCKS = re.compile(r'^(<script type="application/json" id="clocks">).*?(</script>)$', re.MULTILINE)
+_SMALLEST_SHARE = (
+    1_000_000  # bytes; with less than this an episode is not worth showing step by step
+)
+_CLOCKS = re.compile(
+    r'^(<script type="application/json" id="clocks">).*?(</script>)$', re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,10 @@ def report_page(journal: Journal, facts: RunFacts, replay: Replay, max_mb: float
             "tiles": [*([] if labels else _returns(rows)), *_totals(journal, rows)],
         },
         "episodes": [
-            {**(pages.get(row.episode) or summary(row, reason)), "label": labels.get(str(row.episode), "")}
+            {
+                **(pages.get(row.episode) or summary(row, reason)),
+                "label": labels.get(str(row.episode), ""),
+            }
             for row in rows
         ],
         "texts": pool.texts,
@@ -123,7 +130,9 @@ def _worth_showing(rows: list[EpisodeRow], count: int) -> list[EpisodeRow]:
     done = [row for row in rows if row.episode_return is not None]
     first = []
     for phase in ("eval", "train"):
-        ranked = sorted((row for row in done if row.phase == phase), key=lambda row: row.episode_return or 0.0)
+        ranked = sorted(
+            (row for row in done if row.phase == phase), key=lambda row: row.episode_return or 0.0
+        )
         first += [*ranked[-1:], *ranked[:1]]
     unique = dict.fromkeys([*first, *reversed(rows)])
     return sorted(list(unique)[:count], key=lambda row: row.episode)
@@ -149,7 +158,11 @@ def _left_out(rows: list[EpisodeRow], strides: Mapping[int, int], max_mb: float)
 def _returns(rows: list[EpisodeRow]) -> list[tuple[str, str, str]]:
     tiles = []
     for phase, name in (("eval", "mean return, evaluation"), ("train", "mean return, training")):
-        returns = [row.episode_return for row in rows if row.phase == phase and row.episode_return is not None]
+        returns = [
+            row.episode_return
+            for row in rows
+            if row.phase == phase and row.episode_return is not None
+        ]
         if returns:
             tiles.append((name, f"{sum(returns) / len(returns):.2f}".rstrip("0").rstrip("."), ""))
     return tiles

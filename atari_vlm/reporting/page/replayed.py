@@ -29,7 +29,10 @@ def environment_replay(make_env: Callable[[EpisodeRow], Env]) -> Replay:
 
         def on_step(transition: Transition) -> None:
             nonlocal names, count
-            if not isinstance(transition.observation, Mapping) or "image" not in transition.observation:
+            if (
+                not isinstance(transition.observation, Mapping)
+                or "image" not in transition.observation
+            ):
                 return
             names = names or _action_names(transition.observation)
             show(count, lambda: to_image(transition.observation["image"]).png)
@@ -41,7 +44,9 @@ def environment_replay(make_env: Callable[[EpisodeRow], Env]) -> Replay:
         try:
             replay_episode(env, row, steps, on_step)
         except RunError as error:
-            note = f"Pictures of episode {row.episode} are missing from step {count + 1} on: {error}"
+            note = (
+                f"Pictures of episode {row.episode} are missing from step {count + 1} on: {error}"
+            )
         finally:
             env.close()
         if not count and not note:

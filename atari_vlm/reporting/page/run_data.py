@@ -86,7 +86,12 @@ class Pool:
                 blob = self.journal.blob(sha)
                 text = kind == "text"
                 numbered.append(
-                    [kind, self.text(blob.decode("utf-8", "surrogatepass")) if text else self.image(sha, blob)]
+                    [
+                        kind,
+                        self.text(blob.decode("utf-8", "surrogatepass"))
+                        if text
+                        else self.image(sha, blob),
+                    ]
                 )
             self._known["message", key] = len(self.messages)
             self.messages.append([role, numbered])
@@ -192,7 +197,11 @@ def collect_episode(pool: Pool, row: EpisodeRow, replay: Replay, share: float) -
     steps = moments.steps
     replayed = replay(row, steps, moments.add)
     moments.add_the_rest()
-    shown = {at: pool.image(_sha(kept.png), kept.png) for at, kept in moments.kept.items() if kept.png is not None}
+    shown = {
+        at: pool.image(_sha(kept.png), kept.png)
+        for at, kept in moments.kept.items()
+        if kept.png is not None
+    }
     kept_calls = {at: kept.calls for at, kept in moments.kept.items()}
     detail = {
         "stride": moments.stride,
@@ -204,7 +213,10 @@ def collect_episode(pool: Pool, row: EpisodeRow, replay: Replay, share: float) -
         "end": _end(steps),
         "frames": [shown.get(at, -1) for at in range(len(steps) + 1)] if shown else [],
         "frame_note": replayed.note,
-        "steps": [_words(pool, step, kept_calls[step.step]) if step.step in kept_calls else None for step in steps],
+        "steps": [
+            _words(pool, step, kept_calls[step.step]) if step.step in kept_calls else None
+            for step in steps
+        ],
     }
     clocks = {
         "latency": [plain(step.decision.get("latency_s")) for step in steps],

@@ -20,7 +20,16 @@ from atari_vlm.settings import flat
 from atari_vlm.spaces import Env
 
 _SHOWN = (
-    *("game_name", "games", "agents", "vlm_type", "model", "endpoint", "prompt_type", "use_in_context_learning"),
+    *(
+        "game_name",
+        "games",
+        "agents",
+        "vlm_type",
+        "model",
+        "endpoint",
+        "prompt_type",
+        "use_in_context_learning",
+    ),
     *("in_context.strategy", "latency", "seed", "seeds", "max_steps"),
 )
 
@@ -40,9 +49,13 @@ def write_report(run: str | Path, out: str | Path | None = None, max_mb: float =
         games = journal.meta().get("games", {})
 
         def environment(row: EpisodeRow) -> Env:
-            return make_env({**settings, "game_name": games.get(str(row.episode), settings.get("game_name"))})
+            return make_env(
+                {**settings, "game_name": games.get(str(row.episode), settings.get("game_name"))}
+            )
 
-        facts = run_facts(folder.resolve().name, config, journal.episodes(), answered_in(journal, settings))
+        facts = run_facts(
+            folder.resolve().name, config, journal.episodes(), answered_in(journal, settings)
+        )
         page = report_page(journal, facts, environment_replay(environment), max_mb)
     target = Path(out) if out is not None else folder / "report.html"
     atomic_write(target, page)
@@ -50,10 +63,17 @@ def write_report(run: str | Path, out: str | Path | None = None, max_mb: float =
 
 
 def run_facts(
-    name: str, config: Mapping[str, Any], rows: Sequence[EpisodeRow] = (), answered: Mapping[str, str] | None = None
+    name: str,
+    config: Mapping[str, Any],
+    rows: Sequence[EpisodeRow] = (),
+    answered: Mapping[str, str] | None = None,
 ) -> RunFacts:
     """Title, conditions and command of a run from its config.yaml, its episodes, and what answered in it."""
-    settings = {key: value for key, value in flat(config["settings"]).items() if value not in (None, "", [], {})}
+    settings = {
+        key: value
+        for key, value in flat(config["settings"]).items()
+        if value not in (None, "", [], {})
+    }
     conditions = [(_words(key), _value(settings[key])) for key in _SHOWN if key in settings]
     for phase in ("train", "eval"):
         seeds = [row.seed for row in rows if row.phase == phase]
@@ -61,10 +81,19 @@ def run_facts(
             conditions.append((f"{phase} episodes", f"{len(seeds)}, seeds {_seeds(seeds)}"))
     if "prompt_type" in settings:
         style = settings["prompt_type"]
-        conditions.append(("prompt version", f"{prompts.prompt_version(style)}, sha256 {prompts.prompt_hash(style)}"))
-    conditions += [(name, value) for name, value in (answered or {}).items() if name.startswith("model")]
+        conditions.append(
+            (
+                "prompt version",
+                f"{prompts.prompt_version(style)}, sha256 {prompts.prompt_hash(style)}",
+            )
+        )
+    conditions += [
+        (name, value) for name, value in (answered or {}).items() if name.startswith("model")
+    ]
     versions = {"atari-vlm": config.get("atari_vlm", "unknown"), **config.get("versions", {})}
-    conditions.append(("versions", ", ".join(f"{package} {version}" for package, version in versions.items())))
+    conditions.append(
+        ("versions", ", ".join(f"{package} {version}" for package, version in versions.items()))
+    )
     others = [(_words(key), _value(value)) for key, value in settings.items() if key not in _SHOWN]
     command = recorded_line(config)
     return RunFacts(name, _subtitle(settings), conditions, others, command)

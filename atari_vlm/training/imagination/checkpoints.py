@@ -58,7 +58,9 @@ class Checkpoints:
                 say(f"{reason}; going on from the checkpoint of epoch {epoch} instead")
             return epoch, checkpoint
         if damaged:
-            raise CheckpointError("; ".join(damaged) + "; no whole checkpoint is left to go on from")
+            raise CheckpointError(
+                "; ".join(damaged) + "; no whole checkpoint is left to go on from"
+            )
         return None
 
     def _read(self, epoch: int) -> Checkpoint:

@@ -82,15 +82,25 @@ class Lanes:
 
     def keep(self, lanes: Sequence[int]) -> None:
         """Go on with these lanes alone."""
-        self.games, self.observations = [self.games[i] for i in lanes], [self.observations[i] for i in lanes]
+        self.games, self.observations = (
+            [self.games[i] for i in lanes],
+            [self.observations[i] for i in lanes],
+        )
         self.state = take_rows(self.state, lanes)
 
     def step(self, drawing: Drawing) -> list[Step]:
         """Play one step of every game; the player is told what was executed. Ends are the caller's."""
-        seen = {name: np.stack([shown[name] for shown in self.observations]) for name in self.policy.inputs}
-        actions, state = self.policy.act(seen, self.state, generator=drawing.generator, temperature=drawing.temperature)
+        seen = {
+            name: np.stack([shown[name] for shown in self.observations])
+            for name in self.policy.inputs
+        }
+        actions, state = self.policy.act(
+            seen, self.state, generator=drawing.generator, temperature=drawing.temperature
+        )
         if drawing.explore is not None:
-            actions = np.stack([np.asarray(drawing.explore(i, action)) for i, action in enumerate(actions)])
+            actions = np.stack(
+                [np.asarray(drawing.explore(i, action)) for i, action in enumerate(actions)]
+            )
         steps = [self._step(lane, action) for lane, action in enumerate(actions)]
         self.state = self.policy.executed(actions, state)
         return steps
@@ -206,7 +216,9 @@ class Collector:
         """Play the saved games again up to where they were."""
         indices, actions = arrays["collector.index"], arrays["collector.actions"]
         if len(indices) != len(self._going):
-            raise MismatchError(f"the checkpoint has {len(indices)} games side by side, the run {len(self._going)}")
+            raise MismatchError(
+                f"the checkpoint has {len(indices)} games side by side, the run {len(self._going)}"
+            )
         lengths = arrays.get("collector.lengths", np.array([len(actions)]))
         played = np.split(actions, np.cumsum(lengths)[:-1])
         for lane, (index, part) in enumerate(zip(indices.tolist(), played, strict=True)):
@@ -227,7 +239,12 @@ class Collector:
 def packed(state: Any) -> dict[str, np.ndarray]:
     """A policy's state as arrays: its leaves as one array where they are alike, else one each."""
     leaves: list[np.ndarray] = []
-    map_leaves(lambda leaf: leaves.append(np.asarray(leaf.cpu() if isinstance(leaf, torch.Tensor) else leaf)), state)
+    map_leaves(
+        lambda leaf: leaves.append(
+            np.asarray(leaf.cpu() if isinstance(leaf, torch.Tensor) else leaf)
+        ),
+        state,
+    )
     if leaves and len({(leaf.shape, leaf.dtype) for leaf in leaves}) == 1:
         return {_MEMORY: np.stack(leaves)}
     return {f"{_MEMORY}.{number}": leaf for number, leaf in enumerate(leaves)}
@@ -243,7 +260,11 @@ def unpacked(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
 
     def restored(leaf: Any) -> Any:
         part = next(parts)
-        return torch.from_numpy(part.copy()).to(leaf.device) if isinstance(leaf, torch.Tensor) else part.copy()
+        return (
+            torch.from_numpy(part.copy()).to(leaf.device)
+            if isinstance(leaf, torch.Tensor)
+            else part.copy()
+        )
 
     return map_leaves(restored, like)
 
@@ -262,7 +283,9 @@ class Playing:
     explore: Callable[[int, Action], Action] | None = None
 
 
-def play_games(make_game: Callable[[], Game], policy: Policy[Any], seeds: Sequence[int], playing: Playing) -> Returns:
+def play_games(
+    make_game: Callable[[], Game], policy: Policy[Any], seeds: Sequence[int], playing: Playing
+) -> Returns:
     """Play one game per seed to its end; results are in the order of the seeds.
 
     A lane whose game has ended goes on with the next one.
@@ -270,13 +293,18 @@ def play_games(make_game: Callable[[], Game], policy: Policy[Any], seeds: Sequen
     waiting = deque(range(len(seeds)))
     totals, lengths = [0.0] * len(seeds), [0] * len(seeds)
     lanes = Lanes([make_game() for _ in range(min(playing.lanes, len(seeds)))], policy)
-    explore, rows = playing.explore, [waiting.popleft() for _ in lanes.games]  # the game of each lane
+    explore, rows = (
+        playing.explore,
+        [waiting.popleft() for _ in lanes.games],
+    )  # the game of each lane
 
     def of_lane(lane: int, action: Action) -> Action:
         assert explore is not None
         return explore(rows[lane], action)
 
-    drawing = Drawing(playing.generator, playing.temperature, of_lane if explore is not None else None)
+    drawing = Drawing(
+        playing.generator, playing.temperature, of_lane if explore is not None else None
+    )
     try:
         for lane, row in enumerate(rows):
             lanes.begin(lane, seeds[row])
@@ -293,7 +321,9 @@ def play_games(make_game: Callable[[], Game], policy: Policy[Any], seeds: Sequen
     return Returns(totals, lengths)
 
 
-def _refill(lanes: Lanes, rows: list[int], over: Sequence[int], waiting: deque[int], seeds: Sequence[int]) -> None:
+def _refill(
+    lanes: Lanes, rows: list[int], over: Sequence[int], waiting: deque[int], seeds: Sequence[int]
+) -> None:
     """Begin a waiting game in each lane whose game is over; lanes without one are closed."""
     left = set(over)
     for lane in over[: len(waiting)]:
@@ -327,7 +357,9 @@ class EpisodeKeeper:
 
 def _episode(steps: Sequence[Step]) -> Episode:
     shown = [*(step.observation for step in steps), steps[-1].next_observation]
-    flags = ([getattr(step, name) for step in steps] for name in ("terminated", "truncated", "lost_life"))
+    flags = (
+        [getattr(step, name) for step in steps] for name in ("terminated", "truncated", "lost_life")
+    )
     return Episode(
         {name: np.stack([each[name] for each in shown]) for name in shown[0]},
         np.array([step.action for step in steps]),

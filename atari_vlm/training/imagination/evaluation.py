@@ -120,7 +120,14 @@ class Gallery:
         generator = torch.Generator(model.place.name).manual_seed(self.epoch)
         config = DreamConfig(min(self.config.steps, DreamConfig().steps), self.temperature)
         shown: list[np.ndarray] = []
-        dreams = dream(policy, model, contexts, config, generator, lambda state: shown.append(model.decode(state)))
+        dreams = dream(
+            policy,
+            model,
+            contexts,
+            config,
+            generator,
+            lambda state: shown.append(model.decode(state)),
+        )
         return as_episodes(dreams, np.stack(shown, 1))
 
     def _reconstructions(self, learner: Learner, model: LearnedWorldModel[Any]) -> None:
@@ -139,7 +146,8 @@ def as_episodes(dreams: Imagination, shown: np.ndarray) -> list[Episode]:
     episodes = []
     for row, length in enumerate(dreams.lengths.tolist()):
         actions, rewards, terminated = (
-            leaf[row, :length].cpu().numpy() for leaf in (dreams.actions, dreams.rewards, dreams.ends)
+            leaf[row, :length].cpu().numpy()
+            for leaf in (dreams.actions, dreams.rewards, dreams.ends)
         )
         truncated = np.zeros(length, np.bool_)
         truncated[-1] = not terminated[-1]

@@ -44,7 +44,10 @@ def play_of_run(run: Path) -> Iterator[tuple[DataSet, str]]:
             raise ConfigError(f"{run} has no checkpoint and replay to export yet")
         names = tuple(newest[1].config["action_names"])
         replay = saved_replay(under(newest[1].tensors, "replay"), run / "replay")
-        yield DataSet(ReplayEpisodes(replay, names, copied=False), Discrete(len(names)), names), str(settings["source"])
+        yield (
+            DataSet(ReplayEpisodes(replay, names, copied=False), Discrete(len(names)), names),
+            str(settings["source"]),
+        )
 
 
 def export_npz(run: Path, path: Path) -> int:
@@ -59,5 +62,9 @@ def export_npz(run: Path, path: Path) -> int:
 def export_minari(run: Path, dataset_id: str) -> int:
     """Write a run's play as a local Minari data set, one episode each; how many steps."""
     with play_of_run(run) as (data, source):
-        described = f"{source}, played while a world model learned; actions: {', '.join(data.action_names)}"
-        return write_minari(dataset_id, data.episodes, About(data.action_space, "atari_vlm dream", described))
+        described = (
+            f"{source}, played while a world model learned; actions: {', '.join(data.action_names)}"
+        )
+        return write_minari(
+            dataset_id, data.episodes, About(data.action_space, "atari_vlm dream", described)
+        )

@@ -20,7 +20,14 @@ from gymnasium.spaces import Box, Discrete
 
 import atari_vlm  # noqa: F401 (registers the ids)
 from atari_vlm.actions import as_action, check_action_space
-from atari_vlm.errors import AtariVLMError, ConfigError, MismatchError, RunError, UnknownNameError, check_positive
+from atari_vlm.errors import (
+    AtariVLMError,
+    ConfigError,
+    MismatchError,
+    RunError,
+    UnknownNameError,
+    check_positive,
+)
 from atari_vlm.experience.replay import Column
 from atari_vlm.games import game_names
 from atari_vlm.world_models.inputs import described, inputs_of
@@ -84,7 +91,13 @@ class LifeLoss(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Step and compare the lives."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         before, self._lives = self._lives, info.get("lives", 0)
-        return observation, reward, terminated, truncated, {**info, LOST_LIFE: 0 < self._lives < before}
+        return (
+            observation,
+            reward,
+            terminated,
+            truncated,
+            {**info, LOST_LIFE: 0 < self._lives < before},
+        )
 
 
 class Game(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -104,11 +117,17 @@ class Game(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._parts = inputs_of(env.observation_space, self.name, keys)
         shown = {name: part.column for name, part in self._parts.items()}
         space = check_action_space(env.action_space, self.name)
-        self.facts = GameFacts(self.name, shown, space, _action_names(env), frames_per_step(env), config.keys)
+        self.facts = GameFacts(
+            self.name, shown, space, _action_names(env), frames_per_step(env), config.keys
+        )
         self._wanted = shown if inputs is None else dict(inputs)
         if not self._wanted.keys() <= shown.keys():
-            raise MismatchError(f"wanted is {described(self._wanted)}; {self.name} shows {described(shown)}")
-        self.observation_space = gymnasium.spaces.Dict({name: _space(c) for name, c in self._wanted.items()})
+            raise MismatchError(
+                f"wanted is {described(self._wanted)}; {self.name} shows {described(shown)}"
+            )
+        self.observation_space = gymnasium.spaces.Dict(
+            {name: _space(c) for name, c in self._wanted.items()}
+        )
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         """Begin the game of a seed."""
@@ -130,22 +149,31 @@ class Game(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def _shown(self, observation: Any) -> dict[str, np.ndarray]:
         whose = f"{self.name} at {self._when}"
-        return {name: self._parts[name].read(observation, column, whose) for name, column in self._wanted.items()}
+        return {
+            name: self._parts[name].read(observation, column, whose)
+            for name, column in self._wanted.items()
+        }
 
     def _reward(self, reward: Any) -> float:
         """A number, or an array of one."""
         value = np.asarray(reward)
         if value.size != 1 or value.dtype.kind not in "biuf":
-            raise MismatchError(f"{self.name} pays {reward!r} at {self._when}; a reward is one number")
+            raise MismatchError(
+                f"{self.name} pays {reward!r} at {self._when}; a reward is one number"
+            )
         number = float(value.item())
         if not abs(number) <= float(np.finfo(np.float32).max):
-            raise MismatchError(f"{self.name} pays {number} at {self._when}; rewards are finite float32 numbers")
+            raise MismatchError(
+                f"{self.name} pays {number} at {self._when}; rewards are finite float32 numbers"
+            )
         return number
 
     def _flag(self, name: str, flag: Any) -> bool:
         value = np.asarray(flag)
         if value.size != 1 or value.dtype.kind not in "biu" or value.item() not in (0, 1):
-            raise MismatchError(f"{self.name} says {name} is {flag!r} at {self._when}; it is true or false")
+            raise MismatchError(
+                f"{self.name} says {name} is {flag!r} at {self._when}; it is true or false"
+            )
         return bool(value.item())
 
     @property
@@ -237,5 +265,9 @@ def _space(column: Column) -> Box:
 def _told(error: Exception) -> str:
     """``ConnectionResetError: lost the simulator (simulator.py, line 12, in step)``."""
     frames = traceback.extract_tb(error.__traceback__)
-    at = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name})" if frames else ""
+    at = (
+        f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name})"
+        if frames
+        else ""
+    )
     return f"{type(error).__name__}: {error}{at}"

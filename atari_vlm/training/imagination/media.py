@@ -51,10 +51,14 @@ def save_episodes(
 ) -> Path:
     """Write episodes to ``folder/kind/epoch-<epoch>.npz``, and a film of them beside it; returns the npz's path."""
     if kind not in KINDS or not episodes:
-        raise ConfigError(f"media are episodes of one of {', '.join(KINDS)}, got {len(episodes)} of {kind!r}")
+        raise ConfigError(
+            f"media are episodes of one of {', '.join(KINDS)}, got {len(episodes)} of {kind!r}"
+        )
     path, names = folder / kind / f"epoch-{epoch:06d}.npz", tuple(action_names)
     titles = [f"{path.stem} {n}/{len(episodes)}" for n in range(1, len(episodes) + 1)]
-    titled = [replace(e, name=name, action_names=names) for name, e in zip(titles, episodes, strict=True)]
+    titled = [
+        replace(e, name=name, action_names=names) for name, e in zip(titles, episodes, strict=True)
+    ]
     write_episodes(path, titled)
     if can_write_videos():
         _film(path, titled)
@@ -83,7 +87,9 @@ def _film(path: Path, episodes: list[Episode]) -> None:
     video.close()
 
 
-def write_reconstructions(path: Path, originals: np.ndarray, decoded: np.ndarray, scale: int = 2) -> None:
+def write_reconstructions(
+    path: Path, originals: np.ndarray, decoded: np.ndarray, scale: int = 2
+) -> None:
     """A PNG: frames ``(N, H, W, 3)`` in a row, what the tokenizer makes of them below."""
     rows = [np.concatenate(list(frames), axis=1) for frames in (originals, decoded)]
     atomic_write(path, encode_png(np.concatenate(rows).repeat(scale, 0).repeat(scale, 1)))

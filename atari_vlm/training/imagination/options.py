@@ -94,7 +94,9 @@ class ComputeOptions(Options):
 
 
 @dataclass(frozen=True)
-class TrainOptions(LogOptions, ComputeOptions, SeedOptions, LearnOptions, FolderOptions, FileOptions):
+class TrainOptions(
+    LogOptions, ComputeOptions, SeedOptions, LearnOptions, FolderOptions, FileOptions
+):
     """Train a world model and the player that learns inside it; a subclass per family says which."""
 
     kind: ClassVar[str] = ""
@@ -127,8 +129,12 @@ class EvalOptions(Options):
 
     def check(self) -> None:
         """``ConfigError`` for what cannot be meant."""
-        check_count(episodes=self.episodes, imagine_steps=self.imagine_steps, max_steps=self.max_steps)
-        check_temperature(temperature=self.temperature, imagine_temperature=self.imagine_temperature)
+        check_count(
+            episodes=self.episodes, imagine_steps=self.imagine_steps, max_steps=self.max_steps
+        )
+        check_temperature(
+            temperature=self.temperature, imagine_temperature=self.imagine_temperature
+        )
         SeedOptions(self.seed)
 
 

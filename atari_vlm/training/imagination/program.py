@@ -91,7 +91,9 @@ def plan_of(options: TrainOptions) -> Plan:
     check_installed(LogConfig(options.log).trackers)
     device = Device(device_of_rank(options.device), options.precision)
     old = _Old.of(options)
-    steps = read_data_set(options.dataset) if options.dataset and not (old and old.checkpoint) else None
+    steps = (
+        read_data_set(options.dataset) if options.dataset and not (old and old.checkpoint) else None
+    )
     facts = _facts(options, old, steps)
     default, settings = _settings(options, facts, old)
     if steps is not None:
@@ -110,7 +112,9 @@ def plan_of(options: TrainOptions) -> Plan:
         resume=options.resume,
         command=command_of(options),
         command_line=command_line(options),
-        rules=ResumeRules(amounts=(f"{options.kind}.epochs",), defaults={options.kind: default.as_dict()}),
+        rules=ResumeRules(
+            amounts=(f"{options.kind}.epochs",), defaults={options.kind: default.as_dict()}
+        ),
     )
     shown = {"game": source, "preset": options.preset, "seed": options.seed, **settings.as_dict()}
     run = TrainingRun(
@@ -165,7 +169,9 @@ class _Old:
         before, now = self.config.get("execution", {}).get("threads"), torch.get_num_threads()
         if before in (None, now):
             return ()
-        return (f"until now with {before} CPU threads, from here on {now}: equal to the bit only with as many",)
+        return (
+            f"until now with {before} CPU threads, from here on {now}: equal to the bit only with as many",
+        )
 
     @property
     def preset(self) -> str:
@@ -189,14 +195,18 @@ def _facts(options: TrainOptions, old: _Old | None, steps: DataSet | None) -> Ga
     return GameFacts(OFFLINE, {}, space, names, config["frame_skip"])
 
 
-def _settings(options: TrainOptions, facts: GameFacts, old: _Old | None) -> tuple[TrainingSettings, TrainingSettings]:
+def _settings(
+    options: TrainOptions, facts: GameFacts, old: _Old | None
+) -> tuple[TrainingSettings, TrainingSettings]:
     """The preset, and the settings that are asked for: those of the run that is continued, and what is changed of them.
 
     A setting that the run's version did not know is the preset's.
     """
     preset = options.preset or (old.preset if old else "") or family(options.kind).presets[0]
     if old is not None and old.preset not in ("", preset):
-        raise RunError(f"the run was made with the preset {old.preset}; leave --preset {preset} out")
+        raise RunError(
+            f"the run was made with the preset {old.preset}; leave --preset {preset} out"
+        )
     default: TrainingSettings = load_part(options.kind, "settings")(preset, facts)
     settings = default
     if old is not None:
@@ -283,7 +293,9 @@ def _check_game(config: GameConfig, policy: Policy[Any]) -> None:
         raise MismatchError(f"{spaces} {policy.action_space}")
 
 
-def _play(options: EvalOptions, config: GameConfig, policy: Policy[Any]) -> tuple[Returns, list[Episode]]:
+def _play(
+    options: EvalOptions, config: GameConfig, policy: Policy[Any]
+) -> tuple[Returns, list[Episode]]:
     """Real games, with a progress bar; the beginnings of the first ones are kept."""
     bars = Bars(messages())
     keeper = EpisodeKeeper(GAMES, max(STEPS, options.imagine_steps + 1))

@@ -29,7 +29,11 @@ def _send_newest(team: Team, replay: Replay, what: tuple[int, int]) -> None:
     columns = {name: _first(team, replay.read(name, slots)) for name in replay.columns}
     if team.rank > 0:
         for t in range(count):
-            step = {name: values[t] for name, values in columns.items() if not replay.columns[name].written_back}
+            step = {
+                name: values[t]
+                for name, values in columns.items()
+                if not replay.columns[name].written_back
+            }
             replay.add(step, env)
 
 
@@ -37,7 +41,10 @@ def send_frames(team: Team, replay: Replay) -> None:
     """Give the other ranks what lies on disk of all steps that are kept: a checkpoint has it in rank 0's files alone."""
     if team.size == 1:
         return
-    kept, on_disk = replay.kept(), [name for name, column in replay.columns.items() if column.on_disk]
+    kept, on_disk = (
+        replay.kept(),
+        [name for name, column in replay.columns.items() if column.on_disk],
+    )
     for begin in range(0, len(kept), _CHUNK):
         slots = kept[begin : begin + _CHUNK]
         for name in on_disk:
@@ -50,13 +57,18 @@ def streams_of_others(team: Team, own: Mapping[str, np.ndarray]) -> dict[str, np
     """The random streams of the ranks after rank 0, as arrays of a checkpoint; none for a single process."""
     if team.size == 1:
         return {}
-    rows = {name: team.gather(torch.from_numpy(state.view(np.uint8).copy())[None]) for name, state in own.items()}
+    rows = {
+        name: team.gather(torch.from_numpy(state.view(np.uint8).copy())[None])
+        for name, state in own.items()
+    }
     return {f"{_KEY}.{name}": states[1:].numpy() for name, states in rows.items()}
 
 
 def streams_of_rank(team: Team, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
     """This rank's streams in a checkpoint; ``None`` for rank 0, and where it was made by another number of processes."""
-    found = {name.split(".")[1]: rows for name, rows in arrays.items() if name.startswith(_KEY + ".")}
+    found = {
+        name.split(".")[1]: rows for name, rows in arrays.items() if name.startswith(_KEY + ".")
+    }
     if team.rank == 0 or not found or len(found["numpy"]) != team.size - 1:
         return None
     own = {name: rows[team.rank - 1].copy() for name, rows in found.items()}

@@ -101,7 +101,9 @@ class WorldModelTrainer:
         settings, where = self.settings, self.run.folder / "replay" if self.leads else None
         played = 0 if self.run.facts.offline else settings.play.steps
         reserve = played * settings.checkpoint_every
-        return Replay(columns, settings.capacity, reserve=reserve, folder=where, num_envs=settings.play.envs)
+        return Replay(
+            columns, settings.capacity, reserve=reserve, folder=where, num_envs=settings.play.envs
+        )
 
     def _begin(self) -> None:
         """Continue, or warm-start, or begin."""
@@ -175,7 +177,10 @@ class WorldModelTrainer:
             step = self.run.progress.advanced
             with self._stage("collection", play.steps, "steps"):
                 games = self.collector.collect(play.steps, self.replay, exploring, random, step)
-            metrics = {"collection/steps": float(self.replay.written), **summary("collection", games)}
+            metrics = {
+                "collection/steps": float(self.replay.written),
+                **summary("collection", games),
+            }
         send_steps(self.team, self.replay, before)
         return {**metrics, "collection/seconds": time.monotonic() - began}
 
@@ -190,7 +195,9 @@ class WorldModelTrainer:
                 self._check_stop()
                 rows.append(self.learner.update(part.name))
                 self.run.progress.advanced()
-        means = {f"{part.name}/{key}": float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        means = {
+            f"{part.name}/{key}": float(np.mean([row[key] for row in rows])) for key in rows[0]
+        }
         return {**means, f"{part.name}/seconds": time.monotonic() - began}
 
     def evaluate(self, epoch: int) -> Metrics:
@@ -205,7 +212,9 @@ class WorldModelTrainer:
         gallery = Gallery(self.run.folder, epoch, names, play.eval_temperature, self.run.media)
         try:
             gallery.save(self.learner, keeper.episodes())
-        except OSError as error:  # media are not worth a run; checkpoints are, and fail for themselves
+        except (
+            OSError
+        ) as error:  # media are not worth a run; checkpoints are, and fail for themselves
             self.run.progress.say(f"the media of epoch {epoch} could not be written: {error}")
         return metrics
 

@@ -104,7 +104,9 @@ class DemonstrationRecorder:
         observation = transition.observation
         self._frames.append(to_image(observation["image"]))
         action = read_actions(observation["action_space"])[transition.decision.action]
-        self._open.append(_Seen(tuple(self._frames), observation["text"], action, transition.reward))
+        self._open.append(
+            _Seen(tuple(self._frames), observation["text"], action, transition.reward)
+        )
         if len(self._open) == self.options.horizon:
             self._close_oldest()
 
@@ -131,7 +133,9 @@ class DemonstrationRecorder:
             window = self._step + spaced[0] if spaced else None
             frames = tuple(image.png for image in oldest.images)
             self._examples.append(
-                Example(self.episode, self._step, frames, oldest.text, oldest.action, outcome, window)
+                Example(
+                    self.episode, self._step, frames, oldest.text, oldest.action, outcome, window
+                )
             )
         self._open.popleft()
         self._step += 1
@@ -182,10 +186,19 @@ def digest_of(demonstrations: Sequence[Demonstration]) -> str:
     """SHA-256 (hex) of demonstrations: equal memories have equal digests, however their pictures are encoded."""
     sha = hashlib.sha256()
     for demonstration in demonstrations:
-        facts = (demonstration.episode, demonstration.seed, demonstration.episode_return, demonstration.length)
+        facts = (
+            demonstration.episode,
+            demonstration.seed,
+            demonstration.episode_return,
+            demonstration.length,
+        )
         sha.update(repr((demonstration.game, facts)).encode())
         for example in demonstration.examples:
-            sha.update(repr((example.step, example.text, example.action, example.outcome, example.window)).encode())
+            sha.update(
+                repr(
+                    (example.step, example.text, example.action, example.outcome, example.window)
+                ).encode()
+            )
             for frame in example.frames:
                 sha.update(decode(frame).digest.encode())
     return sha.hexdigest()

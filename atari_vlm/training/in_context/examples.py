@@ -61,7 +61,9 @@ class InContextOptions:
             )
 
 
-def select(demonstrations: Sequence[Demonstration], options: InContextOptions) -> tuple[Example, ...]:
+def select(
+    demonstrations: Sequence[Demonstration], options: InContextOptions
+) -> tuple[Example, ...]:
     """The examples every prompt of the next episodes shows, in order of episode and step.
 
     ``demonstrations`` are best first (``DemonstrationLibrary.snapshot``). Empty for ``none``, for
@@ -78,7 +80,9 @@ def select(demonstrations: Sequence[Demonstration], options: InContextOptions) -
     return within_budget(_in_turn(groups), options)
 
 
-def within_budget(examples: Iterator[Example] | Sequence[Example], options: InContextOptions) -> tuple[Example, ...]:
+def within_budget(
+    examples: Iterator[Example] | Sequence[Example], options: InContextOptions
+) -> tuple[Example, ...]:
     """The first examples that fit, in order of episode and step. One that does not fit is passed over."""
     chosen: list[Example] = []
     images = tokens = 0
@@ -99,7 +103,11 @@ def estimate_tokens(example: Example) -> int:
     That is the upper end for images of up to 512 x 512 pixels (Anthropic's pixels / 750, OpenAI's low-detail 85).
     """
     pixels = [math.prod(image.pixels.shape[:2]) for image in example.images]
-    return sum(max(85, math.ceil(count / 750)) for count in pixels) + math.ceil(len(example.text) / 4) + 40
+    return (
+        sum(max(85, math.ceil(count / 750)) for count in pixels)
+        + math.ceil(len(example.text) / 4)
+        + 40
+    )
 
 
 def example_messages(examples: Sequence[Example], form: str = "text") -> tuple[Message, ...]:
@@ -109,9 +117,17 @@ def example_messages(examples: Sequence[Example], form: str = "text") -> tuple[M
     """
     messages: list[Message] = []
     for example in examples:
-        followed = "no reward followed" if example.outcome == 0 else f"reward {example.outcome:+g} followed"
+        followed = (
+            "no reward followed"
+            if example.outcome == 0
+            else f"reward {example.outcome:+g} followed"
+        )
         messages.append(
-            Message.of("user", *example.images, f"Example:\n{example.text}\nAfter this decision {followed}.")
+            Message.of(
+                "user",
+                *example.images,
+                f"Example:\n{example.text}\nAfter this decision {followed}.",
+            )
         )
         reason = f"In this situation {example.action} was played and {followed}."
         messages.append(Message.of("assistant", write_answer(form, example.action, reason)))
@@ -130,14 +146,18 @@ class ExampleIndex:
         better = demonstrations[: math.ceil(len(demonstrations) / 2)]
         candidates = [example for d in better for example in d.examples if example.outcome >= 0]
         self._candidates = candidates[: options.candidates]
-        self._thumbnails = np.array([_thumbnail(example.images[-1]) for example in self._candidates])  # (N, 1024)
+        self._thumbnails = np.array(
+            [_thumbnail(example.images[-1]) for example in self._candidates]
+        )  # (N, 1024)
 
     def nearest(self, image: Image) -> tuple[Example, ...]:
         """The nearest examples that fit into the budget, in order of episode and step."""
         if not self._candidates:
             return ()
         distances = ((self._thumbnails - _thumbnail(image)) ** 2).mean(axis=1)
-        return within_budget((self._candidates[i] for i in np.argsort(distances, kind="stable")), self._options)
+        return within_budget(
+            (self._candidates[i] for i in np.argsort(distances, kind="stable")), self._options
+        )
 
 
 class SimilarExamplesVLM:
@@ -161,7 +181,9 @@ class SimilarExamplesVLM:
     def _with_examples(self, messages: Sequence[Message]) -> list[Message]:
         pictures = [image for message in messages for image in message.images]
         shown = example_messages(self._index.nearest(pictures[-1]), self.form) if pictures else ()
-        system = sum(1 for _ in itertools.takewhile(lambda message: message.role == "system", messages))
+        system = sum(
+            1 for _ in itertools.takewhile(lambda message: message.role == "system", messages)
+        )
         return [*messages[:system], *shown, *messages[system:]]
 
 
@@ -194,9 +216,14 @@ def _windows(demonstrations: Sequence[Demonstration]) -> list[list[Example]]:
     windows: list[list[Example]] = []
     for demonstration in demonstrations:
         gains = [e for e in demonstration.examples if e.window is not None and e.outcome > 0]
-        windows += [list(group) for _, group in itertools.groupby(gains, key=lambda example: example.window)]
+        windows += [
+            list(group) for _, group in itertools.groupby(gains, key=lambda example: example.window)
+        ]
     if not windows:
-        windows = [[e for e in demonstration.examples if e.outcome == 0] for demonstration in demonstrations]
+        windows = [
+            [e for e in demonstration.examples if e.outcome == 0]
+            for demonstration in demonstrations
+        ]
     windows.sort(key=lambda window: -max((example.outcome for example in window), default=0.0))
     return [_turned(window, by=i) for i, window in enumerate(windows)]
 

@@ -25,7 +25,11 @@ from atari_vlm.runs.outputs import done_episodes
 from atari_vlm.runs.recorded import replay_episode
 from atari_vlm.runs.run_folder import read_config
 from atari_vlm.spaces import to_image
-from atari_vlm.training.in_context.demonstrations import Demonstration, DemonstrationRecorder, ExampleOptions
+from atari_vlm.training.in_context.demonstrations import (
+    Demonstration,
+    DemonstrationRecorder,
+    ExampleOptions,
+)
 from atari_vlm.types import Decision, Source, Trajectory, Transition
 
 DEFAULT_OPTIONS = ExampleOptions()
@@ -44,7 +48,9 @@ def export_demonstrations(run: str | Path, dataset_id: str, *, best: int | None 
             raise ConfigError(f"{run} has no finished training episode to export")
         rows = sorted(rows, key=lambda row: row.episode)
         played = (_played_again(journal, row, settings) for row in rows)
-        env = gym.make(f"AtariVLM/{settings['game_name']}-v5", **{**settings["env"], "image_format": "numpy"})
+        env = gym.make(
+            f"AtariVLM/{settings['game_name']}-v5", **{**settings["env"], "image_format": "numpy"}
+        )
         described = f"{settings['game_name']} played by {settings['endpoint']}: pictures as seen, actions, rewards"
         algorithm = f"atari_vlm {settings['vlm_type']} {settings['prompt_type']}"
         try:
@@ -54,7 +60,9 @@ def export_demonstrations(run: str | Path, dataset_id: str, *, best: int | None 
     return len(rows)
 
 
-def import_demonstrations(dataset_id: str, options: ExampleOptions = DEFAULT_OPTIONS) -> list[Demonstration]:
+def import_demonstrations(
+    dataset_id: str, options: ExampleOptions = DEFAULT_OPTIONS
+) -> list[Demonstration]:
     """Read a local Minari dataset of one Atari game as demonstrations, numbered upwards to -1: before any episode of a run.
 
     Raises ``ConfigError`` when there is no such dataset, ``MismatchError`` when it is not of an Atari game or holds no RGB
@@ -88,7 +96,10 @@ def _played_again(journal: Journal, row: EpisodeRow, settings: dict[str, Any]) -
         env.close()
     actions = np.array([int(step.decision.action) for step in steps], np.int64)
     rewards = np.array([step.reward for step in steps], np.float64)
-    ends = [np.array([getattr(step, name) for step in steps], np.bool_) for name in ("terminated", "truncated")]
+    ends = [
+        np.array([getattr(step, name) for step in steps], np.bool_)
+        for name in ("terminated", "truncated")
+    ]
     return Episode({"image": np.stack(pictures)}, actions, rewards, *ends, seed=row.seed)
 
 
@@ -100,7 +111,9 @@ def _action_names(game: str, count: int, dataset_id: str) -> Sequence[str]:
         env.close()
         if len(names) == count:
             return names
-    raise MismatchError(f"the dataset {dataset_id!r} has {count} actions; {game} has {len(names)} at most")
+    raise MismatchError(
+        f"the dataset {dataset_id!r} has {count} actions; {game} has {len(names)} at most"
+    )
 
 
 def _demonstration(
@@ -124,7 +137,17 @@ def _transitions(episode: Episode, game: str, names: Sequence[str]) -> Iterator[
         episode.truncated.tolist(),
     )
     for step, (action, reward, terminated, truncated) in enumerate(zip(*columns, strict=True)):
-        observation = {"image": episode.pictures[step], "text": facts.to_text(), "action_space": listed}
+        observation = {
+            "image": episode.pictures[step],
+            "text": facts.to_text(),
+            "action_space": listed,
+        }
         facts = Facts(game, step + 1, names[action], reward, facts.episode_return + reward)
-        following = {"image": episode.pictures[step + 1], "text": facts.to_text(), "action_space": listed}
-        yield Transition(observation, Decision(action, Source.POLICY), reward, following, terminated, truncated)
+        following = {
+            "image": episode.pictures[step + 1],
+            "text": facts.to_text(),
+            "action_space": listed,
+        }
+        yield Transition(
+            observation, Decision(action, Source.POLICY), reward, following, terminated, truncated
+        )

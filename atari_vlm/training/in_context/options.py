@@ -66,7 +66,9 @@ class TrainerOptions(FolderOptions, LogOptions, PlayOptions, SeedOptions, AskOpt
     @classmethod
     def of(cls, keywords: Mapping[str, Any]) -> TrainerOptions:
         """Options from keywords; an ``UnknownNameError`` names one that there is not."""
-        check_names(keywords, [option.name for option in dataclasses.fields(cls)], "option of VLMTrainer")
+        check_names(
+            keywords, [option.name for option in dataclasses.fields(cls)], "option of VLMTrainer"
+        )
         return cls(**keywords)
 
     def settings(self) -> dict[str, Any]:
@@ -74,7 +76,9 @@ class TrainerOptions(FolderOptions, LogOptions, PlayOptions, SeedOptions, AskOpt
         carried_out = names_of(LimitOptions, CacheOptions, PlayOptions, LogOptions, FolderOptions)
         others = (*carried_out, "timeout_s", "command", "command_line", "progress", "stop")
         return {
-            item.name: plain(getattr(self, item.name)) for item in dataclasses.fields(self) if item.name not in others
+            item.name: plain(getattr(self, item.name))
+            for item in dataclasses.fields(self)
+            if item.name not in others
         }
 
     def execution(self) -> dict[str, Any]:

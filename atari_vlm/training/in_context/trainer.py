@@ -75,7 +75,11 @@ class VLMTrainer:
         **more: Any,
     ):
         self.options = TrainerOptions.of({**more, "save_dir": Path(save_dir)})
-        self.game, self.prompt_type, self.use_icl = games.game(game_name).name, prompt_type, use_in_context_learning
+        self.game, self.prompt_type, self.use_icl = (
+            games.game(game_name).name,
+            prompt_type,
+            use_in_context_learning,
+        )
         prompts.check_style(prompt_type)
         self._make_env().close()  # wrong keywords show here
         with ExitStack() as opened:
@@ -108,7 +112,9 @@ class VLMTrainer:
 
     def _imported(self, dataset_id: str) -> list[Demonstration]:
         """The demonstrations of a data set; ``MismatchError`` when they are of another game."""
-        read: Callable[..., list[Demonstration]] = load("atari_vlm.training.in_context.minari:import_demonstrations")
+        read: Callable[..., list[Demonstration]] = load(
+            "atari_vlm.training.in_context.minari:import_demonstrations"
+        )
         demonstrations = read(dataset_id, self.options.in_context.examples)
         for demonstration in demonstrations:
             if demonstration.game != self.game:
@@ -128,7 +134,9 @@ class VLMTrainer:
         with self._opened:
             self._write_tables()
 
-    def train(self, num_episodes: int = 100, eval_interval: int = 10, save_interval: int = 20) -> dict[str, Any]:
+    def train(
+        self, num_episodes: int = 100, eval_interval: int = 10, save_interval: int = 20
+    ) -> dict[str, Any]:
         """Play and learn so many episodes; returns their summary (``outputs.summarise``).
 
         After every ``eval_interval`` episodes but the last, ``eval_episodes`` episodes are evaluated with the memory frozen;
@@ -138,7 +146,11 @@ class VLMTrainer:
         last = self._trained + num_episodes
         played: list[PlayedEpisode] = []
         while self._trained < last:
-            ends = [_next_multiple(self._trained, size) for size in (self.options.round_size, eval_interval) if size]
+            ends = [
+                _next_multiple(self._trained, size)
+                for size in (self.options.round_size, eval_interval)
+                if size
+            ]
             played += self._round(min(*ends, last) - self._trained)
             if eval_interval and self._trained % eval_interval == 0 and self._trained < last:
                 self.evaluate(self.options.eval_episodes)
@@ -146,7 +158,9 @@ class VLMTrainer:
                 outputs.write_results(self.run.path, self._header(), self.run.journal)
         return outputs.summarise([episode.row for episode in played])
 
-    def evaluate(self, num_episodes: int = 10, *, strategy: Strategy | None = None, first: int = 0) -> dict[str, Any]:
+    def evaluate(
+        self, num_episodes: int = 10, *, strategy: Strategy | None = None, first: int = 0
+    ) -> dict[str, Any]:
         """Play evaluation episodes, always on the same seeds, none of which is a training seed; nothing is learned.
 
         ``strategy`` chooses examples otherwise than the options say; so many ``first`` seeds are left out. Returns the summary
@@ -154,14 +168,24 @@ class VLMTrainer:
         """
         check_positive(num_episodes=num_episodes)
         chosen = strategy or self._strategy()
-        specs = [self._spec("eval", eval_seed(self.options.seed, first + i)) for i in range(num_episodes)]
-        return {"strategy": chosen, **outputs.summarise([episode.row for episode in self._play(specs, chosen)])}
+        specs = [
+            self._spec("eval", eval_seed(self.options.seed, first + i)) for i in range(num_episodes)
+        ]
+        return {
+            "strategy": chosen,
+            **outputs.summarise([episode.row for episode in self._play(specs, chosen)]),
+        }
 
     def run_episode(self) -> dict[str, Any]:
         """Play one training episode and learn from it (a round of one): reward, length, seed, trajectory (its journal rows)."""
         row = self._round(1)[0].row
         steps = self.run.journal.steps(row.episode)
-        return {"reward": row.episode_return, "length": row.length, "seed": row.seed, "trajectory": steps}
+        return {
+            "reward": row.episode_return,
+            "length": row.length,
+            "seed": row.seed,
+            "trajectory": steps,
+        }
 
     def save_results(self) -> Path:
         """Write results.json, tables, videos and report.html, and mark the run as finished; returns the path of results.json."""
@@ -179,10 +203,15 @@ class VLMTrainer:
 
     def answered(self) -> dict[str, str]:
         """What answered: the model asked for and the one that replied, the address, the prompt."""
-        return answered(self._endpoint, self.run.journal.replies(), self.options.base_url, self.prompt_type)
+        return answered(
+            self._endpoint, self.run.journal.replies(), self.options.base_url, self.prompt_type
+        )
 
     def _round(self, count: int) -> list[PlayedEpisode]:
-        specs = [self._spec("train", train_seed(self.options.seed, self._trained + i)) for i in range(count)]
+        specs = [
+            self._spec("train", train_seed(self.options.seed, self._trained + i))
+            for i in range(count)
+        ]
         played = self._play(specs, self._strategy())
         self.library.add([episode.result for episode in played if episode.result is not None])
         self._trained += count
@@ -211,14 +240,18 @@ class VLMTrainer:
     def _strategy(self) -> Strategy:
         return self.options.in_context.strategy if self.use_icl else "none"
 
-    def _agent_maker(self, shown: Sequence[Demonstration], options: InContextOptions) -> Callable[[VLM, Env], Agent]:
+    def _agent_maker(
+        self, shown: Sequence[Demonstration], options: InContextOptions
+    ) -> Callable[[VLM, Env], Agent]:
         """How the agents of a group are made."""
         examples = example_messages(select(shown, options))
         index = ExampleIndex(shown, options) if options.strategy == "most-similar-frame" else None
 
         def make_agent(vlm: VLM, _: Env) -> Agent:
             asked = vlm if index is None else SimilarExamplesVLM(vlm, index)
-            agent = VLMAgent(asked, prompt_type=self.prompt_type, examples=examples, options=self.options.agent)
+            agent = VLMAgent(
+                asked, prompt_type=self.prompt_type, examples=examples, options=self.options.agent
+            )
             if isinstance(asked, SimilarExamplesVLM):
                 asked.form = "choice" if agent.answer == "scores" else agent.answer
             return agent
@@ -226,7 +259,9 @@ class VLMTrainer:
         return make_agent
 
     def _make_env(self) -> Env:
-        return make_env({"game_name": self.game, "env": self.options.env, "latency": self.options.latency})
+        return make_env(
+            {"game_name": self.game, "env": self.options.env, "latency": self.options.latency}
+        )
 
     def _backend(self, vlm_type: str | VLM, api_key: str | None) -> VLM:
         if not isinstance(vlm_type, str):

@@ -20,8 +20,16 @@ class Budget:
     flight at that moment.
     """
 
-    def __init__(self, usd: float | None = None, calls: int | None = None, tokens: int | None = None):
-        check_positive(**{k: v for k, v in (("usd", usd), ("calls", calls), ("tokens", tokens)) if v is not None})
+    def __init__(
+        self, usd: float | None = None, calls: int | None = None, tokens: int | None = None
+    ):
+        check_positive(
+            **{
+                k: v
+                for k, v in (("usd", usd), ("calls", calls), ("tokens", tokens))
+                if v is not None
+            }
+        )
         self.limits = {"usd": usd, "calls": calls, "tokens": tokens}
         self.spent: dict[str, float] = {"usd": 0.0, "calls": 0, "tokens": 0}
         self._unpriced_model: str | None = None

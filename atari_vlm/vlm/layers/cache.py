@@ -53,7 +53,9 @@ class ReplyCache:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists() and not self.path.is_file():
                 raise ValueError("it is no file")  # a pipe would be waited for
-            self._db = sqlite3.connect(self.path, check_same_thread=False, timeout=30.0, isolation_level=None)
+            self._db = sqlite3.connect(
+                self.path, check_same_thread=False, timeout=30.0, isolation_level=None
+            )
             try:
                 self._begin()
             except BaseException:
@@ -62,7 +64,9 @@ class ReplyCache:
 
     def get(self, key: str) -> tuple[Any, str | None] | None:
         """The stored body and who paid for it, or ``None``; raises whatever a damaged file makes the readers raise."""
-        query = "SELECT body, asker, digest FROM replies LEFT JOIN origins USING (key) WHERE key = ?"
+        query = (
+            "SELECT body, asker, digest FROM replies LEFT JOIN origins USING (key) WHERE key = ?"
+        )
         with self._lock:
             row = self._db.execute(query, (key,)).fetchone()
         if row is None:
@@ -71,15 +75,22 @@ class ReplyCache:
             raise ValueError("it is not what was stored")
         return json.loads(row[0]), row[1]
 
-    def put(self, key: str, name: str, body: Any, asker: str | None = None, *, replace: bool = False) -> None:
+    def put(
+        self, key: str, name: str, body: Any, asker: str | None = None, *, replace: bool = False
+    ) -> None:
         """Store a body; the first one for a key stays, unless it is to be replaced."""
         how = "REPLACE" if replace else "IGNORE"
         text = json.dumps(body, allow_nan=False)
         with self._lock, self._transaction():
             row = (key, name, text, time.time())
-            new = self._db.execute(f"INSERT OR {how} INTO replies VALUES (?, ?, ?, ?)", row).rowcount
+            new = self._db.execute(
+                f"INSERT OR {how} INTO replies VALUES (?, ?, ?, ?)", row
+            ).rowcount
             if new > 0:
-                self._db.execute("INSERT OR REPLACE INTO origins VALUES (?, ?, ?)", (key, asker, _digest(key, text)))
+                self._db.execute(
+                    "INSERT OR REPLACE INTO origins VALUES (?, ?, ?)",
+                    (key, asker, _digest(key, text)),
+                )
 
     def close(self) -> None:
         """Close the file."""
@@ -89,7 +100,10 @@ class ReplyCache:
     def _begin(self) -> None:
         self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
         self._db.execute("PRAGMA trusted_schema=OFF")
-        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        tables = {
+            name
+            for (name,) in self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        }
         columns = tuple(row[1] for row in self._db.execute("PRAGMA table_info(replies)"))
         if (tables and "replies" not in tables) or (columns and columns != _COLUMNS):
             raise ValueError("it is another program's database")
@@ -141,27 +155,37 @@ class CachedVLM:
     def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
         """The cached reply, else the VLM's own."""
         key = request_key(self.name, messages, sampling)
-        return self._through(key, lambda: self._vlm.complete(messages, sampling=sampling), _reply_of, Reply.as_dict)
+        return self._through(
+            key, lambda: self._vlm.complete(messages, sampling=sampling), _reply_of, Reply.as_dict
+        )
 
     def score_choices(self, messages: Sequence[Message], choices: Sequence[str]) -> np.ndarray:
         """The cached scores, else the VLM's own."""
         key = request_key(self.name, messages, None, choices)
         ask: Callable[[], np.ndarray] = lambda: self._vlm.score_choices(messages, choices)  # noqa: E731
-        return self._through(key, ask, lambda body: scores_of(body, len(choices)), np.ndarray.tolist)
+        return self._through(
+            key, ask, lambda body: scores_of(body, len(choices)), np.ndarray.tolist
+        )
 
     def close(self) -> None:
         """Close the cache file."""
         self._cache.close()
 
     def _through(
-        self, key: str, ask: Callable[[], Answer], read: Callable[[Any], Answer], body_of: Callable[[Answer], Any]
+        self,
+        key: str,
+        ask: Callable[[], Answer],
+        read: Callable[[Any], Answer],
+        body_of: Callable[[Answer], Any],
     ) -> Answer:
         with self._alone(key):
             found, broken = self._held(key, read)
             if found is not None:
                 return found
             if self._mode == "replay-only":
-                raise ReplayMissError(f"{self._cache.path} holds no reply for request {key[:12]}… of {self.name}")
+                raise ReplayMissError(
+                    f"{self._cache.path} holds no reply for request {key[:12]}… of {self.name}"
+                )
             answer = ask()
             if self._mode == "readwrite":
                 self._keep(key, body_of(answer), broken)
@@ -193,9 +217,13 @@ class CachedVLM:
     def _keep(self, key: str, body: Any, replace: bool) -> None:
         call = current()
         try:
-            self._cache.put(key, self.name, body, None if call is None else call.asker, replace=replace)
+            self._cache.put(
+                key, self.name, body, None if call is None else call.asker, replace=replace
+            )
         except (sqlite3.Error, ValueError) as error:
-            self._warn(f"the reply cache {self._cache.path} cannot be written: {error}; the run goes on without it")
+            self._warn(
+                f"the reply cache {self._cache.path} cannot be written: {error}; the run goes on without it"
+            )
 
     def _warn(self, message: str) -> None:
         """Once for each way in which it fails."""

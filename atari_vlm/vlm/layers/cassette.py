@@ -71,7 +71,9 @@ class ReplayVLM:
             open_real(path, _MOST_BYTES, links=True) as file,
         ):
             first, *rows = [json.loads(line) for line in file]
-            sealed = isinstance(first, dict) and "digest" in first  # older versions wrote no digests
+            sealed = (
+                isinstance(first, dict) and "digest" in first
+            )  # older versions wrote no digests
             self.name, self.capabilities = _name_and_capabilities(_unsealed(first, sealed))
             for row in rows:
                 key, body = _key_and_body(_unsealed(row, sealed))
@@ -92,7 +94,9 @@ class ReplayVLM:
     def _next(self, key: str) -> Any:
         with self._lock:
             if not self._replies[key]:
-                raise ReplayMissError(f"{self._path} holds no (further) reply for request {key[:12]}… of {self.name}")
+                raise ReplayMissError(
+                    f"{self._path} holds no (further) reply for request {key[:12]}… of {self.name}"
+                )
             return self._replies[key].popleft()
 
 
@@ -112,7 +116,11 @@ def _unsealed(row: Any, sealed: bool) -> Any:
 
 
 def _key_and_body(row: Any) -> tuple[str, Any]:
-    if not isinstance(row, dict) or row.keys() != {"key", "body"} or not isinstance(row["key"], str):
+    if (
+        not isinstance(row, dict)
+        or row.keys() != {"key", "body"}
+        or not isinstance(row["key"], str)
+    ):
         raise ValueError(f"each line holds a key and a body, got {row!r:.60}")
     return row["key"], row["body"]
 
@@ -122,6 +130,12 @@ def _name_and_capabilities(header: Any) -> tuple[str, frozenset[Capability]]:
         raise ValueError(f"its first line names the format {_FORMAT!r}")
     name, capabilities = header.get("name"), header.get("capabilities")
     known = get_args(Capability)
-    if not isinstance(name, str) or not isinstance(capabilities, list) or not all(c in known for c in capabilities):
-        raise ValueError(f"it names its VLM and its capabilities, which are among {', '.join(known)}")
+    if (
+        not isinstance(name, str)
+        or not isinstance(capabilities, list)
+        or not all(c in known for c in capabilities)
+    ):
+        raise ValueError(
+            f"it names its VLM and its capabilities, which are among {', '.join(known)}"
+        )
     return name, frozenset(capabilities)

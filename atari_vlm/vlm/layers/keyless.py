@@ -39,7 +39,9 @@ class KeylessVLM:
         reply = self._vlm.complete(messages, sampling=sampling).legal()
         words = {field.name: getattr(reply, field.name) for field in dataclasses.fields(reply)}
         clean: dict[str, Any] = {
-            name: without_keys(word, self._keys) for name, word in words.items() if isinstance(word, str)
+            name: without_keys(word, self._keys)
+            for name, word in words.items()
+            if isinstance(word, str)
         }
         return dataclasses.replace(reply, **clean)
 

@@ -45,7 +45,9 @@ class LimitedVLM:
         self.name, self.capabilities = vlm.name, vlm.capabilities
         self._vlm: BudgetVLM | CachedVLM = BudgetVLM(vlm, budget)
         if limits.cache is not None:
-            self._vlm = CachedVLM(self._vlm, limits.cache, limits.cache_mode, recovered=budget.recover)
+            self._vlm = CachedVLM(
+                self._vlm, limits.cache, limits.cache_mode, recovered=budget.recover
+            )
 
     def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
         """The cached reply, else the VLM's own within the budget."""
@@ -65,7 +67,9 @@ class LimitedVLM:
             self._vlm.close()
 
 
-def limited(vlm: VLM, limits: Limits, *, api_key: str | None = None, budget: Budget | None = None) -> LimitedVLM:
+def limited(
+    vlm: VLM, limits: Limits, *, api_key: str | None = None, budget: Budget | None = None
+) -> LimitedVLM:
     """``vlm`` behind what every run puts around it. Several VLMs of one run share a ``budget``.
 
     Raises ``ConfigError`` where a limit cannot be kept, before anything is paid.

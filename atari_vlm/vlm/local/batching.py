@@ -59,7 +59,9 @@ class Batcher:
                 raise VLMError("the model has been closed")
             self._callers[threading.get_ident()] = time.monotonic()
             if self._worker is None:
-                self._worker = threading.Thread(target=self._run, name="atari_vlm local model", daemon=True)
+                self._worker = threading.Thread(
+                    target=self._run, name="atari_vlm local model", daemon=True
+                )
                 self._worker.start()
             self._jobs.put(job)
         return job.future.result()
@@ -103,7 +105,9 @@ class Batcher:
         """Threads that asked lately."""
         with self._lock:
             since = time.monotonic() - _RECENT_S
-            self._callers = {caller: asked for caller, asked in self._callers.items() if asked > since}
+            self._callers = {
+                caller: asked for caller, asked in self._callers.items() if asked > since
+            }
             return len(self._callers)
 
     def _handle(self, kind: str, jobs: list[_Job]) -> None:

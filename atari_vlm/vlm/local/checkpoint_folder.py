@@ -34,7 +34,9 @@ def check_files(folder: Path) -> None:
     for file in sorted(part for pattern in FILES for part in folder.glob(pattern)):
         with _about(file), open_real(file, 1 << 50, links=True) as stream:
             if stream.read(len(_LFS)) == _LFS:
-                raise unavailable(f"{file} is a Git LFS pointer, not the file itself: run `git lfs pull` in {folder}")
+                raise unavailable(
+                    f"{file} is a Git LFS pointer, not the file itself: run `git lfs pull` in {folder}"
+                )
 
 
 def read_object(file: Path) -> dict[str, Any]:

@@ -37,11 +37,16 @@ class ChoiceTree:
         """float64 ``(n,)`` from logits ``(1 + C or more, V)``: those of the prompt's last token, then of each choice token."""
         values = logits.float()
         totals = values.logsumexp(-1)
-        before = np.where(self.depths == 0, 0, np.arange(len(self.ids)))  # the row that predicts each token
+        before = np.where(
+            self.depths == 0, 0, np.arange(len(self.ids))
+        )  # the row that predicts each token
         last = np.cumsum([len(choice) for choice in self.choices])  # the row behind each choice
         ends = values[last[:, None], list(stop_ids)].logsumexp(-1) - totals[last]
         tokens = (values[before, self.ids] - totals[before]).cpu().numpy().astype(np.float64)
-        return np.bincount(self.owner, weights=tokens, minlength=len(self.choices)) + ends.cpu().numpy()
+        return (
+            np.bincount(self.owner, weights=tokens, minlength=len(self.choices))
+            + ends.cpu().numpy()
+        )
 
 
 def tree_mask(known: np.ndarray, width: int, trees: Sequence[ChoiceTree], block: int) -> np.ndarray:
@@ -58,7 +63,9 @@ def tree_mask(known: np.ndarray, width: int, trees: Sequence[ChoiceTree], block:
         size = len(tree.ids)
         mask[row, 0, width : width + size, :seen] = known[row]
         same = tree.owner[:, None] == tree.owner[None]
-        mask[row, 0, width : width + size, seen : seen + size] = same & (tree.depths[:, None] >= tree.depths[None])
+        mask[row, 0, width : width + size, seen : seen + size] = same & (
+            tree.depths[:, None] >= tree.depths[None]
+        )
     places = np.arange(width + block)
     mask[:, 0, places, seen - width + places] = True
     return mask

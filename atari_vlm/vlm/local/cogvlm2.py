@@ -42,8 +42,15 @@ def check_remote_code(family: str, model: str, options: LocalOptions) -> None:
             f"trust_remote_code runs code from {model}: pin it with revision=COMMIT, 40 hex digits, "
             f"got {options.revision!r}. {EXPLANATION if family == 'cogvlm2' else ''}".rstrip()
         )
-    if family == "cogvlm2" and "cogvlm" in model.lower() and not is_folder and not options.trust_remote_code:
-        raise ModelNotAvailableError(f"{model} cannot be loaded as it is: {EXPLANATION}. {ALTERNATIVES}.")
+    if (
+        family == "cogvlm2"
+        and "cogvlm" in model.lower()
+        and not is_folder
+        and not options.trust_remote_code
+    ):
+        raise ModelNotAvailableError(
+            f"{model} cannot be loaded as it is: {EXPLANATION}. {ALTERNATIVES}."
+        )
 
 
 def is_foreign(name: str, folder: Path) -> bool:
@@ -64,12 +71,21 @@ def is_foreign(name: str, folder: Path) -> bool:
 def load_foreign(name: str, folder: Path, options: LocalOptions) -> Loaded:
     """Load a CogVLM2 checkpoint with its own code."""
     if not options.trust_remote_code:
-        raise ModelNotAvailableError(f"{name} cannot be loaded as it is: {EXPLANATION}. {ALTERNATIVES}.")
+        raise ModelNotAvailableError(
+            f"{name} cannot be loaded as it is: {EXPLANATION}. {ALTERNATIVES}."
+        )
     transformers = require("transformers", "local")
     device, dtype = placement(folder, options)
-    weights.check_memory(name, weights.needed_bytes(folder, dtype, options.load_in), device, weights.free_bytes(device))
+    weights.check_memory(
+        name,
+        weights.needed_bytes(folder, dtype, options.load_in),
+        device,
+        weights.free_bytes(device),
+    )
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=True
+        )
         model = load_model(transformers.AutoModelForCausalLM, folder, (device, dtype), options)
     except ModelNotAvailableError:
         raise
@@ -108,7 +124,8 @@ class CogEncoder:
             self._tokenizer, query=query, history=history, images=pictures, template_version="chat"
         )
         inputs = {
-            name: made[name][None].to(self._model.device) for name in ("input_ids", "token_type_ids", "attention_mask")
+            name: made[name][None].to(self._model.device)
+            for name in ("input_ids", "token_type_ids", "attention_mask")
         }
         if pictures:
             inputs["images"] = [[made["images"][0].to(self._model.device, self._model.dtype)]]
@@ -143,7 +160,11 @@ class CogEngine:
         out = self._forward(inputs)
         while True:
             logits = out.logits[0, -1].float()
-            token = int(logits.argmax()) if request.sampler.greedy else request.sampler.draw(logits.cpu().numpy())
+            token = (
+                int(logits.argmax())
+                if request.sampler.greedy
+                else request.sampler.draw(logits.cpu().numpy())
+            )
             ids.append(token)
             if token in self._stops:
                 return Answer(tuple(ids[:-1]), True, len(ids), 0)
@@ -153,7 +174,12 @@ class CogEngine:
             out = self._forward(self._last_only(inputs, out.past_key_values))
 
     def _score(self, prompt: Any, choice: Sequence[int]) -> float:
-        logits = self._forward(_with_text(prompt.inputs, choice)).logits[0, -len(choice) - 1 :].float().log_softmax(-1)
+        logits = (
+            self._forward(_with_text(prompt.inputs, choice))
+            .logits[0, -len(choice) - 1 :]
+            .float()
+            .log_softmax(-1)
+        )
         tokens = sum(float(logits[place, token]) for place, token in enumerate(choice))
         return tokens + float(logits[-1, list(self._stops)].logsumexp(0))
 
@@ -180,8 +206,15 @@ def _with_text(inputs: dict[str, Any], tokens: Sequence[int]) -> dict[str, Any]:
     import torch
 
     new = torch.tensor([list(tokens)], device=inputs["input_ids"].device)
-    more = {"input_ids": new, "token_type_ids": torch.zeros_like(new), "attention_mask": torch.ones_like(new)}
-    grown = {name: torch.cat([inputs[name], tail.to(inputs[name].dtype)], dim=1) for name, tail in more.items()}
+    more = {
+        "input_ids": new,
+        "token_type_ids": torch.zeros_like(new),
+        "attention_mask": torch.ones_like(new),
+    }
+    grown = {
+        name: torch.cat([inputs[name], tail.to(inputs[name].dtype)], dim=1)
+        for name, tail in more.items()
+    }
     return {**inputs, **grown}
 
 
@@ -205,4 +238,6 @@ def strip(message: Message) -> np.ndarray:
     """The pictures of a message side by side, uint8 ``(H, sum of W, 3)``; lower ones are filled up with black."""
     height = max(image.pixels.shape[0] for image in message.images)
     fill = [((0, height - image.pixels.shape[0]), (0, 0), (0, 0)) for image in message.images]
-    return np.concatenate([np.pad(i.pixels, f) for i, f in zip(message.images, fill, strict=True)], axis=1)
+    return np.concatenate(
+        [np.pad(i.pixels, f) for i, f in zip(message.images, fill, strict=True)], axis=1
+    )

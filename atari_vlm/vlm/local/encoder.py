@@ -24,12 +24,23 @@ class Encoder:
     ``template`` is the checkpoint's chat template (Jinja); ``positions`` gives the positions of a prompt's tokens.
     """
 
-    def __init__(self, tokenizer: Any, layout: Layout, template: str | None, positions: PositionRule):
+    def __init__(
+        self, tokenizer: Any, layout: Layout, template: str | None, positions: PositionRule
+    ):
         if not template:
-            raise ConfigError("the checkpoint has no chat template; use the instruction-tuned version of the model")
-        self._tokenizer, self._layout, self._template, self._positions = tokenizer, layout, template, positions
+            raise ConfigError(
+                "the checkpoint has no chat template; use the instruction-tuned version of the model"
+            )
+        self._tokenizer, self._layout, self._template, self._positions = (
+            tokenizer,
+            layout,
+            template,
+            positions,
+        )
         self._lock = Lock()
-        self._marks = sorted({layout.placeholder, *tokenizer.all_special_tokens}, key=len, reverse=True)
+        self._marks = sorted(
+            {layout.placeholder, *tokenizer.all_special_tokens}, key=len, reverse=True
+        )
         self._has_system = self._template_shows_system()
 
     def encode(self, messages: Sequence[Message]) -> Prompt:
@@ -42,7 +53,9 @@ class Encoder:
         turns = messages if self._has_system else _system_into_user(messages)
         total = sum(len(message.images) for message in messages)
         try:
-            pieces = [piece for message in turns for piece in self._layout.pieces(message.images, total)]
+            pieces = [
+                piece for message in turns for piece in self._layout.pieces(message.images, total)
+            ]
         except ValueError as error:
             raise RequestError(f"the model's image processor refused a picture: {error}") from error
         with self._lock:
@@ -74,7 +87,9 @@ class Encoder:
                 chat, chat_template=self._template, tokenize=False, add_generation_prompt=True
             )
         except Exception as error:  # a template raises its own errors, and any of Python's
-            raise RequestError(f"the model's chat template refused the messages: {error}") from error
+            raise RequestError(
+                f"the model's chat template refused the messages: {error}"
+            ) from error
         return text
 
     def _content(self, message: Message) -> list[dict[str, str]]:
@@ -88,7 +103,9 @@ class Encoder:
         return content
 
     def _harmless(self, text: str) -> str:
-        text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be tokenised
+        text = text.encode("utf-8", "replace").decode(
+            "utf-8"
+        )  # lone surrogates cannot be tokenised
         for mark in self._marks:
             text = text.replace(mark, f"{mark[0]} {mark[1:]}")
         return text
@@ -96,8 +113,12 @@ class Encoder:
     def _place(self, text: str, pieces: Sequence[Piece]) -> str:
         gaps = text.split(self._layout.placeholder)
         if len(gaps) - 1 != len(pieces):
-            raise RequestError(f"the chat template placed {len(gaps) - 1} pictures of {len(pieces)}")
-        placed = [part for gap, piece in zip(gaps, pieces, strict=False) for part in (gap, piece.text)]
+            raise RequestError(
+                f"the chat template placed {len(gaps) - 1} pictures of {len(pieces)}"
+            )
+        placed = [
+            part for gap, piece in zip(gaps, pieces, strict=False) for part in (gap, piece.text)
+        ]
         return self._layout.tidy("".join([*placed, gaps[-1]]))
 
     def _tokenize(self, text: str) -> np.ndarray:
@@ -109,10 +130,13 @@ class Encoder:
         places = np.flatnonzero(ids == self._layout.token_id)
         counts = [piece.text.count(self._layout.placeholder) for piece in pieces]
         if sum(counts) != len(places):
-            raise RequestError(f"{len(places)} picture tokens in the prompt where {sum(counts)} belong")
+            raise RequestError(
+                f"{len(places)} picture tokens in the prompt where {sum(counts)} belong"
+            )
         ends = np.cumsum(counts, dtype=int)
         return tuple(
-            (int(places[end - count]), int(places[end - 1]) + 1) for end, count in zip(ends, counts, strict=True)
+            (int(places[end - count]), int(places[end - 1]) + 1)
+            for end, count in zip(ends, counts, strict=True)
         )
 
     def _template_shows_system(self) -> bool:
@@ -125,7 +149,9 @@ class Encoder:
 
 def _system_into_user(messages: Sequence[Message]) -> list[Message]:
     """The messages with what the system says put before the first user turn, for templates without a system role."""
-    system: list[Text | Image] = [part for message in messages if message.role == "system" for part in message.parts]
+    system: list[Text | Image] = [
+        part for message in messages if message.role == "system" for part in message.parts
+    ]
     turns = [message for message in messages if message.role != "system"]
     if not system:
         return turns
@@ -148,10 +174,14 @@ def grid_positions(inner_model: Any) -> PositionRule:
     def rule(ids: np.ndarray, layout: Layout, pieces: Sequence[Piece]) -> np.ndarray:
         if not pieces:
             return np.broadcast_to(np.arange(len(ids), dtype=np.int64), (3, len(ids)))
-        grids = torch.from_numpy(np.concatenate([piece.tensors["image_grid_thw"] for piece in pieces]))
+        grids = torch.from_numpy(
+            np.concatenate([piece.tensors["image_grid_thw"] for piece in pieces])
+        )
         row = torch.from_numpy(ids)[None]
         kinds = (row == layout.token_id).int()
-        positions, _ = inner_model.get_rope_index(row, mm_token_type_ids=kinds, image_grid_thw=grids)
+        positions, _ = inner_model.get_rope_index(
+            row, mm_token_type_ids=kinds, image_grid_thw=grids
+        )
         return np.asarray(positions[:, 0].numpy())
 
     return rule

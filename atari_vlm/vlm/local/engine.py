@@ -46,7 +46,15 @@ class ScoreRequest:
 class Engine:
     """One loaded model. ``layout`` batches pictures; ``stop_ids`` end an answer; ``pad_id`` fills rows."""
 
-    def __init__(self, model: Any, layout: Layout, *, stop_ids: Sequence[int], pad_id: int, prefix_cache: bool = True):
+    def __init__(
+        self,
+        model: Any,
+        layout: Layout,
+        *,
+        stop_ids: Sequence[int],
+        pad_id: int,
+        prefix_cache: bool = True,
+    ):
         self.model, self._layout, self._pad_id = model, layout, pad_id
         self._stop_ids = tuple(stop_ids)
         text = model.config.get_text_config()
@@ -59,7 +67,9 @@ class Engine:
     def answer(self, requests: Sequence[AnswerRequest]) -> list[Answer]:
         """Answer every request; row ``i`` does not depend on the others."""
         answers: dict[int, Answer] = {}
-        for start, members in self._groups([r.prompt for r in requests], [r.max_tokens for r in requests]):
+        for start, members in self._groups(
+            [r.prompt for r in requests], [r.max_tokens for r in requests]
+        ):
             group = [requests[i] for i in members]
             answers.update(zip(members, self._generate(start, group), strict=True))
         return [answers[i] for i in range(len(requests))]
@@ -75,7 +85,9 @@ class Engine:
             scores.update(zip(members, self._score_tree(start, group), strict=True))
         return [scores[i] for i in range(len(requests))]
 
-    def _groups(self, prompts: Sequence[Prompt], room: Sequence[int]) -> list[tuple[Start, list[int]]]:
+    def _groups(
+        self, prompts: Sequence[Prompt], room: Sequence[int]
+    ) -> list[tuple[Start, list[int]]]:
         """Split a batch by the known start of its prompts; check that prompts and answers fit the context."""
         longest = max(len(prompt) + extra for prompt, extra in zip(prompts, room, strict=True))
         for prompt, extra in zip(prompts, room, strict=True):
@@ -121,7 +133,9 @@ class Engine:
         prompts = [request.prompt for request in group]
         padded = pad_left(prompts, start.length, self._pad_id)
         cache = self._new_cache(start, len(group))
-        out = self._forward(padded, start, prompts, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        out = self._forward(
+            padded, start, prompts, past_key_values=cache, use_cache=True, logits_to_keep=1
+        )
         self._learn(prompts, start, padded, cache)
         return _Decoding(self, group, padded, start).run(out.logits[:, -1], cache)
 
@@ -135,20 +149,33 @@ class Engine:
         width = max(len(tree.ids) for tree in trees)
         ids = np.stack([np.pad(tree.ids, (0, width - len(tree.ids))) for tree in trees])
         depths = np.stack([np.pad(tree.depths, (0, width - len(tree.ids))) for tree in trees])
-        after = np.array([prompt.next_position for prompt in prompts])[:, None] + depths  # (B, width)
+        after = (
+            np.array([prompt.next_position for prompt in prompts])[:, None] + depths
+        )  # (B, width)
         positions = np.concatenate(
             [padded.positions, np.broadcast_to(after, (*padded.positions.shape[:-1], width))], -1
         )
         block = Padded(np.concatenate([padded.ids, ids], 1), padded.mask, positions, padded.pads)
-        mask = torch.from_numpy(tree_mask(padded.mask, padded.ids.shape[1], trees, width)).to(self.model.device)
+        mask = torch.from_numpy(tree_mask(padded.mask, padded.ids.shape[1], trees, width)).to(
+            self.model.device
+        )
         bias = torch.zeros(mask.shape, dtype=self.model.dtype, device=mask.device)
         bias.masked_fill_(~mask, torch.finfo(self.model.dtype).min)
         cache = self._new_cache(start, len(group))
         out = self._forward(
-            block, start, prompts, attention_mask=bias, past_key_values=cache, use_cache=True, logits_to_keep=width + 1
+            block,
+            start,
+            prompts,
+            attention_mask=bias,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=width + 1,
         )
         self._learn(prompts, start, padded, cache)
-        return [tree.scores(logits, self._stop_ids) for tree, logits in zip(trees, out.logits, strict=True)]
+        return [
+            tree.scores(logits, self._stop_ids)
+            for tree, logits in zip(trees, out.logits, strict=True)
+        ]
 
     def _score_rows(self, request: ScoreRequest) -> np.ndarray:
         """Every choice behind its own copy of the prompt, one row each: for models whose attention is not plain."""
@@ -167,7 +194,9 @@ class Engine:
 class _Decoding:
     """The token-by-token part of one batch."""
 
-    def __init__(self, engine: Engine, group: Sequence[AnswerRequest], padded: Padded, start: Start):
+    def __init__(
+        self, engine: Engine, group: Sequence[AnswerRequest], padded: Padded, start: Start
+    ):
         self._model, self._stop_ids = engine.model, frozenset(engine._stop_ids)
         self._group, self._start = group, start
         self._mask = padded.mask.astype(np.int64)
@@ -208,10 +237,18 @@ class _Decoding:
         check_left_padded(self._mask)
         positions = np.broadcast_to(self._next[:, None], (*self._axes, rows, 1)).copy()
         self._next = self._next + 1
-        arrays = {"attention_mask": self._mask, "position_ids": positions, "input_ids": np.array(tokens)[:, None]}
-        tensors = {name: torch.from_numpy(array).to(self._model.device) for name, array in arrays.items()}
+        arrays = {
+            "attention_mask": self._mask,
+            "position_ids": positions,
+            "input_ids": np.array(tokens)[:, None],
+        }
+        tensors = {
+            name: torch.from_numpy(array).to(self._model.device) for name, array in arrays.items()
+        }
         with torch.inference_mode():
-            return self._model(**tensors, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+            return self._model(
+                **tensors, past_key_values=cache, use_cache=True, logits_to_keep=1
+            ).logits[:, -1]
 
     def _answers(self) -> list[Answer]:
         return [

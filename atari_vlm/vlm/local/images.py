@@ -27,7 +27,11 @@ class PatchProcessor:
 
     def __init__(self, stock: Any):
         self._stock = stock
-        self._patch, self._merge, self._temporal = stock.patch_size, stock.merge_size, stock.temporal_patch_size
+        self._patch, self._merge, self._temporal = (
+            stock.patch_size,
+            stock.merge_size,
+            stock.temporal_patch_size,
+        )
         levels = np.arange(256)[None] * stock.rescale_factor
         mean, std = np.array(stock.image_mean)[:, None], np.array(stock.image_std)[:, None]
         self._table = ((levels - mean) / std).astype(np.float32)  # (3, 256)
@@ -40,7 +44,9 @@ class PatchProcessor:
         planes = cv2.split(resized(pixels, (rows * p, columns * p)))
         out = np.empty((rows // m, columns // m, m, m, 3, self._temporal, p, p), np.float32)
         for channel, plane in enumerate(planes):
-            values = cv2.LUT(plane, self._table[channel]).reshape(rows // m, m, p, columns // m, m, p)
+            values = cv2.LUT(plane, self._table[channel]).reshape(
+                rows // m, m, p, columns // m, m, p
+            )
             out[:, :, :, :, channel] = values.transpose(0, 3, 1, 4, 2, 5)[:, :, :, :, None]
         grid = np.array([[1, rows, columns]], dtype=np.int64)
         return {"pixel_values": out.reshape(rows * columns, -1), "image_grid_thw": grid}
@@ -48,7 +54,9 @@ class PatchProcessor:
     def _grid(self, size: Size) -> Size:
         if size not in self._grids:
             _, rows, columns = self._stock(
-                np.zeros((*size, 3), np.uint8), return_tensors="np", input_data_format="channels_last"
+                np.zeros((*size, 3), np.uint8),
+                return_tensors="np",
+                input_data_format="channels_last",
             )["image_grid_thw"][0]
             self._grids[size] = int(rows), int(columns)
         return self._grids[size]
@@ -56,16 +64,28 @@ class PatchProcessor:
 
 def fast_processor(stock: Any) -> PatchProcessor | None:
     """A :class:`PatchProcessor` that was just seen to give ``stock``'s numbers, or ``None`` where it does not fit."""
-    if not all(hasattr(stock, name) for name in ("patch_size", "merge_size", "temporal_patch_size", "image_mean")):
+    if not all(
+        hasattr(stock, name)
+        for name in ("patch_size", "merge_size", "temporal_patch_size", "image_mean")
+    ):
         return None
     ours = PatchProcessor(stock)
     edge = 8 * stock.patch_size * stock.merge_size
-    ramp = (np.arange(edge * edge * 3, dtype=np.uint32) % 251).astype(np.uint8).reshape(edge, edge, 3)
-    expected, found = stock(ramp, return_tensors="np", input_data_format="channels_last"), ours(ramp)
+    ramp = (
+        (np.arange(edge * edge * 3, dtype=np.uint32) % 251).astype(np.uint8).reshape(edge, edge, 3)
+    )
+    expected, found = (
+        stock(ramp, return_tensors="np", input_data_format="channels_last"),
+        ours(ramp),
+    )
     if expected["pixel_values"].shape != found["pixel_values"].shape:
         return None
     same_size = tuple(found["image_grid_thw"][0, 1:] * stock.patch_size) == (edge, edge)
-    return ours if same_size and np.allclose(expected["pixel_values"], found["pixel_values"], atol=1e-5) else None
+    return (
+        ours
+        if same_size and np.allclose(expected["pixel_values"], found["pixel_values"], atol=1e-5)
+        else None
+    )
 
 
 def resized(pixels: np.ndarray, size: Size) -> np.ndarray:
@@ -77,7 +97,9 @@ def resized(pixels: np.ndarray, size: Size) -> np.ndarray:
     return np.asarray(cv2.resize(pixels, (size[1], size[0]), interpolation=interpolation))
 
 
-def clip_video(frames: Sequence[np.ndarray], count: int, edge: int, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+def clip_video(
+    frames: Sequence[np.ndarray], count: int, edge: int, mean: np.ndarray, std: np.ndarray
+) -> np.ndarray:
     """``count`` frames spread evenly over ``frames`` (oldest first), float32 ``(count, 3, edge, edge)``, normalised.
 
     A short window repeats its frames. Frames are squeezed to the square rather than cropped: on an Atari screen the score
@@ -86,5 +108,7 @@ def clip_video(frames: Sequence[np.ndarray], count: int, edge: int, mean: np.nda
     picked = np.linspace(0, len(frames) - 1, count).round().astype(int)
     levels = np.arange(256, dtype=np.float32)[:, None] / 255
     table = ((levels - mean) / std).astype(np.float32)  # (256, 3)
-    video = np.stack([resized(frames[index], (edge, edge)) for index in picked])  # (count, edge, edge, 3)
+    video = np.stack(
+        [resized(frames[index], (edge, edge)) for index in picked]
+    )  # (count, edge, edge, 3)
     return np.stack([table[video[..., channel], channel] for channel in range(3)], axis=1)

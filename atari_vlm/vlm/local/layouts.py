@@ -53,17 +53,28 @@ class Layout:
     def collate(self, rows: Rows) -> dict[str, np.ndarray]:
         """The model's picture inputs for a batch; empty without pictures."""
         pieces = [piece.tensors for row in rows for piece in row]
-        return {name: np.concatenate([tensors[name] for tensors in pieces]) for name in (pieces[0] if pieces else ())}
+        return {
+            name: np.concatenate([tensors[name] for tensors in pieces])
+            for name in (pieces[0] if pieces else ())
+        }
 
     def _piece(self, image: Image) -> Piece:
         tensors = self._tensors(image.pixels)
         text = self.processor.replace_image_token(tensors, 0)
-        return Piece({name: tensors[name] for name in tensors if name in self.tensor_names}, text, image.digest)
+        return Piece(
+            {name: tensors[name] for name in tensors if name in self.tensor_names},
+            text,
+            image.digest,
+        )
 
     def _tensors(self, pixels: np.ndarray) -> Tensors:
         if self._fast is not None:
             return self._fast(pixels)
-        return dict(self.processor.image_processor(pixels, return_tensors="np", input_data_format="channels_last"))
+        return dict(
+            self.processor.image_processor(
+                pixels, return_tensors="np", input_data_format="channels_last"
+            )
+        )
 
 
 class TileLayout(Layout):
@@ -75,7 +86,10 @@ class TileLayout(Layout):
         if not pieces:
             return {}
         sizes = np.concatenate([tensors["image_sizes"] for tensors in pieces])
-        return {"pixel_values": stack_padded([t["pixel_values"][0] for t in pieces]), "image_sizes": sizes}
+        return {
+            "pixel_values": stack_padded([t["pixel_values"][0] for t in pieces]),
+            "image_sizes": sizes,
+        }
 
 
 class OneVisionLayout(TileLayout):
@@ -86,7 +100,10 @@ class OneVisionLayout(TileLayout):
     def pieces(self, images: Sequence[Image], total: int) -> list[Piece]:
         """As above; a picture looks different alone and among others."""
         alone = total == 1
-        return [self._cache.get(f"{image.digest}{alone}", partial(self._tiled, image, alone)) for image in images]
+        return [
+            self._cache.get(f"{image.digest}{alone}", partial(self._tiled, image, alone))
+            for image in images
+        ]
 
     def _tiled(self, image: Image, alone: bool) -> Piece:
         count = 1 if alone else 2  # two of the same picture stand for any number above one
@@ -96,13 +113,20 @@ class OneVisionLayout(TileLayout):
             )
         )
         text = self.processor.replace_image_token(tensors, 0)
-        kept = {"pixel_values": tensors["pixel_values"][:1], "image_sizes": tensors["image_sizes"][:1]}
+        kept = {
+            "pixel_values": tensors["pixel_values"][:1],
+            "image_sizes": tensors["image_sizes"][:1],
+        }
         return Piece(kept, text, image.digest)
 
     def collate(self, rows: Rows) -> dict[str, np.ndarray]:
         """As LLaVA-NeXT, with ``batch_num_images`` ``(rows with pictures,)``."""
         tensors = super().collate(rows)
-        return {**tensors, "batch_num_images": np.array([len(row) for row in rows if row])} if tensors else {}
+        return (
+            {**tensors, "batch_num_images": np.array([len(row) for row in rows if row])}
+            if tensors
+            else {}
+        )
 
 
 class SubImageLayout(Layout):
@@ -114,12 +138,18 @@ class SubImageLayout(Layout):
         """``pixel_values`` ``(1, N, 3, H, W)`` and ``pixel_attention_mask`` ``(1, N, H, W)``: order decides, not rows."""
         pieces = [piece.tensors for row in rows for piece in row]
         names = self.tensor_names if pieces else ()
-        return {name: stack_padded([part for t in pieces for part in t[name][0]])[None] for name in names}
+        return {
+            name: stack_padded([part for t in pieces for part in t[name][0]])[None]
+            for name in names
+        }
 
     def _tensors(self, pixels: np.ndarray) -> Tensors:
         return dict(
             self.processor.image_processor(
-                pixels, return_row_col_info=True, return_tensors="np", input_data_format="channels_last"
+                pixels,
+                return_row_col_info=True,
+                return_tensors="np",
+                input_data_format="channels_last",
             )
         )
 
@@ -137,8 +167,12 @@ class Idefics2Layout(SubImageLayout):
         mark = processor.fake_image_token
         tokens = f"{mark}{processor.image_token * processor.image_seq_len}{mark}"
         parts = 5 if processor.image_processor.do_image_splitting else 1
-        tensors = processor.image_processor(image.pixels, return_tensors="np", input_data_format="channels_last")
-        return Piece({name: tensors[name] for name in self.tensor_names}, tokens * parts, image.digest)
+        tensors = processor.image_processor(
+            image.pixels, return_tensors="np", input_data_format="channels_last"
+        )
+        return Piece(
+            {name: tensors[name] for name in self.tensor_names}, tokens * parts, image.digest
+        )
 
 
 class VideoLayout(Layout):
@@ -165,8 +199,14 @@ class VideoLayout(Layout):
     def _clip(self, digest: str, images: Sequence[Image]) -> Piece:
         p = self.processor
         video = clip_video([image.pixels for image in images], self.frames, p.edge, p.mean, p.std)
-        per_frame = (p.edge // self.config.vision_config.patch_size) ** 2 + 1  # the class token of each frame stays
-        return Piece({"pixel_values_videos": video[None]}, self.placeholder * (self.frames * per_frame), digest)
+        per_frame = (
+            p.edge // self.config.vision_config.patch_size
+        ) ** 2 + 1  # the class token of each frame stays
+        return Piece(
+            {"pixel_values_videos": video[None]},
+            self.placeholder * (self.frames * per_frame),
+            digest,
+        )
 
 
 _LAYOUTS: dict[str, type[Layout]] = {

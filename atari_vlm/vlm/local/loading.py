@@ -47,7 +47,12 @@ def load_folder(name: str, folder: Path, options: LocalOptions) -> Loaded:
 def _load(name: str, folder: Path, options: LocalOptions) -> Loaded:
     transformers = require("transformers", "local")
     device, dtype = placement(folder, options)
-    weights.check_memory(name, weights.needed_bytes(folder, dtype, options.load_in), device, weights.free_bytes(device))
+    weights.check_memory(
+        name,
+        weights.needed_bytes(folder, dtype, options.load_in),
+        device,
+        weights.free_bytes(device),
+    )
     config = read_config(transformers, name, folder, options)
     model = load_model(transformers.AutoModelForImageTextToText, folder, (device, dtype), options)
     processor, template = _load_processor(transformers, config, folder, options)
@@ -86,7 +91,9 @@ def check_device(torch: Any, device: str) -> None:
     here = ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
     here += ["mps"] if torch.backends.mps.is_available() else []
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise unavailable(f"device {device!r} was asked for and torch sees no CUDA GPU; there is {', '.join(here)}")
+        raise unavailable(
+            f"device {device!r} was asked for and torch sees no CUDA GPU; there is {', '.join(here)}"
+        )
     try:
         float(torch.zeros(1, device=device).sum())
     except Exception as error:  # every backend has its own way to be absent
@@ -130,7 +137,9 @@ def load_model(auto_class: Any, folder: Path, place: tuple[str, str], options: L
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise unavailable(f"{folder} does not fit the memory of {device} ({error})") from error
     if lacking := sorted(loaded["missing_keys"]):  # they would be random numbers
-        raise unavailable(f"{folder} lacks {len(lacking)} of the model's weights, {lacking[0]} for one: fetch it again")
+        raise unavailable(
+            f"{folder} lacks {len(lacking)} of the model's weights, {lacking[0]} for one: fetch it again"
+        )
     return model.eval()
 
 
@@ -153,14 +162,19 @@ def _quantisation(load_in: str, compute: Any) -> Any:
     if load_in == "8bit":
         return transformers.BitsAndBytesConfig(load_in_8bit=True)
     return transformers.BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute, bnb_4bit_use_double_quant=True
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=compute,
+        bnb_4bit_use_double_quant=True,
     )
 
 
 def stop_ids(model: Any, tokenizer: Any) -> list[int]:
     """The tokens that end an answer: the generation settings' and the tokenizer's."""
     stated = getattr(model.generation_config, "eos_token_id", None)
-    found: Iterable[int] = stated if isinstance(stated, (list, tuple)) else [] if stated is None else [stated]
+    found: Iterable[int] = (
+        stated if isinstance(stated, (list, tuple)) else [] if stated is None else [stated]
+    )
     stops = {int(token) for token in found}
     if tokenizer.eos_token_id is not None:
         stops.add(int(tokenizer.eos_token_id))
@@ -169,23 +183,35 @@ def stop_ids(model: Any, tokenizer: Any) -> list[int]:
     return sorted(stops)
 
 
-def _load_processor(transformers: Any, config: Any, folder: Path, options: LocalOptions) -> tuple[Any, str | None]:
+def _load_processor(
+    transformers: Any, config: Any, folder: Path, options: LocalOptions
+) -> tuple[Any, str | None]:
     """The family's processor without its video half (which needs torchvision), and the chat template."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=options.trust_remote_code, padding_side="left"
+        folder,
+        local_files_only=True,
+        trust_remote_code=options.trust_remote_code,
+        padding_side="left",
     )
     files = sorted({"tokenizer.json", *tokenizer.vocab_files_names.values()})
     if not any((folder / file).exists() for file in files):  # transformers makes an empty one then
         raise unavailable(f"{folder} lacks its tokenizer: {' or '.join(files)}")
     if config.model_type == "video_llava":
         settings, _ = transformers.ProcessorMixin.get_processor_dict(folder, local_files_only=True)
-        return _clip_processor(tokenizer, config, folder), _template(settings.get("chat_template"), tokenizer)
+        return _clip_processor(tokenizer, config, folder), _template(
+            settings.get("chat_template"), tokenizer
+        )
     image_processor = transformers.AutoImageProcessor.from_pretrained(
         folder, local_files_only=True, trust_remote_code=options.trust_remote_code, backend="pil"
     )
     family = _processor_class(transformers, config)
-    image_only: Any = type(family.__name__, (_ImageOnly, family), {"modalities": family.get_attributes()})
-    parts = [{"image_processor": image_processor, "tokenizer": tokenizer}.get(name) for name in family.get_attributes()]
+    image_only: Any = type(
+        family.__name__, (_ImageOnly, family), {"modalities": family.get_attributes()}
+    )
+    parts = [
+        {"image_processor": image_processor, "tokenizer": tokenizer}.get(name)
+        for name in family.get_attributes()
+    ]
     settings, _ = image_only.get_processor_dict(folder, local_files_only=True)
     processor = image_only.from_args_and_dict(parts, settings)
     return processor, _template(getattr(processor, "chat_template", None), tokenizer)

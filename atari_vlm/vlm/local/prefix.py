@@ -46,9 +46,15 @@ class Start:
         from transformers import DynamicCache
 
         cache = DynamicCache()
-        for index, (keys, values) in enumerate(self.kept.layers if self.kept and self.length else ()):
+        for index, (keys, values) in enumerate(
+            self.kept.layers if self.kept and self.length else ()
+        ):
             shape = (rows, -1, -1, -1)
-            cache.update(keys[:, :, : self.length].expand(*shape), values[:, :, : self.length].expand(*shape), index)
+            cache.update(
+                keys[:, :, : self.length].expand(*shape),
+                values[:, :, : self.length].expand(*shape),
+                index,
+            )
         return cache
 
 
@@ -65,7 +71,9 @@ class PrefixCache:
         lengths: dict[int, int] = {}
         for index, prompt in enumerate(prompts):
             # the last token is always computed: its output is what is asked for
-            shared = [min(prompt.shared_with(kept.keys), _before_last(prompt)) for kept in self._kept]
+            shared = [
+                min(prompt.shared_with(kept.keys), _before_last(prompt)) for kept in self._kept
+            ]
             slot = int(np.argmax(shared)) if shared and max(shared) >= _WORTHWHILE else -1
             members.setdefault(slot, []).append(index)
             lengths[slot] = min(lengths.get(slot, len(prompt)), shared[slot] if slot >= 0 else 0)
@@ -73,26 +81,40 @@ class PrefixCache:
         for kept in chosen.values():
             self._kept.remove(kept)
             self._kept.append(kept)
-        return [(Start(lengths[slot], chosen.get(slot)), indices) for slot, indices in members.items()]
+        return [
+            (Start(lengths[slot], chosen.get(slot)), indices) for slot, indices in members.items()
+        ]
 
     def learn(self, prompts: Sequence[Prompt], start: Start, padded: Padded, cache: Any) -> None:
         """Keep what these prompts share with recent ones, where that is notably more; ``cache`` is the pass's."""
-        shared = [max((prompt.shared_with(keys) for keys in self._recent), default=0) for prompt in prompts]
+        shared = [
+            max((prompt.shared_with(keys) for keys in self._recent), default=0)
+            for prompt in prompts
+        ]
         self._recent.extend(prompt.keys for prompt in prompts)
         row = int(np.argmax(shared))
         if shared[row] >= start.length + _WORTHWHILE:
-            self._keep(prompts[row].keys[: shared[row]], start.length, int(padded.pads[row]), row, cache)
+            self._keep(
+                prompts[row].keys[: shared[row]], start.length, int(padded.pads[row]), row, cache
+            )
 
     def _keep(self, keys: np.ndarray, known: int, pad: int, row: int, cache: Any) -> None:
         def real(tensor: Any) -> Any:
-            parts = (tensor[row : row + 1, :, :known], tensor[row : row + 1, :, known + pad : pad + len(keys)])
+            parts = (
+                tensor[row : row + 1, :, :known],
+                tensor[row : row + 1, :, known + pad : pad + len(keys)],
+            )
             return cat(parts, dim=2)
 
         from torch import cat
 
-        kept = Kept(keys.copy(), tuple((real(layer.keys), real(layer.values)) for layer in cache.layers))
+        kept = Kept(
+            keys.copy(), tuple((real(layer.keys), real(layer.values)) for layer in cache.layers)
+        )
         outgrown = [
-            old for old in self._kept if len(old.keys) <= len(keys) and (old.keys == keys[: len(old.keys)]).all()
+            old
+            for old in self._kept
+            if len(old.keys) <= len(keys) and (old.keys == keys[: len(old.keys)]).all()
         ]
         self._kept = [old for old in self._kept if all(old is not o for o in outgrown)] + [kept]
         while len(self._kept) > 1 and sum(k.nbytes for k in self._kept) > _MAX_BYTES:

@@ -66,12 +66,18 @@ class Prompt:
 
     def pieces_after(self, length: int) -> tuple[Piece, ...]:
         """The pictures that begin at or after token ``length``."""
-        return tuple(piece for piece, (start, _) in zip(self.pieces, self.spans, strict=True) if start >= length)
+        return tuple(
+            piece
+            for piece, (start, _) in zip(self.pieces, self.spans, strict=True)
+            if start >= length
+        )
 
     def extended(self, tokens: Sequence[int]) -> Prompt:
         """The prompt with text tokens behind it."""
         ids = np.asarray(tokens, dtype=np.int64)
-        positions = np.broadcast_to(self.next_position + np.arange(len(ids)), (*self.positions.shape[:-1], len(ids)))
+        positions = np.broadcast_to(
+            self.next_position + np.arange(len(ids)), (*self.positions.shape[:-1], len(ids))
+        )
         return Prompt(
             ids=np.concatenate([self.ids, ids]),
             keys=np.concatenate([self.keys, ids]),
@@ -115,4 +121,6 @@ def pad_left(prompts: Sequence[Prompt], shared: int, pad_id: int) -> Padded:
 def check_left_padded(mask: np.ndarray) -> None:
     """Raise unless the last place of every row of ``mask`` ``(B, W)`` is a real token: scores would silently be wrong."""
     if not mask[:, -1].all():
-        raise VLMError("rows must be padded on the left: the last place of every row must be a real token")
+        raise VLMError(
+            "rows must be padded on the left: the last place of every row must be a real token"
+        )

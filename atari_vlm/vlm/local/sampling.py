@@ -15,7 +15,9 @@ class TokenSampler:
     """
 
     def __init__(self, sampling: Sampling, options: LocalOptions):
-        self.temperature = options.temperature if sampling.temperature is None else sampling.temperature
+        self.temperature = (
+            options.temperature if sampling.temperature is None else sampling.temperature
+        )
         self._top_p, self._top_k = options.top_p, options.top_k
         seed = None if sampling.seed is None else [abs(sampling.seed), sampling.sample]
         self._rng = np.random.default_rng(seed)

@@ -44,7 +44,9 @@ class TransformersVLM:
         folder = weights.find_folder(model, options)
         weights.check_weights(model, folder)
         self.model, self.options = model, options
-        loaded = (load_foreign if is_foreign(model, folder) else load_folder)(model, folder, options)
+        loaded = (load_foreign if is_foreign(model, folder) else load_folder)(
+            model, folder, options
+        )
         self._encoder, self._engine = loaded.encoder, loaded.engine
         variant = "-".join(part for part in (loaded.dtype, options.load_in) if part)
         revision = f"@{options.revision}" if options.revision else ""
@@ -54,7 +56,9 @@ class TransformersVLM:
             max_batch=options.max_batch,
             wait_s=options.batch_wait_ms / 1000,
         )
-        weakref.finalize(self, self._batcher.close).atexit = False  # a forgotten model gives its memory back
+        weakref.finalize(
+            self, self._batcher.close
+        ).atexit = False  # a forgotten model gives its memory back
 
     def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
         """Answer ``messages``; the latency counts from here to the answer, waiting for a batch included."""
@@ -68,7 +72,11 @@ class TransformersVLM:
             text=self._encoder.decode(answer.ids),
             model=self.model,
             finish_reason="stop" if answer.stopped else "length",
-            usage=Usage(input_tokens=len(prompt), output_tokens=answer.generated, cached_tokens=answer.cached),
+            usage=Usage(
+                input_tokens=len(prompt),
+                output_tokens=answer.generated,
+                cached_tokens=answer.cached,
+            ),
             latency_s=time.perf_counter() - started,
             cost_usd=0.0,
         )
@@ -99,4 +107,6 @@ class TransformersVLM:
         except Exception as error:
             if "out of memory" in str(error).lower():
                 raise unavailable(f"{self.model} ran out of memory ({error})") from error
-            raise VLMError(f"the local model {self.model} failed: {type(error).__name__}: {error}") from error
+            raise VLMError(
+                f"the local model {self.model} failed: {type(error).__name__}: {error}"
+            ) from error

@@ -17,7 +17,13 @@ from atari_vlm._lazy import require
 from atari_vlm.conditions import free_memory
 from atari_vlm.errors import ModelNotAvailableError
 from atari_vlm.files import open_real
-from atari_vlm.vlm.local.checkpoint_folder import FILES, check_adapter, check_files, read_object, unavailable
+from atari_vlm.vlm.local.checkpoint_folder import (
+    FILES,
+    check_adapter,
+    check_files,
+    read_object,
+    unavailable,
+)
 from atari_vlm.vlm.local.options import LocalOptions
 
 _HEADROOM = 1.1  # activations, the attention cache, fragmentation
@@ -39,21 +45,34 @@ def _downloaded(model: str, options: LocalOptions) -> Path:
     patterns = [*FILES, *(["*.py"] if options.trust_remote_code else [])]
     try:
         cached = Path(
-            hub.snapshot_download(model, revision=options.revision, allow_patterns=patterns, local_files_only=True)
+            hub.snapshot_download(
+                model, revision=options.revision, allow_patterns=patterns, local_files_only=True
+            )
         )
         if is_complete(cached):
             return cached
     except (OSError, ValueError):  # not cached; the download below says what is wrong with the id
         pass
-    if options.offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "ON", "YES"):
-        raise unavailable(f"the weights of {model} are not on this machine and downloading is switched off (offline)")
+    if options.offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in (
+        "1",
+        "TRUE",
+        "ON",
+        "YES",
+    ):
+        raise unavailable(
+            f"the weights of {model} are not on this machine and downloading is switched off (offline)"
+        )
     try:
-        info = hub.HfApi().model_info(model, revision=options.revision, files_metadata=True, timeout=15)
+        info = hub.HfApi().model_info(
+            model, revision=options.revision, files_metadata=True, timeout=15
+        )
         _check_disk(model, info, hub.constants.HF_HUB_CACHE)
         return Path(hub.snapshot_download(model, revision=info.sha, allow_patterns=patterns))
     except ModelNotAvailableError:
         raise
-    except Exception as error:  # the hub client raises its own, its HTTP client's and the system's errors
+    except (
+        Exception
+    ) as error:  # the hub client raises its own, its HTTP client's and the system's errors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise unavailable(
             f"the weights of {model} are not on this machine and could not be downloaded ({reason})"
@@ -63,7 +82,9 @@ def _downloaded(model: str, options: LocalOptions) -> Path:
 def is_complete(folder: Path) -> bool:
     """Whether the configuration and every safetensors file that the index names are there."""
     return (
-        (folder / "config.json").is_file() and bool(files := weight_files(folder)) and all(f.is_file() for f in files)
+        (folder / "config.json").is_file()
+        and bool(files := weight_files(folder))
+        and all(f.is_file() for f in files)
     )
 
 
@@ -73,15 +94,22 @@ def weight_files(folder: Path) -> list[Path]:
     if not index.exists():
         return sorted(folder.glob("*.safetensors"))
     shards = read_object(index).get("weight_map")
-    names = set(shards.values()) if isinstance(shards, dict) and _are_names(shards.values()) else set()
+    names = (
+        set(shards.values()) if isinstance(shards, dict) and _are_names(shards.values()) else set()
+    )
     if not names:
-        raise unavailable(f"{index} names no files of {folder}; the file is damaged, fetch it again")
+        raise unavailable(
+            f"{index} names no files of {folder}; the file is damaged, fetch it again"
+        )
     return [folder / name for name in sorted(names)]
 
 
 def _are_names(values: Iterable[Any]) -> bool:
     """Whether all are plain names, which lead nowhere else."""
-    return all(isinstance(name, str) and name not in ("", "..") and Path(name).name == name for name in values)
+    return all(
+        isinstance(name, str) and name not in ("", "..") and Path(name).name == name
+        for name in values
+    )
 
 
 def _check_disk(model: str, info: Any, cache: str) -> None:
@@ -91,7 +119,9 @@ def _check_disk(model: str, info: Any, cache: str) -> None:
     folder = next((p for p in (Path(cache), *Path(cache).parents) if p.exists()), Path("/"))
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise unavailable(f"{model} needs {size / 1e9:.1f} GB of disk for its download; {free / 1e9:.1f} GB are free")
+        raise unavailable(
+            f"{model} needs {size / 1e9:.1f} GB of disk for its download; {free / 1e9:.1f} GB are free"
+        )
 
 
 def parameters(folder: Path) -> int:
@@ -106,7 +136,10 @@ def _headers(file: Path) -> list[dict[str, int]]:
         header = json.loads(stream.read(min(size, _MOST_HEADER_BYTES)))
         data = stream.seek(0, 2) - 8 - size
     header.pop("__metadata__", None)
-    tensors = [{"count": math.prod(entry["shape"]), "end": entry["data_offsets"][1]} for entry in header.values()]
+    tensors = [
+        {"count": math.prod(entry["shape"]), "end": entry["data_offsets"][1]}
+        for entry in header.values()
+    ]
     if any(tensor["count"] < 0 or tensor["end"] > data for tensor in tensors):
         raise ValueError(f"{file.name} is cut off")
     return tensors
@@ -122,16 +155,30 @@ def check_weights(model: str, folder: Path) -> None:
     missing = [file.name for file in files if not file.is_file()]
     if missing or not files:
         what = ", ".join(missing) or "*.safetensors"
-        raise unavailable(f"{folder} lacks weights: {what} (pickled weights such as pytorch_model.bin are not read)")
+        raise unavailable(
+            f"{folder} lacks weights: {what} (pickled weights such as pytorch_model.bin are not read)"
+        )
     try:
         parameters(folder)
-    except (OSError, ValueError, LookupError, AttributeError, TypeError, struct.error, RecursionError) as error:
-        raise unavailable(f"the weights in {folder} are damaged ({error}): fetch them again") from error
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        struct.error,
+        RecursionError,
+    ) as error:
+        raise unavailable(
+            f"the weights in {folder} are damaged ({error}): fetch them again"
+        ) from error
 
 
 def needed_bytes(folder: Path, dtype: str, load_in: str | None) -> int:
     """Memory for the weights once loaded, with headroom; quantised weights count with their scales."""
-    per_parameter = {"4bit": 0.7, "8bit": 1.2}.get(load_in or "", 4.0 if dtype == "float32" else 2.0)
+    per_parameter = {"4bit": 0.7, "8bit": 1.2}.get(
+        load_in or "", 4.0 if dtype == "float32" else 2.0
+    )
     return int(parameters(folder) * per_parameter * _HEADROOM)
 
 

@@ -36,12 +36,16 @@ def read_answer(content: bytes, read: Callable[[dict[str, Any]], Said]) -> Said 
     error = body.get("error")
     if error:
         code = error.get("code") if isinstance(error, Mapping) else None
-        return failure_of_status(code if isinstance(code, int) and 400 <= code < 600 else None, error, {}, 0.0)
+        return failure_of_status(
+            code if isinstance(code, int) and 400 <= code < 600 else None, error, {}, 0.0
+        )
     try:
         said = read(body)
     except BrokenAnswerError as broken:
         return Failure(f"the server's answer has another form than expected: {broken}")
-    return said._replace(text=clean_text(said.text), model=clean_text(said.model) if said.model else None)
+    return said._replace(
+        text=clean_text(said.text), model=clean_text(said.model) if said.model else None
+    )
 
 
 def completed(said: Said, sampling: Sampling, limit: int) -> Said:
@@ -81,7 +85,9 @@ def _constrained(value: object, is_output: bool, sampling: Sampling) -> str | No
     return text if (asked and set(asked) <= parsed.keys()) or (is_output and not asked) else None
 
 
-def to_reply(said: Said, asked_model: str, *, latency_s: float, attempts: int, free: bool = False) -> Reply:
+def to_reply(
+    said: Said, asked_model: str, *, latency_s: float, attempts: int, free: bool = False
+) -> Reply:
     """The public record; priced by the model that answered, else by the one that was asked for.
 
     ``free``: the server is one's own, so that a model without a price costs nothing.
@@ -104,16 +110,23 @@ def to_reply(said: Said, asked_model: str, *, latency_s: float, attempts: int, f
 
 def is_blank(reply: Reply) -> bool:
     """Whether there is nothing to act on although nothing was cut off."""
-    return reply.finish_reason in ("refusal", "filter") or (reply.finish_reason == "stop" and not reply.text.strip())
+    return reply.finish_reason in ("refusal", "filter") or (
+        reply.finish_reason == "stop" and not reply.text.strip()
+    )
 
 
 def add_spending(spent: Reply, reply: Reply) -> Reply:
     """``reply`` with the tokens, dollars and attempts of an earlier one that was paid for too; unknown plus known is unknown."""
-    tokens = {name: _sum(getattr(spent.usage, name), getattr(reply.usage, name)) for name in Usage.__dataclass_fields__}
+    tokens = {
+        name: _sum(getattr(spent.usage, name), getattr(reply.usage, name))
+        for name in Usage.__dataclass_fields__
+    }
     return dataclasses.replace(
         reply,
         usage=Usage(**tokens),
-        cost_usd=None if spent.cost_usd is None or reply.cost_usd is None else spent.cost_usd + reply.cost_usd,
+        cost_usd=None
+        if spent.cost_usd is None or reply.cost_usd is None
+        else spent.cost_usd + reply.cost_usd,
         attempts=spent.attempts + reply.attempts,
     )
 
@@ -124,7 +137,12 @@ def _sum(first: int | None, second: int | None) -> int | None:
 
 def count(value: object) -> int | None:
     """A token count from JSON; ``None`` for everything that is not a whole number from 0 to 10**12."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e12 or value != int(value):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value <= 1e12
+        or value != int(value)
+    ):
         return None
     return int(value)
 
@@ -164,4 +182,8 @@ def joined_text(parts: object) -> str:
 
 
 def _spoken(part: Mapping[str, Any]) -> str:
-    return word(part.get("text")) if part.get("type") in _SPOKEN and part.get("thought") is not True else ""
+    return (
+        word(part.get("text"))
+        if part.get("type") in _SPOKEN and part.get("thought") is not True
+        else ""
+    )

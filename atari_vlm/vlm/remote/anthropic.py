@@ -9,14 +9,24 @@ from typing import Any
 from atari_vlm._lazy import require
 from atari_vlm.types import FinishReason, Image, Message, Part, Text, Usage
 from atari_vlm.vlm.base import Sampling
-from atari_vlm.vlm.remote.answers import BrokenAnswerError, count, is_paid, items, joined_text, mapping, word
+from atari_vlm.vlm.remote.answers import (
+    BrokenAnswerError,
+    count,
+    is_paid,
+    items,
+    joined_text,
+    mapping,
+    word,
+)
 from atari_vlm.vlm.remote.client import Dialect, RemoteVLM, Target, system_text
 from atari_vlm.vlm.remote.keys import Endpoint, Vendor
 from atari_vlm.vlm.remote.outcomes import Said
 from atari_vlm.vlm.remote.text import clean_text
 from atari_vlm.vlm.remote.wire import http_client
 
-VENDOR = Vendor("anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY",), "ANTHROPIC_BASE_URL")
+VENDOR = Vendor(
+    "anthropic", "https://api.anthropic.com", ("ANTHROPIC_API_KEY",), "ANTHROPIC_BASE_URL"
+)
 EXAMPLE_MARK = "Example:"  # how the text of an in-context example's user message starts
 _CACHE = {"cache_control": {"type": "ephemeral"}}
 _FINISH: dict[str, FinishReason] = {
@@ -56,11 +66,15 @@ def build_request(target: Target, turns: list[Message], sampling: Sampling) -> d
     request: dict[str, Any] = {
         "model": target.model,
         "max_tokens": sampling.max_tokens + options.reasoning_tokens,
-        "messages": _messages([turn for turn in turns if turn.role != "system"], cache=options.cache_prefix),
+        "messages": _messages(
+            [turn for turn in turns if turn.role != "system"], cache=options.cache_prefix
+        ),
     }
     system = clean_text(system_text(turns))
     if system:
-        request["system"] = [{"type": "text", "text": system} | (_CACHE if options.cache_prefix else {})]
+        request["system"] = [
+            {"type": "text", "text": system} | (_CACHE if options.cache_prefix else {})
+        ]
     output: dict[str, Any] = {}
     if sampling.schema:
         output["format"] = {"type": "json_schema", "schema": _plain_schema(sampling.schema)}
@@ -69,7 +83,9 @@ def build_request(target: Target, turns: list[Message], sampling: Sampling) -> d
     if output:
         request["output_config"] = output
     extra = dict(options.extra_body)
-    if sampling.temperature is not None:  # newer SDKs have no such keyword, since newer models take none
+    if (
+        sampling.temperature is not None
+    ):  # newer SDKs have no such keyword, since newer models take none
         extra["temperature"] = sampling.temperature
     if extra:
         request["extra_body"] = extra
@@ -79,10 +95,14 @@ def build_request(target: Target, turns: list[Message], sampling: Sampling) -> d
 def _messages(turns: list[Message], *, cache: bool) -> list[dict[str, Any]]:
     """Conversation turns; the end of the last in-context example is marked, since the prompt is constant up to there."""
     blocks = [[_block(part) for part in turn.parts] for turn in turns]
-    examples = [index for index, turn in enumerate(turns) if turn.role == "user" and _is_example(turn)]
+    examples = [
+        index for index, turn in enumerate(turns) if turn.role == "user" and _is_example(turn)
+    ]
     if cache and examples and examples[-1] + 1 < len(turns) - 1:
         blocks[examples[-1] + 1][-1] |= _CACHE
-    return [{"role": turn.role, "content": content} for turn, content in zip(turns, blocks, strict=True)]
+    return [
+        {"role": turn.role, "content": content} for turn, content in zip(turns, blocks, strict=True)
+    ]
 
 
 def _is_example(turn: Message) -> bool:
@@ -92,7 +112,10 @@ def _is_example(turn: Message) -> bool:
 def _block(part: Part) -> dict[str, Any]:
     if isinstance(part, Image):
         data = base64.b64encode(part.png).decode("ascii")
-        return {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
+        return {
+            "type": "image",
+            "source": {"type": "base64", "media_type": "image/png", "data": data},
+        }
     return {"type": "text", "text": clean_text(part.text)}
 
 
@@ -111,7 +134,9 @@ def read(body: dict[str, Any]) -> Said:
     if body.get("type") == "error" or (not isinstance(blocks, list) and not is_paid(usage)):
         raise BrokenAnswerError("no list of content blocks")
     return Said(
-        text=joined_text([block for block in items(blocks) if mapping(block).get("type") == "text"]),
+        text=joined_text(
+            [block for block in items(blocks) if mapping(block).get("type") == "text"]
+        ),
         finish_reason=_FINISH.get(word(body.get("stop_reason")), "stop"),
         usage=usage,
         model=word(body.get("model")) or None,

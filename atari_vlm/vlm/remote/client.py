@@ -99,17 +99,23 @@ class RemoteVLM(NoScores):
         require(dialect.package, "api")
         check_positive(timeout_s=timeout_s)
         if not math.isfinite(timeout_s):
-            raise ConfigError("timeout_s must be finite, or a server that hangs would stop everything")
+            raise ConfigError(
+                "timeout_s must be finite, or a server that hangs would stop everything"
+            )
         if not isinstance(model, str) or not model.strip():
             raise ConfigError(f"model must be an id such as 'gpt-4o', got {model!r}")
         self._target, self._timeout_s = Target(model, endpoint, options), timeout_s
         self.name = _name(dialect.vendor, self._target)
         self.capabilities: frozenset[Capability] = _capabilities(options.structured)
         self._manners = Manners(options, dialect.token_names)
-        policy = dataclasses.replace(options.retry, deadline_s=max(options.retry.deadline_s, timeout_s))
+        policy = dataclasses.replace(
+            options.retry, deadline_s=max(options.retry.deadline_s, timeout_s)
+        )
         self._retrier = Retrier(policy, clock=options.clock)
         self._limit = AdaptiveLimit(options.concurrency, clock=options.clock)
-        self._channel = Channel(lambda: dialect.open_client(endpoint, timeout_s), dialect.close_client)
+        self._channel = Channel(
+            lambda: dialect.open_client(endpoint, timeout_s), dialect.close_client
+        )
         weakref.finalize(self, self._channel.close)
 
     def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
@@ -148,7 +154,10 @@ class RemoteVLM(NoScores):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -165,8 +174,12 @@ class RemoteVLM(NoScores):
             return outcome
 
         (said, latency_s), _ = self._retrier.call(attempt)
-        said = completed(said, sampling, sampling.max_tokens + self._target.options.reasoning_tokens)
-        return to_reply(said, self._target.model, latency_s=latency_s, attempts=requests, free=self.is_free)
+        said = completed(
+            said, sampling, sampling.max_tokens + self._target.options.reasoning_tokens
+        )
+        return to_reply(
+            said, self._target.model, latency_s=latency_s, attempts=requests, free=self.is_free
+        )
 
     def _attempt(
         self, turns: list[Message], sampling: Sampling, left_s: float
@@ -186,7 +199,9 @@ class RemoteVLM(NoScores):
                 if not isinstance(outcome, Failure):
                     self._manners.worked(manner, sampling)
                     if first is not None:
-                        self._manners.adopt(manner, self.name, self._target.endpoint.key.scrub(first.message))
+                        self._manners.adopt(
+                            manner, self.name, self._target.endpoint.key.scrub(first.message)
+                        )
                     self._limit.succeeded()
                     return (outcome, clock.monotonic() - start), requests
                 first = first or outcome
@@ -224,10 +239,14 @@ class RemoteVLM(NoScores):
             outcome: Said | Failure = failure_of_error(error, clock.time()) or self._unsent(error)
         else:
             outcome = read_answer(content, self.dialect.read)
-        return outcome.reply if isinstance(outcome, Failure) and outcome.reply is not None else outcome
+        return (
+            outcome.reply if isinstance(outcome, Failure) and outcome.reply is not None else outcome
+        )
 
     def _unsent(self, error: Exception) -> Failure:
-        logger.debug("%s", self._target.endpoint.key.scrub("".join(traceback.format_exception(error))))
+        logger.debug(
+            "%s", self._target.endpoint.key.scrub("".join(traceback.format_exception(error)))
+        )
         message = f"the SDK could not send the request: {type(error).__name__}: {clip(str(error))}"
         return Failure(message, error=RequestError)
 
@@ -239,7 +258,9 @@ def merge_turns(messages: Sequence[Message]) -> list[Message]:
     """
     turns: list[Message] = []
     for message in messages:
-        parts = tuple(part for part in message.parts if not isinstance(part, Text) or part.text.strip())
+        parts = tuple(
+            part for part in message.parts if not isinstance(part, Text) or part.text.strip()
+        )
         if turns and turns[-1].role == message.role:
             turns[-1] = Message(message.role, turns[-1].parts + parts)
         elif parts:

@@ -35,7 +35,9 @@ class ConcurrencyPolicy:
     cooldown_s: float = 15.0
 
     def __post_init__(self) -> None:
-        check_positive(start=self.start, minimum=self.minimum, growth=self.growth, cooldown_s=self.cooldown_s)
+        check_positive(
+            start=self.start, minimum=self.minimum, growth=self.growth, cooldown_s=self.cooldown_s
+        )
         if not self.minimum <= self.start <= self.maximum:
             raise ConfigError(
                 f"minimum <= start <= maximum must hold, got {self.minimum}, {self.start}, {self.maximum} requests in flight"
@@ -93,7 +95,10 @@ class AdaptiveLimit:
         with self._changed:
             while self._in_flight >= self.limit:
                 self._reached = True
-                if not self._changed.wait(max(0.0, until - time.monotonic())) and time.monotonic() >= until:
+                if (
+                    not self._changed.wait(max(0.0, until - time.monotonic()))
+                    and time.monotonic() >= until
+                ):
                     raise UnavailableError(
                         f"no place among {self.limit} requests in flight became free within {timeout_s:.0f} s. "
                         "Nothing is lost; run the same command again to continue"

@@ -50,18 +50,22 @@ _UNFINISHED = re.compile(
     r"(?:could not|couldn't|cannot) (?:be )?finish\w*[^.]{0,80}limit|(?:max_tokens|output limit)[^.]{0,40} (?:was |is )?reached"
 )
 
-IMAGES_ADVICE = (
-    "Choose a model or server that takes images (--model, --base-url); a local server may need its vision part loaded"
-)
+IMAGES_ADVICE = "Choose a model or server that takes images (--model, --base-url); a local server may need its vision part loaded"
 _DAY_ADVICE = "The quota of a day is used up: run the same command again tomorrow, or use another key or --model"
-_NONE_ADVICE = "This account may not use this model at all (its limit is 0): another --model, key or plan"
+_NONE_ADVICE = (
+    "This account may not use this model at all (its limit is 0): another --model, key or plan"
+)
 _LARGE_ADVICE = "The request is too large: fewer examples or frames, or smaller images (--frames 1)"
 _WAIT_ADVICE = "The server asks to wait {} min: run the same command again then"
 
-Judgement = tuple[type[VLMError] | None, str]  # the error to raise at once, if any, and what to do about it
+Judgement = tuple[
+    type[VLMError] | None, str
+]  # the error to raise at once, if any, and what to do about it
 
 
-def failure_of_status(status: int | None, body: object, headers: Mapping[str, str], now: float) -> Failure:
+def failure_of_status(
+    status: int | None, body: object, headers: Mapping[str, str], now: float
+) -> Failure:
     """What an HTTP status and the error body beside it mean. ``now`` is seconds since 1970."""
     said, text = error_text(body), _whole_text(body)
     message = f"HTTP {status}: {said}" if said else f"HTTP {status}"
@@ -82,20 +86,31 @@ def _reply(status: int | None, body: object, text: str) -> Said | None:
     if status not in (400, 422):
         return None
     if _SLIP.search(text):
-        generated = next((value for value in _values(body, "failed_generation") if isinstance(value, str)), "")
+        generated = next(
+            (value for value in _values(body, "failed_generation") if isinstance(value, str)), ""
+        )
         return Said(clean_text(generated), "stop", UNBILLED, cost_usd=0.0)
     note = "the reply was cut off before it began; a larger --reply-tokens helps"
-    return Said("", "length", UNBILLED, cost_usd=0.0, note=note) if _UNFINISHED.search(text) else None
+    return (
+        Said("", "length", UNBILLED, cost_usd=0.0, note=note) if _UNFINISHED.search(text) else None
+    )
 
 
 def _judged(status: int | None, text: str, wait: float | None) -> Judgement:
-    if status == 402 or (status in (400, 403, 429) and _NO_MONEY.search(text)):  # waiting brings no money
-        return UnavailableError, "The account's credit or quota is used up; add to it and run the same command again"
+    if status == 402 or (
+        status in (400, 403, 429) and _NO_MONEY.search(text)
+    ):  # waiting brings no money
+        return (
+            UnavailableError,
+            "The account's credit or quota is used up; add to it and run the same command again",
+        )
     if status == 429:
         return _throttled(text, wait)
     if status is not None and status >= 400 and _NO_IMAGES.search(text):
         return RequestError, IMAGES_ADVICE
-    if status in (401, 403) or (status == 400 and _BAD_KEY.search(text)):  # as Gemini answers a wrong key
+    if status in (401, 403) or (
+        status == 400 and _BAD_KEY.search(text)
+    ):  # as Gemini answers a wrong key
         return AuthenticationError, ""
     if status == 413 or (status == 400 and _TOO_LARGE.search(text)):
         return RequestError, _LARGE_ADVICE
@@ -110,7 +125,10 @@ def _throttled(text: str, wait: float | None) -> Judgement:
     """Too many requests: told apart from what no waiting mends."""
     if _NOTHING_ALLOWED.search(text):
         return RequestError, _NONE_ADVICE
-    if any(int(asked or more) > int(limit or least) for limit, asked, more, least in _REQUESTED.findall(text)):
+    if any(
+        int(asked or more) > int(limit or least)
+        for limit, asked, more, least in _REQUESTED.findall(text)
+    ):
         return RequestError, _LARGE_ADVICE
     if _TOO_LARGE.search(text):
         return RequestError, _LARGE_ADVICE
@@ -158,7 +176,10 @@ def error_text(body: object, depth: int = 0) -> str:
     if not isinstance(body, Mapping) or depth >= 16:
         return clip(str(body)) if isinstance(body, int | float) and body else ""
     names = ("error", "message", "detail", "msg", "errors", "description")
-    said = next((text for name in names if body.get(name) and (text := error_text(body[name], depth + 1))), "")
+    said = next(
+        (text for name in names if body.get(name) and (text := error_text(body[name], depth + 1))),
+        "",
+    )
     place = _place(body)
     if place and place not in said:
         said = f"{said} ({place})" if said else place

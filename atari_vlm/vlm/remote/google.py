@@ -49,7 +49,9 @@ def open_client(endpoint: Endpoint, timeout_s: float) -> _Client:
         timeout=math.ceil(max(timeout_s, _LEAST_DEADLINE_S) * 1000),
         httpx_async_client=http,
     )
-    return _Client(genai.Client(vertexai=False, api_key=endpoint.key.reveal(), http_options=options), http)
+    return _Client(
+        genai.Client(vertexai=False, api_key=endpoint.key.reveal(), http_options=options), http
+    )
 
 
 async def close_client(client: _Client) -> None:
@@ -78,7 +80,10 @@ def build_request(target: Target, turns: list[Message], sampling: Sampling) -> d
         "automatic_function_calling": {"disable": True},
     }
     if sampling.schema:
-        config |= {"response_mime_type": "application/json", "response_json_schema": dict(sampling.schema)}
+        config |= {
+            "response_mime_type": "application/json",
+            "response_json_schema": dict(sampling.schema),
+        }
     if options.reasoning_effort is not None:
         config["thinking_config"] = {"thinking_level": options.reasoning_effort}
     if options.image_detail != "auto":
@@ -93,7 +98,10 @@ def build_request(target: Target, turns: list[Message], sampling: Sampling) -> d
 
 
 def _content(turn: Message) -> dict[str, Any]:
-    return {"role": "model" if turn.role == "assistant" else "user", "parts": [_part(part) for part in turn.parts]}
+    return {
+        "role": "model" if turn.role == "assistant" else "user",
+        "parts": [_part(part) for part in turn.parts],
+    }
 
 
 def _part(part: Part) -> dict[str, Any]:
@@ -119,7 +127,9 @@ def read(body: dict[str, Any]) -> Said:
     parts = mapping(candidate.get("content")).get("parts", [])
     return Said(
         text=joined_text(parts),
-        finish_reason="filter" if blocked else _FINISH.get(word(candidate.get("finishReason")), "stop"),
+        finish_reason="filter"
+        if blocked
+        else _FINISH.get(word(candidate.get("finishReason")), "stop"),
         usage=_usage(mapping(body.get("usageMetadata"))),
         model=word(body.get("modelVersion")) or None,
         elsewhere=tuple(_elsewhere([mapping(part) for part in items(parts)])),

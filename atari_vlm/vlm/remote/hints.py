@@ -18,9 +18,7 @@ _UNITS = {
     **dict.fromkeys(("h", "hr", "hour"), 3600),
     **dict.fromkeys(("d", "day"), 86400),
 }
-_PART = (
-    r"\d{1,9}(?:\.\d{1,9})?\s{0,2}(?:milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)(?![a-z])"
-)
+_PART = r"\d{1,9}(?:\.\d{1,9})?\s{0,2}(?:milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)(?![a-z])"
 _IN_WORDS = re.compile(
     rf"(?:try again|retry|wait|available|resets?)\b[^.\d]{{0,40}}?({_PART}(?:(?:,|\s|and)*{_PART}){{0,3}})",
     re.IGNORECASE,
@@ -28,7 +26,9 @@ _IN_WORDS = re.compile(
 _COMPACT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s{0,2}([a-z]{1,12})", re.IGNORECASE)
 
 
-def asked_wait_s(headers: Mapping[str, str], body: object, text: str, now: float) -> tuple[float | None, bool]:
+def asked_wait_s(
+    headers: Mapping[str, str], body: object, text: str, now: float
+) -> tuple[float | None, bool]:
     """``(seconds, vague)`` that a response asks to wait; ``(None, False)`` if it says nothing usable. ``now`` is since 1970.
 
     ``text`` is the error in words. ``vague``: not from ``retry-after``, whose long waits are cut short by the policy; one
@@ -102,7 +102,11 @@ def _until_reset(headers: Mapping[str, str], now: float) -> float | None:
     """
     waits: dict[bool, list[float]] = {True: [], False: []}
     for name, value in headers.items():
-        seconds = _reset_s(value, now) if "ratelimit" in name.lower() and "reset" in name.lower() else None
+        seconds = (
+            _reset_s(value, now)
+            if "ratelimit" in name.lower() and "reset" in name.lower()
+            else None
+        )
         if seconds is not None:
             left = headers.get(re.sub("(?i)reset", "remaining", name))
             waits[_number(left) == 0.0].append(seconds)

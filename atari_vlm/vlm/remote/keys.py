@@ -12,7 +12,9 @@ from typing import Any, NoReturn
 
 from atari_vlm.errors import AuthenticationError, ConfigError
 
-NO_KEY = "no-key"  # what is sent to a server of one's own when no key was given: the SDKs insist on one
+NO_KEY = (
+    "no-key"  # what is sent to a server of one's own when no key was given: the SDKs insist on one
+)
 _MASK = "[key]"
 _KEY_FORM = re.compile(
     r"(?<![A-Za-z0-9])((sk|pk|rk)[-_](?=\S*\d)[A-Za-z0-9_-]{12,}|(gsk|hf|r8|ghp|tgp|fw)_[A-Za-z0-9_]{16,}|(xai|nvapi|pplx|csk)-[A-Za-z0-9_-]{16,}"
@@ -44,7 +46,9 @@ class Secret:
 
         Keys below 8 characters are placeholders and stay.
         """
-        pieces = {form[at : at + _PIECE] for form in self._forms() for at in range(len(form) - _PIECE + 1)}
+        pieces = {
+            form[at : at + _PIECE] for form in self._forms() for at in range(len(form) - _PIECE + 1)
+        }
         shown, hidden_until = [], 0
         for at, character in enumerate(text):
             if text[at : at + _PIECE] in pieces:
@@ -96,10 +100,14 @@ def find_endpoint(vendor: Vendor, api_key: str | Secret | None, base_url: str | 
     """
     from_environment = os.environ.get(vendor.url_variable) or None
     url = check_url(base_url or from_environment or vendor.home)
-    custom = urllib.parse.urlsplit(url)[:2] != urllib.parse.urlsplit(vendor.home)[:2]  # another host, or in the clear
+    custom = (
+        urllib.parse.urlsplit(url)[:2] != urllib.parse.urlsplit(vendor.home)[:2]
+    )  # another host, or in the clear
     given = api_key.reveal() if isinstance(api_key, Secret) else api_key
     if given is None and not (custom and base_url):
-        given = next((os.environ[name] for name in vendor.key_variables if os.environ.get(name)), None)
+        given = next(
+            (os.environ[name] for name in vendor.key_variables if os.environ.get(name)), None
+        )
     if given is None and custom:
         given = NO_KEY
     if not given or not given.strip():
@@ -123,7 +131,11 @@ def check_url(url: str) -> str:
         )
     try:
         parts = urllib.parse.urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        valid = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+        )
     except ValueError:
         valid = False
     if not valid or not url.isascii() or not url.isprintable() or " " in url:
@@ -133,7 +145,11 @@ def check_url(url: str) -> str:
 
 def looks_like_key(text: str) -> bool:
     """Whether a word is a key: of a form that vendors use, or the value of a variable of the environment that holds one."""
-    known = (value for name, value in os.environ.items() if name.endswith("_API_KEY") and len(value) >= _PIECE)
+    known = (
+        value
+        for name, value in os.environ.items()
+        if name.endswith("_API_KEY") and len(value) >= _PIECE
+    )
     return _KEY_FORM.search(text) is not None or any(value in text for value in known)
 
 

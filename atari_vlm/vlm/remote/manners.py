@@ -46,14 +46,24 @@ class Manners:
         self._server_errors = 0
 
     def other(
-        self, manner: Manner, failure: Failure, sampling: Sampling, request: Mapping[str, Any], *, trial: bool
+        self,
+        manner: Manner,
+        failure: Failure,
+        sampling: Sampling,
+        request: Mapping[str, Any],
+        *,
+        trial: bool,
     ) -> Manner | None:
         """The manner to try at once after ``failure``, or ``None``. ``trial``: the manner was itself an attempt of that kind."""
         other_name = self._other_name(failure, request)
         if other_name is not None and manner.token_parameter is None:
             return dataclasses.replace(manner, token_parameter=other_name)
         constrained = manner.constrained and _is_constrained(sampling)
-        if constrained and self._options.structured == "auto" and self._doubts_schema(failure, trial):
+        if (
+            constrained
+            and self._options.structured == "auto"
+            and self._doubts_schema(failure, trial)
+        ):
             return dataclasses.replace(manner, constrained=False)
         return None
 
@@ -73,7 +83,11 @@ class Manners:
 
     def judged(self, failure: Failure, sampling: Sampling) -> Failure:
         """The failure, marked if a schema that was insisted on is what the server refused."""
-        if failure.error is RequestError and _is_constrained(sampling) and speaks_of_schema(failure):
+        if (
+            failure.error is RequestError
+            and _is_constrained(sampling)
+            and speaks_of_schema(failure)
+        ):
             return dataclasses.replace(failure, error=SchemaRefusedError)
         return failure
 
@@ -81,7 +95,11 @@ class Manners:
         self, failure: Failure, request: Mapping[str, Any]
     ) -> Literal["max_tokens", "max_completion_tokens"] | None:
         used = next((name for name in self._token_names if name in request), None)
-        if used is None or self._options.token_parameter != "auto" or failure.error is not RequestError:
+        if (
+            used is None
+            or self._options.token_parameter != "auto"
+            or failure.error is not RequestError
+        ):
             return None
         message = failure.message.lower()
         if not re.search(rf"\b{used}\b", message) or not _UNKNOWN.search(message):
@@ -90,10 +108,21 @@ class Manners:
 
     def _doubts_schema(self, failure: Failure, trial: bool) -> bool:
         """Whether the schema may be the reason of a failure."""
-        if failure.error is RequestError and failure.status is not None and failure.status not in _NOT_THE_SCHEMA:
-            unknown = not self._schema_proven and failure.status >= 400 and not known_reason(failure)
+        if (
+            failure.error is RequestError
+            and failure.status is not None
+            and failure.status not in _NOT_THE_SCHEMA
+        ):
+            unknown = (
+                not self._schema_proven and failure.status >= 400 and not known_reason(failure)
+            )
             return speaks_of_schema(failure) or unknown
-        if failure.error is None and failure.status is not None and failure.status >= 500 and not self._schema_proven:
+        if (
+            failure.error is None
+            and failure.status is not None
+            and failure.status >= 500
+            and not self._schema_proven
+        ):
             self._server_errors += not trial
             return self._server_errors % _SERVER_ERRORS == 0
         return False

@@ -65,7 +65,9 @@ def build_request(target: Target, turns: list[Message], sampling: Sampling) -> d
     options = target.options
     request: dict[str, Any] = {
         "model": target.model,
-        "messages": [{"role": turn.role, "content": _content(turn, options.image_detail)} for turn in turns],
+        "messages": [
+            {"role": turn.role, "content": _content(turn, options.image_detail)} for turn in turns
+        ],
         _token_parameter(target): sampling.max_tokens + options.reasoning_tokens,
     }
     optional = {
@@ -78,7 +80,10 @@ def build_request(target: Target, turns: list[Message], sampling: Sampling) -> d
     if sampling.choices and options.structured == "choice":
         extra["structured_outputs"] = {"choice": list(sampling.choices)}
     elif sampling.schema:
-        request["response_format"] = {"type": "json_schema", "json_schema": _named_schema(sampling.schema)}
+        request["response_format"] = {
+            "type": "json_schema",
+            "json_schema": _named_schema(sampling.schema),
+        }
     if extra:
         request["extra_body"] = extra
     return request
@@ -97,8 +102,15 @@ def _content(turn: Message, detail: str) -> str | list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     for part in turn.parts:
         if isinstance(part, Image):
-            url: dict[str, Any] = {"url": "data:image/png;base64," + base64.b64encode(part.png).decode("ascii")}
-            parts.append({"type": "image_url", "image_url": url if detail == "auto" else {**url, "detail": detail}})
+            url: dict[str, Any] = {
+                "url": "data:image/png;base64," + base64.b64encode(part.png).decode("ascii")
+            }
+            parts.append(
+                {
+                    "type": "image_url",
+                    "image_url": url if detail == "auto" else {**url, "detail": detail},
+                }
+            )
         else:
             parts.append({"type": "text", "text": clean_text(part.text)})
     return parts
@@ -186,7 +198,9 @@ def _usage(usage: dict[str, Any]) -> Usage:
         input_tokens=count(usage.get("prompt_tokens")),
         output_tokens=count(usage.get("completion_tokens")),
         cached_tokens=count(mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
-        reasoning_tokens=count(mapping(usage.get("completion_tokens_details")).get("reasoning_tokens")),
+        reasoning_tokens=count(
+            mapping(usage.get("completion_tokens_details")).get("reasoning_tokens")
+        ),
     )
 
 

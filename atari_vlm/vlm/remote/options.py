@@ -54,10 +54,14 @@ class RemoteOptions:
     def __post_init__(self) -> None:
         for name, allowed in _ALLOWED.items():
             if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+                raise ConfigError(
+                    f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}"
+                )
         for name in ("reasoning_tokens", "blank_retries"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 0:
-                raise ConfigError(f"{name} must be a whole number, 0 or more, got {getattr(self, name)!r}")
+                raise ConfigError(
+                    f"{name} must be a whole number, 0 or more, got {getattr(self, name)!r}"
+                )
         if not isinstance(self.extra_body, Mapping):
             raise ConfigError(f"extra_body must be a mapping, got {type(self.extra_body).__name__}")
 

@@ -82,9 +82,16 @@ class RetryPolicy:
     breaker_span_s: float = 30.0
 
     def __post_init__(self) -> None:
-        check_positive(max_attempts=self.max_attempts, first_wait_s=self.first_wait_s, max_wait_s=self.max_wait_s)
+        check_positive(
+            max_attempts=self.max_attempts,
+            first_wait_s=self.first_wait_s,
+            max_wait_s=self.max_wait_s,
+        )
         check_positive(max_retry_after_s=self.max_retry_after_s, deadline_s=self.deadline_s)
-        check_positive(breaker_failures=self.breaker_failures, first_contact_attempts=self.first_contact_attempts)
+        check_positive(
+            breaker_failures=self.breaker_failures,
+            first_contact_attempts=self.first_contact_attempts,
+        )
         if not self.breaker_span_s >= 0:
             raise ConfigError(f"breaker_span_s must be 0 or more, got {self.breaker_span_s!r}")
 
@@ -133,7 +140,9 @@ class Breaker:
 class Retrier:
     """Runs attempts under a policy. Thread-safe; the breaker is shared by all its calls."""
 
-    def __init__(self, policy: RetryPolicy, *, clock: Clock = SYSTEM_CLOCK, rng: random.Random | None = None):
+    def __init__(
+        self, policy: RetryPolicy, *, clock: Clock = SYSTEM_CLOCK, rng: random.Random | None = None
+    ):
         self._policy, self._clock = policy, clock
         self._rng = rng or random.Random()
         self._breaker = Breaker(policy)
@@ -177,5 +186,7 @@ class Retrier:
                 "Nothing is lost; run the same command again to continue"
             )
         level = logging.INFO if number < 3 else logging.WARNING
-        logger.log(level, "attempt %d failed: %s; the next in %.1f s", number, failure.message, wait)
+        logger.log(
+            level, "attempt %d failed: %s; the next in %.1f s", number, failure.message, wait
+        )
         self._clock.sleep(wait)

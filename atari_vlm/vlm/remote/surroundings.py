@@ -8,7 +8,14 @@ import urllib.request
 
 from atari_vlm.vlm.remote.outcomes import Failure
 
-_PROXIED = (None, 403, 407, 502, 503, 504)  # statuses that a proxy gives of its own; None: no response
+_PROXIED = (
+    None,
+    403,
+    407,
+    502,
+    503,
+    504,
+)  # statuses that a proxy gives of its own; None: no response
 
 
 def hint_of_surroundings(failure: Failure, url: str) -> str:
@@ -38,6 +45,4 @@ def _proxy(url: str) -> str:
     if scheme is None or urllib.request.proxy_bypass(host):
         return ""
     proxy = urllib.parse.urlsplit(proxies[scheme]).netloc.rpartition("@")[2]
-    return (
-        f"Requests go through the proxy {proxy} ({scheme.upper()}_PROXY); for a server of your own set NO_PROXY={host}"
-    )
+    return f"Requests go through the proxy {proxy} ({scheme.upper()}_PROXY); for a server of your own set NO_PROXY={host}"

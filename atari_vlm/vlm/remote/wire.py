@@ -25,9 +25,22 @@ from atari_vlm.vlm.remote.text import clip
 T = TypeVar("T")
 MAX_BODY_BYTES = 16 * 2**20  # no answer to a question about an action is longer
 _BLOCK = 2**16
-_TRANSPORT_MODULES = {"httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "aiohttp", "anyio", "ssl", "socket"}
+_TRANSPORT_MODULES = {
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "httpcore2",
+    "h11",
+    "h2",
+    "aiohttp",
+    "anyio",
+    "ssl",
+    "socket",
+}
 _CLOSED = "the VLM was closed while a request was in flight"
-_OF_THE_PARENT: list[Any] = []  # kept for ever: to let go of a parent's loop would close what the parent still uses
+_OF_THE_PARENT: list[
+    Any
+] = []  # kept for ever: to let go of a parent's loop would close what the parent still uses
 
 
 class _Running(NamedTuple):
@@ -42,7 +55,9 @@ class Channel:
     After a fork the child starts its own with its first call; the parent's goes on.
     """
 
-    def __init__(self, open_client: Callable[[], Any], close_client: Callable[[Any], Awaitable[None]]):
+    def __init__(
+        self, open_client: Callable[[], Any], close_client: Callable[[Any], Awaitable[None]]
+    ):
         self._open, self._close = open_client, close_client
         self._begin()
         renew_after_fork(self)
@@ -95,7 +110,9 @@ class Channel:
         with self._lock:
             if self._running is None:
                 ready: Future[_Running] = Future()
-                self._thread = threading.Thread(target=asyncio.run, args=(self._main(ready),), name="vlm", daemon=True)
+                self._thread = threading.Thread(
+                    target=asyncio.run, args=(self._main(ready),), name="vlm", daemon=True
+                )
                 self._thread.start()
                 self._running = ready.result()
             return self._running
@@ -149,7 +166,9 @@ async def _read_whole(response: Any) -> None:
         async for piece in _decoded(response.stream, coding):
             content += piece
             if len(content) > MAX_BODY_BYTES:
-                raise BodyError(f"the server sent more than {MAX_BODY_BYTES >> 20} MiB where an answer was expected")
+                raise BodyError(
+                    f"the server sent more than {MAX_BODY_BYTES >> 20} MiB where an answer was expected"
+                )
     finally:
         await response.stream.aclose()
     if not 200 <= response.status_code < 300:
@@ -168,7 +187,9 @@ async def _decoded(stream: AsyncIterator[bytes], coding: str) -> AsyncIterator[b
             yield piece
         return
     if coding not in ("gzip", "x-gzip", "deflate"):
-        raise BodyError(f"the server's answer is coded as {clip(coding, 40)!r}, which was not asked for")
+        raise BodyError(
+            f"the server's answer is coded as {clip(coding, 40)!r}, which was not asked for"
+        )
     unpack = zlib.decompressobj(zlib.MAX_WBITS | 32)
     async for piece in stream:
         while piece:
@@ -185,7 +206,9 @@ def parse_body(content: bytes) -> dict[str, Any] | Failure:
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
-        return Failure(f"the server's answer is not JSON: {clip(content[:200].decode('utf-8', 'replace'))!r}")
+        return Failure(
+            f"the server's answer is not JSON: {clip(content[:200].decode('utf-8', 'replace'))!r}"
+        )
     if not isinstance(body, dict):
         return Failure(f"the server's answer is no JSON object but {type(body).__name__}")
     return body

@@ -8,9 +8,23 @@ from atari_vlm.vlm.scripted.scene import Move, Scene
 from atari_vlm.vlm.scripted.sight import ROWS, Box, Sight
 
 _YELLOW, _ROAD = 0xFCFC54, 0x8E8E8E
-_BELOW, _ABOVE = Box(106, 202, 44, 49), Box(15, 101, 44, 49)  # the road's middle line between them is yellow too
+_BELOW, _ABOVE = (
+    Box(106, 202, 44, 49),
+    Box(15, 101, 44, 49),
+)  # the road's middle line between them is yellow too
 _LANES = tuple(range(27, 187, 16))  # first row of a car in each lane, top lane first
-_SPEEDS = (-0.8, -1.0, -4 / 3, -2.0, -4.0, 4.0, 2.0, 4 / 3, 1.0, 0.8)  # pixels a step in the game's first variation
+_SPEEDS = (
+    -0.8,
+    -1.0,
+    -4 / 3,
+    -2.0,
+    -4.0,
+    4.0,
+    2.0,
+    4 / 3,
+    1.0,
+    0.8,
+)  # pixels a step in the game's first variation
 _ROAD_AREA = Box(27, 186, 8, 159)
 _REACH = (42, 51)  # columns that a car must not touch: the chicken's and a margin
 _HORIZON = 12
@@ -27,7 +41,9 @@ def play_freeway(scene: Scene) -> Move | None:
     up, stay, down = (int(best[min(max(row + step, 0), ROWS - 1)]) for step in (-_STEP, 0, _STEP))
     where = f"My chicken is at y={row}"
     if up <= min(stay, down):
-        return Move(scene.steer(down=-1), f"{where}; going up now gets me furthest, as far as I can see.")
+        return Move(
+            scene.steer(down=-1), f"{where}; going up now gets me furthest, as far as I can see."
+        )
     if stay <= down:
         return Move(scene.steer(), f"{where}; a car is about to pass in front of me: wait.")
     return Move(scene.steer(down=1), f"{where}; a car is coming at me: step back.")

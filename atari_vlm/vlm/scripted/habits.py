@@ -39,7 +39,9 @@ class Habit:
 
 @functools.cache
 def _habits() -> Mapping[str, Habit]:
-    raw = (resources.files("atari_vlm") / "data" / "scripted_habits.json").read_text(encoding="utf-8")
+    raw = (resources.files("atari_vlm") / "data" / "scripted_habits.json").read_text(
+        encoding="utf-8"
+    )
     return {game: Habit(**entry) for game, entry in json.loads(raw)["habits"].items()}
 
 

@@ -37,15 +37,22 @@ def play_pong(scene: Scene) -> Move | None:
     if paddle is None:
         return None
     centre, speed = _paddle_motion(scene, paddle)
-    rest = centre + 0.355 * speed - 11 * scene.last_push()  # where it stops if left alone; standard deviation 3 rows
+    rest = (
+        centre + 0.355 * speed - 11 * scene.last_push()
+    )  # where it stops if left alone; standard deviation 3 rows
     if ball is None:
-        return Move(_push(scene, _PONG_MIDDLE - rest, 11), f"No ball in play; my paddle is at y={centre:.0f}.")
+        return Move(
+            _push(scene, _PONG_MIDDLE - rest, 11),
+            f"No ball in play; my paddle is at y={centre:.0f}.",
+        )
     landing, steps, words = _pong_landing(scene, ball)
     if 2.5 < steps < _FAR:
         action = _push(scene, landing - _aim(landing) - rest, 3)
     else:  # no time to correct a push of 21 rows: hold still where the ball is met at all
         action = _push(scene, landing - rest, 10)
-    return Move(action, f"Ball at x={ball.x:.0f}, y={ball.y:.0f}; my paddle at y={centre:.0f}; {words}.")
+    return Move(
+        action, f"Ball at x={ball.x:.0f}, y={ball.y:.0f}; my paddle at y={centre:.0f}; {words}."
+    )
 
 
 def _paddle_motion(scene: Scene, paddle: Box) -> tuple[float, float]:
@@ -99,7 +106,9 @@ def play_breakout(scene: Scene) -> Move | None:
     rest = paddle.x + 11 * scene.last_push()  # where the paddle stops if left alone
     target, words = _breakout_target(scene, ball)
     action = scene.steer() if abs(target - rest) <= 8 else scene.steer(right=target - rest)
-    return Move(action, f"Ball at x={ball.x:.0f}, y={ball.y:.0f}; paddle at x={paddle.x:.0f}; {words}.")
+    return Move(
+        action, f"Ball at x={ball.x:.0f}, y={ball.y:.0f}; paddle at x={paddle.x:.0f}; {words}."
+    )
 
 
 def _breakout_ball(sight: Sight) -> Box | None:

@@ -39,7 +39,9 @@ class ScriptedVLM(NoScores):
         """Answer in the form asked for: by ``sampling``'s schema or choices, else by the words of the prompt."""
         request = read_request(messages, sampling)
         if not request.actions:
-            return self._say("I find no numbered list of legal actions in the request, so I cannot choose one.")
+            return self._say(
+                "I find no numbered list of legal actions in the request, so I cannot choose one."
+            )
         return self._say(write_answer(decide(request), request))
 
     def _say(self, text: str) -> Reply:

@@ -59,7 +59,9 @@ class Request:
 def read_request(messages: Sequence[Message], sampling: Sampling) -> Request:
     """Read what the last question asks; a question without pictures is about the pictures shown last."""
     asked = [message for message in messages if message.role == "user"]
-    question = next((message for message in reversed(asked) if message.images), asked[-1] if asked else None)
+    question = next(
+        (message for message in reversed(asked) if message.images), asked[-1] if asked else None
+    )
     texts = [message.text for message in messages if message.role == "system"]
     texts += [question.text] if question else []
     form, names = _constraint(sampling)
@@ -99,7 +101,9 @@ def _constraint(sampling: Sampling) -> tuple[Form | None, tuple[str, ...]]:
     if "plans" in properties:
         plans = properties["plans"]
         actions = plans.get("items", {}).get("properties", {}).get("actions", {})
-        return Form("plans", _length(plans, 3), _length(actions, 5)), _enum(actions.get("items", {}))
+        return Form("plans", _length(plans, 3), _length(actions, 5)), _enum(
+            actions.get("items", {})
+        )
     return (Form("json"), _enum(properties.get("action", {}))) if sampling.schema else (None, ())
 
 

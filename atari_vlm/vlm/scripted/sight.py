@@ -95,7 +95,10 @@ def bounding_box(found: np.ndarray, area: Box = FULL) -> Box | None:
     if not rows.size:
         return None
     return Box(
-        area.top + int(rows[0]), area.top + int(rows[-1]), area.left + int(columns[0]), area.left + int(columns[-1])
+        area.top + int(rows[0]),
+        area.top + int(rows[-1]),
+        area.left + int(columns[0]),
+        area.left + int(columns[-1]),
     )
 
 

@@ -45,7 +45,9 @@ def load_weights(
             try:
                 network.load_state_dict(weights)
             except RuntimeError as error:
-                raise CheckpointError(f"the weights of {name} do not fit its sizes: {error}") from error
+                raise CheckpointError(
+                    f"the weights of {name} do not fit its sizes: {error}"
+                ) from error
 
 
 def optimizer_arrays(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, np.ndarray]:
@@ -58,7 +60,9 @@ def optimizer_arrays(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[st
     }
 
 
-def restore_optimizers(optimizers: Mapping[str, torch.optim.Optimizer], arrays: Mapping[str, np.ndarray]) -> None:
+def restore_optimizers(
+    optimizers: Mapping[str, torch.optim.Optimizer], arrays: Mapping[str, np.ndarray]
+) -> None:
     """The inverse of :func:`optimizer_arrays`."""
     for name, optimizer in optimizers.items():
         states: dict[int, dict[str, Tensor]] = {}

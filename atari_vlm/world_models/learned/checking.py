@@ -37,7 +37,9 @@ def check_learner(make_learner: MakeLearner, *, updates: int = 2, seed: int = 0)
     learner = _made(make_learner, seed)
     require(bool(learner.stages), "a learner has stages, one at least")
     names = [stage.name for stage in learner.stages]
-    require(len(set(names)) == len(names), f"stages have names of their own, got {', '.join(names)}")
+    require(
+        len(set(names)) == len(names), f"stages have names of their own, got {', '.join(names)}"
+    )
     _check_updates(learner, updates)
     _check_restored(learner, make_learner, updates, seed)
     _check_measuring(learner, seed)
@@ -71,7 +73,9 @@ def _made(make_learner: MakeLearner, seed: int) -> Learner:
 def _shown(columns: Mapping[str, Column]) -> dict[str, Column]:
     """What a game shows of the columns."""
     known = {*FOLLOWED, "action"}
-    return {n: column for n, column in columns.items() if n not in known and not column.written_back}
+    return {
+        n: column for n, column in columns.items() if n not in known and not column.written_back
+    }
 
 
 def _value(column: Column, rng: np.random.Generator) -> np.ndarray:
@@ -88,7 +92,9 @@ def _check_updates(learner: Learner, updates: int) -> None:
     for stage in learner.stages:
         reports = [learner.update(stage.name) for _ in range(updates)]
         for report in reports:
-            require(report.keys() == reports[0].keys(), f"updates of {stage.name} report the same names")
+            require(
+                report.keys() == reports[0].keys(), f"updates of {stage.name} report the same names"
+            )
             _check_finite(report, f"an update of {stage.name}")
 
 
@@ -174,7 +180,9 @@ def _played(
 def _alike(one: Any, other: Any) -> bool:
     """Whether two states are equal to the bit."""
     same: list[bool] = []
-    map_leaves(lambda a, b: same.append(torch.equal(torch.as_tensor(a), torch.as_tensor(b))), one, other)
+    map_leaves(
+        lambda a, b: same.append(torch.equal(torch.as_tensor(a), torch.as_tensor(b))), one, other
+    )
     return all(same)
 
 
@@ -182,7 +190,9 @@ def _check_policy(learner: Learner, seed: int) -> None:
     """The first and last rows stay what they were while the rows between see something else."""
     policy, observations = learner.policy(), _observations(learner, seed)
     actions, state = _played(policy, observations, seed)
-    require(len(actions) == _ROWS, f"act() gives an action a row, got {actions.shape} for {_ROWS} rows")
+    require(
+        len(actions) == _ROWS, f"act() gives an action a row, got {actions.shape} for {_ROWS} rows"
+    )
     for action in actions:
         legal = policy.action_space.contains(action)
         require(legal, f"the policy acts within {policy.action_space}, got {action!r}")
@@ -194,7 +204,9 @@ def _check_policy(learner: Learner, seed: int) -> None:
     ends = np.array([0, _ROWS - 1])
     alike = np.array_equal(actions[ends], again[ends])
     alike = alike and _alike(take_rows(state, ends), take_rows(after, ends))
-    require(alike, "a row of the policy depends on that row only; it changed with the rows beside it")
+    require(
+        alike, "a row of the policy depends on that row only; it changed with the rows beside it"
+    )
     some, _ = _played(policy, observations, seed, ends)
     fits = np.allclose(some.astype(np.float64), actions[ends].astype(np.float64), atol=1e-4)
     require(fits, "a policy does the same for some of the rows as for all")

@@ -34,7 +34,9 @@ class SignScalar:
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy per element; ``logits`` ``(..., 3)``, ``target`` ``(...)``."""
         classes = torch.sign(target).long() + 1
-        return functional.cross_entropy(logits.flatten(0, -2), classes.flatten(), reduction="none").view(target.shape)
+        return functional.cross_entropy(
+            logits.flatten(0, -2), classes.flatten(), reduction="none"
+        ).view(target.shape)
 
     def mean(self, logits: Tensor) -> Tensor:
         """Expected sign, ``(...)`` in [-1, 1]."""
@@ -98,7 +100,9 @@ def scalar_head(kind: str, bins: int) -> ScalarHead:
     return SignScalar() if kind == "sign" else SymlogTwoHot(bins)
 
 
-def categorical(logits: Tensor, generator: torch.Generator | None, temperature: float = 1.0) -> Tensor:
+def categorical(
+    logits: Tensor, generator: torch.Generator | None, temperature: float = 1.0
+) -> Tensor:
     """Sample classes ``(...)`` from ``logits`` ``(..., n)`` by the Gumbel maximum; the most likely at temperature 0."""
     if temperature == 0:
         return cast(Tensor, logits.argmax(-1))

@@ -51,7 +51,11 @@ class GameFacts:
     def as_config(self) -> dict[str, Any]:
         """What a checkpoint says of the game; ``shown_shape`` is that of its pictures before they were brought to size."""
         names = list(self.action_names)
-        config: dict[str, Any] = {"game": self.game, "action_names": names, "frame_skip": self.frame_skip}
+        config: dict[str, Any] = {
+            "game": self.game,
+            "action_names": names,
+            "frame_skip": self.frame_skip,
+        }
         if "image" in self.inputs:
             config["shown_shape"] = list(self.inputs["image"].shape)
         if self.keys:

@@ -18,7 +18,10 @@ def optimizer_for(network: nn.Module, updates: Updates) -> torch.optim.AdamW:
             if parameter.requires_grad:
                 weight = isinstance(module, (nn.Linear, nn.Conv2d)) and name == "weight"
                 (decayed if weight else plain).append(parameter)
-    groups = [{"params": decayed, "weight_decay": updates.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": updates.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=updates.learning_rate)
 
 

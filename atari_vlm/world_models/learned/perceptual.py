@@ -50,7 +50,13 @@ class Lpips(nn.Module):
     ``lin0`` ... ``lin4`` for the five non-negative channel weights, ``(C,)`` or ``(1, C, 1, 1)``.
     """
 
-    WIDTHS: tuple[tuple[int, ...], ...] = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+    WIDTHS: tuple[tuple[int, ...], ...] = (
+        (64, 64),
+        (128, 128),
+        (256, 256, 256),
+        (512, 512, 512),
+        (512, 512, 512),
+    )
 
     def __init__(self, path: str | Path):
         super().__init__()
@@ -59,7 +65,9 @@ class Lpips(nn.Module):
         except (OSError, ValueError) as error:
             raise ConfigError(f"LPIPS weights {path} cannot be read: {error}") from error
         except Exception as error:  # safetensors has its own error type, not exported by name
-            raise ConfigError(f"LPIPS weights {path} are not a safetensors file: {error}") from error
+            raise ConfigError(
+                f"LPIPS weights {path} are not a safetensors file: {error}"
+            ) from error
         self.stages, wide, index = nn.ModuleList(), 3, 0
         for widths in self.WIDTHS:
             layers: list[nn.Module] = [nn.MaxPool2d(2)] if index else []
@@ -80,17 +88,24 @@ class Lpips(nn.Module):
         total = decoded.new_zeros(())
         for i, stage in enumerate(self.stages):
             a, b = stage(a), stage(b)
-            gap = (functional.normalize(a, dim=1, eps=1e-10) - functional.normalize(b, dim=1, eps=1e-10)) ** 2
+            gap = (
+                functional.normalize(a, dim=1, eps=1e-10)
+                - functional.normalize(b, dim=1, eps=1e-10)
+            ) ** 2
             total = total + (gap * getattr(self, f"lin{i}")).sum(1).mean()
         return total
 
 
-def _loaded_conv(wide: int, width: int, weights: dict[str, Tensor], name: str, path: str | Path) -> nn.Conv2d:
+def _loaded_conv(
+    wide: int, width: int, weights: dict[str, Tensor], name: str, path: str | Path
+) -> nn.Conv2d:
     conv = nn.Conv2d(wide, width, 3, padding=1)
     for part in ("weight", "bias"):
         value, own = _entry(weights, f"{name}.{part}", path), getattr(conv, part)
         if value.shape != own.shape:
-            raise ConfigError(f"{path}: {name}.{part} is {tuple(value.shape)}, VGG16 has {tuple(own.shape)}")
+            raise ConfigError(
+                f"{path}: {name}.{part} is {tuple(value.shape)}, VGG16 has {tuple(own.shape)}"
+            )
         own.data.copy_(value)
     return conv
 

@@ -13,7 +13,9 @@ class Streams:
     """The random streams of one rank: ``rng`` (numpy), ``generator`` (torch, on ``device``); ``tag`` tells families apart."""
 
     def __init__(self, seed: int, rank: int, device: str, tag: int):
-        self.rng = np.random.default_rng(np.random.SeedSequence([seed, tag, *([rank] if rank else [])]))
+        self.rng = np.random.default_rng(
+            np.random.SeedSequence([seed, tag, *([rank] if rank else [])])
+        )
         self.generator = torch.Generator(device).manual_seed(seed + 1_000_033 * rank)
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -27,11 +29,16 @@ class Streams:
 
 def pack_streams(rng: np.random.Generator, generator: torch.Generator) -> dict[str, np.ndarray]:
     """States of ``rng`` (``numpy``), ``generator``, and torch's global stream on the CPU (``torch``), which dropout uses."""
-    states = {"generator": generator.get_state().cpu().numpy(), "torch": torch.get_rng_state().numpy()}
+    states = {
+        "generator": generator.get_state().cpu().numpy(),
+        "torch": torch.get_rng_state().numpy(),
+    }
     return {**states, "numpy": pack_rng(rng)}
 
 
-def restore_streams(states: Mapping[str, np.ndarray], generator: torch.Generator) -> np.random.Generator:
+def restore_streams(
+    states: Mapping[str, np.ndarray], generator: torch.Generator
+) -> np.random.Generator:
     """The inverse of :func:`pack_streams`; returns ``rng``."""
     generator.set_state(torch.from_numpy(states["generator"]))
     torch.set_rng_state(torch.from_numpy(states["torch"]))
@@ -41,7 +48,11 @@ def restore_streams(states: Mapping[str, np.ndarray], generator: torch.Generator
 def pack_rng(rng: np.random.Generator) -> np.ndarray:
     """The state of a PCG64 generator, uint64 ``(6,)``."""
     state: Any = rng.bit_generator.state
-    words = [state["state"][name] >> shift & (2**64 - 1) for name in ("state", "inc") for shift in (64, 0)]
+    words = [
+        state["state"][name] >> shift & (2**64 - 1)
+        for name in ("state", "inc")
+        for shift in (64, 0)
+    ]
     return np.array([*words, state["has_uint32"], state["uinteger"]], np.uint64)
 
 
@@ -50,5 +61,10 @@ def unpack_rng(words: np.ndarray) -> np.random.Generator:
     rng = np.random.default_rng(0)
     w = [int(word) for word in words]
     inner = {"state": w[0] << 64 | w[1], "inc": w[2] << 64 | w[3]}
-    rng.bit_generator.state = {"bit_generator": "PCG64", "state": inner, "has_uint32": w[4], "uinteger": w[5]}
+    rng.bit_generator.state = {
+        "bit_generator": "PCG64",
+        "state": inner,
+        "has_uint32": w[4],
+        "uinteger": w[5],
+    }
     return rng

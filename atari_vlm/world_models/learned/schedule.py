@@ -53,7 +53,12 @@ class Updates:
     micro_batch: int = 128
 
     def __post_init__(self) -> None:
-        check_positive(learning_rate=self.learning_rate, batch=self.batch, max_norm=self.max_norm, steps=self.steps)
+        check_positive(
+            learning_rate=self.learning_rate,
+            batch=self.batch,
+            max_norm=self.max_norm,
+            steps=self.steps,
+        )
         check_positive(first_epoch=self.first_epoch, micro_batch=self.micro_batch)
 
     def active(self, epoch: int) -> bool:
@@ -92,7 +97,9 @@ class ActorCriticTraining(PolicyGradient):
     the world model's draws; 0 takes the likeliest.
     """
 
-    updates: Updates = field(default_factory=lambda: Updates(max_norm=3.0, steps=100, first_epoch=51))
+    updates: Updates = field(
+        default_factory=lambda: Updates(max_norm=3.0, steps=100, first_epoch=51)
+    )
     horizon: int = 10
     burn_in: int = 20
     imagine_temperature: float = 1.0
@@ -127,9 +134,13 @@ class Play:
 
     def __post_init__(self) -> None:
         check_positive(steps=self.steps, max_steps=self.max_steps, eval_every=self.eval_every)
-        check_positive(envs=self.envs, eval_episodes=self.eval_episodes, final_episodes=self.final_episodes)
+        check_positive(
+            envs=self.envs, eval_episodes=self.eval_episodes, final_episodes=self.final_episodes
+        )
         if self.steps % self.envs:
-            raise ConfigError(f"steps is a multiple of envs, got {self.steps} steps in {self.envs} games")
+            raise ConfigError(
+                f"steps is a multiple of envs, got {self.steps} steps in {self.envs} games"
+            )
         check_temperature(temperature=self.temperature, eval_temperature=self.eval_temperature)
         if not 0 <= self.epsilon <= 1:
             raise ConfigError(f"epsilon is from 0 to 1, got {self.epsilon!r}")
@@ -147,7 +158,9 @@ class TrainingSettings:
     checkpoint_every: int = 5
 
     def __post_init__(self) -> None:
-        check_positive(epochs=self.epochs, capacity=self.capacity, checkpoint_every=self.checkpoint_every)
+        check_positive(
+            epochs=self.epochs, capacity=self.capacity, checkpoint_every=self.checkpoint_every
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""

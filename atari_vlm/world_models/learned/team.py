@@ -69,11 +69,15 @@ class Team:
     def check_equal(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Raise ``MismatchError`` on every rank unless all have the same arrays."""
         if self.size > 1:
-            own = hashlib.sha256(b"".join(arrays[name].tobytes() for name in sorted(arrays))).digest()
+            own = hashlib.sha256(
+                b"".join(arrays[name].tobytes() for name in sorted(arrays))
+            ).digest()
             found = self.gather(torch.frombuffer(bytearray(own), dtype=torch.uint8)[None])
             if len(found.unique(dim=0)) > 1:
                 words = [bytes(row.tolist()).hex()[:8] for row in found]
-                raise MismatchError(f"the weights differ between the processes of the run (SHA-256 {', '.join(words)})")
+                raise MismatchError(
+                    f"the weights differ between the processes of the run (SHA-256 {', '.join(words)})"
+                )
 
 
 class Ranks(Team):
@@ -93,7 +97,9 @@ class Ranks(Team):
         counts = [torch.zeros(1, dtype=torch.int64, device=tensor.device) for _ in range(self.size)]
         distributed.all_gather(counts, torch.tensor([len(tensor)], device=tensor.device))
         rows = [int(count) for count in counts]
-        padded = torch.zeros((max(rows), *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device)
+        padded = torch.zeros(
+            (max(rows), *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device
+        )
         padded[: len(tensor)] = tensor
         found = [torch.empty_like(padded) for _ in rows]
         distributed.all_gather(found, padded)

@@ -58,7 +58,13 @@ def _pixel_eye(config: RemConfig) -> nn.Sequential:
     for wide_in, wide_out in ((3, 32), (32, 32), (32, 64), (64, 64)):
         layers += [nn.Conv2d(wide_in, wide_out, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
     pixels = 64 * (config.tokenizer.frame_px // 16) ** 2
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(pixels, config.actor_critic.width), nn.ReLU(), Standardise())
+    return nn.Sequential(
+        *layers,
+        nn.Flatten(),
+        nn.Linear(pixels, config.actor_critic.width),
+        nn.ReLU(),
+        Standardise(),
+    )
 
 
 class ActorCritic(nn.Module):
@@ -70,7 +76,9 @@ class ActorCritic(nn.Module):
         super().__init__()
         a = config.actor_critic
         self.config = a
-        self.eye = _variance_preserving(_latent_eye(config) if a.view == "latent" else _pixel_eye(config))
+        self.eye = _variance_preserving(
+            _latent_eye(config) if a.view == "latent" else _pixel_eye(config)
+        )
         self.memory = nn.LSTMCell(a.width, a.width)
         self.action_embedding = nn.Embedding(config.num_actions, a.width)
         self.value = ScalarValue() if a.value == "scalar" else SymlogTwoHot(a.value_bins)

@@ -27,7 +27,9 @@ class FrameDecoder:
         self.grid = tokenizer.config.grid
         first, *rest = list(tokenizer.decoder)
         first = cast(nn.Conv2d, first)
-        self.table = functional.linear(tokenizer.codes.weight, first.weight[:, :, 0, 0], first.bias).to(dtype)
+        self.table = functional.linear(
+            tokenizer.codes.weight, first.weight[:, :, 0, 0], first.bias
+        ).to(dtype)
         pairs = itertools.pairwise([first, *rest])
         layers = [
             _doubling(cast(nn.Conv2d, module)) if isinstance(before, nn.Upsample) else module
@@ -38,12 +40,18 @@ class FrameDecoder:
         for module in network:
             if isinstance(module, nn.SiLU):
                 module.inplace = True  # on what the norm before it has just made
-        self.network = network.to(dtype=dtype, memory_format=torch.channels_last).requires_grad_(False)
+        self.network = network.to(dtype=dtype, memory_format=torch.channels_last).requires_grad_(
+            False
+        )
 
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
         """int64 tokens ``(B, K)`` to uint8 frames ``(B, H, W, 3)``."""
-        picture = functional.embedding(tokens, self.table).unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
+        picture = (
+            functional.embedding(tokens, self.table)
+            .unflatten(1, (self.grid, self.grid))
+            .permute(0, 3, 1, 2)
+        )
         with torch.autocast(tokens.device.type, enabled=False):
             return Tokenizer.to_frames(self.network(picture))
 
@@ -53,7 +61,9 @@ def _doubling(conv: nn.Conv2d) -> nn.ConvTranspose2d:
     spread = conv.weight.new_zeros(conv.in_channels, conv.out_channels, 4, 4)
     for row in (0, 1):
         for column in (0, 1):
-            spread[:, :, row : row + 3, column : column + 3] += conv.weight.transpose(0, 1).flip(-1, -2)
+            spread[:, :, row : row + 3, column : column + 3] += conv.weight.transpose(0, 1).flip(
+                -1, -2
+            )
     sizes = (conv.in_channels, conv.out_channels, 4)
     whole = nn.utils.skip_init(nn.ConvTranspose2d, *sizes, stride=2, padding=1)  # draws no numbers
     whole.weight.copy_(spread)

@@ -59,7 +59,9 @@ class Losses:
         for begin in range(0, ROWS, micro):
             part = blocks.rows(begin, begin + micro)
             with self.device.autocast():
-                loss = world_model_loss(self.networks.world_model, part, training.context, (on_tokens, on_acts))
+                loss = world_model_loss(
+                    self.networks.world_model, part, training.context, (on_tokens, on_acts)
+                )
             for name in ("tokens", "reward", "end", "accuracy"):
                 metrics[name] = metrics.get(name, 0.0) + float(getattr(loss, name))
         return metrics

@@ -72,7 +72,8 @@ class RemLearner:
         for of in self.training.values():
             self.team.share(of.updates.batch)  # refuses what cannot be shared
         self.optimizers = {
-            name: optimizer_for(network, self.training[name].updates) for name, network in self.networks.named().items()
+            name: optimizer_for(network, self.training[name].updates)
+            for name, network in self.networks.named().items()
         }
         self.perceptual = _perceptual(settings.tokenizer)
         if self.perceptual is not None:
@@ -119,7 +120,9 @@ class RemLearner:
         training, network = self.settings.world_model, self.networks.world_model
         updates, batch = training.updates, self.team.share(training.updates.batch)
         least, favoured = training.context + 1, training.prioritised
-        segments = self.replay.segments(batch, training.length, self.streams.rng, least=least, prioritised=favoured)
+        segments = self.replay.segments(
+            batch, training.length, self.streams.rng, least=least, prioritised=favoured
+        )
         blocks = self.blocks(segments)
         on_tokens, on_acts = blocks.scored(training.context)
         counts = self.team.sum(on_tokens.sum()), self.team.sum(on_acts.sum())
@@ -148,7 +151,9 @@ class RemLearner:
         slots = self.team.gather(torch.from_numpy(segments.slots[:, 0].copy())).numpy()
         self.replay.set_priority(slots, self.team.gather(rows.float().cpu()).numpy())
 
-    def improve_actor_critic(self, rollouts: int | None = None, stepper: Stepper | None = None) -> Metrics:
+    def improve_actor_critic(
+        self, rollouts: int | None = None, stepper: Stepper | None = None
+    ) -> Metrics:
         """One update on imagined rollouts, as many as the settings say unless told otherwise;
         ``stepper`` steps the world model instead of one made for its present weights.
         """
@@ -174,7 +179,9 @@ class RemLearner:
         tokens, actions, mask = starts.tokens, starts.actions, starts.mask
         model = self.world_model(training.imagine_temperature)
         model.stepper = stepper or model.stepper
-        memory = remember(actor, self.networks.tokenizer, tokens[:, :-1], actions[:, :-1], mask[:, :-1])
+        memory = remember(
+            actor, self.networks.tokenizer, tokens[:, :-1], actions[:, :-1], mask[:, :-1]
+        )
         length = model.context_length
         with torch.no_grad():
             state = model.read_tokens(tokens[:, -length:], actions[:, -length:-1])

@@ -66,16 +66,24 @@ def world_model_loss(
     block_count, act_count = counts or (on_tokens.sum(), on_acts.sum())
     predicted = network(blocks.tokens, blocks.actions, known=known)
     logits = predicted.tokens.float()
-    per_token = functional.cross_entropy(logits.flatten(0, 2), blocks.tokens.flatten(), reduction="none")
+    per_token = functional.cross_entropy(
+        logits.flatten(0, 2), blocks.tokens.flatten(), reduction="none"
+    )
     per_token = per_token.view(blocks.tokens.shape)  # (B, T, K)
     is_open = torch.ones_like(per_token) if known is None else (known < 0).float()
     per_block = (per_token * is_open).sum(-1) / is_open.sum(-1).clamp(min=1)  # (B, T)
     token_sums = (per_block * on_tokens).sum(1)  # (B,)
     tokens = token_sums.sum() / block_count.clamp(min=1)
-    reward = (network.reward.loss(predicted.reward.float(), blocks.rewards) * on_acts).sum() / act_count.clamp(min=1)
-    ends = functional.cross_entropy(predicted.end.float().flatten(0, 1), blocks.ends.long().flatten(), reduction="none")
+    reward = (
+        network.reward.loss(predicted.reward.float(), blocks.rewards) * on_acts
+    ).sum() / act_count.clamp(min=1)
+    ends = functional.cross_entropy(
+        predicted.end.float().flatten(0, 1), blocks.ends.long().flatten(), reduction="none"
+    )
     end = (ends.view(blocks.ends.shape) * on_acts).sum() / act_count.clamp(min=1)
-    right = ((logits.argmax(-1) == blocks.tokens).float().mean(-1) * on_tokens).sum() / block_count.clamp(min=1)
+    right = (
+        (logits.argmax(-1) == blocks.tokens).float().mean(-1) * on_tokens
+    ).sum() / block_count.clamp(min=1)
     rows = (token_sums / on_tokens.sum(1).clamp(min=1)).detach()
     return WorldModelLoss(tokens + reward + end, tokens, reward, end, rows, right.detach())
 

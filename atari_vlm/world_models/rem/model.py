@@ -87,7 +87,9 @@ class RemWorldModel(LearnedWorldModel[RemState]):
             memory, _, _ = self.network.read(memory, tokens[:, t], actions[:, t])
         return RemState(memory, tokens[:, -1])
 
-    def imagine(self, state: RemState, action: Tensor, *, generator: torch.Generator) -> LatentStep[RemState]:
+    def imagine(
+        self, state: RemState, action: Tensor, *, generator: torch.Generator
+    ) -> LatentStep[RemState]:
         """Reward and end of the present block, then all tokens of the next frame at once."""
         step = self.stepper.step(state.memory, state.tokens, action)
         temperature = self.options.temperature

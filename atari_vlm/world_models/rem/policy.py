@@ -22,7 +22,9 @@ def picture(tokenizer: Tokenizer, view: str, tokens: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def remember(actor: ActorCritic, tokenizer: Tokenizer, tokens: Tensor, actions: Tensor, mask: Tensor) -> Memory:
+def remember(
+    actor: ActorCritic, tokenizer: Tokenizer, tokens: Tensor, actions: Tensor, mask: Tensor
+) -> Memory:
     """The memory after T steps: tokens ``(B, T, K)``, executed actions ``(B, T)``; steps with mask
     False leave no trace.
     """
@@ -39,7 +41,9 @@ def remember(actor: ActorCritic, tokenizer: Tokenizer, tokens: Tensor, actions: 
 class RemPolicy:
     """A :class:`~atari_vlm.world_models.learned.learner.Policy` whose state is the LSTM's memory."""
 
-    def __init__(self, tokenizer: Tokenizer, actor: ActorCritic, device: str = "cpu", first_action: int = 0):
+    def __init__(
+        self, tokenizer: Tokenizer, actor: ActorCritic, device: str = "cpu", first_action: int = 0
+    ):
         self.tokenizer, self.actor, self.device = tokenizer, actor, device
         px, num_actions = tokenizer.config.frame_px, actor.policy_head.out_features
         self.inputs = {"image": Column((px, px, 3), "uint8")}

@@ -21,7 +21,9 @@ from torch.nn import functional
 def token_decays(num_heads: int) -> Tensor:
     """REM's decay per head and token: ``1 - exp(linspace(log 1/32, log 1/512, H))``, float64 ``(H,)``."""
     ends = torch.log(torch.tensor([1 / 32, 1 / 512], dtype=torch.float64))
-    return 1 - torch.exp(torch.linspace(float(ends[0]), float(ends[1]), num_heads, dtype=torch.float64))
+    return 1 - torch.exp(
+        torch.linspace(float(ends[0]), float(ends[1]), num_heads, dtype=torch.float64)
+    )
 
 
 def block_decays(num_heads: int, block_tokens: int, blocks: tuple[float, float]) -> Tensor:
@@ -60,7 +62,12 @@ class Retention(nn.Module):
         gap = place[:n, None] - place[None, :n]
         mask = torch.where(gap >= 0, decays[:, None, None] ** gap.clamp(min=0), 0.0)  # (H, n, n)
         power = decays[:, None] ** place  # (H, n + 1), power[:, i] = decay ** i
-        for name, value in (("cos", angle.cos()), ("sin", angle.sin()), ("mask", mask), ("power", power)):
+        for name, value in (
+            ("cos", angle.cos()),
+            ("sin", angle.sin()),
+            ("mask", mask),
+            ("power", power),
+        ):
             self.register_buffer(f"table_{name}", value.float(), persistent=False)
 
     def empty_state(self, *rows: int) -> Tensor:
@@ -70,12 +77,18 @@ class Retention(nn.Module):
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """q, k, v ``(..., H, T, D)`` before rotation, and the gate ``(..., T, width)``; keys are scaled by ``D ** -0.5``."""
         q, k, v, gate = self.qkvg(x).chunk(4, dim=-1)
-        heads = [y.unflatten(-1, (self.num_heads, self.head_dim)).transpose(-3, -2) for y in (q, k, v)]
+        heads = [
+            y.unflatten(-1, (self.num_heads, self.head_dim)).transpose(-3, -2) for y in (q, k, v)
+        ]
         return heads[0], heads[1] * self.head_dim**-0.5, heads[2], gate
 
     def finish(self, retained: Tensor, gate: Tensor) -> Tensor:
         """Normalise per head, gate, project: ``(..., H, T, D)`` to ``(..., T, width)``."""
-        normed = functional.layer_norm(retained, (self.head_dim,), eps=1e-6).transpose(-3, -2).flatten(-2)
+        normed = (
+            functional.layer_norm(retained, (self.head_dim,), eps=1e-6)
+            .transpose(-3, -2)
+            .flatten(-2)
+        )
         return cast(Tensor, self.out(functional.silu(gate) * normed))
 
     def turned(self, q: Tensor, k: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
@@ -88,7 +101,9 @@ class Retention(nn.Module):
         """All tokens at once from an empty past: ``(..., T, width)`` in and out."""
         return self.chunk(x, None)[0]
 
-    def chunk(self, x: Tensor, state: Tensor | None, *, keep_state: bool = True) -> tuple[Tensor, Tensor | None]:
+    def chunk(
+        self, x: Tensor, state: Tensor | None, *, keep_state: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
         """The chunkwise form: T tokens after ``state`` ``(..., H, D, D)`` give outputs and the state after them."""
         q, k, v, gate = self.project(x)
         q, k = self.turned(q, k)
@@ -106,7 +121,8 @@ class Retention(nn.Module):
         q = functional.linear(last, weight[:width], bias[:width])
         gate = functional.linear(last, weight[3 * width :], bias[3 * width :])
         k, v, q = (
-            y.unflatten(-1, (self.num_heads, self.head_dim)).transpose(-3, -2) for y in (*keys_values.chunk(2, -1), q)
+            y.unflatten(-1, (self.num_heads, self.head_dim)).transpose(-3, -2)
+            for y in (*keys_values.chunk(2, -1), q)
         )
         k = rotate(k * self.head_dim**-0.5, self.table_cos[:n], self.table_sin[:n])  # type: ignore[index]
         q = rotate(q, self.table_cos[n - 1 : n], self.table_sin[n - 1 : n])  # type: ignore[index]

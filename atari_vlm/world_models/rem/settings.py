@@ -41,7 +41,9 @@ class TokenizerConfig:
             raise UnknownNameError("norm of the tokenizer", self.norm, ("frame", "place"))
         stages = len(self.channels) - 1
         if stages < 1 or self.frame_px % 2**stages or any(c % 8 for c in self.channels):
-            raise ConfigError(f"frame_px must be divisible by 2**{stages} and every channel count by 8, got {self}")
+            raise ConfigError(
+                f"frame_px must be divisible by 2**{stages} and every channel count by 8, got {self}"
+            )
 
     @property
     def grid(self) -> int:
@@ -151,11 +153,15 @@ class TokenizerTraining:
 
     def __post_init__(self) -> None:
         if self.perceptual not in ("lpips", "multi-scale", "none"):
-            raise UnknownNameError("perceptual loss", self.perceptual, ("lpips", "multi-scale", "none"))
+            raise UnknownNameError(
+                "perceptual loss", self.perceptual, ("lpips", "multi-scale", "none")
+            )
         if (self.perceptual == "lpips") != (self.lpips_weights is not None):
             raise ConfigError("perceptual='lpips' and lpips_weights=FILE go together")
         if self.moving < 0 or (self.moving and self.perceptual != "multi-scale"):
-            raise ConfigError(f"moving is >= 0 and belongs to perceptual='multi-scale', got {self.moving!r}")
+            raise ConfigError(
+                f"moving is >= 0 and belongs to perceptual='multi-scale', got {self.moving!r}"
+            )
         if self.codes_from_batch and not self.restart_unused:
             raise ConfigError("codes_from_batch needs restart_unused > 0")
         if self.warm_up < 0 or (self.warm_up and not self.codes_from_batch):
@@ -170,7 +176,12 @@ class WorldModelTraining:
 
     updates: Updates = field(
         default_factory=lambda: Updates(
-            learning_rate=2e-4, batch=64, max_norm=100.0, weight_decay=0.05, first_epoch=26, micro_batch=8
+            learning_rate=2e-4,
+            batch=64,
+            max_norm=100.0,
+            weight_decay=0.05,
+            first_epoch=26,
+            micro_batch=8,
         )
     )
     length: int = 10
@@ -179,7 +190,9 @@ class WorldModelTraining:
 
     def __post_init__(self) -> None:
         if not 1 <= self.context < self.length or not 0 <= self.prioritised <= 1:
-            raise ConfigError(f"1 <= context < length and 0 <= prioritised <= 1 are needed, got {self}")
+            raise ConfigError(
+                f"1 <= context < length and 0 <= prioritised <= 1 are needed, got {self}"
+            )
 
 
 @dataclass(frozen=True)
@@ -202,7 +215,9 @@ def preset(name: str, facts: GameFacts) -> RemSettings:
     if name not in presets:
         raise UnknownNameError("REM preset", name, presets)
     made, num_actions = presets[name](), int(actions_of(facts).n)
-    return dataclasses.replace(made, networks=dataclasses.replace(made.networks, num_actions=num_actions))
+    return dataclasses.replace(
+        made, networks=dataclasses.replace(made.networks, num_actions=num_actions)
+    )
 
 
 def actions_of(facts: GameFacts) -> gymnasium.spaces.Discrete:

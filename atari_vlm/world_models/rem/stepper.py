@@ -19,9 +19,7 @@ from torch.nn import functional
 
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
-PART_BYTES = (
-    4_500_000  # of a layer's widest values, float32: 8 rows of preset rem, the fastest on a core with 2 MiB of cache
-)
+PART_BYTES = 4_500_000  # of a layer's widest values, float32: 8 rows of preset rem, the fastest on a core with 2 MiB of cache
 ONEDNN = torch.backends.mkldnn.is_available()
 
 
@@ -67,14 +65,20 @@ class Stepper:
         ]
         self.turns, self.back = _factors(modules[0].retention, self.block)
         embedded = network.code_in(network.codes)
-        self.vectors = torch.cat([embedded, network.action_embedding.weight, network.prediction_tokens]).float()
+        self.vectors = torch.cat(
+            [embedded, network.action_embedding.weight, network.prediction_tokens]
+        ).float()
         ahead = torch.arange(network.num_tokens, device=self.vectors.device)
         self.ahead = ahead + self.num_codes + len(network.action_embedding.weight)
-        width = max(linear[0].shape[0] for layer in self.layers for linear in (layer.qkvg, layer.wide))
+        width = max(
+            linear[0].shape[0] for layer in self.layers for linear in (layer.qkvg, layer.wide)
+        )
         self.part_rows = max(1, PART_BYTES // (4 * width * (2 * self.block - 1)))
         self.places = None if network.places is None else network.places.detach().clone()
         # a vector per place would make the table one of tokens times places
-        self.table = self._projected(self.vectors, self.layers[0]) if network.places is None else None
+        self.table = (
+            self._projected(self.vectors, self.layers[0]) if network.places is None else None
+        )
 
     @torch.no_grad()
     def step(self, memory: Tensor, tokens: Tensor, actions: Tensor) -> Step:
@@ -87,19 +91,29 @@ class Stepper:
             return Step(*parts[0])
         return Step(*(torch.cat(leaf) for leaf in zip(*parts, strict=True)))
 
-    def _rows(self, memory: Tensor, tokens: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _rows(
+        self, memory: Tensor, tokens: Tensor, actions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         rows, last = len(tokens), len(self.layers) - 1
-        index = torch.cat([tokens, actions[:, None] + self.num_codes, self.ahead.expand(rows, -1)], 1)  # (B, N)
+        index = torch.cat(
+            [tokens, actions[:, None] + self.num_codes, self.ahead.expand(rows, -1)], 1
+        )  # (B, N)
         x = self.vectors[index]  # (B, N, W): K tokens, the action, K prediction tokens
         if self.places is not None:
             x[:, : self.block - 1] += self.places
         following = torch.empty_like(memory)
         for i, layer in enumerate(self.layers):
             unread = self.block - 1 if i == last else 0
-            qkvg = self.table[index] if i == 0 and self.table is not None else self._projected(x, layer)
+            qkvg = (
+                self.table[index]
+                if i == 0 and self.table is not None
+                else self._projected(x, layer)
+            )
             retained = self._retained(qkvg, memory[:, i], following[:, i], unread)
             x = x[:, unread:]
-            x = x + _product(retained.mul_(functional.silu(qkvg[:, unread:, 3])).flatten(2), *layer.out)
+            x = x + _product(
+                retained.mul_(functional.silu(qkvg[:, unread:, 3])).flatten(2), *layer.out
+            )
             wide = _product(self._normed(x), *layer.wide)
             x += _product(functional.silu(wide, inplace=True), *layer.narrow)
         x = x.to(self.dtype)
@@ -121,7 +135,10 @@ class Stepper:
         v = qkvg[:, :, 2].transpose(1, 2).flatten(0, 1)
         n, before = self.block, state.flatten(0, 1)
         added = torch.bmm(k[:, :n].transpose(1, 2), v[:, :n]) + before
-        pairs, after = added.view(rows, heads, dim // 2, 2, dim), following.unflatten(2, (dim // 2, 2))
+        pairs, after = (
+            added.view(rows, heads, dim // 2, 2, dim),
+            following.unflatten(2, (dim // 2, 2)),
+        )
         torch.addcmul(pairs * self.back[0], pairs.flip(3), self.back[1], out=after)
         read = _attended(q[:, unread:n], k[:, :n], v[:, :n], before.to(self.dtype))
         ahead = _attended(q[:, n:], k[:, n:], v[:, n:], following.flatten(0, 1).to(self.dtype))
@@ -170,7 +187,10 @@ def _factors(retention: Any, block: int) -> tuple[Tensor, tuple[Tensor, Tensor]]
     """What queries and keys are multiplied by, complex ``(2, H, 2 * block - 1, D / 2)``: places of a block, then of the frame
     after it, counted from its own beginning; and the turn of a state by one block, ``(H, D / 2, 2, 1)`` twice.
     """
-    cos, sin = retention.table_cos[:, 0::2].double(), retention.table_sin[:, 0::2].double()  # (block + 1, D / 2)
+    cos, sin = (
+        retention.table_cos[:, 0::2].double(),
+        retention.table_sin[:, 0::2].double(),
+    )  # (block + 1, D / 2)
     power = retention.table_power.double()  # (H, block + 1)
     turn = torch.complex(cos, sin)
     queries = power[:, :block, None] * turn[:block]

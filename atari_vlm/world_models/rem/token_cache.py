@@ -17,12 +17,18 @@ class TokenCache:
     def __init__(self, replay: Replay, num_tokens: int):
         self._replay = replay
         self.tokens = np.zeros((replay.num_slots, num_tokens), np.int16)
-        self.made_for = np.full((replay.num_slots, 2), -1, np.int64)  # (serial of the step, tokenizer version)
+        self.made_for = np.full(
+            (replay.num_slots, 2), -1, np.int64
+        )  # (serial of the step, tokenizer version)
 
-    def read(self, slots: np.ndarray, tokenizer: Tokenizer, version: int, device: str) -> np.ndarray:
+    def read(
+        self, slots: np.ndarray, tokenizer: Tokenizer, version: int, device: str
+    ) -> np.ndarray:
         """Tokens int64 ``(*slots.shape, K)``."""
         wanted = np.unique(slots)
-        fresh = (self.made_for[wanted, 0] == self._replay.serial[wanted]) & (self.made_for[wanted, 1] == version)
+        fresh = (self.made_for[wanted, 0] == self._replay.serial[wanted]) & (
+            self.made_for[wanted, 1] == version
+        )
         stale = wanted[~fresh]
         for begin in range(0, len(stale), ENCODE_BATCH):
             some = stale[begin : begin + ENCODE_BATCH]

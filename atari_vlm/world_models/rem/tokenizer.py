@@ -39,19 +39,32 @@ class Downsample(nn.Conv2d):
 def _encoder(c: TokenizerConfig) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Conv2d(3, c.channels[0], 3, padding=1)]
     for wide_in, wide_out in itertools.pairwise(c.channels):
-        layers += [*_norm_act(c, wide_in), Downsample(wide_in, wide_out), nn.Conv2d(wide_out, wide_out, 3, padding=1)]
+        layers += [
+            *_norm_act(c, wide_in),
+            Downsample(wide_in, wide_out),
+            nn.Conv2d(wide_out, wide_out, 3, padding=1),
+        ]
     last = c.channels[-1]
     return nn.Sequential(
-        *layers, *_norm_act(c, last), nn.Conv2d(last, last, 3, padding=1), nn.Conv2d(last, c.code_dim, 1)
+        *layers,
+        *_norm_act(c, last),
+        nn.Conv2d(last, last, 3, padding=1),
+        nn.Conv2d(last, c.code_dim, 1),
     )
 
 
 def _decoder(c: TokenizerConfig) -> nn.Sequential:
     widths = c.channels[::-1]
-    layers: list[nn.Module] = [nn.Conv2d(c.code_dim, widths[0], 1), nn.Conv2d(widths[0], widths[0], 3, padding=1)]
+    layers: list[nn.Module] = [
+        nn.Conv2d(c.code_dim, widths[0], 1),
+        nn.Conv2d(widths[0], widths[0], 3, padding=1),
+    ]
     for wide_in, wide_out in itertools.pairwise(widths):
         layers += [*_norm_act(c, wide_in), nn.Upsample(scale_factor=2, mode="nearest")]
-        layers += [nn.Conv2d(wide_in, wide_out, 3, padding=1), nn.Conv2d(wide_out, wide_out, 3, padding=1)]
+        layers += [
+            nn.Conv2d(wide_in, wide_out, 3, padding=1),
+            nn.Conv2d(wide_out, wide_out, 3, padding=1),
+        ]
     return nn.Sequential(*layers, *_norm_act(c, widths[-1]), nn.Conv2d(widths[-1], 3, 3, padding=1))
 
 
@@ -83,13 +96,17 @@ class Tokenizer(nn.Module):
     @staticmethod
     def to_frames(pixels: Tensor) -> Tensor:
         """The inverse of :meth:`to_float`, rounded and clipped."""
-        return ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+        return (
+            ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+        )
 
     def nearest(self, z: Tensor) -> Tensor:
         """Index of the nearest code of each vector: ``(N, code_dim, h, w)`` to int64 ``(N, h * w)``."""
         flat = z.permute(0, 2, 3, 1).flatten(1, 2)  # (N, K, code_dim)
         codes = self.codes.weight
-        distance = codes.pow(2).sum(1) - 2 * flat @ codes.T  # the vector's own square is the same for every code
+        distance = (
+            codes.pow(2).sum(1) - 2 * flat @ codes.T
+        )  # the vector's own square is the same for every code
         return cast(Tensor, distance.argmin(-1))
 
     def code_map(self, tokens: Tensor) -> Tensor:
@@ -109,7 +126,9 @@ class Tokenizer(nn.Module):
         flat = tokens.flatten(0, -2)
         return self.to_frames(self.decoder(self.code_map(flat))).unflatten(0, tokens.shape[:-1])
 
-    def loss(self, frames: Tensor, perceptual: nn.Module | None = None, *, coded: bool = True) -> TokenizerLoss:
+    def loss(
+        self, frames: Tensor, perceptual: nn.Module | None = None, *, coded: bool = True
+    ) -> TokenizerLoss:
         """VQ-VAE loss on uint8 frames ``(N, H, W, 3)``: codes to vectors, vectors to codes (both mean squared), pixels.
 
         ``perceptual(a, b)`` adds a scalar distance between pictures (LPIPS, or :class:`MultiScaleLoss`). Without ``coded`` the
@@ -121,5 +140,7 @@ class Tokenizer(nn.Module):
         commitment = functional.mse_loss(codes, z.detach()) + functional.mse_loss(z, codes.detach())
         decoded = self.decoder(z + (codes - z).detach())  # straight-through gradient
         reconstruction = functional.mse_loss(decoded, target)
-        extra = perceptual(decoded, target) if perceptual is not None else reconstruction.new_zeros(())
+        extra = (
+            perceptual(decoded, target) if perceptual is not None else reconstruction.new_zeros(())
+        )
         return TokenizerLoss(commitment + reconstruction + extra, reconstruction, commitment, extra)

@@ -31,7 +31,9 @@ class Layer(nn.Module):
         self.retention = Retention(config.width, decays, max_tokens)
         self.ffn_norm = nn.LayerNorm(config.width)
         self.ffn = nn.Sequential(
-            nn.Linear(config.width, config.ffn_width), nn.SiLU(), nn.Linear(config.ffn_width, config.width)
+            nn.Linear(config.width, config.ffn_width),
+            nn.SiLU(),
+            nn.Linear(config.ffn_width, config.width),
         )
         self.dropout = nn.Dropout(config.dropout)
 
@@ -79,13 +81,19 @@ class TokenWorldModel(nn.Module):
         self.config, self.num_tokens, self.num_actions = c, t.num_tokens, config.num_actions
         block = t.num_tokens + 1
         decays = (
-            token_decays(c.num_heads) if c.decay_unit == "token" else block_decays(c.num_heads, block, c.decay_blocks)
+            token_decays(c.num_heads)
+            if c.decay_unit == "token"
+            else block_decays(c.num_heads, block, c.decay_blocks)
         )
         self.codes = nn.Parameter(torch.zeros(t.num_codes, t.code_dim), requires_grad=False)
         self.code_in = nn.Identity() if t.code_dim == c.width else nn.Linear(t.code_dim, c.width)
-        self.action_embedding = nn.Embedding(config.num_actions + 1, c.width)  # the last row: no action known
+        self.action_embedding = nn.Embedding(
+            config.num_actions + 1, c.width
+        )  # the last row: no action known
         self.prediction_tokens = nn.Parameter(torch.randn(t.num_tokens, c.width) * 0.02)
-        self.places = nn.Parameter(torch.randn(t.num_tokens, c.width) * 0.3) if c.place_embedding else None
+        self.places = (
+            nn.Parameter(torch.randn(t.num_tokens, c.width) * 0.3) if c.place_embedding else None
+        )
         self.layers = nn.ModuleList(Layer(c, decays, block) for _ in range(c.num_layers))
         self.reward = scalar_head(c.reward, c.reward_bins)
         self.token_head = mlp(c.width, t.num_codes)
@@ -114,7 +122,11 @@ class TokenWorldModel(nn.Module):
         return cast(Tensor, vectors * (known >= 0)[..., None])
 
     def forward(
-        self, tokens: Tensor, actions: Tensor, state: Tensor | None = None, known: Tensor | None = None
+        self,
+        tokens: Tensor,
+        actions: Tensor,
+        state: Tensor | None = None,
+        known: Tensor | None = None,
     ) -> Predictions:
         """Training pass over T blocks: ``tokens`` int64 ``(B, T, K)``, ``actions`` int64 ``(B, T)``.
 
@@ -122,7 +134,9 @@ class TokenWorldModel(nn.Module):
         """
         state = self.empty_state(len(tokens)) if state is None else state
         real = self.embed(tokens, actions)  # (B, T, K + 1, W)
-        ahead = self.prediction_tokens[None, None]  # (1, 1, K, W): the same for all until they meet a state
+        ahead = self.prediction_tokens[
+            None, None
+        ]  # (1, 1, K, W): the same for all until they meet a state
         if known is not None:
             ahead = ahead + self.revealed(known)
         for i, module in enumerate(self.layers):
@@ -137,36 +151,54 @@ class TokenWorldModel(nn.Module):
         x, following = self.embed(tokens, actions), []
         for i, module in enumerate(self.layers):
             layer, last = cast(Layer, module), i == len(self.layers) - 1
-            x, after = layer.closing(x, state[:, i]) if last else layer.chunk(x, state[:, i], keep_state=True)
+            x, after = (
+                layer.closing(x, state[:, i])
+                if last
+                else layer.chunk(x, state[:, i], keep_state=True)
+            )
             following.append(after)
         acted = x[:, -1]
-        return torch.stack(cast(list[Tensor], following), 1), self.reward_head(acted), self.end_head(acted)
+        return (
+            torch.stack(cast(list[Tensor], following), 1),
+            self.reward_head(acted),
+            self.end_head(acted),
+        )
 
     def predict(self, state: Tensor, known: Tensor | None = None) -> Tensor:
         """Logits of the next frame's tokens ``(B, K, V)`` from the state after the last block.
 
         ``known`` int64 ``(B, K)`` reveals tokens that are fixed already (-1 where open): joint refinement.
         """
-        x = self.prediction_tokens[None]  # (1, K, W): the same for all rows until they meet their states
+        x = self.prediction_tokens[
+            None
+        ]  # (1, K, W): the same for all rows until they meet their states
         if known is not None:
             x = x + self.revealed(known)
         for i, module in enumerate(self.layers):
             x, _ = cast(Layer, module).chunk(x, state[:, i], keep_state=False)
         return cast(Tensor, self.token_head(x))
 
-    def draw_frame(self, state: Tensor, generator: torch.Generator | None, temperature: float = 1.0) -> Tensor:
+    def draw_frame(
+        self, state: Tensor, generator: torch.Generator | None, temperature: float = 1.0
+    ) -> Tensor:
         """Sample the next frame's tokens ``(B, K)`` from the state after the last block."""
         return self.settle(self.predict(state), state, generator, temperature)
 
     def settle(
-        self, logits: Tensor, state: Tensor, generator: torch.Generator | None, temperature: float = 1.0
+        self,
+        logits: Tensor,
+        state: Tensor,
+        generator: torch.Generator | None,
+        temperature: float = 1.0,
     ) -> Tensor:
         """:meth:`draw_frame` from the logits that :meth:`predict` gave: all tokens independently, then ``refinement_passes``
         times the less certain half anew given the rest (after Chang et al. 2022, arXiv 2202.04200), so that tokens can agree.
         """
         tokens = categorical(logits, generator, temperature)
         for _ in range(self.config.refinement_passes):
-            sure = logits.float().log_softmax(-1).gather(-1, tokens[..., None]).squeeze(-1)  # (B, K)
+            sure = (
+                logits.float().log_softmax(-1).gather(-1, tokens[..., None]).squeeze(-1)
+            )  # (B, K)
             keep = sure >= sure.median(dim=-1, keepdim=True).values
             logits = self.predict(state, torch.where(keep, tokens, -1))
             tokens = torch.where(keep, tokens, categorical(logits, generator, temperature))

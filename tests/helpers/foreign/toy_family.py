@@ -11,11 +11,22 @@ from torch.nn import functional
 from atari_vlm.experience.replay import Column, picture_columns
 from atari_vlm.world_models.families import Family
 from atari_vlm.world_models.learned.actor_critic import actor_critic_loss
-from atari_vlm.world_models.learned.arrays import load_weights, optimizer_arrays, restore_optimizers, under, weights_of
+from atari_vlm.world_models.learned.arrays import (
+    load_weights,
+    optimizer_arrays,
+    restore_optimizers,
+    under,
+    weights_of,
+)
 from atari_vlm.world_models.learned.heads import Categorical, ScalarValue
 from atari_vlm.world_models.learned.imagination import imagine
 from atari_vlm.world_models.learned.learner import Stage
-from atari_vlm.world_models.learned.model import LatentStep, LearnedOptions, LearnedWorldModel, ModelFacts
+from atari_vlm.world_models.learned.model import (
+    LatentStep,
+    LearnedOptions,
+    LearnedWorldModel,
+    ModelFacts,
+)
 from atari_vlm.world_models.learned.optimizers import apply_gradients, optimizer_for
 from atari_vlm.world_models.learned.random_streams import Streams
 from atari_vlm.world_models.learned.schedule import Play, PolicyGradient, TrainingSettings, Updates
@@ -34,12 +45,18 @@ FAMILY = Family(
 @dataclasses.dataclass(frozen=True)
 class ToySettings(TrainingSettings):
     px: int = 20
-    model: Updates = dataclasses.field(default_factory=lambda: Updates(learning_rate=3e-3, batch=32, steps=20))
-    actor: Updates = dataclasses.field(default_factory=lambda: Updates(learning_rate=3e-3, batch=32, steps=5))
+    model: Updates = dataclasses.field(
+        default_factory=lambda: Updates(learning_rate=3e-3, batch=32, steps=20)
+    )
+    actor: Updates = dataclasses.field(
+        default_factory=lambda: Updates(learning_rate=3e-3, batch=32, steps=5)
+    )
 
 
 def preset(name, facts):
-    return ToySettings(play=Play(steps=40, eval_every=1, eval_episodes=4, final_episodes=4), epochs=2, capacity=500)
+    return ToySettings(
+        play=Play(steps=40, eval_every=1, eval_episodes=4, final_episodes=4), epochs=2, capacity=500
+    )
 
 
 class Nets(nn.Module):
@@ -52,7 +69,9 @@ class Nets(nn.Module):
         self.head = nn.Linear(size, num_actions + 1)
 
     def following(self, pixels, action):
-        out = self.step(torch.cat([pixels, functional.one_hot(action, self.num_actions).float()], -1))
+        out = self.step(
+            torch.cat([pixels, functional.one_hot(action, self.num_actions).float()], -1)
+        )
         return pixels + out[..., :-2], out[..., -2], out[..., -1]
 
     def begin(self, rows):
@@ -118,20 +137,30 @@ class ToyLearner:
         self.nets = Nets(settings.px, int(facts.action_space.n))
         parts = {"model": self.nets.step, "actor": self.nets.head}
         self.stages = [Stage(name, getattr(settings, name)) for name in parts]
-        self.optimizers = {name: optimizer_for(part, getattr(settings, name)) for name, part in parts.items()}
+        self.optimizers = {
+            name: optimizer_for(part, getattr(settings, name)) for name, part in parts.items()
+        }
         self.streams = Streams(workplace.seed, self.team.rank, "cpu", 7)
 
     def update(self, stage):
-        loss = {"model": self.model_loss, "actor": self.actor_loss}[stage](self.replay, self.streams.rng)
+        loss = {"model": self.model_loss, "actor": self.actor_loss}[stage](
+            self.replay, self.streams.rng
+        )
         loss.backward()
-        norm = apply_gradients(self.optimizers[stage], getattr(self.settings, stage).max_norm, self.team)
+        norm = apply_gradients(
+            self.optimizers[stage], getattr(self.settings, stage).max_norm, self.team
+        )
         return {"loss": float(loss.detach()), "grad_norm": norm}
 
     def model_loss(self, replay, rng):
         segments = replay.segments(32, 2, rng, least=2)
-        now, after = (torch.from_numpy(replay.read("image", segments.slots[:, t])).flatten(1) / 255 for t in (0, 1))
+        now, after = (
+            torch.from_numpy(replay.read("image", segments.slots[:, t])).flatten(1) / 255
+            for t in (0, 1)
+        )
         action, reward, end = (
-            torch.from_numpy(replay.read(name, segments.slots[:, 0])) for name in ("action", "reward", "terminated")
+            torch.from_numpy(replay.read(name, segments.slots[:, 0]))
+            for name in ("action", "reward", "terminated")
         )
         pixels, payed, ended = self.nets.following(now, action)
         goes_on = torch.from_numpy(segments.mask[:, 1]).float()
@@ -145,7 +174,9 @@ class ToyLearner:
     def actor_loss(self, replay, rng):
         start = torch.from_numpy(replay.read("image", replay.any_slots(32, rng))).flatten(1) / 255
         model = self.world_model()
-        imagined = imagine(model, start, self.nets, self.nets.begin(32), steps=4, generator=self.streams.generator)
+        imagined = imagine(
+            model, start, self.nets, self.nets.begin(32), steps=4, generator=self.streams.generator
+        )
         return actor_critic_loss(imagined, ScalarValue(), PolicyGradient()).total
 
     def policy(self):
@@ -163,7 +194,11 @@ class ToyLearner:
         return {"loss": float(self.model_loss(replay, np.random.default_rng(epoch)))}
 
     def config(self):
-        return {"reward_transform": "none", "px": self.settings.px, "num_actions": self.nets.num_actions}
+        return {
+            "reward_transform": "none",
+            "px": self.settings.px,
+            "num_actions": self.nets.num_actions,
+        }
 
     def weights(self):
         return weights_of({"nets": self.nets})

@@ -60,7 +60,9 @@ def main(kills: int, folder: Path) -> dict:
             break
         found["lost"] += (newest[0] if newest else 0) < seen
         seen = newest[0] if newest else 0
-        if seen >= 5 and found["killed"] < kills:  # almost done: go on from the beginning in a new run's place
+        if (
+            seen >= 5 and found["killed"] < kills
+        ):  # almost done: go on from the beginning in a new run's place
             restart(folder)
             seen = 0
     train(folder)

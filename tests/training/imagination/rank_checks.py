@@ -43,7 +43,10 @@ def replay_of_noise():
 def gradients(team, monkey):
     """The gradient of each network's update on fixed rows, of which ``team``'s rank has its part."""
     learner = rem_learner(settings(), replay_of_noise(), 0, team)
-    rng, part = np.random.default_rng(1), slice(team.rank * team.share(BATCH), (team.rank + 1) * team.share(BATCH))
+    rng, part = (
+        np.random.default_rng(1),
+        slice(team.rank * team.share(BATCH), (team.rank + 1) * team.share(BATCH)),
+    )
     slots = learner.replay.any_slots(BATCH, rng)
     segments = learner.replay.segments(BATCH, 5, rng, least=3)
     starts = learner.start_states(BATCH)  # of stream 0: rank 1 is given rank 0's below
@@ -72,7 +75,9 @@ def gradients(team, monkey):
 
 
 def check_gradients(team):
-    whole, of_whole, priority = gradients(Team(), learner_module.imagine) if team.rank == 0 else (None, None, None)
+    whole, of_whole, priority = (
+        gradients(Team(), learner_module.imagine) if team.rank == 0 else (None, None, None)
+    )
     parts, of_parts, shared_priority = gradients(team, learner_module.imagine)
     for name, gradient in parts.items():
         true = team.from_first(whole[name] if whole is not None else gradient)
@@ -114,7 +119,9 @@ def check_training(team, folder):
     team.check_equal({k: v for k, v in whole.replay.arrays().items()})
     slots = whole.replay.kept()
     team.check_equal({"frames": whole.replay.read("image", slots)})
-    streams = team.gather(torch.from_numpy(whole.learner.streams.arrays()["numpy"].view(np.uint8).copy())[None])
+    streams = team.gather(
+        torch.from_numpy(whole.learner.streams.arrays()["numpy"].view(np.uint8).copy())[None]
+    )
     assert (streams[0] != streams[1]).any()  # each rank draws its own rows
     assert ("evaluation/return" in found) == (team.rank == 0)
     for updates in (3, 9):
@@ -127,7 +134,10 @@ def check_training(team, folder):
         raise AssertionError("no stop")
     rem_trainer(folder / "parts", seed=4, team=team).train()
     if team.rank == 0:
-        a, b = (Checkpoints(folder / name / "checkpoints").newest()[1].tensors for name in ("whole", "parts"))
+        a, b = (
+            Checkpoints(folder / name / "checkpoints").newest()[1].tensors
+            for name in ("whole", "parts")
+        )
         assert a.keys() == b.keys() and "ranks.numpy" in a
         assert [name for name in a if not np.array_equal(a[name], b[name])] == []
 

@@ -8,7 +8,14 @@ import torch
 
 from atari_vlm.errors import ConfigError, MismatchError
 from atari_vlm.experience.replay import Column, Replay
-from atari_vlm.training.imagination.collection import Collector, Exploring, Playing, packed, play_games, unpacked
+from atari_vlm.training.imagination.collection import (
+    Collector,
+    Exploring,
+    Playing,
+    packed,
+    play_games,
+    unpacked,
+)
 from atari_vlm.training.imagination.games import GameConfig, make_game
 from atari_vlm.world_models.learned.schedule import Play
 
@@ -51,13 +58,19 @@ def test_lanes_go_on_with_the_next_game_and_results_stay_with_their_seeds():
     runs, steps = {}, {}
     for lanes in (1, 4, 30):
         policy, watched = policy_for("Lengths"), []
-        playing = Playing(None, 0.0, lanes, watch=lambda row, step, kept=watched: kept.append((row, step.over)))
+        playing = Playing(
+            None, 0.0, lanes, watch=lambda row, step, kept=watched: kept.append((row, step.over))
+        )
         runs[lanes] = play_games(lambda: game_of("Lengths"), policy, seeds, playing)
         steps[lanes] = policy.batches
         assert sorted(row for row, over in watched if over) == list(range(len(seeds)))
-    assert runs[1] == runs[4] == runs[30] and runs[1].returns == [float(length) for length in runs[1].lengths]
+    assert runs[1] == runs[4] == runs[30] and runs[1].returns == [
+        float(length) for length in runs[1].lengths
+    ]
     assert len(set(runs[1].lengths)) > 3
-    assert all(sum(batches) == sum(runs[1].lengths) for batches in steps.values())  # no lane waits for another
+    assert all(
+        sum(batches) == sum(runs[1].lengths) for batches in steps.values()
+    )  # no lane waits for another
     assert steps[30][0] == len(seeds) and steps[4].count(4) > len(steps[4]) / 2
     assert play_games(lambda: game_of("Lengths"), policy, [], playing).returns == []
 
@@ -78,7 +91,11 @@ def test_a_player_begins_every_game_with_a_fresh_state():
 
 def replay_for(game, envs):
     space = game.action_space
-    action = Column((), "int64") if isinstance(space, gymnasium.spaces.Discrete) else Column(space.shape, "float32")
+    action = (
+        Column((), "int64")
+        if isinstance(space, gymnasium.spaces.Discrete)
+        else Column(space.shape, "float32")
+    )
     return Replay({**game.facts.inputs, "action": action}, 200, num_envs=envs)
 
 
@@ -101,7 +118,9 @@ def test_a_collector_goes_on_exactly_where_its_arrays_were_taken(name, envs):
     after.restore({key: array.copy() for key, array in before.arrays().items()})
     assert after.collect(15 * envs, parts, exploring, two) == second
     for column in whole.columns:
-        assert np.array_equal(whole.read(column, whole.kept()), parts.read(column, parts.kept())), column
+        assert np.array_equal(whole.read(column, whole.kept()), parts.read(column, parts.kept())), (
+            column
+        )
     assert whole.written == 30 * envs and len(whole.lengths) >= envs
     assert {key: array.tolist() for key, array in after.arrays().items()} == {
         key: array.tolist() for key, array in collector.arrays().items()
@@ -121,7 +140,9 @@ def test_states_are_kept_as_arrays():
     alike = (torch.ones(2, 3), torch.zeros(2, 3))
     arrays = packed(alike)
     assert arrays.keys() == {"collector.memory"} and arrays["collector.memory"].shape == (2, 2, 3)
-    again = unpacked({**arrays, "collector.index": np.zeros(2)}, (torch.zeros(2, 3), torch.zeros(2, 3)))
+    again = unpacked(
+        {**arrays, "collector.index": np.zeros(2)}, (torch.zeros(2, 3), torch.zeros(2, 3))
+    )
     assert torch.equal(again[0], alike[0]) and torch.equal(again[1], alike[1])
     unlike = {"a": np.arange(2), "b": [torch.ones(2, 4)]}
     again = unpacked(packed(unlike), {"a": np.zeros(2, np.int64), "b": [torch.zeros(2, 4)]})

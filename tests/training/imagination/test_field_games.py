@@ -35,11 +35,14 @@ def played(game, steps=12, seed=3):
 
 
 @pytest.mark.parametrize(
-    "name", ["Painted", "PaintedInDict", "Pixels", "Pil", "PayInArray", "FlagInArray", "FlagAsNumber"]
+    "name",
+    ["Painted", "PaintedInDict", "Pixels", "Pil", "PayInArray", "FlagInArray", "FlagAsNumber"],
 )
 def test_a_habit_changes_nothing_of_what_is_learned(name):
     plain, other = played(case("Ledge", PICTURE)), played(case(name, PICTURE))
-    for (shown, reward, ended), (other_shown, other_reward, other_ended) in zip(plain, other, strict=True):
+    for (shown, reward, ended), (other_shown, other_reward, other_ended) in zip(
+        plain, other, strict=True
+    ):
         assert np.array_equal(shown["image"], other_shown["image"])
         assert (reward, ended) == (other_reward, other_ended) and type(other_reward) is float
 
@@ -51,7 +54,9 @@ def test_a_game_that_paints_over_its_picture_teaches_the_same(name, tmp_path):
         trainer = rem_trainer(tmp_path / game, f"Case/{game}-v0", small(toy_settings()))
         trainer.collect(1)
         slots = trainer.replay.kept()
-        kept.append({column: trainer.replay.read(column, slots) for column in trainer.replay.columns})
+        kept.append(
+            {column: trainer.replay.read(column, slots) for column in trainer.replay.columns}
+        )
     assert all(np.array_equal(kept[0][column], kept[1][column]) for column in kept[0])
     assert len(np.unique(kept[0]["image"].reshape(15, -1), axis=0)) > 3
 
@@ -95,7 +100,10 @@ def test_floats_reach_a_game_within_its_bounds():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("NanPay", r"Case/NanPay-v0 pays nan at step 2 of the game with seed 3; rewards are finite"),
+        (
+            "NanPay",
+            r"Case/NanPay-v0 pays nan at step 2 of the game with seed 3; rewards are finite",
+        ),
         ("InfPay", r"pays -inf at step 2"),
         ("HugePay", r"pays 1e\+39 at step 2"),
         ("NanArrayPay", r"pays nan at step 2"),
@@ -136,7 +144,8 @@ def test_texts_are_their_bytes_and_parts_are_chosen_by_key():
     assert case("Nested", keys=("robot/joints",)).facts.inputs.keys() == {"state"}
     assert case("TwoCameras", keys=("right",)).facts.inputs.keys() == {"image"}
     with pytest.raises(
-        UnknownNameError, match="part of what Case/Nested-v0 shows 'robot/joint': did you mean robot/joints"
+        UnknownNameError,
+        match="part of what Case/Nested-v0 shows 'robot/joint': did you mean robot/joints",
     ):
         case("Nested", keys=("robot/joint",))
 
@@ -151,7 +160,8 @@ def test_pictures_come_at_the_size_that_is_wanted():
 @pytest.mark.parametrize("name", ["Gray", "UnitFloat", "Vector", "TwoCameras", "Slide"])
 def test_rem_says_what_it_learns_from(name):
     with pytest.raises(
-        ConfigError, match=rf"one RGB picture .* and discrete actions; Case/{name}-v0 shows .* acts with"
+        ConfigError,
+        match=rf"one RGB picture .* and discrete actions; Case/{name}-v0 shows .* acts with",
     ):
         preset("tiny", facts_of(f"Case/{name}-v0"))
 
@@ -164,14 +174,20 @@ def test_lives_of_its_own_end_nothing():
 
 @pytest.mark.parametrize(
     ("name", "names"),
-    [("ThreeNames", ("0", "1")), ("OneName", ("0", "1")), ("NoNames", ("0", "1")), ("TwoNames", ("LEFT", "RIGHT"))],
+    [
+        ("ThreeNames", ("0", "1")),
+        ("OneName", ("0", "1")),
+        ("NoNames", ("0", "1")),
+        ("TwoNames", ("LEFT", "RIGHT")),
+    ],
 )
 def test_names_are_as_many_as_actions(name, names):
     assert facts_of(f"Case/{name}-v0").action_names == names
 
 
 @pytest.mark.parametrize(
-    ("game", "meant"), [("Brekout-v5", "Breakout-v5"), ("Pnog", "Pong-v5"), ("Case/Lege-v0", "Case/Ledge-v0")]
+    ("game", "meant"),
+    [("Brekout-v5", "Breakout-v5"), ("Pnog", "Pong-v5"), ("Case/Lege-v0", "Case/Ledge-v0")],
 )
 def test_an_unknown_game_leads_to_the_nearest(game, meant):
     with pytest.raises(UnknownNameError, match=f"unknown game '{game}': did you mean .*{meant}"):
@@ -181,7 +197,10 @@ def test_an_unknown_game_leads_to_the_nearest(game, meant):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("Loses", r"ConnectionResetError: lost the simulator \(field_games.py, line \d+, in move\)"),
+        (
+            "Loses",
+            r"ConnectionResetError: lost the simulator \(field_games.py, line \d+, in move\)",
+        ),
         ("LosesFile", r"FileNotFoundError: .*level.dat"),
         ("Divides", r"ZeroDivisionError: division by zero"),
         ("LosesReset", r"TimeoutError: no simulator"),
@@ -190,16 +209,22 @@ def test_an_unknown_game_leads_to_the_nearest(game, meant):
 )
 def test_a_failure_of_the_game_names_the_game(name, said, monkeypatch):
     monkeypatch.setattr(getattr(field_games, name), "total", 38, raising=False)
-    with pytest.raises(RunError, match=rf"^Case/{name}-v0 failed at step \d of the game with seed 3: {said}") as failed:
+    with pytest.raises(
+        RunError, match=rf"^Case/{name}-v0 failed at step \d of the game with seed 3: {said}"
+    ) as failed:
         played(case(name))
     assert failed.value.__cause__ is not None
-    with pytest.raises(ConfigError, match="'Case/LosesMake-v0' cannot be made: OSError: no licence"):
+    with pytest.raises(
+        ConfigError, match="'Case/LosesMake-v0' cannot be made: OSError: no licence"
+    ):
         case("LosesMake")
 
 
 def test_episodes_too_short_to_dream_from_are_told_after_the_first_collection(tmp_path):
     trainer = rem_trainer(tmp_path, "Case/OneStep-v0", small(toy_settings()))
-    with pytest.raises(RunError, match=r"no episode of Case/OneStep-v0 has 2 steps, .* the longest of 15 has 1"):
+    with pytest.raises(
+        RunError, match=r"no episode of Case/OneStep-v0 has 2 steps, .* the longest of 15 has 1"
+    ):
         trainer.train()
     assert trainer.learner.version == 0 and trainer.replay.written == 15
     again = rem_trainer(tmp_path / "one", "Case/OneStep-v0", small(toy_settings(), steps=1))
@@ -213,10 +238,17 @@ def test_no_episode_outgrows_the_replay(tmp_path):
     trainer = rem_trainer(tmp_path, "Case/Endless-v0", small(toy_settings(), steps=60))
     assert trainer.longest_episode == 60
     trainer.collect(1)
-    assert trainer.replay.lengths.tolist() == [60] and trainer.replay.read("truncated", trainer.replay.kept())[-1]
+    assert (
+        trainer.replay.lengths.tolist() == [60]
+        and trainer.replay.read("truncated", trainer.replay.kept())[-1]
+    )
     assert any("cut after 60 steps" in remark for remark in trainer.remarks())
-    assert any("3 at the end, each of at most 27000 steps" in remark for remark in trainer.remarks())
-    several = rem_trainer(tmp_path / "several", "Case/Endless-v0", small(toy_settings(), steps=60, envs=2))
+    assert any(
+        "3 at the end, each of at most 27000 steps" in remark for remark in trainer.remarks()
+    )
+    several = rem_trainer(
+        tmp_path / "several", "Case/Endless-v0", small(toy_settings(), steps=60, envs=2)
+    )
     assert several.longest_episode == 30
     several.collect(1)
     assert several.replay.lengths.tolist() == [30, 30]
@@ -224,7 +256,15 @@ def test_no_episode_outgrows_the_replay(tmp_path):
 
 @pytest.mark.parametrize("seed", ["-1", "-9000000000", "100001"])
 def test_a_seed_is_refused_before_a_folder_is_made(seed, tmp_path, capsys):
-    line = ["rem", "--game", "Case/Ledge-v0", "--preset", "tiny", "--save-dir", str(tmp_path / "runs")]
+    line = [
+        "rem",
+        "--game",
+        "Case/Ledge-v0",
+        "--preset",
+        "tiny",
+        "--save-dir",
+        str(tmp_path / "runs"),
+    ]
     assert dream.main([*line, "--seed", seed]) == 2
     assert f"got {seed}" in capsys.readouterr().err and not (tmp_path / "runs").exists()
 

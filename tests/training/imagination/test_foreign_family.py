@@ -15,9 +15,15 @@ GAME = ["--game", "small_catch:SmallCatch-v0"]
 
 def python(*words, cwd):
     paths = [HELPERS / "foreign", HELPERS, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=120)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=120
+    )
 
 
 def toy(*words, cwd):
@@ -36,39 +42,64 @@ def run(tmp_path_factory):
 
 def metrics(run):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if "seconds" not in name} for line in lines]
+    return [
+        {name: value for name, value in line.items() if "seconds" not in name} for line in lines
+    ]
 
 
 def test_it_trains_and_evaluates_while_it_does(run):
     lines = metrics(run)
     assert [line["epoch"] for line in lines] == [1, 2]
     assert lines[1]["model/loss"] < lines[0]["model/loss"]
-    assert {"actor/loss", "evaluation/return", "held_out/loss", "evaluation/imagined_return"} <= lines[0].keys()
+    assert {
+        "actor/loss",
+        "evaluation/return",
+        "held_out/loss",
+        "evaluation/imagined_return",
+    } <= lines[0].keys()
     assert (run / "media" / "imagination").is_dir()
 
 
 def test_a_run_that_is_extended_equals_one_of_that_length(run, tmp_path):
     toy("toy", *GAME, "--epochs", "1", "--run-name", "short", "--threads", "1", cwd=tmp_path)
     refused = python("-m", "atari_vlm.dream", "resume", "short", "--epochs", "2", cwd=tmp_path)
-    assert refused.returncode == 2 and "--game small_catch:SmallCatch-v0" in refused.stderr  # a game is code
+    assert (
+        refused.returncode == 2 and "--game small_catch:SmallCatch-v0" in refused.stderr
+    )  # a game is code
     toy("resume", "short", *GAME, "--epochs", "2", "--threads", "1", cwd=tmp_path)
-    assert metrics(tmp_path / "atari_vlm_results" / "short")[1]["model/loss"] == metrics(run)[1]["model/loss"]
+    assert (
+        metrics(tmp_path / "atari_vlm_results" / "short")[1]["model/loss"]
+        == metrics(run)[1]["model/loss"]
+    )
 
 
 def test_its_model_is_evaluated_and_dreamed(run, tmp_path):
-    said = toy("eval", run / "model", "--episodes", "3", "--imagine-steps", "5", cwd=tmp_path).stdout
+    said = toy(
+        "eval", run / "model", "--episodes", "3", "--imagine-steps", "5", cwd=tmp_path
+    ).stdout
     assert "mean return" in said and "in its dream" in said
 
 
 def test_its_model_is_played_by_its_own_policy(run, tmp_path):
-    words = ["--id", "dream", "--checkpoint", run / "model", "--agent", "policy", "--record", tmp_path / "dream.mp4"]
+    words = [
+        "--id",
+        "dream",
+        "--checkpoint",
+        run / "model",
+        "--agent",
+        "policy",
+        "--record",
+        tmp_path / "dream.mp4",
+    ]
     done = python("-m", "atari_vlm.play", *words, "--steps", "6", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "dream.mp4").stat().st_size > 500
 
 
 def test_its_dreamed_ids_are_registered(tmp_path):
-    code = "import gymnasium, atari_vlm; print(gymnasium.spec('AtariVLM/Pong-Toy-v5').kwargs['kind'])"
+    code = (
+        "import gymnasium, atari_vlm; print(gymnasium.spec('AtariVLM/Pong-Toy-v5').kwargs['kind'])"
+    )
     assert python("-c", code, cwd=tmp_path).stdout.strip() == "toy"
 
 
@@ -77,7 +108,9 @@ def test_a_second_package_with_the_same_name_is_named(tmp_path):
     twin.mkdir()
     (twin / "METADATA").write_text("Metadata-Version: 2.1\nName: twin\nVersion: 0.1\n")
     (twin / "entry_points.txt").write_text("[atari_vlm.families]\ntoy = twin:FAMILY\n")
-    source = "from atari_vlm.world_models.families import Family\nFAMILY = Family('toy', 'twin:load')\n"
+    source = (
+        "from atari_vlm.world_models.families import Family\nFAMILY = Family('toy', 'twin:load')\n"
+    )
     (tmp_path / "twin.py").write_text(source)
     done = python("-c", "import atari_vlm", cwd=tmp_path)
     assert "toy-family" in done.stderr and "twin" in done.stderr and done.returncode == 0

@@ -43,7 +43,12 @@ def episode(length, px=16, seed=0, lost=()):
     pictures = rng.integers(0, 256, (length + 1, px, px, 3), np.uint8)
     rewards = rng.integers(-3, 4, length).astype(np.float32)
     return Episode(
-        {"image": pictures}, rng.integers(3, size=length), rewards, ends, ~ends & False, np.isin(range(length), lost)
+        {"image": pictures},
+        rng.integers(3, size=length),
+        rewards,
+        ends,
+        ~ends & False,
+        np.isin(range(length), lost),
     )
 
 
@@ -56,9 +61,18 @@ def test_media_of_the_newest_evaluations_stay_and_can_be_browsed(trained, tmp_pa
     episodes = read_episodes(folder / "media")
     assert {e.kind for e in episodes} == {"train", "test", "imagination"} and len(episodes) == 6
     assert all(len(e.actions) <= 5 and len(e.pictures) == len(e.actions) + 1 for e in episodes)
-    assert episodes[0].action_names == ("NOOP", "RIGHT", "LEFT") and episodes[0].pictures.shape[1:] == (16, 16, 3)
+    assert episodes[0].action_names == ("NOOP", "RIGHT", "LEFT") and episodes[0].pictures.shape[
+        1:
+    ] == (16, 16, 3)
     if FILMS:
-        line = ["--episodes", str(folder / "media"), "--record", str(tmp_path / "all.mp4"), "--steps", "12"]
+        line = [
+            "--episodes",
+            str(folder / "media"),
+            "--record",
+            str(tmp_path / "all.mp4"),
+            "--steps",
+            "12",
+        ]
         assert play.main(line) == 0 and (tmp_path / "all.mp4").stat().st_size > 500
 
 
@@ -75,7 +89,13 @@ def test_test_media_are_what_the_evaluation_played(trained):
             assert not np.array_equal(now.pictures[t], now.pictures[t + 1])
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines if "evaluation/imagined_return" in line] == [2, 4]
-    names = {"held_out/tokens", "held_out/reward", "held_out/end", "held_out/accuracy", "held_out/reconstruction"}
+    names = {
+        "held_out/tokens",
+        "held_out/reward",
+        "held_out/end",
+        "held_out/accuracy",
+        "held_out/reconstruction",
+    }
     assert names <= lines[-1].keys() and np.isfinite([lines[-1][name] for name in names]).all()
 
 
@@ -109,7 +129,9 @@ def test_held_out_losses_are_the_losses_of_training_and_disturb_nothing(trained)
     # the same segments through the update's own path
     replay = as_replay(played)
     copy = rem_learner(learner.settings, replay)
-    for mine, other in zip(copy.networks.named().values(), learner.networks.named().values(), strict=True):
+    for mine, other in zip(
+        copy.networks.named().values(), learner.networks.named().values(), strict=True
+    ):
         mine.load_state_dict(other.state_dict())
     rng = np.random.default_rng(3)
     frames = torch.from_numpy(replay.read("image", replay.any_slots(256, rng)))
@@ -132,18 +154,28 @@ def test_a_lost_life_is_an_end_of_held_out_games():
 def test_a_game_that_only_began_has_no_end():
     whole = episode(6)
     replay = as_replay([whole.first(4)])
-    assert not replay.read("terminated", np.arange(4)).any() and replay.read("truncated", np.arange(4))[-1]
+    assert (
+        not replay.read("terminated", np.arange(4)).any()
+        and replay.read("truncated", np.arange(4))[-1]
+    )
 
 
 def test_the_keeper_keeps_beginnings():
-    keeper, frames = EpisodeKeeper(2, 3), np.arange(6, dtype=np.uint8)[:, None, None, None].repeat(3, -1)
+    keeper, frames = (
+        EpisodeKeeper(2, 3),
+        np.arange(6, dtype=np.uint8)[:, None, None, None].repeat(3, -1),
+    )
     for t in range(5):
         for row in (0, 2):
             before, after = {"image": frames[t]}, {"image": frames[t + 1]}
             keeper.see(row, Step(0, before, t, float(t), t == 4, False, t == 1, after))
     kept = keeper.episodes()
     assert len(kept) == 1 and kept[0].pictures[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
-    assert kept[0].rewards.tolist() == [0, 1, 2] and kept[0].lost_life.tolist() == [False, True, False]
+    assert kept[0].rewards.tolist() == [0, 1, 2] and kept[0].lost_life.tolist() == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_the_newest_ended_episodes_of_a_replay():
@@ -188,18 +220,26 @@ def test_the_imagined_return_stands_beside_the_real_one_of_the_same_games(reward
     learner.networks.world_model.end_head[2].bias.data = torch.tensor([30.0, -30.0])
     played = [episode(7, seed=1), episode(4, seed=2), episode(1, seed=3)]
     policy, model = learner.policy(), learner.world_model()
-    found = imagined_returns(policy, model, played, DreamConfig(5), torch.Generator().manual_seed(0))
+    found = imagined_returns(
+        policy, model, played, DreamConfig(5), torch.Generator().manual_seed(0)
+    )
     real = [played[0].rewards[1:6], played[1].rewards[1:6]]
     real = [np.sign(r) for r in real] if reward == "sign" else real
     assert found["matched_return"] == pytest.approx(np.mean([r.sum() for r in real]))
     assert found["matched_length"] == 4.0 and found["imagined_length"] == 5.0
     assert np.isfinite(found["imagined_return"])
     assert imagined_returns(policy, model, played[2:], DreamConfig(5), torch.Generator()) == {}
-    greedy, config, at = model.at_temperature(0.0), DreamConfig(5, 0.0), beginnings(policy, played[:2], 2)
+    greedy, config, at = (
+        model.at_temperature(0.0),
+        DreamConfig(5, 0.0),
+        beginnings(policy, played[:2], 2),
+    )
     one, two = [], []
     for seed, tokens in enumerate((one, two)):
         generator = torch.Generator().manual_seed(seed)
-        dreams = dream(policy, greedy, at, config, generator, lambda state, to=tokens: to.append(state.tokens))
+        dreams = dream(
+            policy, greedy, at, config, generator, lambda state, to=tokens: to.append(state.tokens)
+        )
         tokens.append(dreams.actions)
     assert len(one) == 7 and all(map(torch.equal, one, two))
 
@@ -221,4 +261,6 @@ def test_without_ffmpeg_there_are_npz_alone_and_unfinished_films_go(tmp_path, mo
         save_episodes(tmp_path, "test", epoch, [episode(3, px=15)], ("A", "B", "C"))
     (tmp_path / "test" / ".epoch-000001.mp4.0123456789abcdef").write_bytes(b"half")
     keep_newest(tmp_path, 3)
-    assert sorted(p.name for p in (tmp_path / "test").iterdir()) == [f"epoch-00000{n}.npz" for n in (2, 3, 4)]
+    assert sorted(p.name for p in (tmp_path / "test").iterdir()) == [
+        f"epoch-00000{n}.npz" for n in (2, 3, 4)
+    ]

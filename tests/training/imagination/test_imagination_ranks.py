@@ -17,7 +17,13 @@ HERE = Path(__file__).parent
 def torchrun(*command):
     environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "1"}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    return subprocess.run([*launcher, *map(str, command)], capture_output=True, text=True, env=environment, timeout=200)
+    return subprocess.run(
+        [*launcher, *map(str, command)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=200,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,10 @@ def test_a_run_of_two_goes_on_alone(checked):
     trainer = rem_trainer(folder, settings=dataclasses.replace(toy_settings(), epochs=7), seed=4)
     assert trainer.epoch == 6
     found = trainer.train()
-    assert found["collection/steps"] == steps + 15 and "ranks.numpy" not in trainer.checkpoints.newest()[1].tensors
+    assert (
+        found["collection/steps"] == steps + 15
+        and "ranks.numpy" not in trainer.checkpoints.newest()[1].tensors
+    )
 
 
 @pytest.mark.slow

@@ -47,24 +47,48 @@ def uninterrupted(tmp_path_factory):
 
 
 def test_resumed_is_uninterrupted_bit_for_bit(uninterrupted, tmp_path):
-    for updates in (1, 3, 9, 4, 13):  # each time some work is lost, frames that are on disk included
+    for updates in (
+        1,
+        3,
+        9,
+        4,
+        13,
+    ):  # each time some work is lost, frames that are on disk included
         with pytest.raises(StoppedError):
             rem_trainer(tmp_path, seed=4, stop=StopAt(updates)).train()
     rem_trainer(tmp_path, seed=4).train()
     assert metrics_of(tmp_path) == metrics_of(uninterrupted)
-    whole, resumed = (read_checkpoint(folder / "checkpoints" / "epoch-000006") for folder in (uninterrupted, tmp_path))
+    whole, resumed = (
+        read_checkpoint(folder / "checkpoints" / "epoch-000006")
+        for folder in (uninterrupted, tmp_path)
+    )
     assert whole.tensors.keys() == resumed.tensors.keys() and len(whole.tensors) > 100
-    different = [name for name, array in whole.tensors.items() if not np.array_equal(array, resumed.tensors[name])]
+    different = [
+        name
+        for name, array in whole.tensors.items()
+        if not np.array_equal(array, resumed.tensors[name])
+    ]
     assert different == []
 
 
 def test_what_a_run_leaves(uninterrupted):
-    assert sorted(p.name for p in (uninterrupted / "checkpoints").iterdir()) == ["epoch-000005", "epoch-000006"]
-    assert {p.name for p in (uninterrupted / "reconstructions").iterdir()} == {"epoch-000003.png", "epoch-000006.png"}
+    assert sorted(p.name for p in (uninterrupted / "checkpoints").iterdir()) == [
+        "epoch-000005",
+        "epoch-000006",
+    ]
+    assert {p.name for p in (uninterrupted / "reconstructions").iterdir()} == {
+        "epoch-000003.png",
+        "epoch-000006.png",
+    }
     last = metrics_of(uninterrupted)[-1]
-    assert last["evaluation/episodes"] == 3 and {"actor_critic/imagined_return", "collection/return"} <= last.keys()
+    assert (
+        last["evaluation/episodes"] == 3
+        and {"actor_critic/imagined_return", "collection/return"} <= last.keys()
+    )
     config = read_checkpoint(uninterrupted / "model").config
-    assert config["action_names"] == ["NOOP", "RIGHT", "LEFT"] and config["reward_transform"] == "sign"
+    assert (
+        config["action_names"] == ["NOOP", "RIGHT", "LEFT"] and config["reward_transform"] == "sign"
+    )
 
 
 def test_the_model_is_a_world_model_like_any_other(uninterrupted):
@@ -77,9 +101,13 @@ def test_dream_eval_plays_the_model(uninterrupted, capsys):
     line = EvalOptions(str(uninterrupted / "model"), episodes=4, imagine_temperature=0.0)
     assert evaluate(line) == 0
     real, dreamed = capsys.readouterr().out.splitlines()
-    assert re.match(r"TestCatch-v0: mean return \S+ \[\S+, \S+\] \(95 %, 4 episodes, temperature 0.5, seed 0", real)
     assert re.match(
-        r"in its dream of the first 4 games, 100 steps at most, temperature 0: mean return \S+ in ", dreamed
+        r"TestCatch-v0: mean return \S+ \[\S+, \S+\] \(95 %, 4 episodes, temperature 0.5, seed 0",
+        real,
+    )
+    assert re.match(
+        r"in its dream of the first 4 games, 100 steps at most, temperature 0: mean return \S+ in ",
+        dreamed,
     )
     assert "in 7 steps (rewards by sign)" in dreamed
     assert evaluate(line) == 0 and capsys.readouterr().out.splitlines() == [real, dreamed]
@@ -111,12 +139,26 @@ def test_learning_from_a_dataset_alone(uninterrupted, tmp_path):
     quick = {"batch": 4, "steps": 1, "first_epoch": 1}
     for name in ("tokenizer", "world_model", "actor_critic"):
         settings.setdefault(name, {})["updates"] = quick
-    (tmp_path / "offline.yaml").write_text(json.dumps({"settings": settings, "preset": "tiny", "epochs": 2}))
-    line = ["rem", "--dataset", str(tmp_path / "catch.npz"), "--config", str(tmp_path / "offline.yaml")]
+    (tmp_path / "offline.yaml").write_text(
+        json.dumps({"settings": settings, "preset": "tiny", "epochs": 2})
+    )
+    line = [
+        "rem",
+        "--dataset",
+        str(tmp_path / "catch.npz"),
+        "--config",
+        str(tmp_path / "offline.yaml"),
+    ]
     assert dream.main([*line, "--save-dir", str(tmp_path)]) == 0
     lines = metrics_of(tmp_path / "catch-rem-001")
-    assert len(lines) == 2 and "world_model/tokens" in lines[0] and "collection/steps" not in lines[0]
-    assert load_world_model(tmp_path / "catch-rem-001" / "model").action_names == ("NOOP", "RIGHT", "LEFT")
+    assert (
+        len(lines) == 2 and "world_model/tokens" in lines[0] and "collection/steps" not in lines[0]
+    )
+    assert load_world_model(tmp_path / "catch-rem-001" / "model").action_names == (
+        "NOOP",
+        "RIGHT",
+        "LEFT",
+    )
 
 
 def test_warm_start_takes_the_named_parts(uninterrupted, tmp_path):
@@ -136,10 +178,17 @@ def test_another_game_s_actions_are_refused(tmp_path):
 
 def test_the_program_says_what_is_wrong(tmp_path, capsys):
     assert dream.main(["rem"]) == 2 and "either --game or --dataset" in capsys.readouterr().err
-    assert dream.main(["rem", "--game", "Pnog"]) == 2 and "did you mean Pong-v5" in capsys.readouterr().err
-    assert dream.main(["rem", "--game", "Pong", "--preset", "huge"]) == 2 and "rem-plus" in capsys.readouterr().err
     assert (
-        dream.main(["rem", "--dataset", str(tmp_path / "no.npz")]) == 2 and "cannot be read" in capsys.readouterr().err
+        dream.main(["rem", "--game", "Pnog"]) == 2
+        and "did you mean Pong-v5" in capsys.readouterr().err
+    )
+    assert (
+        dream.main(["rem", "--game", "Pong", "--preset", "huge"]) == 2
+        and "rem-plus" in capsys.readouterr().err
+    )
+    assert (
+        dream.main(["rem", "--dataset", str(tmp_path / "no.npz")]) == 2
+        and "cannot be read" in capsys.readouterr().err
     )
     np.savez(tmp_path / "bad.npz", frames=np.array([object()]))
     assert dream.main(["rem", "--dataset", str(tmp_path / "bad.npz")]) == 2

@@ -34,4 +34,7 @@ def test_a_step_is_four_frames_whose_rewards_are_summed(name):
 
 
 def test_the_limits_are_those_of_the_paper_in_frames():
-    assert (Play().max_steps * GameConfig("Pong").frame_skip, Play().eval_max_steps * 4) == (20_000, 108_000)
+    assert (Play().max_steps * GameConfig("Pong").frame_skip, Play().eval_max_steps * 4) == (
+        20_000,
+        108_000,
+    )

@@ -27,7 +27,10 @@ def test_rem_learns_small_catch_in_imagination(tmp_path):
     final = trainer.train()
     lines = {line["epoch"]: line for line in trainer.log.lines}
     assert lines[4]["tokenizer/reconstruction"] < 0.2 * lines[1]["tokenizer/reconstruction"]
-    assert lines[20]["held_out/tokens"] < 0.35 * lines[8]["held_out/tokens"] and lines[20]["held_out/accuracy"] > 0.9
+    assert (
+        lines[20]["held_out/tokens"] < 0.35 * lines[8]["held_out/tokens"]
+        and lines[20]["held_out/accuracy"] > 0.9
+    )
     # of four steps only the last pays, 1 or -1: who knows when but not which has log(2) / 4 = 0.17
     assert lines[20]["held_out/reward"] < 0.08
     assert final["evaluation/episodes"] == settings.play.final_episodes

@@ -34,7 +34,9 @@ def resume(run, *words):
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
     settings = {
-        "networks": {k: v for k, v in toy_settings().as_dict()["networks"].items() if k != "num_actions"},
+        "networks": {
+            k: v for k, v in toy_settings().as_dict()["networks"].items() if k != "num_actions"
+        },
         "tokenizer": {"updates": {"steps": 1, "last_epoch": 3}},
         "world_model": {"length": 5, "updates": {"steps": 1, "batch": 4, "first_epoch": 1}},
         "actor_critic": {"updates": {"steps": 1, "first_epoch": 2, "batch": 4}},
@@ -51,7 +53,9 @@ def quick(tmp_path_factory):
 def finished(quick, tmp_path_factory):
     threads = torch.get_num_threads()
     folder = tmp_path_factory.mktemp("runs")
-    assert train(folder, "--game", GAME, "--config", quick, "--run-name", "done", "--threads", 1) == 0
+    assert (
+        train(folder, "--game", GAME, "--config", quick, "--run-name", "done", "--threads", 1) == 0
+    )
     torch.set_num_threads(threads)
     return folder / "done"
 
@@ -106,9 +110,9 @@ def test_what_contradicts_the_run_is_refused_by_name(run, words, named, capsys):
     said = capsys.readouterr().err
     assert re.search(named, said)
     assert "[" not in said  # a tuple equals the list of its values
-    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "lock"} == {
-        path: content for path, content in before.items() if path.name != "lock"
-    }
+    assert {
+        path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "lock"
+    } == {path: content for path, content in before.items() if path.name != "lock"}
 
 
 def test_a_run_from_another_device_goes_on_where_it_is_asked_to(run, capsys):
@@ -169,7 +173,9 @@ def test_the_number_of_threads_is_kept_and_a_difference_is_said(run, capsys):
     assert "until now with 1 CPU threads, from here on 2" in capsys.readouterr().err
 
 
-def test_an_offline_run_needs_its_file_only_at_the_start(finished, quick, tmp_path, monkeypatch, capsys):
+def test_an_offline_run_needs_its_file_only_at_the_start(
+    finished, quick, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     from rem_helpers import rem_trainer
 
@@ -178,14 +184,19 @@ def test_an_offline_run_needs_its_file_only_at_the_start(finished, quick, tmp_pa
     played.collect(1)
     played.replay.stop_episode()
     write_episodes(tmp_path / "steps.npz", ReplayEpisodes(played.replay, ("NOOP", "RIGHT", "LEFT")))
-    assert dream.main(["rem", "--dataset", "steps.npz", "--config", str(quick), "--run-name", "off"]) == 0
+    assert (
+        dream.main(["rem", "--dataset", "steps.npz", "--config", str(quick), "--run-name", "off"])
+        == 0
+    )
     (tmp_path / "steps.npz").unlink()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     run = tmp_path / "atari_vlm_results" / "off"
     assert resume(run, "--epochs", 3) == 0 and len(metrics(run)) == 3
     assert read_checkpoint(run / "model").config["action_names"] == ["NOOP", "RIGHT", "LEFT"]
-    assert dream.main(["eval", str(run / "model")]) == 2 and "give --game" in capsys.readouterr().err
+    assert (
+        dream.main(["eval", str(run / "model")]) == 2 and "give --game" in capsys.readouterr().err
+    )
     shutil.rmtree(run / "checkpoints")
     assert resume(run) == 2 and "give --dataset" in capsys.readouterr().err
 
@@ -213,9 +224,13 @@ def test_no_module_is_imported_because_a_run_says_so(run, game, tmp_path, monkey
         ("rem", "--seed", "-1", "--game", GAME),
     ],
 )
-def test_devices_temperatures_and_seeds_that_are_none_are_refused(finished, words, tmp_path, capsys):
+def test_devices_temperatures_and_seeds_that_are_none_are_refused(
+    finished, words, tmp_path, capsys
+):
     command, *rest = words
-    place = [str(finished / "model")] if command == "eval" else ["--save-dir", str(tmp_path / "new")]
+    place = (
+        [str(finished / "model")] if command == "eval" else ["--save-dir", str(tmp_path / "new")]
+    )
     assert dream.main([command, *place, *rest]) == 2
     assert "error: " in capsys.readouterr().err and not (tmp_path / "new").exists()
 

@@ -42,7 +42,9 @@ def model(tiny):
         key = (family, *sorted(options.items()))
         if key not in loaded:
             options = {"device": "cpu", "offline": True, **options}
-            loaded[key] = TransformersVLM("qwen-vl", str(tiny(family)), options=LocalOptions(**options))
+            loaded[key] = TransformersVLM(
+                "qwen-vl", str(tiny(family)), options=LocalOptions(**options)
+            )
         return loaded[key]
 
     yield load

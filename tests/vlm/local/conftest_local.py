@@ -24,9 +24,16 @@ def reference_scores(vlm, messages, choices):
     for choice in choices:
         tokens = vlm._encoder.choice_ids(choice)
         with torch.inference_mode():
-            logits = vlm._engine.model(**plain_inputs(vlm, prompt, tokens)).logits[0].double().log_softmax(-1)
+            logits = (
+                vlm._engine.model(**plain_inputs(vlm, prompt, tokens))
+                .logits[0]
+                .double()
+                .log_softmax(-1)
+            )
         places = range(len(prompt) - 1, len(prompt) - 1 + len(tokens))
-        total = sum(float(logits[place, token]) for place, token in zip(places, tokens, strict=True))
+        total = sum(
+            float(logits[place, token]) for place, token in zip(places, tokens, strict=True)
+        )
         scores.append(total + float(logits[-1, list(vlm._engine._stop_ids)].logsumexp(0)))
     return np.array(scores)
 
@@ -34,5 +41,7 @@ def reference_scores(vlm, messages, choices):
 def reference_answer(vlm, messages, max_tokens):
     """transformers' own greedy generate: the new tokens."""
     prompt = vlm._encoder.encode(messages)
-    out = vlm._engine.model.generate(**plain_inputs(vlm, prompt), max_new_tokens=max_tokens, do_sample=False)
+    out = vlm._engine.model.generate(
+        **plain_inputs(vlm, prompt), max_new_tokens=max_tokens, do_sample=False
+    )
     return out[0, len(prompt) :].tolist()

@@ -64,7 +64,10 @@ def test_rows_do_not_depend_on_their_batch(model, request_of, family):
         Sampling(temperature=1.0, seed=3, max_tokens=5),
         Sampling(temperature=0.7, seed=1, max_tokens=9),
     ]
-    prompts = [vlm._encoder.encode(request_of(s, system="You play. " * (1 + 5 * s), window=s)) for s in range(3)]
+    prompts = [
+        vlm._encoder.encode(request_of(s, system="You play. " * (1 + 5 * s), window=s))
+        for s in range(3)
+    ]
 
     def requests():
         return [
@@ -75,7 +78,9 @@ def test_rows_do_not_depend_on_their_batch(model, request_of, family):
     together = vlm._engine.answer(requests())
     assert together == [vlm._engine.answer([request])[0] for request in requests()]
     assert [answer.generated for answer in together if not answer.stopped] == [
-        sampling.max_tokens for sampling, answer in zip(settings, together, strict=True) if not answer.stopped
+        sampling.max_tokens
+        for sampling, answer in zip(settings, together, strict=True)
+        if not answer.stopped
     ]
 
 
@@ -161,8 +166,12 @@ def test_bad_requests(model):
     with pytest.raises(ConfigError, match="max_tokens"):
         vlm.complete([Message.of("user", "?")], sampling=Sampling(max_tokens=0))
     with pytest.raises(RequestError, match="refused a picture: absolute aspect ratio"):
-        vlm.complete([Message.of("user", Image(np.zeros((1, 500, 3), np.uint8)))], sampling=Sampling())
-    one_pixel = Message.of("user", Image(np.zeros((1, 1, 3), np.uint8)), "lone \ud800 surrogate <|im_end|>")
+        vlm.complete(
+            [Message.of("user", Image(np.zeros((1, 500, 3), np.uint8)))], sampling=Sampling()
+        )
+    one_pixel = Message.of(
+        "user", Image(np.zeros((1, 1, 3), np.uint8)), "lone \ud800 surrogate <|im_end|>"
+    )
     assert vlm.complete([one_pixel], sampling=Sampling(max_tokens=1)).usage.output_tokens == 1
 
 
@@ -170,7 +179,8 @@ def test_bfloat16(model, request_of):
     half, whole = model("qwen2-vl", dtype="bfloat16"), model("qwen2-vl")
     for step in range(3):
         np.testing.assert_allclose(
-            *(vlm.score_choices(request_of(step), ("NOOP", "RIGHTFIRE")) for vlm in (half, whole)), atol=0.2
+            *(vlm.score_choices(request_of(step), ("NOOP", "RIGHTFIRE")) for vlm in (half, whole)),
+            atol=0.2,
         )
     assert half.complete(request_of(3), sampling=Sampling(max_tokens=3)).usage.cached_tokens > 0
 
@@ -191,9 +201,12 @@ def test_weights_in_several_files(tiny, tmp_path, request_of):
     assert len(weights.weight_files(folder)) > 1
     assert weights.parameters(folder) == weights.parameters(tiny("idefics2"))
     one, two = (
-        TransformersVLM("idefics2", str(f), options=LocalOptions(offline=True)) for f in (folder, tiny("idefics2"))
+        TransformersVLM("idefics2", str(f), options=LocalOptions(offline=True))
+        for f in (folder, tiny("idefics2"))
     )
-    np.testing.assert_array_equal(*(vlm.score_choices(request_of(0), ["NOOP", "UP"]) for vlm in (one, two)))
+    np.testing.assert_array_equal(
+        *(vlm.score_choices(request_of(0), ["NOOP", "UP"]) for vlm in (one, two))
+    )
 
 
 def test_a_forgotten_model_is_let_go(tiny, request_of):

@@ -21,7 +21,9 @@ def test_eight_threads_equal_unbatched(model, request_of):
     batched = model("qwen2-vl", max_batch=8, batch_wait_ms=200.0)
     steps = list(range(24))
     scores = [alone.score_choices(request_of(step), ACTIONS) for step in steps]
-    texts = [alone.complete(request_of(step), sampling=Sampling(max_tokens=4)).text for step in steps]
+    texts = [
+        alone.complete(request_of(step), sampling=Sampling(max_tokens=4)).text for step in steps
+    ]
     barrier = threading.Barrier(8)
 
     def episode(first):
@@ -29,7 +31,9 @@ def test_eight_threads_equal_unbatched(model, request_of):
         got = []
         for step in steps[first::8]:
             got.append((step, batched.score_choices(request_of(step), ACTIONS)))
-            got.append((step, batched.complete(request_of(step), sampling=Sampling(max_tokens=4)).text))
+            got.append(
+                (step, batched.complete(request_of(step), sampling=Sampling(max_tokens=4)).text)
+            )
         return got
 
     with ThreadPoolExecutor(8) as pool:
@@ -47,13 +51,19 @@ def test_latency_includes_waiting_for_the_batch(model, request_of):
     vlm = model("qwen2-vl", max_batch=8, batch_wait_ms=200.0)
     with ThreadPoolExecutor(4) as pool:
         started = time.perf_counter()
-        replies = list(pool.map(lambda s: vlm.complete(request_of(s), sampling=Sampling(max_tokens=3)), range(4)))
+        replies = list(
+            pool.map(
+                lambda s: vlm.complete(request_of(s), sampling=Sampling(max_tokens=3)), range(4)
+            )
+        )
         elapsed = time.perf_counter() - started
     assert all(0 < reply.latency_s <= elapsed for reply in replies)
 
 
 def test_one_caller_never_waits():
-    batcher = Batcher({"double": lambda items: [2 * item for item in items]}, max_batch=8, wait_s=30.0)
+    batcher = Batcher(
+        {"double": lambda items: [2 * item for item in items]}, max_batch=8, wait_s=30.0
+    )
     started = time.perf_counter()
     assert [batcher.submit("double", n) for n in range(20)] == [2 * n for n in range(20)]
     assert time.perf_counter() - started < 5
@@ -78,7 +88,9 @@ def test_a_bad_request_fails_alone_and_the_worker_lives_on():
 
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(ask, ["a", "bad", "b", "c"]))
-    assert [r for r in results if isinstance(r, str)] == ["A", "B", "C"] and isinstance(results[1], KeyError)
+    assert [r for r in results if isinstance(r, str)] == ["A", "B", "C"] and isinstance(
+        results[1], KeyError
+    )
     assert batcher.submit("upper", "again") == "AGAIN"
     batcher.close()
 
@@ -126,7 +138,9 @@ def test_closed(tiny, request_of):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_is_told_that_it_has_no_model():
     """Also while the parent is asking, when a copied lock may be held for ever."""
-    batcher = Batcher({"work": lambda items: [time.sleep(0.05) or item for item in items]}, max_batch=1, wait_s=0)
+    batcher = Batcher(
+        {"work": lambda items: [time.sleep(0.05) or item for item in items]}, max_batch=1, wait_s=0
+    )
     parent = threading.Thread(target=lambda: [batcher.submit("work", n) for n in range(20)])
     parent.start()
     batcher.submit("work", 0)

@@ -31,13 +31,17 @@ def monkeypatch_module(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def vlm(folder):
-    loaded = TransformersVLM("cogvlm2", str(folder), options=LocalOptions(trust_remote_code=True, offline=True))
+    loaded = TransformersVLM(
+        "cogvlm2", str(folder), options=LocalOptions(trust_remote_code=True, offline=True)
+    )
     yield loaded
     loaded.close()
 
 
 def test_foreign_code_is_not_run_unasked(folder):
-    with pytest.raises(ModelNotAvailableError, match=r"--trust-remote-code --revision.*--vlm scripted"):
+    with pytest.raises(
+        ModelNotAvailableError, match=r"--trust-remote-code --revision.*--vlm scripted"
+    ):
         TransformersVLM("cogvlm2", str(folder), options=LocalOptions(offline=True))
 
 
@@ -45,9 +49,12 @@ def test_code_that_does_not_run_is_explained(tmp_path):
     broken = foreign_cogvlm2.build(tmp_path / "broken")
     (broken / "modeling_tiny_cog.py").write_text("raise ImportError('needs transformers 4')")
     with pytest.raises(
-        ModelNotAvailableError, match=r"does not run here \(ImportError: needs transformers 4\).*--base-url"
+        ModelNotAvailableError,
+        match=r"does not run here \(ImportError: needs transformers 4\).*--base-url",
     ):
-        TransformersVLM("cogvlm2", str(broken), options=LocalOptions(trust_remote_code=True, offline=True))
+        TransformersVLM(
+            "cogvlm2", str(broken), options=LocalOptions(trust_remote_code=True, offline=True)
+        )
 
 
 def test_answers_with_past_equal_answers_without(vlm, request_of):
@@ -59,7 +66,11 @@ def test_answers_with_past_equal_answers_without(vlm, request_of):
     for _ in range(6):
         with torch.inference_mode():
             tokens.append(int(vlm._engine.model(**inputs).logits[0, -1].argmax()))
-        for name, value in (("input_ids", tokens[-1]), ("token_type_ids", 0), ("attention_mask", 1)):
+        for name, value in (
+            ("input_ids", tokens[-1]),
+            ("token_type_ids", 0),
+            ("attention_mask", 1),
+        ):
             inputs[name] = torch.cat([inputs[name], torch.tensor([[value]])], 1)
     assert reply.text == vlm._encoder.decode(tokens)
     assert reply.finish_reason == "length" and reply.usage.output_tokens == 6
@@ -79,8 +90,15 @@ def test_pictures_side_by_side():
     message = Message.of("user", picture(1, 20, 10), picture(2, 30, 10), "?")
     joined = strip(message)
     assert joined.shape == (30, 20, 3) and not joined[20:, :10].any()
-    assert (joined[:20, :10] == message.images[0].pixels).all() and (joined[:, 10:] == message.images[1].pixels).all()
+    assert (joined[:20, :10] == message.images[0].pixels).all() and (
+        joined[:, 10:] == message.images[1].pixels
+    ).all()
 
 
 def test_text_only(vlm):
-    assert vlm.complete([Message.of("user", "hello")], sampling=Sampling(max_tokens=2)).usage.output_tokens == 2
+    assert (
+        vlm.complete(
+            [Message.of("user", "hello")], sampling=Sampling(max_tokens=2)
+        ).usage.output_tokens
+        == 2
+    )

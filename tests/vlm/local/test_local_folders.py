@@ -30,7 +30,10 @@ def as_pipe(file):
 
 def sparse(file):
     with open(file, "wb") as stream:
-        stream.write((64).to_bytes(8, "little") + b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,30000000000]}}')
+        stream.write(
+            (64).to_bytes(8, "little")
+            + b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,30000000000]}}'
+        )
 
 
 def without_tensor(folder):
@@ -57,8 +60,16 @@ WRITE = {  # the file, what stands in it, a word of the sentence
     "no tensors": ("model.safetensors", b"\x02\0\0\0\0\0\0\0{}", "lacks"),
     "index cut off": ("model.safetensors.index.json", b"{", "index.json is damaged"),
     "index of lists": ("model.safetensors.index.json", b"[[]]", "index.json holds no JSON object"),
-    "index names nothing": ("model.safetensors.index.json", b'{"weight_map": {}}', "names no files"),
-    "index leads away": ("model.safetensors.index.json", b'{"weight_map": {"a": "../x"}}', "names no files"),
+    "index names nothing": (
+        "model.safetensors.index.json",
+        b'{"weight_map": {}}',
+        "names no files",
+    ),
+    "index leads away": (
+        "model.safetensors.index.json",
+        b'{"weight_map": {"a": "../x"}}',
+        "names no files",
+    ),
     "tokenizer cut off": ("tokenizer.json", b'{"version": "1.0", ', "cannot be loaded"),
     "tokenizer is another": ("tokenizer.json", b"{}", "cannot be loaded"),
     "processor cut off": ("preprocessor_config.json", b"{", "cannot be loaded"),
@@ -121,24 +132,38 @@ def test_devices(folder, device):
 def test_of_named_templates_the_default_is_taken(folder, request_of):
     template = (folder / "chat_template.jinja").read_text()
     (folder / "chat_template.jinja").unlink()
-    both = [{"name": "tool_use", "template": "{{ 1 / 0 }}"}, {"name": "default", "template": template}]
+    both = [
+        {"name": "tool_use", "template": "{{ 1 / 0 }}"},
+        {"name": "default", "template": template},
+    ]
     for named in (both, both[1:], [{"name": "only", "template": template}]):
         edit(folder / "tokenizer_config.json", chat_template=named)
         vlm = TransformersVLM("qwen-vl", str(folder))
         assert vlm.complete(request_of(1), sampling=Sampling(max_tokens=1)).usage.output_tokens == 1
         vlm.close()
-    edit(folder / "tokenizer_config.json", chat_template=[{"name": n, "template": template} for n in ("a", "b")])
+    edit(
+        folder / "tokenizer_config.json",
+        chat_template=[{"name": n, "template": template} for n in ("a", "b")],
+    )
     with pytest.raises(ConfigError, match="chat templates a, b and none called default"):
         TransformersVLM("qwen-vl", str(folder))
 
 
-@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "preprocessor_config.json"])
+@pytest.mark.parametrize(
+    "file", ["config.json", "tokenizer_config.json", "preprocessor_config.json"]
+)
 def test_code_beside_the_weights_does_not_run(folder, tmp_path, file):
     ran = tmp_path / "RAN"
     (folder / "own.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass X: pass\n")
     kinds = ("AutoConfig", "AutoModelForImageTextToText", "AutoProcessor", "AutoImageProcessor")
     auto_map = {**{kind: "own.X" for kind in kinds}, "AutoTokenizer": ["own.X", "own.X"]}
-    edit(folder / file, auto_map=auto_map, tokenizer_class="X", image_processor_type="X", processor_class="X")
+    edit(
+        folder / file,
+        auto_map=auto_map,
+        tokenizer_class="X",
+        image_processor_type="X",
+        processor_class="X",
+    )
     try:
         TransformersVLM("qwen-vl", str(folder)).close()
     except ModelNotAvailableError:

@@ -12,7 +12,9 @@ def stock_processors():
 
     return {
         "qwen2-vl": Qwen2VLImageProcessorPil(),
-        "qwen3-vl": Qwen2VLImageProcessorPil(patch_size=16, image_mean=[0.5] * 3, image_std=[0.5] * 3),
+        "qwen3-vl": Qwen2VLImageProcessorPil(
+            patch_size=16, image_mean=[0.5] * 3, image_std=[0.5] * 3
+        ),
         "glm4v": Glm4vImageProcessorPil(),
     }
 
@@ -65,7 +67,8 @@ def test_video_of_a_window():
     from transformers import CLIPImageProcessorPil
 
     mean, std = (
-        np.array(v, np.float32) for v in ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+        np.array(v, np.float32)
+        for v in ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
     )
     frames = [picture(seed, 56, 56).pixels for seed in (1, 2)]
     video = clip_video(frames, 8, 56, mean, std)

@@ -28,13 +28,17 @@ def test_equal_with_and_without(model, request_of, family):
         messages = request_of(step)
         a, b = with_cache.score_choices(messages, ACTIONS), without.score_choices(messages, ACTIONS)
         np.testing.assert_allclose(a, b, atol=1e-5, rtol=0)
-        first, second = (v.complete(messages, sampling=Sampling(max_tokens=6)) for v in (with_cache, without))
+        first, second = (
+            v.complete(messages, sampling=Sampling(max_tokens=6)) for v in (with_cache, without)
+        )
         assert first.text == second.text and second.usage.cached_tokens == 0
         cached.append(first.usage.cached_tokens)
     prompt = with_cache._encoder.encode(request_of(3))
     constant = prompt.shared_with(with_cache._encoder.encode(request_of(2)).keys)
     assert cached[-1] >= constant > 100
-    assert prompt.spans[0][1] < constant <= prompt.spans[-1][0], "the example's picture is kept, the window's are not"
+    assert prompt.spans[0][1] < constant <= prompt.spans[-1][0], (
+        "the example's picture is kept, the window's are not"
+    )
 
 
 def test_a_changed_prefix_is_noticed(model, request_of):
@@ -43,9 +47,14 @@ def test_a_changed_prefix_is_noticed(model, request_of):
     for system in ("You play Pong. " * 20, "You play Breakout. " * 20, "You play Pong. " * 20):
         for step in range(3):
             messages = request_of(step, system=system)
-            a, b = with_cache.score_choices(messages, ACTIONS), without.score_choices(messages, ACTIONS)
+            a, b = (
+                with_cache.score_choices(messages, ACTIONS),
+                without.score_choices(messages, ACTIONS),
+            )
             np.testing.assert_allclose(a, b, atol=1e-5, rtol=0)
-        assert with_cache.complete(messages, sampling=Sampling(max_tokens=1)).usage.cached_tokens > 200
+        assert (
+            with_cache.complete(messages, sampling=Sampling(max_tokens=1)).usage.cached_tokens > 200
+        )
 
 
 def test_batch_of_two_games(model, request_of):
@@ -53,7 +62,11 @@ def test_batch_of_two_games(model, request_of):
     vlm, plain = model("qwen2-vl"), model("qwen2-vl", prefix_cache=False)
     systems = ("You play Pong. " * 20, "You play Breakout. " * 20)
     batches = [
-        [vlm._encoder.encode(request_of(s, system=system, window=1 + s % 2)) for system in systems for s in (r, r + 3)]
+        [
+            vlm._encoder.encode(request_of(s, system=system, window=1 + s % 2))
+            for system in systems
+            for s in (r, r + 3)
+        ]
         for r in range(3)
     ]
     choices = tuple(tuple(vlm._encoder.choice_ids(a)) for a in ACTIONS)
@@ -64,7 +77,9 @@ def test_batch_of_two_games(model, request_of):
     greedy = TokenSampler(Sampling(), LocalOptions())
     answers = vlm._engine.answer([AnswerRequest(prompt, greedy, 5) for prompt in prompts])
     assert all(answer.cached > 200 for answer in answers)
-    assert [a.ids for a in answers] == [plain._engine.answer([AnswerRequest(p, greedy, 5)])[0].ids for p in prompts]
+    assert [a.ids for a in answers] == [
+        plain._engine.answer([AnswerRequest(p, greedy, 5)])[0].ids for p in prompts
+    ]
 
 
 def test_families_that_cannot_share_do_without(model, request_of):
@@ -72,7 +87,10 @@ def test_families_that_cannot_share_do_without(model, request_of):
         vlm = model(family)
         assert vlm._engine.prefixes is None
         for step in range(2):
-            assert vlm.complete(request_of(step), sampling=Sampling(max_tokens=2)).usage.cached_tokens == 0
+            assert (
+                vlm.complete(request_of(step), sampling=Sampling(max_tokens=2)).usage.cached_tokens
+                == 0
+            )
 
 
 def test_sliding_window_falls_back(model, request_of):
@@ -81,7 +99,10 @@ def test_sliding_window_falls_back(model, request_of):
     vlm._engine._window, kept = 50, vlm._engine._window
     try:
         for step in range(3):
-            assert vlm.complete(request_of(step), sampling=Sampling(max_tokens=2)).usage.cached_tokens == 0
+            assert (
+                vlm.complete(request_of(step), sampling=Sampling(max_tokens=2)).usage.cached_tokens
+                == 0
+            )
     finally:
         vlm._engine._window = kept
 
@@ -104,7 +125,13 @@ def test_growing_history_is_followed(model):
     """Own turns appended to the prompt: the start grows with them."""
     vlm, turns, cached = model("qwen2-vl"), [Message.of("system", "Play well. " * 20)], []
     for step in range(8):
-        turns.append(Message.of("user", f"Step {step}. What now? Think about the ball and the paddle."))
+        turns.append(
+            Message.of("user", f"Step {step}. What now? Think about the ball and the paddle.")
+        )
         cached.append(vlm.complete(turns, sampling=Sampling(max_tokens=2)).usage.cached_tokens)
-        turns.append(Message.of("assistant", "ACTION: NOOP, since nothing happens before the ball is served."))
+        turns.append(
+            Message.of(
+                "assistant", "ACTION: NOOP, since nothing happens before the ball is served."
+            )
+        )
     assert cached[-1] > cached[3] > cached[0]

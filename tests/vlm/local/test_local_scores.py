@@ -28,12 +28,16 @@ def test_one_pass_equals_one_at_a_time(model, request_of, family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_padded_batch_equals_single(model, request_of, family):
     vlm = model(family, prefix_cache=False)
-    requests = [request_of(step, system="You play. " * (1 + 4 * step), window=step % 3) for step in range(4)]
+    requests = [
+        request_of(step, system="You play. " * (1 + 4 * step), window=step % 3) for step in range(4)
+    ]
     prompts = [vlm._encoder.encode(messages) for messages in requests]
     assert len({len(prompt) for prompt in prompts}) > 1
     choices = [tuple(tuple(vlm._encoder.choice_ids(a)) for a in ACTIONS[: 3 + i]) for i in range(4)]
     batch = [ScoreRequest(p, c) for p, c in zip(prompts, choices, strict=True)]
-    for together, alone in zip(vlm._engine.score(batch), (vlm._engine.score([r])[0] for r in batch), strict=True):
+    for together, alone in zip(
+        vlm._engine.score(batch), (vlm._engine.score([r])[0] for r in batch), strict=True
+    ):
         np.testing.assert_allclose(together, alone, atol=1e-5, rtol=0)
 
 
@@ -43,7 +47,9 @@ def test_a_choice_that_begins_another_does_not_always_win(model, request_of):
     right, longer = (vlm._encoder.choice_ids(a) for a in ("RIGHT", "RIGHTFIRE"))
     assert longer[: len(right)] == right
     alone = vlm.score_choices(request_of(1), ["RIGHT"])[0]
-    assert alone == pytest.approx(vlm.score_choices(request_of(1), ["RIGHTFIRE", "RIGHT"])[1], abs=1e-5)
+    assert alone == pytest.approx(
+        vlm.score_choices(request_of(1), ["RIGHTFIRE", "RIGHT"])[1], abs=1e-5
+    )
 
 
 def test_scores_are_log_probabilities(model, request_of):
@@ -63,7 +69,9 @@ def test_left_padding_is_checked():
 
 def test_a_choice_sees_the_prompt_and_itself_only():
     tree = ChoiceTree.of([(5,), (6, 7)])
-    known = np.array([[True, False, True, True]])  # one shared token, one of padding, two of the prompt
+    known = np.array(
+        [[True, False, True, True]]
+    )  # one shared token, one of padding, two of the prompt
     mask = tree_mask(known, 3, [tree], 3)[0, 0]
     assert mask[3:].tolist() == [
         [True, False, True, True, True, False, False],

@@ -43,7 +43,8 @@ def test_unreachable_hub_is_one_quick_error(monkeypatch, tmp_path):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     started = time.perf_counter()
     text = refuse(
-        "Nobody/no-such-model-7B", "Nobody/no-such-model-7B are not on this machine and could not be downloaded"
+        "Nobody/no-such-model-7B",
+        "Nobody/no-such-model-7B are not on this machine and could not be downloaded",
     )
     assert time.perf_counter() - started < 20
     assert "\n" not in text
@@ -61,7 +62,12 @@ def test_incomplete_and_damaged_folders(tiny, tmp_path):
     whole = shard.read_bytes()
     shard.unlink()
     refuse(folder, "lacks weights.*pickled weights")
-    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    index = {
+        "weight_map": {
+            "a": "model-00001-of-00002.safetensors",
+            "b": "model-00002-of-00002.safetensors",
+        }
+    }
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     (folder / "model-00001-of-00002.safetensors").write_bytes(whole)
     refuse(folder, "lacks weights: model-00002-of-00002.safetensors")
@@ -76,8 +82,12 @@ def test_incomplete_and_damaged_folders(tiny, tmp_path):
 def test_memory_is_checked_before_loading(tiny, monkeypatch):
     folder = tiny("llava-next")
     count = weights.parameters(folder)
-    assert 100_000 < count < 1_000_000 and weights.needed_bytes(folder, "float32", None) == int(count * 4.4)
-    assert weights.needed_bytes(folder, "float32", "4bit") < weights.needed_bytes(folder, "bfloat16", None)
+    assert 100_000 < count < 1_000_000 and weights.needed_bytes(folder, "float32", None) == int(
+        count * 4.4
+    )
+    assert weights.needed_bytes(folder, "float32", "4bit") < weights.needed_bytes(
+        folder, "bfloat16", None
+    )
     monkeypatch.setattr(weights, "free_bytes", lambda device: 1000)
     text = refuse(folder, r"needs about 0.0 GB of memory; 0.0 GB are free", device="cpu")
     assert "4bit" in text
@@ -99,7 +109,9 @@ def test_no_gpu_here(tiny):
 def test_not_an_image_text_model(tiny, tmp_path):
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=9)
+    config = LlamaConfig(
+        hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=9
+    )
     LlamaForCausalLM(config).save_pretrained(tmp_path / "text")
     refuse(tmp_path / "text", "'llama' model, which reads no images", error=ConfigError)
 
@@ -181,7 +193,8 @@ def test_tiny_is_deterministic(tmp_path):
     from atari_vlm.vlm.local.tiny import build_tiny
 
     one, two, other = (
-        build_tiny("idefics2", tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))
+        build_tiny("idefics2", tmp_path / name, seed=seed)
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
     )
     digests = [sha256_of(folder / "model.safetensors") for folder in (one, two, other)]
     assert digests[0] == digests[1] != digests[2]

@@ -15,7 +15,12 @@ from atari_vlm.world_models.rem.actor_critic import ActorCritic
 from atari_vlm.world_models.rem.decoding import FrameDecoder
 from atari_vlm.world_models.rem.model import RemWorldModel
 from atari_vlm.world_models.rem.policy import remember
-from atari_vlm.world_models.rem.settings import ActorCriticConfig, RemConfig, TokenizerConfig, WorldModelConfig
+from atari_vlm.world_models.rem.settings import (
+    ActorCriticConfig,
+    RemConfig,
+    TokenizerConfig,
+    WorldModelConfig,
+)
 from atari_vlm.world_models.rem.stepper import Stepper
 from atari_vlm.world_models.rem.tokenizer import Tokenizer
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
@@ -24,7 +29,13 @@ SIZES = {
     "rem's kind": WorldModelConfig(width=32, num_layers=3, num_heads=4, ffn_width=48),
     "one layer": WorldModelConfig(width=16, num_layers=1, num_heads=2, ffn_width=32),
     "places, blocks, two-hot": WorldModelConfig(
-        width=32, num_layers=2, num_heads=2, ffn_width=64, place_embedding=True, decay_unit="block", reward="two-hot"
+        width=32,
+        num_layers=2,
+        num_heads=2,
+        ffn_width=64,
+        place_embedding=True,
+        decay_unit="block",
+        reward="two-hot",
     ),
 }
 
@@ -85,7 +96,9 @@ def test_without_onednn_the_step_is_the_same(monkeypatch):
     tokens, actions = some_blocks(2, 1)
     steps = []
     for there in (True, False):
-        monkeypatch.setattr(stepper_module, "ONEDNN", there and torch.backends.mkldnn.is_available())
+        monkeypatch.setattr(
+            stepper_module, "ONEDNN", there and torch.backends.mkldnn.is_available()
+        )
         steps.append(Stepper(network).step(network.empty_state(2), tokens[:, 0], actions[:, 0]))
     for a, b in zip(*(dataclasses.astuple(step) for step in steps), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=2e-5)
@@ -113,10 +126,14 @@ def test_imagined_rollouts_use_the_present_weights():
     def rollout(stepper=None):
         model = RemWorldModel(config, tokenizer, network, ModelFacts(("A", "B", "C")))
         model.stepper = stepper or model.stepper
-        memory = remember(actor, tokenizer, tokens[:, :-1], actions[:, :-1], torch.ones(3, 3, dtype=torch.bool))
+        memory = remember(
+            actor, tokenizer, tokens[:, :-1], actions[:, :-1], torch.ones(3, 3, dtype=torch.bool)
+        )
         with torch.no_grad():
             start = model.read_tokens(tokens[:, -2:], actions[:, -2:-1])
-        return imagine(model, start, actor, memory, steps=3, generator=torch.Generator().manual_seed(0)).rewards
+        return imagine(
+            model, start, actor, memory, steps=3, generator=torch.Generator().manual_seed(0)
+        ).rewards
 
     stale = Stepper(network)
     assert torch.equal(rollout(), rollout(PlainStepper(network)))
@@ -129,7 +146,9 @@ def test_imagined_rollouts_use_the_present_weights():
 @pytest.mark.parametrize("channels", [(8, 16), (8, 16, 24)])
 def test_frames_are_the_tokenizers(channels, norm):
     torch.manual_seed(1)
-    tokenizer = Tokenizer(TokenizerConfig(frame_px=16, channels=channels, code_dim=8, num_codes=12, norm=norm)).eval()
+    tokenizer = Tokenizer(
+        TokenizerConfig(frame_px=16, channels=channels, code_dim=8, num_codes=12, norm=norm)
+    ).eval()
     with torch.no_grad():
         for parameter in tokenizer.decoder.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -155,7 +174,9 @@ def test_the_model_behind_the_protocol_steps_with_it(precision):
         if precision == "f32":
             assert torch.equal(step.state.tokens, network.predict(memory).argmax(-1))
         wanted = network.reward.mean(reward).numpy()
-    np.testing.assert_allclose(step.reward, wanted, rtol=1e-4 if precision == "f32" else 0.3, atol=0.1)
+    np.testing.assert_allclose(
+        step.reward, wanted, rtol=1e-4 if precision == "f32" else 0.3, atol=0.1
+    )
     assert model.decode(step.state).shape == (2, 16, 16, 3)
     for wrong in (-1, 3):
         with pytest.raises(ConfigError, match="whole numbers from 0 to 2"):
@@ -164,6 +185,13 @@ def test_the_model_behind_the_protocol_steps_with_it(precision):
 
 def test_no_rows_are_no_rows():
     _, tokenizer, network = networks(SIZES["rem's kind"])
-    step = Stepper(network).step(network.empty_state(0), torch.zeros(0, 64, dtype=torch.int64), torch.zeros(0).long())
+    step = Stepper(network).step(
+        network.empty_state(0), torch.zeros(0, 64, dtype=torch.int64), torch.zeros(0).long()
+    )
     assert step.memory.shape == (0, 3, 4, 8, 8) and step.tokens.shape == (0, 64, 12)
-    assert FrameDecoder(tokenizer).decode(torch.zeros(0, 64, dtype=torch.int64)).shape == (0, 16, 16, 3)
+    assert FrameDecoder(tokenizer).decode(torch.zeros(0, 64, dtype=torch.int64)).shape == (
+        0,
+        16,
+        16,
+        3,
+    )

@@ -31,7 +31,9 @@ def learner_with_play(steps=60, epsilon=0.5, **changes):
     learner = rem_learner(settings, replay)
     policy = RemPolicy(learner.networks.tokenizer, learner.networks.actor)
     collector = Collector([make_game(GameConfig(GAME), policy.inputs)], policy, seed=0)
-    collector.collect(steps, replay, Exploring(epsilon, 1.0), (learner.streams.rng, learner.streams.generator))
+    collector.collect(
+        steps, replay, Exploring(epsilon, 1.0), (learner.streams.rng, learner.streams.generator)
+    )
     return learner, collector
 
 
@@ -43,7 +45,9 @@ def test_the_executed_action_is_remembered_and_told():
     game.step = lambda action: (executed.append(action), step(action))[1]
     policy.executed = lambda actions, state: (told.append(int(actions[0])), tell(actions, state))[1]
     policy.act = lambda observations, state, **_: (np.array([0]), state)
-    collector.collect(40, learner.replay, Exploring(1.0, 1.0), (learner.streams.rng, learner.streams.generator))
+    collector.collect(
+        40, learner.replay, Exploring(1.0, 1.0), (learner.streams.rng, learner.streams.generator)
+    )
     remembered = learner.replay.read("action", np.arange(40)).tolist()
     assert remembered == executed == told and set(remembered) == {0, 1, 2}
 
@@ -56,11 +60,15 @@ def test_burn_in_over_a_history_is_the_memory_of_live_play():
     state = policy.begin(1)
     for _ in range(5):
         frames.append(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8))
-        _, state = policy.act({"image": frames[-1][None]}, state, generator=learner.streams.generator)
+        _, state = policy.act(
+            {"image": frames[-1][None]}, state, generator=learner.streams.generator
+        )
         actions.append(int(rng.integers(3)))
         state = policy.executed(np.array(actions[-1:]), state)
     tokens = tokenizer.encode(torch.from_numpy(np.stack(frames)))[None]
-    padded = torch.cat([torch.full((1, 3, 16), 5), tokens], 1)  # padding on the left leaves no trace
+    padded = torch.cat(
+        [torch.full((1, 3, 16), 5), tokens], 1
+    )  # padding on the left leaves no trace
     mask = torch.tensor([[False] * 3 + [True] * 5])
     memory = remember(actor, tokenizer, padded, torch.tensor([[2, 1, 0, *actions]]), mask)
     assert all((a - b).abs().max() < 1e-6 for a, b in zip(memory, state, strict=True))
@@ -95,7 +103,9 @@ def test_the_world_is_drawn_at_the_temperature_that_was_set():
     )[1]
     learner.improve_actor_critic()
     assert drawn and all(torch.equal(tokens, logits.argmax(-1)) for logits, tokens in drawn)
-    training = dataclasses.replace(learner.settings.actor_critic, imagine_temperature=50.0, horizon=6)
+    training = dataclasses.replace(
+        learner.settings.actor_critic, imagine_temperature=50.0, horizon=6
+    )
     learner.settings = dataclasses.replace(learner.settings, actor_critic=training)
     ends = learner.imagine(learner.start_states(20)).ends
     assert ends.float().mean() == pytest.approx(0.5, abs=0.2)
@@ -138,7 +148,9 @@ def test_codes_begin_at_frames_after_the_warm_up():
     tokenizer = learner.networks.tokenizer
     first = tokenizer.codes.weight.detach().clone()
     warm = [learner.improve_tokenizer() for _ in range(2)]
-    assert torch.equal(tokenizer.codes.weight, first) and not any("restarted_codes" in found for found in warm)
+    assert torch.equal(tokenizer.codes.weight, first) and not any(
+        "restarted_codes" in found for found in warm
+    )
     begun = learner.improve_tokenizer()
     assert begun["commitment"] == 0 and begun["restarted_codes"] > 3
     frames = torch.from_numpy(learner.replay.read("image", np.arange(len(learner.replay))))
@@ -162,12 +174,22 @@ def test_codes_begin_at_frames_after_the_warm_up():
     ids=str,
 )
 def test_every_switch_trains(part, change):
-    networks = dataclasses.replace(NETWORKS, **{part: dataclasses.replace(getattr(NETWORKS, part), **change)})
+    networks = dataclasses.replace(
+        NETWORKS, **{part: dataclasses.replace(getattr(NETWORKS, part), **change)}
+    )
     learner, _ = learner_with_play(networks=networks)
     before = {name: array.copy() for name, array in learner.weights().items()}
-    for improve in (learner.improve_tokenizer, learner.improve_world_model, learner.improve_actor_critic):
+    for improve in (
+        learner.improve_tokenizer,
+        learner.improve_world_model,
+        learner.improve_actor_critic,
+    ):
         assert np.isfinite(list(improve().values())).all()
-    moved = {name.split(".")[0] for name, array in learner.weights().items() if not np.array_equal(array, before[name])}
+    moved = {
+        name.split(".")[0]
+        for name, array in learner.weights().items()
+        if not np.array_equal(array, before[name])
+    }
     assert moved == {"tokenizer", "world_model", "actor_critic"}
 
 
@@ -192,7 +214,10 @@ def test_frames_are_encoded_once_per_tokenizer_version():
     learner, _ = learner_with_play()
     encoded = []
     encode = learner.networks.tokenizer.encode
-    learner.networks.tokenizer.encode = lambda frames: (encoded.append(len(frames)), encode(frames))[1]
+    learner.networks.tokenizer.encode = lambda frames: (
+        encoded.append(len(frames)),
+        encode(frames),
+    )[1]
     slots = learner.replay.segments(20, 5, np.random.default_rng(0)).slots
     first, again = learner._tokens(slots), learner._tokens(slots)
     assert torch.equal(first, again) and sum(encoded) == len(np.unique(slots))
@@ -206,12 +231,21 @@ def test_random_state_survives_packing():
     rng = np.random.default_rng(3)
     rng.integers(10, size=3, dtype=np.int32)
     other = unpack_rng(pack_rng(rng))
-    assert np.array_equal(rng.integers(1000, size=9, dtype=np.int32), other.integers(1000, size=9, dtype=np.int32))
+    assert np.array_equal(
+        rng.integers(1000, size=9, dtype=np.int32), other.integers(1000, size=9, dtype=np.int32)
+    )
 
 
 def test_atari_sums_rewards_reports_lost_lives_and_cuts_at_its_limit():
-    game = make_game(GameConfig("Breakout", max_noops=1, max_steps=200), {"image": Column((64, 64, 3), "uint8")})
-    assert game.facts.frame_skip == 4 and game.facts.action_names == ("NOOP", "FIRE", "RIGHT", "LEFT")
+    game = make_game(
+        GameConfig("Breakout", max_noops=1, max_steps=200), {"image": Column((64, 64, 3), "uint8")}
+    )
+    assert game.facts.frame_skip == 4 and game.facts.action_names == (
+        "NOOP",
+        "FIRE",
+        "RIGHT",
+        "LEFT",
+    )
     shown, info = game.reset(seed=7)
     lost = 0
     for step in range(1, 201):
@@ -244,7 +278,9 @@ def test_same_seed_same_games():
 
 def test_bad_input_is_refused_with_a_sentence(tmp_path):
     for game in ("Pendulum-v1", "CartPole-v1"):
-        with pytest.raises(ConfigError, match=f"one RGB picture .* discrete actions; {game} shows state float32"):
+        with pytest.raises(
+            ConfigError, match=f"one RGB picture .* discrete actions; {game} shows state float32"
+        ):
             preset("tiny", facts_of(game))
     with pytest.raises(UnknownNameError, match="horizon"):
         with_changes(preset("tiny", facts()), {"actor_critic": {"horizont": 3}})
@@ -265,7 +301,9 @@ def test_lpips_from_a_local_file(tmp_path):
     for stage, widths in enumerate(Lpips.WIDTHS):
         index += stage > 0
         for width in widths:
-            weights[f"features.{index}.weight"] = torch.randn(width, wide, 3, 3) * (2 / (9 * wide)) ** 0.5
+            weights[f"features.{index}.weight"] = (
+                torch.randn(width, wide, 3, 3) * (2 / (9 * wide)) ** 0.5
+            )
             weights[f"features.{index}.bias"] = torch.zeros(width)
             wide, index = width, index + 2
         weights[f"lin{stage}"] = torch.rand(wide)
@@ -300,6 +338,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
 @pytest.mark.slow
 def test_memory_of_a_world_model_update_at_batch_64():
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True, env=with_helpers()
+        [sys.executable, "-c", MEASURED],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=with_helpers(),
     )
     assert float(done.stdout) < 8.0  # GB, everything included

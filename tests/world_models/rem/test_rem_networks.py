@@ -14,7 +14,13 @@ from atari_vlm.world_models.learned.schedule import PolicyGradient
 from atari_vlm.world_models.rem.actor_critic import ActorCritic
 from atari_vlm.world_models.rem.losses import Blocks, world_model_loss
 from atari_vlm.world_models.rem.retention import Retention, block_decays, token_decays
-from atari_vlm.world_models.rem.settings import ActorCriticConfig, RemConfig, TokenizerConfig, WorldModelConfig, preset
+from atari_vlm.world_models.rem.settings import (
+    ActorCriticConfig,
+    RemConfig,
+    TokenizerConfig,
+    WorldModelConfig,
+    preset,
+)
 from atari_vlm.world_models.rem.tokenizer import Tokenizer
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
@@ -29,7 +35,9 @@ SMALL = RemConfig(
 
 def small_world_model(**changes):
     torch.manual_seed(3)
-    network = TokenWorldModel(RemConfig(3, SMALL.tokenizer, WorldModelConfig(**{**vars(SMALL.world_model), **changes})))
+    network = TokenWorldModel(
+        RemConfig(3, SMALL.tokenizer, WorldModelConfig(**{**vars(SMALL.world_model), **changes}))
+    )
     network.use_codes(torch.randn(12, 16))
     return network.eval()
 
@@ -52,13 +60,17 @@ def by_the_definition(retention, x):
         for m in range(n + 1):
             angle = (n - m) * frequency
             even, odd = q[..., n, 0::2], q[..., n, 1::2]
-            turned = torch.stack((even * angle.cos() - odd * angle.sin(), odd * angle.cos() + even * angle.sin()), -1)
+            turned = torch.stack(
+                (even * angle.cos() - odd * angle.sin(), odd * angle.cos() + even * angle.sin()), -1
+            )
             score = (turned.flatten(-2) * k[..., m, :]).sum(-1) * decays ** (n - m)
             out[..., n, :] += score[..., None] * v[..., m, :]
     return retention.finish(out, gate).float()
 
 
-@pytest.mark.parametrize("decays", [token_decays(4), block_decays(4, 65, (4.0, 16.0))], ids=["token", "block"])
+@pytest.mark.parametrize(
+    "decays", [token_decays(4), block_decays(4, 65, (4.0, 16.0))], ids=["token", "block"]
+)
 @pytest.mark.parametrize("chunk", [1, 7, 8, 23])
 def test_three_forms_agree_and_are_the_definition(decays, chunk):
     torch.manual_seed(0)
@@ -75,7 +87,9 @@ def test_three_forms_agree_and_are_the_definition(decays, chunk):
         steps.append(out)
     assert torch.allclose(retention.parallel(x), whole, atol=1e-6)
     assert (torch.cat(pieces, 1) - whole).abs().max() < 1e-4 and (state - final).abs().max() < 1e-4
-    assert (torch.stack(steps, 1) - whole).abs().max() < 1e-4 and (step_state - final).abs().max() < 1e-4
+    assert (torch.stack(steps, 1) - whole).abs().max() < 1e-4 and (
+        step_state - final
+    ).abs().max() < 1e-4
     assert (by_the_definition(retention, x) - whole).abs().max() < 1e-4
 
 
@@ -90,7 +104,9 @@ def test_block_form_from_a_nonzero_start_is_chunk_after_chunk():
     state = start
     for i in range(4):
         out, state = retention.chunk(x[:, i], state)
-        assert (outputs[:, i] - out).abs().max() < 1e-4 and (states[:, i + 1] - state).abs().max() < 1e-4
+        assert (outputs[:, i] - out).abs().max() < 1e-4 and (
+            states[:, i + 1] - state
+        ).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("unit", ["token", "block"])
@@ -154,9 +170,16 @@ def test_context_padding_and_action_slots_have_no_loss_gradient():
         [False] * 6,
     ]
     assert predicted[0].tokens.shape[2] == 16  # the action's slot is never predicted
-    for leaf in (predicted[0].reward, predicted[0].end):  # the last context action is the first imagined one
+    for leaf in (
+        predicted[0].reward,
+        predicted[0].end,
+    ):  # the last context action is the first imagined one
         scored = leaf.grad.abs().sum(-1) > 0
-        assert scored.tolist() == [[False] + [True] * 5, [False, True, True, True, False, False], [False] * 6]
+        assert scored.tolist() == [
+            [False] + [True] * 5,
+            [False, True, True, True, False, False],
+            [False] * 6,
+        ]
 
 
 def test_loss_of_padding_does_not_depend_on_what_lies_there():
@@ -165,7 +188,9 @@ def test_loss_of_padding_does_not_depend_on_what_lies_there():
         torch.where(blocks.mask[..., None], blocks.tokens, 7),
         blocks.actions, torch.where(blocks.mask, blocks.rewards, 1.0), blocks.ends | ~blocks.mask, blocks.mask,
     )  # fmt: skip
-    assert torch.allclose(world_model_loss(network, blocks, 2).total, world_model_loss(network, other, 2).total)
+    assert torch.allclose(
+        world_model_loss(network, blocks, 2).total, world_model_loss(network, other, 2).total
+    )
 
 
 @pytest.mark.parametrize("reward", ["sign", "two-hot"])
@@ -195,9 +220,13 @@ def test_lambda_returns_against_a_table():
 
 def test_two_hot_values_begin_at_zero_and_weigh_what_they_are_told():
     torch.manual_seed(0)
-    config = dataclasses.replace(SMALL, actor_critic=dataclasses.replace(SMALL.actor_critic, value="two-hot"))
+    config = dataclasses.replace(
+        SMALL, actor_critic=dataclasses.replace(SMALL.actor_critic, value="two-hot")
+    )
     actor = ActorCritic(config)
-    picture = torch.randn(2, config.tokenizer.code_dim, config.tokenizer.grid, config.tokenizer.grid)
+    picture = torch.randn(
+        2, config.tokenizer.code_dim, config.tokenizer.grid, config.tokenizer.grid
+    )
     _, outputs, _ = actor.observe(picture, actor.begin(2))
     assert actor.value.mean(outputs).abs().max() < 1e-5
     assert outputs.softmax(-1)[:, actor.value.centres.abs() > 1].sum(-1).max() < 0.05
@@ -215,10 +244,15 @@ def test_steps_after_an_imagined_end_teach_nothing():
     logits = torch.randn(2, 4, 3, requires_grad=True)
     outputs = torch.randn(2, 5, 1, requires_grad=True)
     ends = torch.tensor([[False, True, False, False], [False, False, False, False]])
-    imagined = Imagination(Categorical(logits), torch.zeros(2, 4, dtype=torch.long), outputs, torch.ones(2, 4), ends)
+    imagined = Imagination(
+        Categorical(logits), torch.zeros(2, 4, dtype=torch.long), outputs, torch.ones(2, 4), ends
+    )
     actor_critic_loss(imagined, actor.value, CONSTANTS).total.backward()
     assert (logits.grad.abs().sum(-1) > 0).tolist() == [[True, True, False, False], [True] * 4]
-    assert (outputs.grad.abs().sum(-1) > 0).tolist() == [[True, True, False, False, False], [True] * 4 + [False]]
+    assert (outputs.grad.abs().sum(-1) > 0).tolist() == [
+        [True, True, False, False, False],
+        [True] * 4 + [False],
+    ]
 
 
 def test_parameter_counts_of_the_paper():
@@ -247,12 +281,16 @@ def test_a_token_depends_on_its_neighbourhood_alone_with_norms_per_place():
     other[:, :, :8, :8] = 1.0
     for norm, far_is_equal in (("place", True), ("frame", False)):
         torch.manual_seed(0)
-        tokenizer = Tokenizer(dataclasses.replace(preset("tiny", facts()).networks.tokenizer, norm=norm))
+        tokenizer = Tokenizer(
+            dataclasses.replace(preset("tiny", facts()).networks.tokenizer, norm=norm)
+        )
         before, after = tokenizer.encoder(frames), tokenizer.encoder(other)
         assert not torch.equal(before[..., :2, :2], after[..., :2, :2])
         assert torch.equal(before[..., 6:, 6:], after[..., 6:, 6:]) == far_is_equal
         counts = sum(parameter.numel() for parameter in tokenizer.parameters())
-        assert counts == sum(p.numel() for p in Tokenizer(preset("tiny", facts()).networks.tokenizer).parameters())
+        assert counts == sum(
+            p.numel() for p in Tokenizer(preset("tiny", facts()).networks.tokenizer).parameters()
+        )
         assert tokenizer.decode(torch.zeros(1, 64, dtype=torch.long)).shape == (1, 64, 64, 3)
     with pytest.raises(UnknownNameError, match="frame, place"):
         dataclasses.replace(preset("tiny", facts()).networks.tokenizer, norm="batch")

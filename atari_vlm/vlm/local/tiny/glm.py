@@ -29,7 +29,12 @@ def build_glm4v(folder: Path, sizes: Mapping[str, Any]) -> None:
 
     roles = ["[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>"]
     tokenizer = tiny_tokenizer([*_TOKENS.values(), *roles], pad="<|endoftext|>", eos="<|user|>")
-    rope = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5, "mrope_section": [1, 1, 2]}
+    rope = {
+        "rope_type": "default",
+        "rope_theta": 1e4,
+        "partial_rotary_factor": 0.5,
+        "mrope_section": [1, 1, 2],
+    }
     text = text_sizes(tokenizer, sizes, rope_parameters=rope)
     vision = {
         "depth": 2,
@@ -40,6 +45,10 @@ def build_glm4v(folder: Path, sizes: Mapping[str, Any]) -> None:
         "image_size": 112,
     }
     ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in _TOKENS.items()}
-    model = Glm4vForConditionalGeneration(Glm4vConfig(text_config=text, vision_config=vision, **ids))
-    images = Glm4vImageProcessorPil(size={"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 2 * 64})
+    model = Glm4vForConditionalGeneration(
+        Glm4vConfig(text_config=text, vision_config=vision, **ids)
+    )
+    images = Glm4vImageProcessorPil(
+        size={"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 2 * 64}
+    )
     save(folder, model, tokenizer, _TEMPLATE, images, processor_class="Glm4vProcessor")

@@ -50,9 +50,19 @@ def build_idefics2(folder: Path, sizes: Mapping[str, Any]) -> None:
             "num_key_value_heads": 2,
         },
     )
-    images = t.Idefics2ImageProcessorPil(size={"shortest_edge": 42, "longest_edge": 56}, do_image_splitting=False)
+    images = t.Idefics2ImageProcessorPil(
+        size={"shortest_edge": 42, "longest_edge": 56}, do_image_splitting=False
+    )
     model = t.Idefics2ForConditionalGeneration(config)
-    save(folder, model, tokenizer, _TEMPLATE, images, processor_class="Idefics2Processor", image_seq_len=4)
+    save(
+        folder,
+        model,
+        tokenizer,
+        _TEMPLATE,
+        images,
+        processor_class="Idefics2Processor",
+        image_seq_len=4,
+    )
 
 
 def build_idefics3(folder: Path, sizes: Mapping[str, Any]) -> None:
@@ -61,10 +71,22 @@ def build_idefics3(folder: Path, sizes: Mapping[str, Any]) -> None:
 
     tokenizer, image_id = _start(_ROWS)
     text = t.LlamaConfig(**text_sizes(tokenizer, sizes))
-    config = t.Idefics3Config(image_token_id=image_id, scale_factor=2, text_config=text, vision_config=_VISION)
-    images = t.Idefics3ImageProcessorPil(size={"longest_edge": 112}, max_image_size={"longest_edge": 56})
+    config = t.Idefics3Config(
+        image_token_id=image_id, scale_factor=2, text_config=text, vision_config=_VISION
+    )
+    images = t.Idefics3ImageProcessorPil(
+        size={"longest_edge": 112}, max_image_size={"longest_edge": 56}
+    )
     model = t.Idefics3ForConditionalGeneration(config)
-    save(folder, model, tokenizer, _TEMPLATE, images, processor_class="Idefics3Processor", image_seq_len=4)
+    save(
+        folder,
+        model,
+        tokenizer,
+        _TEMPLATE,
+        images,
+        processor_class="Idefics3Processor",
+        image_seq_len=4,
+    )
 
 
 def build_smolvlm(folder: Path, sizes: Mapping[str, Any]) -> None:
@@ -73,7 +95,19 @@ def build_smolvlm(folder: Path, sizes: Mapping[str, Any]) -> None:
 
     tokenizer, image_id = _start(_ROWS)
     text = t.LlamaConfig(**text_sizes(tokenizer, sizes))
-    config = t.SmolVLMConfig(image_token_id=image_id, scale_factor=2, text_config=text, vision_config=_VISION)
-    images = t.SmolVLMImageProcessorPil(size={"longest_edge": 112}, max_image_size={"longest_edge": 56})
+    config = t.SmolVLMConfig(
+        image_token_id=image_id, scale_factor=2, text_config=text, vision_config=_VISION
+    )
+    images = t.SmolVLMImageProcessorPil(
+        size={"longest_edge": 112}, max_image_size={"longest_edge": 56}
+    )
     model = t.SmolVLMForConditionalGeneration(config)
-    save(folder, model, tokenizer, _TEMPLATE, images, processor_class="SmolVLMProcessor", image_seq_len=4)
+    save(
+        folder,
+        model,
+        tokenizer,
+        _TEMPLATE,
+        images,
+        processor_class="SmolVLMProcessor",
+        image_seq_len=4,
+    )

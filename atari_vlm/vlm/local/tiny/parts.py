@@ -12,7 +12,9 @@ from atari_vlm.vlm.local.loading import no_progress_bars
 WORDS = "NOOP FIRE UP RIGHT LEFT DOWN ACTION Game Step Return reward You play an Atari game. Choose one action: "
 
 
-def tiny_tokenizer(special: Sequence[str], *, pad: str = "<pad>", eos: str = "</s>", bos: str = "<s>") -> Any:
+def tiny_tokenizer(
+    special: Sequence[str], *, pad: str = "<pad>", eos: str = "</s>", bos: str = "<s>"
+) -> Any:
     """All 256 bytes and some merges of ``WORDS``: ``NOOP`` is one token, ``RIGHTFIRE`` is two."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -27,7 +29,9 @@ def tiny_tokenizer(special: Sequence[str], *, pad: str = "<pad>", eos: str = "</
         show_progress=False,
     )
     tokenizer.train_from_iterator([WORDS * 4, *(WORDS.split() * 4)], trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=pad, eos_token=eos, bos_token=bos)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=pad, eos_token=eos, bos_token=bos
+    )
     fast.add_special_tokens({"additional_special_tokens": list(special)})
     return fast
 
@@ -51,7 +55,12 @@ def text_sizes(tokenizer: Any, sizes: Mapping[str, Any], **more: Any) -> dict[st
 
 
 def save(
-    folder: Path, model: Any, tokenizer: Any, template: str, image_processor: Any = None, **processor: Any
+    folder: Path,
+    model: Any,
+    tokenizer: Any,
+    template: str,
+    image_processor: Any = None,
+    **processor: Any,
 ) -> None:
     """Write model, tokenizer, chat template, image processor and the processor's own settings as a real checkpoint has them."""
     model.generation_config.eos_token_id = tokenizer.eos_token_id

@@ -8,7 +8,12 @@ from typing import Any
 
 from atari_vlm.vlm.local.tiny.parts import save, text_sizes, tiny_tokenizer
 
-_IMAGE, _VIDEO, _START, _END = "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"
+_IMAGE, _VIDEO, _START, _END = (
+    "<|image_pad|>",
+    "<|video_pad|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+)
 _TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}{% if c['type'] == 'image' %}"
     "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
@@ -18,14 +23,18 @@ _ROPE = {"rope_type": "default", "rope_theta": 1e6}
 
 
 def _start() -> tuple[Any, dict[str, int]]:
-    tokenizer = tiny_tokenizer([_IMAGE, _VIDEO, _START, _END, "<|im_start|>"], pad="<|endoftext|>", eos="<|im_end|>")
+    tokenizer = tiny_tokenizer(
+        [_IMAGE, _VIDEO, _START, _END, "<|im_start|>"], pad="<|endoftext|>", eos="<|im_end|>"
+    )
     names = {
         "image_token_id": _IMAGE,
         "video_token_id": _VIDEO,
         "vision_start_token_id": _START,
         "vision_end_token_id": _END,
     }
-    return tokenizer, {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+    return tokenizer, {
+        name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()
+    }
 
 
 def _text(tokenizer: Any, sizes: Mapping[str, Any], **rope: Any) -> dict[str, Any]:
@@ -49,8 +58,16 @@ def build_qwen2_vl(folder: Path, sizes: Mapping[str, Any]) -> None:
 
     tokenizer, ids = _start()
     text = _text(tokenizer, sizes)
-    vision = {"depth": 2, "embed_dim": 64, "hidden_size": text["hidden_size"], "num_heads": 4, "mlp_ratio": 2}
-    model = Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=text, vision_config=vision, **ids))
+    vision = {
+        "depth": 2,
+        "embed_dim": 64,
+        "hidden_size": text["hidden_size"],
+        "num_heads": 4,
+        "mlp_ratio": 2,
+    }
+    model = Qwen2VLForConditionalGeneration(
+        Qwen2VLConfig(text_config=text, vision_config=vision, **ids)
+    )
     save(folder, model, tokenizer, _TEMPLATE, _images(), processor_class="Qwen2VLProcessor")
 
 
@@ -69,7 +86,9 @@ def build_qwen2_5_vl(folder: Path, sizes: Mapping[str, Any]) -> None:
         "window_size": 112,
         "fullatt_block_indexes": [1],
     }
-    model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids))
+    model = Qwen2_5_VLForConditionalGeneration(
+        Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
+    )
     save(folder, model, tokenizer, _TEMPLATE, _images(), processor_class="Qwen2_5_VLProcessor")
 
 
@@ -89,7 +108,9 @@ def build_qwen3_vl(folder: Path, sizes: Mapping[str, Any]) -> None:
         "num_position_embeddings": 64,
         "deepstack_visual_indexes": [0],
     }
-    model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=vision, **ids))
+    model = Qwen3VLForConditionalGeneration(
+        Qwen3VLConfig(text_config=text, vision_config=vision, **ids)
+    )
     save(folder, model, tokenizer, _TEMPLATE, _images(16), processor_class="Qwen3VLProcessor")
 
 
@@ -99,7 +120,13 @@ def build_qwen3_5(folder: Path, sizes: Mapping[str, Any]) -> None:
 
     tokenizer, ids = _start()
     text = {
-        **_text(tokenizer, sizes, partial_rotary_factor=0.5, mrope_section=[2, 1, 1], mrope_interleaved=True),
+        **_text(
+            tokenizer,
+            sizes,
+            partial_rotary_factor=0.5,
+            mrope_section=[2, 1, 1],
+            mrope_interleaved=True,
+        ),
         "head_dim": 16,
         "layer_types": ["linear_attention", "full_attention"],
         "linear_key_head_dim": 16,
@@ -115,5 +142,7 @@ def build_qwen3_5(folder: Path, sizes: Mapping[str, Any]) -> None:
         "num_heads": 4,
         "num_position_embeddings": 64,
     }
-    model = Qwen3_5ForConditionalGeneration(Qwen3_5Config(text_config=text, vision_config=vision, **ids))
+    model = Qwen3_5ForConditionalGeneration(
+        Qwen3_5Config(text_config=text, vision_config=vision, **ids)
+    )
     save(folder, model, tokenizer, _TEMPLATE, _images(16), processor_class="Qwen3VLProcessor")

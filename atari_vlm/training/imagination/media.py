@@ -1,4 +1,4 @@
-"""Episodes of a REM run to look at: training games, evaluation games, dreams; as npz, and as mp4 where ffmpeg is installed.
+"""Episodes of a run to look at: training games, evaluation games, dreams; as npz, and as mp4 where ffmpeg is installed.
 
 ::
 

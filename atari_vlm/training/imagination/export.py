@@ -21,6 +21,7 @@ from atari_vlm.experience.replay import saved_replay
 from atari_vlm.files import open_real
 from atari_vlm.runs.run_folder import read_config
 from atari_vlm.training.imagination.checkpoints import Checkpoints
+from atari_vlm.world_models.checkpoint import load_world_model
 from atari_vlm.world_models.learned.arrays import under
 
 
@@ -42,12 +43,15 @@ def play_of_run(run: Path) -> Iterator[tuple[DataSet, str]]:
         newest = Checkpoints(run / "checkpoints").newest()
         if newest is None or not len(newest[1].tensors.get("replay.starts", ())):
             raise ConfigError(f"{run} has no checkpoint and replay to export yet")
-        names = tuple(newest[1].config["action_names"])
+        config = newest[1].config
+        names = tuple(config["action_names"])
         replay = saved_replay(under(newest[1].tensors, "replay"), run / "replay")
-        yield (
-            DataSet(ReplayEpisodes(replay, names, copied=False), Discrete(len(names)), names),
-            str(settings["source"]),
-        )
+        if replay.columns["action"].shape:
+            space = load_world_model(run / "model").action_space
+        else:
+            space = Discrete(len(names), start=config.get("first_action", 0))
+        episodes = ReplayEpisodes(replay, names, copied=False)
+        yield DataSet(episodes, space, names), str(settings["source"])
 
 
 def export_npz(run: Path, path: Path) -> int:

@@ -79,9 +79,9 @@ def register_family(family: Family, package: str = "this program") -> None:
 
 def family(kind: object) -> Family:
     """The family of a kind; ``UnknownNameError`` for none."""
-    if kind not in _FAMILIES:
+    if not isinstance(kind, str) or kind not in _FAMILIES:
         raise UnknownNameError("kind of world model", kind, _FAMILIES)
-    return _FAMILIES[str(kind)][0]
+    return _FAMILIES[kind][0]
 
 
 def families() -> tuple[Family, ...]:

@@ -7,7 +7,7 @@ import pytest
 
 import atari_vlm  # noqa: F401 (registers the ids)
 from atari_vlm.env.environment import AtariVLMEnvironment
-from atari_vlm.errors import NotSupportedError
+from atari_vlm.errors import NotSupportedError, UnknownNameError
 from atari_vlm.world_models import CatchWorldModel, families, load_world_model, save_checkpoint
 
 
@@ -62,3 +62,9 @@ def test_when_the_module_comes_it_is_used_and_its_own_missing_imports_are_not_hi
     else:
         with pytest.raises(ModuleNotFoundError, match="no_such_module_anywhere"):
             load_world_model(unknown_kind)
+
+
+@pytest.mark.parametrize("kind", [["rem"], {"rem": 1}, None, 3, "REM"])
+def test_a_kind_is_a_known_word(kind):
+    with pytest.raises(UnknownNameError, match="unknown kind of world model"):
+        families.family(kind)

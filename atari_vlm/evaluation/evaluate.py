@@ -34,7 +34,8 @@ from atari_vlm.runs.fallbacks import verdict
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.options import pairs
 from atari_vlm.runs.outputs import cut_episodes
-from atari_vlm.runs.player import Player, PlayerOptions, Progress, Silence
+from atari_vlm.runs.player import Player, PlayerOptions
+from atari_vlm.runs.progress import Progress, Quiet
 from atari_vlm.runs.run_folder import RunFolder
 from atari_vlm.runs.trackers import EpisodeLog, LogConfig, check_installed
 from atari_vlm.settings import flat
@@ -51,7 +52,7 @@ from atari_vlm.vlm.load import load_vlm
 class Watching:
     """Who is told what goes on, what ends the run early, and conditions to note with the results."""
 
-    progress: Progress = field(default_factory=Silence)
+    progress: Progress = field(default_factory=Quiet)
     stop: threading.Event | None = None
     conditions: Sequence[tuple[str, str]] = ()
     cell_began: Callable[[Cell], object] = lambda cell: None

@@ -26,7 +26,8 @@ from atari_vlm.runs.options import (
     PlayOptions,
     execution_of,
 )
-from atari_vlm.runs.player import EpisodeSpec, Player, PlayerOptions, Progress, Silence
+from atari_vlm.runs.player import EpisodeSpec, Player, PlayerOptions
+from atari_vlm.runs.progress import Progress, Quiet
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.runs.stopping import Stop
@@ -45,7 +46,7 @@ class PlanExecution(FolderOptions, LogOptions, PlayOptions, CacheOptions, LimitO
 
     command: Mapping[str, Any] = field(default_factory=dict)
     command_line: str = ""
-    progress: Progress = field(default_factory=Silence)
+    progress: Progress = field(default_factory=Quiet)
     stop: Stop | None = None
 
 

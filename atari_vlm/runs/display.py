@@ -13,9 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from atari_vlm.runs.fallbacks import FallbackWatch
-from atari_vlm.runs.journal import EpisodeRow
-from atari_vlm.runs.player import EpisodeSpec
-from atari_vlm.runs.progress import clock
+from atari_vlm.runs.journal_rows import EpisodeRow
+from atari_vlm.runs.progress import Task, clock
 from atari_vlm.runs.terminal import shown
 from atari_vlm.types import Source, Transition
 from atari_vlm.vlm.layers.budget import Budget
@@ -26,13 +25,28 @@ _WINDOW_S = 10.0  # decisions/s over so many last seconds
 
 
 @dataclass
-class _Playing:
-    spec: EpisodeSpec
+class _Running:
+    """A task that goes on. An episode has a return; a stage has none."""
+
     recorded: int = 0
     steps: int = 0
-    episode_return: float = 0.0
+    episode_return: float | None = None
     fallbacks: int = 0
     cost_usd: float | None = 0.0
+
+    def add(self, step: Transition) -> None:
+        """Count a step of an episode."""
+        self.episode_return = (self.episode_return or 0.0) + step.reward
+        self.fallbacks += step.decision.source is Source.FALLBACK
+        self.cost_usd = _sum(self.cost_usd, step.decision.cost_usd)
+
+    def columns(self, task: Task) -> tuple[str, str, str, str, str]:
+        """Its row of the table."""
+        steps = f"{self.steps}/{task.total}" if task.total is not None else str(self.steps)
+        if self.episode_return is None:
+            return task.name, steps, "", "", ""
+        rate = f"{self.fallbacks / max(self.steps, 1):.1%}"
+        return task.name, steps, f"{self.episode_return:g}", rate, _dollars(self.cost_usd)
 
 
 @dataclass
@@ -59,14 +73,14 @@ class Totals:
 
 
 class ProgressDisplay:
-    """A :class:`~atari_vlm.runs.player.Progress` for a console; use it as a context manager."""
+    """A :class:`~atari_vlm.runs.progress.Progress` for a console; use it as a context manager."""
 
     def __init__(self, console: Console, refresh_per_second: float = 4.0):
         self.totals = Totals()
         self._console = console
         self._lock = threading.Lock()
-        self._playing: dict[int, _Playing] = {}
-        self._finished: list[EpisodeRow] = []
+        self._running: dict[Task, _Running] = {}
+        self._finished: list[tuple[str, EpisodeRow]] = []
         self._times: deque[float] = deque()
         self._fallbacks = FallbackWatch()
         self._expected = 0
@@ -96,40 +110,42 @@ class ProgressDisplay:
         """Print it above the table."""
         self._console.print(message)
 
-    def episode_began(self, spec: EpisodeSpec, recorded: int = 0) -> None:
-        """Show an episode."""
+    def began(self, task: Task, recorded: int = 0) -> None:
+        """Show a task."""
         with self._lock:
-            self._playing[spec.episode] = _Playing(spec, recorded)
+            self._running[task] = _Running(recorded)
 
-    def step_done(self, spec: EpisodeSpec, transition: Transition, asked: int) -> None:
-        """Count a step."""
+    def advanced(self, task: Task, step: Transition | None = None, calls: int = 0) -> None:
+        """Count a unit of it."""
         with self._lock:
-            playing = self._playing[spec.episode]
-            playing.steps += 1
-            playing.episode_return += transition.reward
-            playing.fallbacks += transition.decision.source is Source.FALLBACK
-            playing.cost_usd = _sum(playing.cost_usd, transition.decision.cost_usd)
-            if transition.decision.replies:
-                self._last_reply = transition.decision.replies[-1].text
-            warning = None
-            if playing.steps > playing.recorded:
-                self.totals.add(transition)
-                self._times.append(time.monotonic())
-                warning = self._fallbacks.see(transition)
+            running = self._running[task]
+            running.steps += 1
+            warning = None if step is None else self._add(running, step)
         if warning is not None:
             self._console.print(warning, style="bold")
 
-    def episode_ended(self, row: EpisodeRow) -> None:
-        """Move an episode to the finished ones."""
+    def _add(self, running: _Running, step: Transition) -> str | None:
+        """Count a step of an episode; what the user should be warned of."""
+        running.add(step)
+        if step.decision.replies:
+            self._last_reply = step.decision.replies[-1].text
+        if running.steps <= running.recorded:
+            return None
+        self.totals.add(step)
+        self._times.append(time.monotonic())
+        return self._fallbacks.see(step)
+
+    def ended(self, task: Task, result: EpisodeRow | None = None) -> None:
+        """Take it away; a whole episode moves to the finished ones."""
         with self._lock:
-            played = self._playing.pop(row.episode, None)
-            self._finished.append(row)
+            running = self._running.pop(task, None)
             rate = self._rate()
-        if not self._console.is_terminal:
-            how = f"{rate:.1f} decisions/s" if played else "read from the journal"
-            self._console.print(
-                f"{_name(row)}: {_results(row)}, {how}", highlight=False, soft_wrap=True
-            )
+            if result is not None:
+                self._finished.append((task.name, result))
+        if result is not None and not self._console.is_terminal:
+            speed = f"{rate:.1f} decisions/s" if running else "read from the journal"
+            row = f"{task.name}: {_results(result)}, {speed}"
+            self._console.print(row, highlight=False, soft_wrap=True)
 
     def _rate(self) -> float:
         """Decisions per second over the last seconds."""
@@ -143,41 +159,39 @@ class ProgressDisplay:
         for column in ("episode", "step", "return", "fallback", "cost"):
             table.add_column(column, justify="left" if column == "episode" else "right")
         with self._lock:
-            for row in self._finished[-_RECENT:]:
-                rate = f"{row.fallback_rate or 0.0:.1%}"
-                table.add_row(
-                    f"{_name(row)} done",
-                    str(row.length),
-                    f"{row.episode_return:g}",
-                    rate,
-                    _dollars(row.cost_usd),
-                )
-            for playing in self._playing.values():
-                rate = f"{playing.fallbacks / max(playing.steps, 1):.1%}"
-                returned, cost = f"{playing.episode_return:g}", _dollars(playing.cost_usd)
-                table.add_row(_name(playing.spec), str(playing.steps), returned, rate, cost)
-            fallback = self.totals.fallbacks / max(self.totals.decisions, 1)
-            of = f" of {self._expected}" if self._expected else ""
-            summary = [
-                f"{len(self._finished)}{of} episodes done, {self.totals.decisions} decisions, {self._rate():.1f}/s",
-                *self._time_left(),
-                *(self._used() or [_dollars(self.totals.cost_usd)]),
-                f"{fallback:.1%} fallbacks",
-            ]
+            for name, row in self._finished[-_RECENT:]:
+                table.add_row(*_columns(name, row))
+            for task, running in self._running.items():
+                table.add_row(*running.columns(task))
+            summary = self._summary()
         reply = shown(" ".join(self._last_reply[:_REPLY].split()))
         return Group(
             table,
-            Text(", ".join(summary), style="bold"),
+            Text(summary, style="bold"),
             Text(f"last reply: {reply}" if reply else ""),
         )
 
+    def _summary(self) -> str:
+        """The line below the table."""
+        expected = f" of {self._expected}" if self._expected else ""
+        fallback = self.totals.fallbacks / max(self.totals.decisions, 1)
+        facts = [
+            f"{len(self._finished)}{expected} episodes done",
+            f"{self.totals.decisions} decisions",
+            f"{self._rate():.1f}/s",
+            *self._time_left(),
+            *(self._used() or [_dollars(self.totals.cost_usd)]),
+            f"{fallback:.1%} fallbacks",
+        ]
+        return ", ".join(facts)
+
     def _time_left(self) -> list[str]:
         """From the steps that episodes took so far."""
-        lengths = [row.length or 0 for row in self._finished]
+        lengths = [row.length or 0 for _, row in self._finished]
         left = self._expected - len(self._finished)
         if left <= 0 or not lengths or self.totals.rate == 0:
             return []
-        begun = sum(playing.steps for playing in self._playing.values())
+        begun = sum(running.steps for running in self._running.values())
         steps = max(0.0, left * sum(lengths) / len(lengths) - begun)
         return [f"about {clock(steps / self.totals.rate)} left"]
 
@@ -193,8 +207,10 @@ class ProgressDisplay:
         ]
 
 
-def _name(episode: EpisodeSpec | EpisodeRow) -> str:
-    return f"{episode.phase} episode {episode.episode} (seed {episode.seed})"
+def _columns(name: str, row: EpisodeRow) -> tuple[str, str, str, str, str]:
+    """A finished episode's row of the table."""
+    rate, cost = f"{row.fallback_rate or 0.0:.1%}", _dollars(row.cost_usd)
+    return f"{name} done", str(row.length), f"{row.episode_return:g}", rate, cost
 
 
 def _results(row: EpisodeRow) -> str:

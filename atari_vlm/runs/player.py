@@ -13,7 +13,7 @@ from atari_vlm.agents.base import Agent
 from atari_vlm.errors import StoppedError
 from atari_vlm.runs.journal import EpisodeRow, Journal, Phase, StepRow
 from atari_vlm.runs.journal_vlm import JournalVLM
-from atari_vlm.runs.progress import warn
+from atari_vlm.runs.progress import Progress, Quiet, Task
 from atari_vlm.runs.recorded import replay_episode
 from atari_vlm.runs.rollout import OnStep, in_parallel, play_episode
 from atari_vlm.spaces import Env
@@ -28,6 +28,11 @@ class EpisodeSpec:
     episode: int
     phase: Phase
     seed: int
+
+    @property
+    def task(self) -> Task:
+        """The episode as progress shows it."""
+        return Task(f"{self.phase} episode {self.episode} (seed {self.seed})")
 
 
 @dataclass(frozen=True)
@@ -53,45 +58,13 @@ class EpisodeWatcher(Protocol):
 Watch = Callable[[EpisodeSpec], EpisodeWatcher]
 
 
-class Progress(Protocol):
-    """Is told what goes on, from the episodes' threads.
-
-    ``recorded`` steps of an episode are read from the journal; ``asked`` counts calls that were really made, not read.
-    """
-
-    def episode_began(self, spec: EpisodeSpec, recorded: int = 0) -> None: ...  # noqa: D102
-
-    def step_done(self, spec: EpisodeSpec, transition: Transition, asked: int) -> None: ...  # noqa: D102
-
-    def episode_ended(self, row: EpisodeRow) -> None: ...  # noqa: D102
-
-    def say(self, message: str) -> None: ...  # noqa: D102
-
-
-class Silence:
-    """Nobody watches."""
-
-    def episode_began(self, spec: EpisodeSpec, recorded: int = 0) -> None:
-        """Nothing."""
-
-    def step_done(self, spec: EpisodeSpec, transition: Transition, asked: int) -> None:
-        """Nothing."""
-
-    def episode_ended(self, row: EpisodeRow) -> None:
-        """Nothing."""
-
-    def say(self, message: str) -> None:
-        """What the user should know, as a warning."""
-        warn(message)
-
-
 @dataclass(frozen=True)
 class PlayerOptions:
     """How episodes are played. ``stop`` is set by whoever wants the run to end after the current steps."""
 
     max_steps: int | None = None
     parallel: int = 1
-    progress: Progress = field(default_factory=Silence)
+    progress: Progress = field(default_factory=Quiet)
     stop: threading.Event | None = None
 
 
@@ -125,9 +98,14 @@ class Player:
         failed = threading.Event()
 
         def play(spec: EpisodeSpec) -> PlayedEpisode:
-            played = self._episode(spec, make_agent, None if watch is None else watch(spec), failed)
-            self.options.progress.episode_ended(played.row)
-            return played
+            result = None
+            try:
+                watcher = None if watch is None else watch(spec)
+                played = self._episode(spec, make_agent, watcher, failed)
+                result = played.row
+                return played
+            finally:
+                self.options.progress.ended(spec.task, result)
 
         return in_parallel(play, specs, self.options.parallel, failed)
 
@@ -159,12 +137,12 @@ class Player:
         self, env: Env, spec: EpisodeSpec, make_agent: Callable[[VLM, Env], Agent], seen: OnStep
     ) -> Trajectory:
         vlm = JournalVLM(self.vlm, self.journal, spec.episode)
-        self.options.progress.episode_began(spec, len(self.journal.steps(spec.episode)))
+        self.options.progress.began(spec.task, len(self.journal.steps(spec.episode)))
 
         def on_step(transition: Transition) -> None:
             self.journal.record_step(step_row(spec.episode, vlm.step, transition, vlm.take_calls()))
             vlm.step += 1
-            self.options.progress.step_done(spec, transition, vlm.asked)
+            self.options.progress.advanced(spec.task, transition, vlm.asked)
             seen(transition)
 
         return play_episode(

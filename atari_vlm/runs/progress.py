@@ -1,40 +1,45 @@
-"""What a REM run tells while it works, and how a console shows it: one bar a stage, or plain lines where there is no terminal."""
+"""How a run says what it is doing: one protocol for every kind of run.
+
+A :class:`Task` is one piece of a run, an episode or a stage of an epoch. Two views show tasks on a console: bars with the time
+left (:mod:`atari_vlm.runs.bars`) and a live table of episodes (:mod:`atari_vlm.runs.display`).
+"""
 
 from __future__ import annotations
 
-import time
+import functools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
-LINE_EVERY_S = 30.0
+from atari_vlm.runs.journal_rows import EpisodeRow
+from atari_vlm.types import Transition
 
 
-class Hook(Protocol):
-    """Told what a run does. Stages do not overlap; ``unit`` is what is counted (steps, updates, games)."""
+@dataclass(frozen=True)
+class Task:
+    """One piece of a run. ``total`` units are to be done (``None``: nobody knows), in epoch ``epoch[0]`` of ``epoch[1]``."""
 
-    def began(self, stage: str, total: int, unit: str, epoch: tuple[int, int]) -> None:
-        """A stage of ``total`` units begins, in an epoch of so many."""
+    name: str
+    total: int | None = None
+    unit: str = "steps"
+    epoch: tuple[int, int] = (1, 1)
+
+
+class Progress(Protocol):
+    """What goes on in a run. Episodes that are played side by side call it from their threads."""
+
+    def began(self, task: Task, recorded: int = 0) -> None:
+        """A task begins; its first ``recorded`` units are read from the journal, not done again."""
         ...
 
-    def advanced(self) -> None:
-        """One unit of the stage is done."""
+    def advanced(self, task: Task, step: Transition | None = None, calls: int = 0) -> None:
+        """One unit of it is done. Of an episode: its step, and the calls to the VLM that it really made until now."""
         ...
 
-    def ended(self) -> None:
-        """The stage is over, whole or not."""
+    def ended(self, task: Task, result: EpisodeRow | None = None) -> None:
+        """It is over, whole or not; ``result`` is that of a whole episode, which may have been read and never begun."""
         ...
 
     def say(self, message: str) -> None:
@@ -43,15 +48,15 @@ class Hook(Protocol):
 
 
 class Quiet:
-    """The hook of a library: shows no progress; what the user should know is a warning."""
+    """The progress of a library: nothing is shown; what the user should know is a warning."""
 
-    def began(self, stage: str, total: int, unit: str, epoch: tuple[int, int]) -> None:
+    def began(self, task: Task, recorded: int = 0) -> None:
         """Nothing."""
 
-    def advanced(self) -> None:
+    def advanced(self, task: Task, step: Transition | None = None, calls: int = 0) -> None:
         """Nothing."""
 
-    def ended(self) -> None:
+    def ended(self, task: Task, result: EpisodeRow | None = None) -> None:
         """Nothing."""
 
     def say(self, message: str) -> None:
@@ -59,96 +64,19 @@ class Quiet:
         warn(message)
 
 
+@contextmanager
+def running(progress: Progress, task: Task) -> Iterator[Callable[[], None]]:
+    """A task, ended whatever happens in it; yields what is called for each unit that is done."""
+    progress.began(task)
+    try:
+        yield functools.partial(progress.advanced, task)
+    finally:
+        progress.ended(task)
+
+
 def warn(message: str) -> None:
     """How a library says what the user should know."""
     warnings.warn(message, RuntimeWarning, stacklevel=2)
-
-
-class Bars:
-    """A hook for a console; use it as a context manager.
-
-    On a terminal: a bar for the stage and one for the run's epochs, each with the time left. Elsewhere: a line when a stage has
-    been going on for ``line_every_s`` seconds since the last one, so that short stages say nothing.
-    """
-
-    def __init__(self, console: Console, line_every_s: float = LINE_EVERY_S):
-        self.console, self._line_every_s = console, line_every_s
-        self._bars = _bars(console) if console.is_terminal else None
-        self._epochs: TaskID | None = None
-        self._stage: TaskID | None = None
-        self._name, self._unit, self._total, self._done = "", "", 0, 0
-        self._began = self._said = time.monotonic()
-
-    def __enter__(self) -> Bars:
-        if self._bars is not None:
-            self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-
-    def began(self, stage: str, total: int, unit: str, epoch: tuple[int, int]) -> None:
-        """Show a stage."""
-        now, of = epoch
-        name = f"epoch {now}/{of} {stage}" if of > 1 else stage
-        self._name, self._unit, self._total, self._done = name, unit, total, 0
-        self._began = self._said = time.monotonic()
-        if self._bars is not None:
-            if self._epochs is None:
-                self._epochs = self._bars.add_task(
-                    "run", total=of, unit="epochs", completed=now - 1, visible=of > 1
-                )
-            self._bars.update(self._epochs, completed=now - 1)
-            self._stage = self._bars.add_task(stage, total=total, unit=unit)
-
-    def advanced(self) -> None:
-        """Move on."""
-        self._done += 1
-        if self._bars is not None:
-            assert self._stage is not None
-            self._bars.advance(self._stage)
-        elif time.monotonic() - self._said >= self._line_every_s:
-            self._said = time.monotonic()
-            left = (self._total - self._done) * (self._said - self._began) / self._done
-            self.console.print(
-                f"{self._name}: {self._done}/{self._total} {self._unit}, {clock(left)} left"
-            )
-
-    def ended(self) -> None:
-        """Take the stage's bar away."""
-        if self._bars is not None and self._stage is not None:
-            self._bars.remove_task(self._stage)
-            self._stage = None
-
-    def say(self, message: str) -> None:
-        """Print it above the bars."""
-        self.console.print(message)
-
-
-@contextmanager
-def stage(hook: Hook, name: str, total: int, unit: str, epoch: tuple[int, int]) -> Iterator[None]:
-    """A stage, ended whatever happens in it."""
-    hook.began(name, total, unit, epoch)
-    try:
-        yield
-    finally:
-        hook.ended()
-
-
-def _bars(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description:>12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        speed_estimate_period=3600.0,  # epochs can take minutes
-    )
 
 
 def clock(seconds: float) -> str:

@@ -25,16 +25,16 @@ from atari_vlm.evaluation.results import (
     to_markdown,
 )
 from atari_vlm.reporting.page.run_report import write_report
-from atari_vlm.runs.player import Silence
+from atari_vlm.runs.progress import Quiet
 
 
-class StopAfter(Silence):
+class StopAfter(Quiet):
     """Ends the run after so many steps."""
 
     def __init__(self, steps: int):
         self.left, self.stop = steps, threading.Event()
 
-    def step_done(self, spec, transition, asked) -> None:
+    def advanced(self, task, step=None, calls=0) -> None:
         self.left -= 1
         if self.left == 0:
             self.stop.set()

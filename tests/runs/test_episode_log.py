@@ -96,11 +96,11 @@ def test_the_live_table_says_how_far_it_is(monkeypatch):
     display = ProgressDisplay(Terminal(file=out, width=120))
     display.expect(4, Budget(2.0, 50))
     spec, reply = EpisodeSpec(0, "train", 0), Reply("go [bold]LEFT\x1b[31m", "m", cost_usd=0.1)
-    display.episode_began(spec, 1)
+    display.began(spec.task, 1)
     for _ in range(3):
         decision = Decision(1, Source.MODEL, None, (reply,))
-        display.step_done(spec, Transition({}, decision, 1.0, {}, False, False, {}), 1)
-    display.episode_ended(row(0))
+        display.advanced(spec.task, Transition({}, decision, 1.0, {}, False, False, {}), 1)
+    display.ended(spec.task, row(0))
     display._console.print(display._table())
     shown = out.getvalue()
     assert (

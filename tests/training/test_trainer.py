@@ -9,7 +9,7 @@ from training_helpers import CountingVLM, contents, run_data
 
 from atari_vlm import VLMTrainer
 from atari_vlm.errors import BudgetExhaustedError, ConfigError, RunError, StoppedError
-from atari_vlm.runs.player import Silence
+from atari_vlm.runs.progress import Quiet
 from atari_vlm.runs.run_folder import RunFolder, RunRequest, existing_run
 from atari_vlm.runs.seeds import eval_seed, train_seed
 from atari_vlm.training.in_context.ablation import ablation_table, run_ablation
@@ -106,11 +106,11 @@ def test_what_was_played_is_read_and_not_played_again(tmp_path, reference):
 
 
 def test_a_run_stopped_between_steps_goes_on(tmp_path, reference):
-    class StopsAfter(Silence):
+    class StopsAfter(Quiet):
         def __init__(self, steps):
             self.left, self.event = steps, threading.Event()
 
-        def step_done(self, spec, transition, asked):
+        def advanced(self, task, step=None, calls=0):
             self.left -= 1
             if self.left <= 0:
                 self.event.set()

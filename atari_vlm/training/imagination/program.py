@@ -16,9 +16,10 @@ from rich.console import Console
 from atari_vlm.errors import ConfigError, MismatchError, RunError, StoppedError
 from atari_vlm.experience.episode_files import read_data_set
 from atari_vlm.experience.episodes import DataSet, Episode, fill_replay
+from atari_vlm.runs.bars import Bars
 from atari_vlm.runs.command_line import command_line, command_of
 from atari_vlm.runs.continuing import ResumeRules
-from atari_vlm.runs.progress import Bars, stage
+from atari_vlm.runs.progress import Task, running
 from atari_vlm.runs.run_folder import RunFolder, RunRequest, existing_run, read_config
 from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.runs.stopping import Stop, stop_on_signals
@@ -303,11 +304,11 @@ def _play(
     def see(row: int, step: Step) -> None:
         keeper.see(row, step)
         if step.over:
-            bars.advanced()
+            advanced()
 
     generator = torch.Generator(options.device).manual_seed(options.seed)
     seeds = [eval_seed(options.seed, index) for index in range(options.episodes)]
-    with bars, stage(bars, "evaluation", options.episodes, "games", (1, 1)):
+    with bars, running(bars, Task("evaluation", options.episodes, "games")) as advanced:
         playing = Playing(generator, options.temperature, watch=see)
         returns = play_games(lambda: make_game(config, policy.inputs), policy, seeds, playing)
     return returns, keeper.episodes()

@@ -16,7 +16,7 @@ import torch
 from atari_vlm.errors import RunError, StoppedError
 from atari_vlm.experience.replay import Column, Replay
 from atari_vlm.runs.metrics import MetricsLog
-from atari_vlm.runs.progress import Hook, Quiet, stage
+from atari_vlm.runs.progress import Progress, Quiet, Task, running
 from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.runs.trackers import LogConfig
 from atari_vlm.training.imagination.checkpoints import Checkpoints
@@ -71,7 +71,7 @@ class TrainingRun:
     warm_parts: tuple[str, ...] = ()
     stop: threading.Event | None = None
     report: Callable[[int, Metrics], None] | None = None
-    progress: Hook = field(default_factory=Quiet)
+    progress: Progress = field(default_factory=Quiet)
     log: LogConfig = field(default_factory=LogConfig)
     team: Team = field(default_factory=Team)
     media: MediaConfig = field(default_factory=MediaConfig)
@@ -174,8 +174,7 @@ class WorldModelTrainer:
         if self.collector is not None:
             random = (learner.streams.rng, learner.streams.generator)
             exploring = Exploring(play.epsilon, play.temperature, play.life_loss_ends)
-            step = self.run.progress.advanced
-            with self._stage("collection", play.steps, "steps"):
+            with self._task("collection", play.steps, "steps") as step:
                 games = self.collector.collect(play.steps, self.replay, exploring, random, step)
             metrics = {
                 "collection/steps": float(self.replay.written),
@@ -190,11 +189,11 @@ class WorldModelTrainer:
         if not count:
             return {}
         began, rows = time.monotonic(), []
-        with self._stage(part.name.replace("_", " "), count, "updates"):
+        with self._task(part.name.replace("_", " "), count, "updates") as advanced:
             for _ in range(count):
                 self._check_stop()
                 rows.append(self.learner.update(part.name))
-                self.run.progress.advanced()
+                advanced()
         means = {
             f"{part.name}/{key}": float(np.mean([row[key] for row in rows])) for key in rows[0]
         }
@@ -235,18 +234,18 @@ class WorldModelTrainer:
         def see(row: int, step: Step) -> None:
             watch(row, step)
             if step.over:
-                run.progress.advanced()
+                advanced()
 
         def make() -> Game:
             return self._game(1, self.settings.play.eval_max_steps)
 
-        with self._stage("evaluation", episodes, "games"):
+        with self._task("evaluation", episodes, "games") as advanced:
             playing = Playing(generator, drawn_at, watch=see)
             return play_games(make, self.policy, seeds, playing)
 
-    def _stage(self, name: str, total: int, unit: str) -> AbstractContextManager[None]:
+    def _task(self, name: str, total: int, unit: str) -> AbstractContextManager[Callable[[], None]]:
         epoch = min(self.epoch + 1, self.settings.epochs)
-        return stage(self.run.progress, name, total, unit, (epoch, self.settings.epochs))
+        return running(self.run.progress, Task(name, total, unit, (epoch, self.settings.epochs)))
 
     def _games(self) -> list[Game]:
         """Those that are collected from, side by side; an episode is cut where the replay could not hold it."""

@@ -21,7 +21,7 @@ from atari_vlm.runs.options import (
     execution_of,
     names_of,
 )
-from atari_vlm.runs.player import Progress, Silence
+from atari_vlm.runs.progress import Progress, Quiet
 from atari_vlm.settings import check_names, plain
 from atari_vlm.training.in_context.examples import InContextOptions
 
@@ -54,7 +54,7 @@ class TrainerOptions(FolderOptions, LogOptions, PlayOptions, SeedOptions, AskOpt
     plan: Mapping[str, Any] = field(default_factory=dict)
     command: Mapping[str, Any] = field(default_factory=dict)
     command_line: str = ""
-    progress: Progress = field(default_factory=Silence)
+    progress: Progress = field(default_factory=Quiet)
     stop: threading.Event | None = None
 
     def __post_init__(self) -> None:

@@ -235,7 +235,7 @@ def run(config: PlayConfig) -> Path | None:
         add_panels(session, config)
         fps = config.fps or float(env.metadata.get("render_fps", 30))
         if config.record is not None:
-            session.recording = Recording(config.record, fps)
+            session.recording = Recording(config.record, fps, env.action_space)
         if config.agent is not None and config.record is not None:
             return record(session, config.steps or 1000)
         path: Path | None = load("atari_vlm.viewing.game_window:play_in_window")(

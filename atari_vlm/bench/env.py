@@ -24,15 +24,15 @@ NUM_ENVS = 8
 
 def cases(peers: dict[str, str]) -> list[Case]:
     """All comparisons; ``peers`` is not used, every peer is a package."""
-    found = []
+    all_cases = []
     for game in GAMES:
-        found += [
+        all_cases += [
             _rgb(game, maximum=False),
             _rgb(game, maximum=True),
             _default(game),
             _against_ale(game),
         ]
-    return [*found, _against_sb3()]
+    return [*all_cases, _against_sb3()]
 
 
 def _rgb(game: str, *, maximum: bool) -> Case:

@@ -20,8 +20,8 @@ GAMES = ("Pong", "Breakout")
 
 def cases(peers: dict[str, str]) -> list[Case]:
     """All comparisons; ``peers`` is not used, the peer is Pillow."""
-    found = [_screen_to_png(game, size) for game in GAMES for size in (224, 336)]
-    return [*found, *(_observation_to_png(game) for game in GAMES)]
+    all_cases = [_screen_to_png(game, size) for game in GAMES for size in (224, 336)]
+    return [*all_cases, *(_observation_to_png(game) for game in GAMES)]
 
 
 def _played(game: str) -> AtariVLMEnvironment:

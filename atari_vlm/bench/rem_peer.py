@@ -144,7 +144,7 @@ class RemPeer:
             torch.randint(network.num_actions, (2, 3)),
         )
         theirs: dict[str, Any] = {}
-        memory, found = network.empty_state(2), 0.0
+        memory, largest = network.empty_state(2), 0.0
         for t in range(3):
             block = torch.cat([tokens[:, t], actions[:, t, None] + codes], 1)
             acted = self.world_model(block, incremental_state=theirs, tokenizer=self.tokenizer)[
@@ -157,8 +157,8 @@ class RemPeer:
                 (self.world_model.head_ends(acted), end),
                 (self.world_model.head_observations(ahead), network.predict(memory)),
             )
-            found = max(found, *(float((a - b).abs().max()) for a, b in pairs))
-        return found
+            largest = max(largest, *(float((a - b).abs().max()) for a, b in pairs))
+        return largest
 
     @torch.no_grad()
     def _take_weights(self, network: TokenWorldModel) -> None:

@@ -68,19 +68,19 @@ def cases(peers: dict[str, str]) -> list[Case]:
         _Other("plain eager", "the same equations and weights")
     ]
     learner = _learner()
-    found: list[Case] = []
+    all_cases: list[Case] = []
     for other in others:
-        found += [
+        all_cases += [
             _imagination(models[precision], rows, other)
             for precision in GOALS
             for rows in (1, 8, 64)
         ]
-        found += [
+        all_cases += [
             _decoding(models["f32"], 1.5, other),
             _decoding(models["bf16"], 3.0, other),
             _update(learner, other),
         ]
-    return [*found, _encoded_once(learner), _parallel_prediction(network)]
+    return [*all_cases, _encoded_once(learner), _parallel_prediction(network)]
 
 
 def _rem(path: str, network: TokenWorldModel) -> _Other:

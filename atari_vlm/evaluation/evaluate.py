@@ -106,9 +106,9 @@ def evaluate(
         finally:
             names = {agent: vlms[agent].name for agent in config.paid_agents}
             conditions = [*_answered(config, laid_out, names, run.journal), *watching.conditions]
-            found = collect(config, laid_out, run.journal, conditions)
-            write_results(run.path, found)
-        return run.path, found
+            results = collect(config, laid_out, run.journal, conditions)
+            write_results(run.path, results)
+        return run.path, results
 
 
 def collect(
@@ -163,11 +163,11 @@ def _answered(
             yield f"fallbacks ({agent})", said
 
 
-def write_results(folder: Path, found: tables.Results) -> None:
+def write_results(folder: Path, results: tables.Results) -> None:
     """Write results.md, results.csv and results.json."""
-    atomic_write(folder / "results.md", tables.to_markdown(found))
-    atomic_write(folder / "results.csv", tables.to_csv(found))
-    atomic_write(folder / "results.json", tables.to_json(found))
+    atomic_write(folder / "results.md", tables.to_markdown(results))
+    atomic_write(folder / "results.csv", tables.to_csv(results))
+    atomic_write(folder / "results.json", tables.to_json(results))
 
 
 class NoVLM(NoScores):

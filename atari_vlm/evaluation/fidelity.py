@@ -113,21 +113,21 @@ def measure(
     parts: list[Ratios] = []
     for begin in range(0, len(cut.slots), config.batch):
         play = read(model, held_out, cut.rows(slice(begin, begin + config.batch)))
-        ratios = one_step_ratios(model, play, mean_reward, config)
-        parts.append(ratios | dreamed_ratios(model, play, median, config, rng))
-    joined = {name: _join([part[name] for part in parts]) for name in parts[0]}
-    joined["reward_error_to_mean"] = (
-        joined["reward_squared_error"][0],
-        joined["mean_reward_squared_error"][0],
+        one_step = one_step_ratios(model, play, mean_reward, config)
+        parts.append(one_step | dreamed_ratios(model, play, median, config, rng))
+    ratios = {name: _join([part[name] for part in parts]) for name in parts[0]}
+    ratios["reward_error_to_mean"] = (
+        ratios["reward_squared_error"][0],
+        ratios["mean_reward_squared_error"][0],
     )
     for who in ("sampled", "likeliest"):
         for k in config.ahead:
-            joined[f"{who}_to_copy/{k}"] = (
-                joined[f"changed/{who}/{k}"][0],
-                joined[f"changed/copy/{k}"][0],
+            ratios[f"{who}_to_copy/{k}"] = (
+                ratios[f"changed/{who}/{k}"][0],
+                ratios[f"changed/copy/{k}"][0],
             )
     return HeldOut(
-        estimate(joined, BootstrapConfig(seed=config.seed)), _counts(held_out, len(cut.slots))
+        estimate(ratios, BootstrapConfig(seed=config.seed)), _counts(held_out, len(cut.slots))
     )
 
 
@@ -155,17 +155,17 @@ def one_step_ratios(
     forecast = _forecast(model, play, config)
     place = np.arange(play.mask.shape[1]) - (config.context - 1)
     acts = play.mask & (place >= 0) & (place < config.step)  # (B, T)
-    seen = play.mask & (place >= 1) & (place <= config.step)
+    observed = play.mask & (place >= 1) & (place <= config.step)
     expected, truth = forecast.rewards, play.rewards
-    said = expected.round()
+    predicted = expected.round()
     ratios = {
-        "reward_f1": _f1(said != 0, truth != 0, (said == truth) & (said != 0), acts),
+        "reward_f1": _f1(predicted != 0, truth != 0, (predicted == truth) & (predicted != 0), acts),
         "end_f1": _f1(forecast.ends, play.ends, forecast.ends & play.ends, acts),
         "reward_squared_error": _mean((expected - truth) ** 2, acts),
         "mean_reward_squared_error": _mean((mean_reward - truth) ** 2, acts),
     }
     for name, (values, where) in forecast.scores.items():
-        there = seen.reshape(*seen.shape, *[1] * (values.ndim - 2))
+        there = observed.reshape(*observed.shape, *[1] * (values.ndim - 2))
         ratios[name] = _mean(values, where & there)
     return ratios
 
@@ -239,11 +239,11 @@ def estimate(ratios: Ratios, bootstrap: BootstrapConfig) -> dict[str, Estimate]:
     """Each ratio of sums and its interval; 0 where the denominators are."""
     rows = len(next(iter(ratios.values()))[0])
     drawn = np.random.default_rng(bootstrap.seed).integers(rows, size=(bootstrap.repetitions, rows))
-    found = {}
+    estimates = {}
     for name, (top, bottom) in ratios.items():
         low, high = bootstrap.interval(_ratio(top[drawn].sum(1), bottom[drawn].sum(1)))
-        found[name] = Estimate(float(_ratio(top.sum(), bottom.sum())), float(low), float(high))
-    return found
+        estimates[name] = Estimate(float(_ratio(top.sum(), bottom.sum())), float(low), float(high))
+    return estimates
 
 
 def _ratio(top: Any, bottom: Any) -> Any:
@@ -258,10 +258,10 @@ def _mean(values: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _f1(
-    said: np.ndarray, true: np.ndarray, hits: np.ndarray, where: np.ndarray
+    predicted: np.ndarray, true: np.ndarray, hits: np.ndarray, where: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """2 hits / (said + true)."""
-    return 2 * _per_row(hits & where), _per_row(said & where) + _per_row(true & where)
+    return 2 * _per_row(hits & where), _per_row(predicted & where) + _per_row(true & where)
 
 
 def _per_row(values: np.ndarray) -> np.ndarray:

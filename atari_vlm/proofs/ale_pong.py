@@ -191,24 +191,26 @@ def prove_one(
     done = folder / "proof.json"
     if not done.is_file():
         model, px = trainer.learner.world_model(), settings.networks.tokenizer.frame_px
-        found = measure(model, replay_of(held_out, px), trainer.replay, MEASURED).as_dict()
-        known = {frame.tobytes() for episode in steps.episodes for frame in episode.pictures}
+        measured = measure(model, replay_of(held_out, px), trainer.replay, MEASURED).as_dict()
+        trained_on = {frame.tobytes() for episode in steps.episodes for frame in episode.pictures}
         rewards = np.concatenate([episode.rewards for episode in steps.episodes])
-        seen = [
-            frame.tobytes() in known for episode in held_out.episodes for frame in episode.pictures
+        known = [
+            frame.tobytes() in trained_on
+            for episode in held_out.episodes
+            for frame in episode.pictures
         ]
-        found |= {
+        measured |= {
             "seed": seed,
             "training_steps": steps.num_steps,
             "training_rewards": [int((rewards > 0).sum()), int((rewards < 0).sum())],
-            "known_frames": float(np.mean(seen)),
+            "known_frames": float(np.mean(known)),
             "lines": [
                 line
                 for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
             ],
         }
-        atomic_write(done, json.dumps(found))
-        write_pictures(folder, found, model, replay_of(held_out, px))
+        atomic_write(done, json.dumps(measured))
+        write_pictures(folder, measured, model, replay_of(held_out, px))
     return json.loads(done.read_text())
 
 

@@ -121,10 +121,10 @@ def _curves(row: dict[str, Any]) -> bytes:
     left, right = figure.subplots(1, 2)
     steps = sorted(int(name.rsplit("/", 1)[1]) for name in row if name.startswith("changed/copy/"))
     for (who, words), colour in zip(_WHO.items(), _COLOURS, strict=True):
-        found = [row[f"changed/{who}/{k}"] for k in steps]
+        estimates = [row[f"changed/{who}/{k}"] for k in steps]
         left.plot(
             steps,
-            [one["value"] for one in found],
+            [one["value"] for one in estimates],
             color=colour,
             label=words,
             marker="o",
@@ -132,8 +132,8 @@ def _curves(row: dict[str, Any]) -> bytes:
         )
         left.fill_between(
             steps,
-            [one["low"] for one in found],
-            [one["high"] for one in found],
+            [one["low"] for one in estimates],
+            [one["high"] for one in estimates],
             color=colour,
             alpha=0.2,
         )

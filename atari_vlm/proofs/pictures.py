@@ -28,12 +28,12 @@ def frame_strip(
     cut = segments(held_out, config)
     whole = np.flatnonzero(cut.mask[:, -1])
     rng = np.random.default_rng(0)
-    chosen = np.sort(rng.choice(whole, min(rows, len(whole)), replace=False))
-    play = read(model, held_out, cut.rows(chosen))
+    picked = np.sort(rng.choice(whole, min(rows, len(whole)), replace=False))
+    play = read(model, held_out, cut.rows(picked))
     dreamed, last = dream(model, play, config, rng), context - 1
     real = play.observations  # (rows, T, H, W, 3)
-    white = np.full((len(chosen), real.shape[2], 4, 3), 255, np.uint8)
-    thin = np.full((len(chosen), real.shape[2], 1, 3), 128, np.uint8)
+    white = np.full((len(picked), real.shape[2], 4, 3), 255, np.uint8)
+    thin = np.full((len(picked), real.shape[2], 1, 3), 128, np.uint8)
     columns = [real[:, last]]
     for k in shown:
         columns += [white, real[:, last + k], thin, dreamed[k]]
@@ -50,10 +50,10 @@ def curves(panels: Sequence[dict[str, Any]]) -> bytes:
         figsize=(5 * len(panels), 4), layout="constrained"
     )
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        looks = itertools.product(("-", ":", "-."), COLOURS)
-        for (label, points), (dashes, colour) in zip(panel["lines"].items(), looks, strict=False):
-            look = {"linestyle": dashes, "color": colour, "marker": "o", "markersize": 3}
-            axes.plot([x for x, _ in points], [y for _, y in points], label=label, **look)
+        styles = itertools.product(("-", ":", "-."), COLOURS)
+        for (label, points), (dashes, colour) in zip(panel["lines"].items(), styles, strict=False):
+            style = {"linestyle": dashes, "color": colour, "marker": "o", "markersize": 3}
+            axes.plot([x for x, _ in points], [y for _, y in points], label=label, **style)
         if panel.get("goal") is not None:
             axes.axhline(
                 panel["goal"],

@@ -55,13 +55,13 @@ HORIZON = {"Freeway": 5}
 STEPS = {
     "Freeway": 300
 }  # in 200 steps nobody can cross more than three times, which the scripted player does already
-Found = dict[tuple[str, str], dict[int, dict[str, Any]]]  # (game, agent) -> seed -> result
+Scores = dict[tuple[str, str], dict[int, dict[str, Any]]]  # (game, agent) -> seed -> result
 AGENTS = ("random", "scripted", "mcts", "plans", "plans judged")
 COMPARED = (("mcts", "random"), ("mcts", "scripted"), ("plans judged", "plans"))
 
 
 @dataclass(frozen=True)
-class ProofConfig:
+class PlanningProofConfig:
     """What to play."""
 
     games: list[str] = field(
@@ -146,10 +146,10 @@ def play(game: str, agent: str, seed: int, steps: int) -> dict[str, Any]:
     }
 
 
-def collect(config: ProofConfig, say: Callable[[str], None]) -> Found:
+def collect(config: PlanningProofConfig, say: Callable[[str], None]) -> Scores:
     """Every (game, agent)'s episodes; what the folder holds is not played again."""
     config.folder.mkdir(parents=True, exist_ok=True)
-    found: Found = {}
+    scores: Scores = {}
     for seed in config.seeds:
         for game in config.games:
             for agent in AGENTS:
@@ -162,8 +162,8 @@ def collect(config: ProofConfig, say: Callable[[str], None]) -> Found:
                     kept = {"settings": settings_of(agent, game), **play(game, agent, seed, steps)}
                     atomic_write(file, json.dumps(kept) + "\n")
                     say(f"{game} seed {seed} {agent}: {kept['return']:g} in {kept['seconds']} s")
-                found.setdefault((game, agent), {})[seed] = kept
-    return found
+                scores.setdefault((game, agent), {})[seed] = kept
+    return scores
 
 
 def settings_of(agent: str, game: str) -> str:
@@ -181,7 +181,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     return aggregate(np.array(values, np.float64)[:, None], "mean")
 
 
-def to_markdown(config: ProofConfig, found: Found) -> str:
+def to_markdown(config: PlanningProofConfig, scores: Scores) -> str:
     """The page."""
     lines = [
         *_conditions(config),
@@ -191,7 +191,7 @@ def to_markdown(config: ProofConfig, found: Found) -> str:
     for game in config.games:
         lines.append(
             f"| {game} | "
-            + " | ".join(_cell(found.get((game, agent), {})) for agent in AGENTS)
+            + " | ".join(_cell(scores.get((game, agent), {})) for agent in AGENTS)
             + " |"
         )
     lines += ["", "Differences on the seeds that both played:", ""]
@@ -201,12 +201,12 @@ def to_markdown(config: ProofConfig, found: Found) -> str:
     ]
     for game in config.games:
         lines.append(
-            f"| {game} | " + " | ".join(_difference(found, game, a, b) for a, b in COMPARED) + " |"
+            f"| {game} | " + " | ".join(_difference(scores, game, a, b) for a, b in COMPARED) + " |"
         )
     return "\n".join([*lines, ""])
 
 
-def _conditions(config: ProofConfig) -> list[str]:
+def _conditions(config: PlanningProofConfig) -> list[str]:
     info, seeds = machine(), ", ".join(map(str, config.seeds))
     return [
         "# Planning in the emulator",
@@ -238,9 +238,9 @@ def _cell(episodes: Mapping[int, dict[str, Any]]) -> str:
     return f"{mean} ({len(episodes)}, {seconds:.1f} s)"
 
 
-def _difference(found: Found, game: str, one: str, other: str) -> str:
+def _difference(scores: Scores, game: str, one: str, other: str) -> str:
     """Mean difference with interval, whether it is greater than 0, and for how many seeds."""
-    ours, theirs = found.get((game, one), {}), found.get((game, other), {})
+    ours, theirs = scores.get((game, one), {}), scores.get((game, other), {})
     gaps = [ours[seed]["return"] - theirs[seed]["return"] for seed in ours if seed in theirs]
     if not gaps:
         return "not played"
@@ -252,10 +252,13 @@ def _difference(found: Found, game: str, one: str, other: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, play what is missing, write the page; 0 when every comparison is won, 3 when not."""
     config = tyro.cli(
-        ProofConfig, args=argv, prog="python -m atari_vlm.proofs.planning", description=__doc__
+        PlanningProofConfig,
+        args=argv,
+        prog="python -m atari_vlm.proofs.planning",
+        description=__doc__,
     )
-    found = collect(config, lambda line: print(line, file=sys.stderr, flush=True))
-    page = to_markdown(config, found)
+    scores = collect(config, lambda line: print(line, file=sys.stderr, flush=True))
+    page = to_markdown(config, scores)
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / "planning_ale.md").write_text(page)
     print(page)

@@ -87,9 +87,9 @@ def _settings(on: set[str]) -> RemSettings:
     return settings
 
 
-def to_markdown(seeds: list[int], found: dict[str, list[dict[str, Any]]]) -> str:
+def to_markdown(seeds: list[int], results: dict[str, list[dict[str, Any]]]) -> str:
     """The results page."""
-    lines = [_line(title, rows) for title, rows in found.items()]
+    lines = [_line(title, rows) for title, rows in results.items()]
     return (
         "# The switches of rem-plus on small pixel Catch\n\n"
         f"Made by `python -m atari_vlm.proofs.rem_switches --seeds {' '.join(map(str, seeds))}` on one CPU thread: preset `tiny` "
@@ -120,14 +120,14 @@ def _line(title: str, rows: list[dict[str, Any]]) -> list[str]:
     return [title, *(", ".join(cell) for cell in cells)]
 
 
-def plot(found: dict[str, list[dict[str, Any]]]) -> bytes:
+def plot(results: dict[str, list[dict[str, Any]]]) -> bytes:
     """PNG: the mean return over seeds against epochs, a line per variant."""
     lines = {
         title: [
             (epoch, float(np.mean([row["curve"][i][2] for row in rows])))
             for i, (epoch, _, _) in enumerate(rows[0]["curve"])
         ]
-        for title, rows in found.items()
+        for title, rows in results.items()
     }
     return curves(
         [
@@ -145,17 +145,17 @@ def run(config: AblationConfig) -> int:
     """Train every variant and seed, and write the page."""
     torch.set_num_threads(1)
     toy = registered(GAME)
-    found = {
+    results = {
         title: [
             train_one(config.save_dir / title.replace(" ", "-").replace("%", "percent") / f"seed-{seed}", toy, settings, seed)
             for seed in config.seeds
         ]
         for title, settings in variants().items()
     }  # fmt: skip
-    page = to_markdown(config.seeds, found)
+    page = to_markdown(config.seeds, results)
     atomic_write(config.out / "rem_ablation.md", page)
-    atomic_write(config.out / "rem_ablation.json", json.dumps(found, indent=1) + "\n")
-    atomic_write(config.out / "rem_ablation.png", plot(found))
+    atomic_write(config.out / "rem_ablation.json", json.dumps(results, indent=1) + "\n")
+    atomic_write(config.out / "rem_ablation.png", plot(results))
     print(page)
     return 0
 

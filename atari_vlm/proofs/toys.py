@@ -118,8 +118,8 @@ def train_one(folder: Path, toy: Toy, settings: RemSettings, seed: int) -> dict[
     """Train (or continue, or read) one seed; what was measured, as plain data."""
     done = folder / "proof.json"
     if done.is_file():
-        found: dict[str, Any] = json.loads(done.read_text())
-        return found
+        measured: dict[str, Any] = json.loads(done.read_text())
+        return measured
 
     def watch(epoch: int, metrics: Metrics) -> None:
         if "evaluation/return" in metrics:
@@ -135,19 +135,19 @@ def train_one(folder: Path, toy: Toy, settings: RemSettings, seed: int) -> dict[
     both = list(zip(upto, lines, strict=True))
     held_out = play_held_out(trainer, toy)
     model = trainer.learner.world_model()
-    measured = measure(model, held_out, trainer.replay, HeldOutConfig(2, toy.ahead, draws=4))
-    found = {
+    fidelity = measure(model, held_out, trainer.replay, HeldOutConfig(2, toy.ahead, draws=4))
+    measured = {
         "seed": seed,
         "cpu_seconds": upto[-1],
         "steps": trainer.replay.written,
         "return": float(np.mean(trainer.play(GAMES).returns)),
         "curve": [(line["epoch"], at, line["evaluation/return"]) for at, line in both if "evaluation/return" in line],
         "losses": [(at, line["world_model/tokens"]) for at, line in both if "world_model/tokens" in line],
-        **measured.as_dict(),
+        **fidelity.as_dict(),
     }  # fmt: skip
     atomic_write(folder / "frames.png", frame_strip(model, held_out, 2, toy.ahead))
-    atomic_write(done, json.dumps(found))
-    return found
+    atomic_write(done, json.dumps(measured))
+    return measured
 
 
 def play_held_out(trainer: WorldModelTrainer, toy: Toy) -> Replay:

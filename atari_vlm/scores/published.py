@@ -155,11 +155,11 @@ def _means(name: str) -> list[dict[str, str]]:
 
 @functools.cache
 def _raw() -> dict[str, dict[str, tuple[float, ...]]]:
-    found: dict[str, dict[str, tuple[float, ...]]] = defaultdict(dict)
+    scores: dict[str, dict[str, tuple[float, ...]]] = defaultdict(dict)
     for row in _rows("rem_atari100k_raw"):
-        runs = found[row["algorithm"]]
+        runs = scores[row["algorithm"]]
         runs[row["game"]] = (*runs.get(row["game"], ()), float(row["score"]))
-    return found
+    return scores
 
 
 @functools.cache

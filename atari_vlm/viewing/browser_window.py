@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from atari_vlm.viewing.episode_browser import EpisodeBrowser, keys_of
-from atari_vlm.viewing.game_window import PictureWindow, free_name
+from atari_vlm.viewing.game_window import PictureWindow, free_name, run_window
 from atari_vlm.viewing.recording import Recording
 
 
@@ -75,8 +75,8 @@ class BrowserWindow:
         if self._recording is None or place == self._recorded:
             return
         if place == (self._recorded[0], self._recorded[1] + 1):
-            seen = self.browser.episode.pictures[self.browser.step]
-            self._recording.step(self.browser.outcome(), seen, self.browser.picture())
+            observed = self.browser.episode.pictures[self.browser.step]
+            self._recording.step(self.browser.outcome(), observed, self.browser.picture())
             self._recorded = place
         else:
             self._start_recording()
@@ -84,12 +84,4 @@ class BrowserWindow:
 
 def browse_in_window(browser: EpisodeBrowser, fps: float, steps: int | None = None) -> Path | None:
     """Browse until the window is closed, or for ``steps`` turns; the path of the last recording, if any was made."""
-    window = BrowserWindow(browser, fps)
-    try:
-        turns = 0
-        while window.open and (steps is None or turns < steps):
-            window.turn()
-            turns += 1
-    finally:
-        window.close()
-    return window.saved[-1] if window.saved else None
+    return run_window(BrowserWindow(browser, fps), steps)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from atari_vlm.actions import as_actions
 from atari_vlm.picture import resize
 from atari_vlm.spaces import Env
 from atari_vlm.viewing.panels import Panel
@@ -28,19 +29,20 @@ class ModelView:
     def panels(self, observation: Any = None) -> tuple[Panel, ...]:
         """Input and reconstruction of the present ``observation``; without one, of the rendered screen."""
         screen = np.asarray(self._env.render())
-        seen = (
+        observed = (
             self._eye.of(screen)
             if observation is None
             else picture_of(self._env, observation, self._eye)
         )
-        shown = {"model input": seen, "reconstruction": self._reconstruct(seen)}
+        shown = {"model input": observed, "reconstruction": self._reconstruct(observed)}
         return tuple(
             Panel(resize(picture, screen.shape[:2]), title) for title, picture in shown.items()
         )
 
-    def _reconstruct(self, seen: np.ndarray) -> np.ndarray:
+    def _reconstruct(self, observed: np.ndarray) -> np.ndarray:
         rng = np.random.default_rng(0)
-        state = self._model.init(seen[None, None], np.zeros((1, 0), np.int64), rng=rng)
+        no_actions = as_actions(self._model.action_space, np.zeros((1, 0)))
+        state = self._model.init(observed[None, None], no_actions, rng=rng)
         picture: np.ndarray = self._model.decode(state)[0]
         return picture
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from atari_vlm.experience.episodes import Episode
-from atari_vlm.viewing.panels import Panel, draw_panels
+from atari_vlm.viewing.panels import Panel, action_text, draw_panels
 from atari_vlm.viewing.recording import Recording
 
 _HEIGHT = 420  # pixels that a picture is enlarged to, about
@@ -39,8 +39,8 @@ class EpisodeBrowser:
 
     def only(self, kind: str) -> None:
         """Show the episodes of one kind, or all again if they are shown already or there are none."""
-        chosen = [episode for episode in self.all if episode.kind == kind]
-        self.shown = self.all if chosen == self.shown or not chosen else chosen
+        of_kind = [episode for episode in self.all if episode.kind == kind]
+        self.shown = self.all if of_kind == self.shown or not of_kind else of_kind
         self.at = self.step = 0
 
     def tick(self) -> None:
@@ -54,14 +54,16 @@ class EpisodeBrowser:
         episode, n = self.episode, min(self.step, len(self.episode.actions))
         where = f"{episode.kind + ' ' if episode.kind else ''}{episode.name} ({self.at + 1} of {len(self.shown)})"
         action, reward = (
-            (self._name(episode.actions[n - 1]), episode.rewards[n - 1]) if n else ("none", 0.0)
+            (action_text(episode.actions[n - 1], episode.action_names), episode.rewards[n - 1])
+            if n
+            else ("none", 0.0)
         )
         total = float(episode.rewards[:n].sum())
         over = n > 0 and (episode.terminated[n - 1] or episode.truncated[n - 1])
-        line = (
+        text = (
             f"{where}   step {self.step}   action {action}   reward {reward:g}   return {total:g}"
         )
-        return line + ("   over" if over else "")
+        return text + ("   over" if over else "")
 
     def picture(self) -> np.ndarray:
         """What is to be seen now: uint8 ``(H, W, 3)`` with even sides, the same for all episodes."""
@@ -75,14 +77,6 @@ class EpisodeBrowser:
         episode, n = self.episode, self.step - 1
         ends = bool(episode.terminated[n]), bool(episode.truncated[n])
         return episode.actions[n], float(episode.rewards[n]), *ends
-
-    def _name(self, action: Any) -> str:
-        names = self.episode.action_names
-        return (
-            names[action]
-            if names and np.ndim(action) == 0 and 0 <= action < len(names)
-            else str(action)
-        )
 
     def record(self, recording: Recording, steps: int | None = None) -> Path:
         """Write all shown episodes, or their first ``steps`` pictures, to ``recording``; returns the video's path."""

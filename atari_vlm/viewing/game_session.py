@@ -18,7 +18,7 @@ from atari_vlm.description import read_actions
 from atari_vlm.errors import ConfigError
 from atari_vlm.spaces import Env
 from atari_vlm.types import Decision, Source, Transition
-from atari_vlm.viewing.panels import Panel, draw_panels
+from atari_vlm.viewing.panels import Panel, action_text, draw_panels
 from atari_vlm.viewing.recording import Recording
 
 _HEIGHT = 420  # pixels that a picture is enlarged to, about
@@ -55,7 +55,7 @@ class GameSession:
         self._next_seed += 1
         self._last, self._return, self._step, self.over = None, 0.0, 0, False
         if self.recording is not None:
-            self.recording.start(self._seen(), self.picture())
+            self.recording.start(self._observed_picture(), self.picture())
 
     def step(self, action: Any = None) -> None:
         """Play ``action``, or without one what the agent decides. Nothing happens when the episode is over."""
@@ -65,25 +65,21 @@ class GameSession:
         decision = self.agent.act(before) if action is None and self.agent is not None else None
         if decision is None and action is None:
             raise ConfigError("there is no agent to choose an action")
-        chosen = action if decision is None else decision.action
-        self._observation, reward, terminated, truncated, info = self.env.step(chosen)
+        wanted = action if decision is None else decision.action
+        executed = as_action(self.env.action_space, wanted)  # int, or float32 (A,)
+        self._observation, reward, terminated, truncated, info = self.env.step(executed)
         self._step += 1
         self._return += float(reward)
-        self._last, self.over = (chosen, float(reward)), bool(terminated or truncated)
+        self._last, self.over = (executed, float(reward)), bool(terminated or truncated)
         if self.agent is not None:
-            decision = decision or Decision(int(chosen), Source.POLICY)
+            decision = decision or Decision(executed, Source.POLICY)
             ends = (bool(terminated), bool(truncated))
             self.agent.observe(
                 Transition(before, decision, float(reward), self._observation, *ends, info)
             )
         if self.recording is not None:
-            outcome = (
-                as_action(self.env.action_space, chosen),
-                float(reward),
-                bool(terminated),
-                bool(truncated),
-            )
-            self.recording.step(outcome, self._seen(), self.picture())
+            outcome = (executed, float(reward), bool(terminated), bool(truncated))
+            self.recording.step(outcome, self._observed_picture(), self.picture())
 
     def picture(self) -> np.ndarray:
         """What is to be seen now: uint8 ``(H, W, 3)`` with even sides."""
@@ -103,7 +99,7 @@ class GameSession:
     def start_recording(self, recording: Recording) -> None:
         """Record from now on."""
         self.recording = recording
-        recording.start(self._seen(), self.picture())
+        recording.start(self._observed_picture(), self.picture())
 
     def stop_recording(self) -> Path | None:
         """Finish the recording if there is one; its path."""
@@ -120,21 +116,17 @@ class GameSession:
         return tuple(meanings())
 
     def _name(self, action: Any) -> str:
-        names = self.action_names()
-        return (
-            names[action]
-            if isinstance(action, (int, np.integer)) and action < len(names)
-            else str(action)
-        )
+        first = int(getattr(self.env.action_space, "start", 0))
+        return action_text(action, self.action_names(), first)
 
-    def _seen(self) -> np.ndarray:
+    def _observed_picture(self) -> np.ndarray:
         """The picture that the player acts on: that of the observation where it has one, else the rendered one."""
         observation = self._observation
-        seen = (
+        observed = (
             observation["image"]
             if isinstance(observation, Mapping) and "image" in observation
             else observation
         )
-        array = np.asarray(seen)
+        array = np.asarray(observed)
         is_picture = array.dtype == np.uint8 and array.ndim in (2, 3) and min(array.shape[:2]) > 4
         return array if is_picture else np.asarray(self.env.render())

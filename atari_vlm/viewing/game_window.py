@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -63,13 +63,13 @@ class PictureWindow:
         display = self._pygame.display
         try:
             display.init()
-            is_seen = os.environ.get("SDL_VIDEODRIVER") or display.get_driver() not in (
+            is_shown = os.environ.get("SDL_VIDEODRIVER") or display.get_driver() not in (
                 "dummy",
                 "offscreen",
             )
         except self._pygame.error:
-            is_seen = False
-        if not is_seen:
+            is_shown = False
+        if not is_shown:
             display.quit()
             raise ConfigError(
                 "no display: let an agent play into a file instead, --agent NAME --record FILE.mp4"
@@ -77,15 +77,15 @@ class PictureWindow:
 
     def keys(self) -> list[tuple[str, bool]]:
         """What happened to the keys since the last call: pygame's name, and whether the key went down."""
-        pygame, heard = self._pygame, []
+        pygame, events = self._pygame, []
         for event in pygame.event.get():
             if event.type == pygame.QUIT or (
                 event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE
             ):
                 self.open = False
             elif event.type in (pygame.KEYDOWN, pygame.KEYUP):
-                heard.append((pygame.key.name(event.key), event.type == pygame.KEYDOWN))
-        return heard
+                events.append((pygame.key.name(event.key), event.type == pygame.KEYDOWN))
+        return events
 
     def show(self, picture: np.ndarray, marks: Mapping[str, bool], fps: float) -> None:
         """Show uint8 ``(H, W, 3)`` and the true ``marks`` in the title, then wait for the next picture's time."""
@@ -107,6 +107,25 @@ class PictureWindow:
     def close(self) -> None:
         """End the window."""
         self._pygame.display.quit()
+
+
+class TurnedWindow(Protocol):
+    """A window whose loop somebody else turns, one picture at a time; ``saved`` are the films it wrote."""
+
+    saved: list[Path]
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody has closed it yet."""
+        ...
+
+    def turn(self) -> None:
+        """One step's worth."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
 
 
 class Window:
@@ -160,7 +179,9 @@ class Window:
         if self.session.recording is not None:
             self._end_recording()
         else:
-            self.session.start_recording(Recording(free_name(), self.fps))
+            self.session.start_recording(
+                Recording(free_name(), self.fps, self.session.env.action_space)
+            )
 
     def _end_recording(self) -> None:
         path = self.session.stop_recording()
@@ -178,7 +199,11 @@ def free_name() -> str:
 
 def play_in_window(session: GameSession, fps: float, steps: int | None = None) -> Path | None:
     """Play until the window is closed, or for ``steps`` turns; the path of the last recording, if any was made."""
-    window = Window(session, fps)
+    return run_window(Window(session, fps), steps)
+
+
+def run_window(window: TurnedWindow, steps: int | None) -> Path | None:
+    """Turn until the window is closed, or ``steps`` times; the path of the last recording, if any was made."""
     try:
         turns = 0
         while window.open and (steps is None or turns < steps):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -58,6 +59,15 @@ def draw_panels(panels: Sequence[Panel], header: str = "", zoom: int = 2) -> np.
             )
         left += picture.shape[1] + _GAP
     return np.asarray(canvas)
+
+
+def action_text(action: Any, names: Sequence[str], first: int = 0) -> str:
+    """How an action is shown: by its name, ``names`` beginning at action ``first``; by its number where it has none; a
+    continuous one ``(A,)`` by three digits of each part.
+    """
+    if np.ndim(action):
+        return "[" + " ".join(f"{part:.3g}" for part in action) + "]"
+    return names[action - first] if 0 <= action - first < len(names) else str(action)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import gymnasium
 import numpy as np
 
 from atari_vlm.errors import ConfigError
@@ -16,11 +17,15 @@ from atari_vlm.video import VideoWriter
 
 class Recording:
     """An mp4 of what was shown, and an npz of what happened with the same name (see :mod:`atari_vlm.experience.episode_files`):
-    pictures the player acted on, rewards in float64.
+    pictures the player acted on, rewards in float64, and of ``action_space``, where one is given, what the actions alone do
+    not say: bounds, or where numbers begin.
     """
 
-    def __init__(self, path: str | Path, fps: float):
+    def __init__(
+        self, path: str | Path, fps: float, action_space: gymnasium.Space[Any] | None = None
+    ):
         self.video = VideoWriter(path, fps)
+        self._action_space = action_space
         self._spool = cast(BinaryIO, tempfile.TemporaryFile())
         self._shape: tuple[int, ...] = ()
         self._steps: list[list[tuple[Any, float, bool, bool]]] = []  # of each episode
@@ -42,21 +47,21 @@ class Recording:
         self.video.close()
         self._spool.flush()
         if self._steps:
-            write_episodes(self.video.path.with_suffix(".npz"), self._episodes())
+            path = self.video.path.with_suffix(".npz")
+            write_episodes(path, self._episodes(), self._action_space)
         self._spool.close()
         return self.video.path
 
     def _episodes(self) -> list[Episode]:
         pictures = sum(len(steps) + 1 for steps in self._steps)
         kept = np.memmap(self._spool, np.uint8, "r", shape=(pictures, *self._shape))
-        width = np.shape(next((steps[0][0] for steps in self._steps if steps), 0))
+        width, kind = self._kind_of_action()
         episodes, begin = [], 0
         for steps in self._steps:
             actions, rewards, terminated, truncated = (
                 zip(*steps, strict=True) if steps else ((), (), (), ())
             )
             flags = (np.array(flag, np.bool_) for flag in (terminated, truncated))
-            kind = np.float32 if width else np.int64
             shown = {IMAGE: kept[begin : begin + len(steps) + 1]}
             episodes.append(
                 Episode(
@@ -68,6 +73,14 @@ class Recording:
             )
             begin += len(steps) + 1
         return episodes
+
+    def _kind_of_action(self) -> tuple[tuple[int, ...], type[np.generic]]:
+        """Shape and type of one action, of a recording without steps too."""
+        if self._action_space is not None:
+            shape = tuple(self._action_space.shape or ())
+        else:
+            shape = np.shape(next((steps[0][0] for steps in self._steps if steps), 0))
+        return shape, np.float32 if shape else np.int64
 
     def abandon(self) -> None:
         """Leave no file, when something went wrong."""

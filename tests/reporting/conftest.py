@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import websockets.sync.client
 
-from atari_vlm.reporting.page.run_data import Show, Shown
+from atari_vlm.reporting.page.run_data import ReplayNotes, Show
 from atari_vlm.runs.journal import CallRow, EpisodeRow, Journal, StepRow
 from atari_vlm.types import Image, Reply, Usage
 
@@ -39,10 +39,10 @@ def drawn(step: int, size: int = 84) -> Image:
     return Image(PALETTE[indices], indices=indices, palette=PALETTE)
 
 
-def replay(row: EpisodeRow, steps: Sequence[StepRow], show: Show) -> Shown:
+def replay(row: EpisodeRow, steps: Sequence[StepRow], show: Show) -> ReplayNotes:
     for at in range(len(steps) + 1):
         show(at, lambda at=at: drawn(at).png)  # type: ignore[misc]
-    return Shown(NAMES)
+    return ReplayNotes(NAMES)
 
 
 def write_episode(

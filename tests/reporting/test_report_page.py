@@ -18,7 +18,7 @@ from atari_vlm.reporting.page.html import (
     script_json,
     without_clocks,
 )
-from atari_vlm.reporting.page.run_data import Shown
+from atari_vlm.reporting.page.run_data import ReplayNotes
 
 FACTS = RunFacts(
     "pong-tiny",
@@ -193,7 +193,9 @@ def test_200_hostile_replies_stay_text(tab, journal, tmp_path):
     page = report_page(
         journal,
         facts,
-        lambda row, steps, show: Shown((SEEDS[0], SEEDS[1], SEEDS[2], SEEDS[3]), note=SEEDS[2]),
+        lambda row, steps, show: ReplayNotes(
+            (SEEDS[0], SEEDS[1], SEEDS[2], SEEDS[3]), note=SEEDS[2]
+        ),
     )
     path = tmp_path / "report.html"
     path.write_text(page, encoding="utf-8")

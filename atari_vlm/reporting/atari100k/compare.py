@@ -88,7 +88,7 @@ class Improvement:
 
 
 @dataclass(frozen=True, eq=False)
-class GameScore:
+class MethodScore:
     """Mean over the runs of one method on one game, raw and human-normalised; ``runs`` is 0 for a published mean."""
 
     raw: Estimate
@@ -108,7 +108,7 @@ class Comparison:
     games: tuple[str, ...]
     references: tuple[Method, ...]
     methods: tuple[Method, ...]
-    scores: dict[tuple[str, str], GameScore]
+    scores: dict[tuple[str, str], MethodScore]
     main: Table
     others: tuple[Table, ...]
     profiles: dict[str, Profile]
@@ -159,13 +159,13 @@ def compare(config: ResultsConfig) -> Comparison:
 
 def _games(names: Sequence[str]) -> tuple[str, ...]:
     """Plain names of games of the benchmark, each once, sorted."""
-    found = sorted({known_game(name).name for name in names})
-    if not found:
+    games = sorted({known_game(name).name for name in names})
+    if not games:
         raise ConfigError("give at least one game")
-    for name in found:
+    for name in games:
         if name not in benchmark_games():
             raise UnknownNameError("game of Atari 100k", name, benchmark_games())
-    return tuple(found)
+    return tuple(games)
 
 
 def _published(config: ResultsConfig) -> list[Method]:
@@ -227,28 +227,28 @@ def _rank(row: Row) -> tuple[bool, float, str]:
 
 def _row(method: Method, games: tuple[str, ...], bootstrap: BootstrapConfig) -> Row:
     scores = method.normalised(games)
-    found = aggregates(
+    over_games = aggregates(
         scores,
         confidence=bootstrap.confidence,
         repetitions=bootstrap.repetitions,
         seed=bootstrap.seed,
     )
-    return Row(method, found, sum(runs.mean() >= _JUST_HUMAN for runs in scores.values()))
+    return Row(method, over_games, sum(runs.mean() >= _JUST_HUMAN for runs in scores.values()))
 
 
 def _game_scores(
     methods: Sequence[Method], games: Sequence[str], bootstrap: BootstrapConfig
-) -> dict[tuple[str, str], GameScore]:
-    found = {}
+) -> dict[tuple[str, str], MethodScore]:
+    game_scores = {}
     for method in methods:
         for name in _shared(method, games):
             raw, scores = np.array(method.scores[name]), method.normalised([name])[name]
-            found[name, method.name] = GameScore(
+            game_scores[name, method.name] = MethodScore(
                 _mean(raw, bootstrap),
                 _mean(scores, bootstrap),
                 0 if method.means_only else raw.size,
             )
-    return found
+    return game_scores
 
 
 def _mean(runs: np.ndarray, bootstrap: BootstrapConfig) -> Estimate:
@@ -265,14 +265,14 @@ def _improvements(
     methods: Sequence[Method], games: tuple[str, ...], config: ResultsConfig
 ) -> list[Improvement]:
     """The reference, and each own method, against every other method of which runs are known, over the games of both."""
-    found = []
+    improvements = []
     ours = [m for m in methods if m.name == config.reference or m.kind == "own"]
     for mine in ours:
         for other in methods:
             shared = tuple(name for name in games if name in mine.scores and name in other.scores)
             if other is not mine and other.kind != "own" and not other.means_only and shared:
-                found.append(_improvement(mine, other, shared, config.bootstrap))
-    return found
+                improvements.append(_improvement(mine, other, shared, config.bootstrap))
+    return improvements
 
 
 def _improvement(

@@ -28,18 +28,18 @@ def write_comparison(config: ResultsConfig) -> Path:
         raise ConfigError(
             f"--out names a folder to be made and the page OUT.md beside it, got {str(folder)!r}"
         )
-    found = compare(config)
-    plots = {name: (png, svg) for name, png, svg in draw_all(found)}
+    comparison = compare(config)
+    plots = {name: (png, svg) for name, png, svg in draw_all(comparison)}
     page = folder.with_name(folder.name + ".md")
-    atomic_write(folder / "scores.csv", scores_csv(found))
-    atomic_write(folder / "aggregates.csv", aggregates_csv(found))
-    atomic_write(folder / "profiles.csv", profiles_csv(found))
-    atomic_write(folder / "results.json", to_json(found))
+    atomic_write(folder / "scores.csv", scores_csv(comparison))
+    atomic_write(folder / "aggregates.csv", aggregates_csv(comparison))
+    atomic_write(folder / "profiles.csv", profiles_csv(comparison))
+    atomic_write(folder / "results.json", to_json(comparison))
     for name in PLOT_NAMES:
         for kind, data in zip(("png", "svg"), plots.get(name, (None, None)), strict=True):
             if data is None:
                 (folder / f"{name}.{kind}").unlink(missing_ok=True)
             else:
                 atomic_write(folder / f"{name}.{kind}", data)
-    atomic_write(page, to_markdown(found, tuple(plots)))
+    atomic_write(page, to_markdown(comparison, tuple(plots)))
     return page

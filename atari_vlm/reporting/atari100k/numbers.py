@@ -21,7 +21,7 @@ _INTERVALS = ("value", "low", "high")
 _ENDS = ("", "_low", "_high")
 
 
-def scores_csv(found: Comparison) -> str:
+def scores_csv(comparison: Comparison) -> str:
     """One line per game and method: mean score and interval, raw and human-normalised; empty where undefined.
 
     ``runs`` is 0 for a published mean.
@@ -35,12 +35,12 @@ def scores_csv(found: Comparison) -> str:
     )
     rows = [
         (game, name, score.runs, *_cells(score.raw), *_cells(score.normalised))
-        for (game, name), score in sorted(found.scores.items())
+        for (game, name), score in sorted(comparison.scores.items())
     ]
     return _csv(head, rows)
 
 
-def aggregates_csv(found: Comparison) -> str:
+def aggregates_csv(comparison: Comparison) -> str:
     """One line per set of games, method and metric."""
     rows = [
         (
@@ -50,7 +50,7 @@ def aggregates_csv(found: Comparison) -> str:
             "means" if row.method.means_only else "runs",
             *line,
         )
-        for table in (found.main, *found.others)
+        for table in (comparison.main, *comparison.others)
         for row in table.rows
         for line in [
             *((metric, *_cells(estimate)) for metric, estimate in row.aggregates.items()),
@@ -60,27 +60,28 @@ def aggregates_csv(found: Comparison) -> str:
     return _csv(("games", "game_names", "method", "over", "metric", *_INTERVALS), rows)
 
 
-def profiles_csv(found: Comparison) -> str:
+def profiles_csv(comparison: Comparison) -> str:
     """One line per method and threshold: the share of runs above it, and its band."""
     rows = [
         (name, *map(_rounded, point))
-        for name, profile in found.profiles.items()
+        for name, profile in comparison.profiles.items()
         for point in zip(profile.thresholds, profile.share, profile.low, profile.high, strict=True)
     ]
     return _csv(("method", "threshold", "share", "low", "high"), rows)
 
 
-def to_json(found: Comparison) -> str:
+def to_json(comparison: Comparison) -> str:
     """Everything: settings, methods with their runs, scores, aggregates, probabilities, own runs, notes; but for the profiles."""
-    config = found.config
+    config = comparison.config
     content = {
         "command": command_line(config, config.runs),
         "confidence": config.confidence,
         "repetitions": config.repetitions,
         "seed": config.seed,
-        "games": found.games,
+        "games": comparison.games,
         "methods": [
-            {**vars(m), "scores": dict(m.scores)} for m in (*found.references, *found.methods)
+            {**vars(m), "scores": dict(m.scores)}
+            for m in (*comparison.references, *comparison.methods)
         ],
         "scores": [
             {
@@ -90,15 +91,15 @@ def to_json(found: Comparison) -> str:
                 "normalised": s.normalised.as_dict(),
                 "runs": s.runs,
             }
-            for (game, name), s in sorted(found.scores.items())
+            for (game, name), s in sorted(comparison.scores.items())
         ],
-        "over_games": [_table(table) for table in (found.main, *found.others)],
+        "over_games": [_table(table) for table in (comparison.main, *comparison.others)],
         "improvements": [
             {"ours": i.ours.name, "theirs": i.theirs.name, "games": i.games, **i.estimate.as_dict()}
-            for i in found.improvements
+            for i in comparison.improvements
         ],
-        "own_runs": [_own(run) for run in found.own],
-        "notes": notes(found),
+        "own_runs": [_own(run) for run in comparison.own],
+        "notes": notes(comparison),
     }
     return json.dumps(_rounded(content), indent=1, allow_nan=False) + "\n"
 

@@ -181,7 +181,7 @@ def _metrics(folder: Path) -> list[dict[str, Any]]:
     texts = (
         file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
     )
-    found = []
+    entries = []
     for number, text in enumerate(texts, start=1):
         try:
             line = json.loads(text)
@@ -191,8 +191,8 @@ def _metrics(folder: Path) -> list[dict[str, Any]]:
             raise ConfigError(f"{file}, line {number}, cannot be read: {error}") from error
         if not isinstance(line, dict):
             raise ConfigError(f"{file}, line {number}, holds no named values")
-        found.append(line)
-    return found
+        entries.append(line)
+    return entries
 
 
 def _steps(lines: Sequence[Mapping[str, Any]], epoch: float) -> int | None:
@@ -256,12 +256,12 @@ def _vlm_runs(folder: Path, title: str, settings: Mapping[str, Any], name: str) 
     newest = {
         line["strategy"]: line for line in _metrics(folder) if line.get("kind") == "evaluation"
     }
-    found = list(newest.values()) or [_evaluation_so_far(folder)]
-    for line in found:
+    entries = list(newest.values()) or [_evaluation_so_far(folder)]
+    for line in entries:
         returns = line["episode_rewards"]
         own = name or _vlm_name(settings)
         yield OwnRun(
-            method=own if len(found) == 1 else f"{own}: {line['strategy']}",
+            method=own if len(entries) == 1 else f"{own}: {line['strategy']}",
             folder=title,
             game=_game_name(settings["game_name"])
             + (" (dreamed)" if settings.get("dream") else ""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from atari_vlm.games import game_or_generic
-from atari_vlm.reporting.atari100k.compare import Comparison, GameScore, Improvement, Table
+from atari_vlm.reporting.atari100k.compare import Comparison, Improvement, MethodScore, Table
 from atari_vlm.reporting.atari100k.own_runs import OwnRun
 from atari_vlm.runs.command_line import command_line
 from atari_vlm.scores.published import Method
@@ -24,42 +24,43 @@ _CAVEATS = {
 }
 
 
-def to_markdown(found: Comparison, plots: Sequence[str]) -> str:
+def to_markdown(comparison: Comparison, plots: Sequence[str]) -> str:
     """The page. ``plots`` are the names of those that exist in the folder beside it, each as NAME.svg and NAME.png."""
     lines = [
         "# Atari 100k: published scores and our own runs"
-        if found.own
+        if comparison.own
         else "# Atari 100k: published scores",
         "",
-        f"Made by `{command_line(found.config, found.config.runs)}`; do not edit it by hand.",
+        f"Made by `{command_line(comparison.config, comparison.config.runs)}`; do not edit it by hand.",
         "",
-        *_introduction(found),
+        *_introduction(comparison),
     ]
     for section in (_over_games, _profiles, _improvements, _per_game, _limited, _own, _sources):
-        lines += section(found, _picture(found, plots))
+        lines += section(comparison, _picture(comparison, plots))
     return "\n".join([*lines, ""])
 
 
 Picture = Callable[[str, str], list[str]]
 
 
-def _picture(found: Comparison, plots: Sequence[str]) -> Picture:
+def _picture(comparison: Comparison, plots: Sequence[str]) -> Picture:
     """Shows a plot by its name, with words for who cannot see it; nothing if the plot does not exist."""
 
     def show(name: str, words: str) -> list[str]:
-        return [f"![{words}]({found.config.out.name}/{name}.svg)", ""] if name in plots else []
+        return [f"![{words}]({comparison.config.out.name}/{name}.svg)", ""] if name in plots else []
 
     return show
 
 
-def _introduction(found: Comparison) -> list[str]:
-    config, folder = found.config, found.config.out.name
+def _introduction(comparison: Comparison) -> list[str]:
+    config, folder = comparison.config, comparison.config.out.name
+    percent = _percent(comparison)
     resamples = (
         f"stratified bootstrap over runs, {config.repetitions:,} resamples, seed {config.seed}"
     )
     return [
         "Atari 100k allows 100,000 decisions (400,000 emulator frames, two hours of play) per game. Human-normalised scores: 0",
-        f"is random play, 1 the human reference. Brackets hold {_percent(found)} intervals ({resamples}). {MEANS} marks methods",
+        f"is random play, 1 the human reference. Brackets hold {percent} intervals ({resamples}). {MEANS} marks methods",
         "of which only means per game are published: they have no interval.",
         "",
         f"Numbers: [scores]({folder}/scores.csv), [aggregates]({folder}/aggregates.csv), [profiles]({folder}/profiles.csv),",
@@ -68,11 +69,11 @@ def _introduction(found: Comparison) -> list[str]:
     ]
 
 
-def _over_games(found: Comparison, picture: Picture) -> list[str]:
+def _over_games(comparison: Comparison, picture: Picture) -> list[str]:
     return [
-        f"## Over {_games(found.games)}",
+        f"## Over {_games(comparison.games)}",
         "",
-        *_aggregates(found.main),
+        *_aggregates(comparison.main),
         "",
         f"{MEANS} IQM and optimality gap are taken over the games' means, which is not the same as over runs: an IQM comes out",
         "higher or lower, an optimality gap smaller. They are not ranked with the others.",
@@ -98,7 +99,7 @@ def _aggregates(table: Table) -> list[str]:
     )
 
 
-def _profiles(found: Comparison, picture: Picture) -> list[str]:
+def _profiles(comparison: Comparison, picture: Picture) -> list[str]:
     shown = picture(
         "profiles",
         "Performance profiles: the share of runs above each human-normalised score, with bands",
@@ -107,8 +108,8 @@ def _profiles(found: Comparison, picture: Picture) -> list[str]:
     return ["## Performance profiles", "", words, "", *shown] if shown else []
 
 
-def _improvements(found: Comparison, picture: Picture) -> list[str]:
-    if not found.improvements:
+def _improvements(comparison: Comparison, picture: Picture) -> list[str]:
+    if not comparison.improvements:
         return []
     words = "How likely a random run of the first beats a random run of the second on a random game; ties count half."
     return [
@@ -118,7 +119,7 @@ def _improvements(found: Comparison, picture: Picture) -> list[str]:
         "",
         *table_lines(
             ("First", "Second", "Games", "Probability"),
-            [_improvement(one) for one in found.improvements],
+            [_improvement(one) for one in comparison.improvements],
         ),
         "",
         *picture(
@@ -132,8 +133,8 @@ def _improvement(one: Improvement) -> tuple[object, ...]:
     return one.ours.label, one.theirs.label, len(one.games), str(one.estimate)
 
 
-def _per_game(found: Comparison, picture: Picture) -> list[str]:
-    methods = _columns(found)
+def _per_game(comparison: Comparison, picture: Picture) -> list[str]:
+    methods = _columns(comparison)
     head = ("Game", *(_label(m) for m in methods))
     played = [m for m in methods if m.kind != "reference"]
     return [
@@ -151,9 +152,11 @@ def _per_game(found: Comparison, picture: Picture) -> list[str]:
             [
                 (
                     game,
-                    *_line(found, game, methods, lambda s, best: _bold(_number(s.raw.value), best)),
+                    *_line(
+                        comparison, game, methods, lambda s, best: _bold(_number(s.raw.value), best)
+                    ),
                 )
-                for game in found.games
+                for game in comparison.games
             ],
         ),
         "",
@@ -162,28 +165,42 @@ def _per_game(found: Comparison, picture: Picture) -> list[str]:
         *table_lines(
             ("Game", *(_label(m) for m in played)),
             [
-                (game, *_line(found, game, played, lambda s, best: _stacked(s.normalised, best)))
-                for game in found.games
+                (
+                    game,
+                    *_line(comparison, game, played, lambda s, best: _stacked(s.normalised, best)),
+                )
+                for game in comparison.games
             ],
         ),
         "",
     ]
 
 
-def _columns(found: Comparison) -> list[Method]:
+def _columns(comparison: Comparison) -> list[Method]:
     """Methods that stand in the tables per game: all but the ablations, if there are others."""
-    chosen = [m for m in found.methods if m.kind != "ablation"] or list(found.methods)
+    compared = [m for m in comparison.methods if m.kind != "ablation"] or list(comparison.methods)
     return [
-        *found.references,
-        *(m for m in chosen if any((game, m.name) in found.scores for game in found.games)),
+        *comparison.references,
+        *(
+            m
+            for m in compared
+            if any((game, m.name) in comparison.scores for game in comparison.games)
+        ),
     ]
 
 
 def _line(
-    found: Comparison, game: str, methods: Sequence[Method], show: Callable[[GameScore, bool], str]
+    comparison: Comparison,
+    game: str,
+    methods: Sequence[Method],
+    show: Callable[[MethodScore, bool], str],
 ) -> Iterator[str]:
     """The cells of a game; ``show`` is told whether a score is the best."""
-    scores = {m.name: found.scores[game, m.name] for m in methods if (game, m.name) in found.scores}
+    scores = {
+        m.name: comparison.scores[game, m.name]
+        for m in methods
+        if (game, m.name) in comparison.scores
+    }
     rivals = [
         scores[m.name].raw.value for m in methods if m.kind != "reference" and m.name in scores
     ]
@@ -193,9 +210,9 @@ def _line(
         yield NONE if score is None else show(score, best)
 
 
-def _limited(found: Comparison, picture: Picture) -> list[str]:
+def _limited(comparison: Comparison, picture: Picture) -> list[str]:
     lines: list[str] = []
-    for table in found.others:
+    for table in comparison.others:
         lines += [
             f"## Over {_games(table.games)} only",
             "",
@@ -206,8 +223,8 @@ def _limited(found: Comparison, picture: Picture) -> list[str]:
     return lines
 
 
-def _own(found: Comparison, picture: Picture) -> list[str]:
-    if not found.own:
+def _own(comparison: Comparison, picture: Picture) -> list[str]:
+    if not comparison.own:
         return []
     head = (
         "Run",
@@ -222,22 +239,31 @@ def _own(found: Comparison, picture: Picture) -> list[str]:
         "Fallback",
         "Conditions",
     )
-    lines = ["## Our own runs", "", *table_lines(head, [_own_line(run) for run in found.own]), ""]
+    lines = [
+        "## Our own runs",
+        "",
+        *table_lines(head, [_own_line(run) for run in comparison.own]),
+        "",
+    ]
     lines += [
         "A run's score is the mean return of its newest evaluation; a run that is not finished stands as far as it is.",
         "",
     ]
-    if found.own_elsewhere:
+    if comparison.own_elsewhere:
         lines += [
             "### Games that are not compared",
             "",
             "Raw scores; nothing published stands beside them here.",
             "",
         ]
-        rows = [(game, name, _raw(score)) for (game, name), score in found.own_elsewhere.items()]
+        rows = [
+            (game, name, _raw(score)) for (game, name), score in comparison.own_elsewhere.items()
+        ]
         lines += [*table_lines(("Game", "Method", "Score"), rows), ""]
         unknown = [
-            game for game, _ in found.own_elsewhere if game_or_generic(game).human_score is None
+            game
+            for game, _ in comparison.own_elsewhere
+            if game_or_generic(game).human_score is None
         ]
         if unknown:
             words = "No human and random reference scores are known of"
@@ -275,8 +301,8 @@ def _own_line(run: OwnRun) -> tuple[object, ...]:
     )
 
 
-def _sources(found: Comparison, picture: Picture) -> list[str]:
-    methods = [*found.references, *found.methods]
+def _sources(comparison: Comparison, picture: Picture) -> list[str]:
+    methods = [*comparison.references, *comparison.methods]
     lines = ["## What the numbers rest on", ""]
     lines += table_lines(
         ("Method", "Runs per game", "Source"), [(_label(m), m.runs, m.source) for m in methods]
@@ -286,12 +312,12 @@ def _sources(found: Comparison, picture: Picture) -> list[str]:
         "The CSVs are in `atari_vlm/data`: score files of the methods' public repositories; only numbers were taken.",
         "",
     ]
-    return [*lines, *(f"- {note}" for note in notes(found))]
+    return [*lines, *(f"- {note}" for note in notes(comparison))]
 
 
-def notes(found: Comparison) -> list[str]:
+def notes(comparison: Comparison) -> list[str]:
     """What a reader must know beside the numbers."""
-    names = {m.name for m in found.methods}
+    names = {m.name for m in comparison.methods}
     lines = [
         "Published scores are as their authors measured them; protocols may differ in details, such as lives, sticky actions or "
         "the number of evaluation episodes.",
@@ -300,13 +326,13 @@ def notes(found: Comparison) -> list[str]:
     ]
     mine = {
         f"{m.name} {game}": list(runs)
-        for m in found.methods
+        for m in comparison.methods
         if m.kind == "own"
         for game, runs in m.scores.items()
     }
     if mine and few_runs_note(mine):
         lines.append(f"Own runs: {few_runs_note(mine)}")
-    if any(run.fallback_rate is not None for run in found.own):
+    if any(run.fallback_rate is not None for run in comparison.own):
         lines.append(
             "Runs of VLMs do not follow the protocol of Atari 100k (see their conditions): compare with care."
         )
@@ -325,8 +351,8 @@ def _label(method: Method) -> str:
     )
 
 
-def _percent(found: Comparison) -> str:
-    return f"{100 * found.config.confidence:g} %"
+def _percent(comparison: Comparison) -> str:
+    return f"{100 * comparison.config.confidence:g} %"
 
 
 def _number(value: float) -> str:

@@ -41,14 +41,14 @@ _STYLE = {
 _PNG_DPI = 110
 
 
-def draw_all(found: Comparison) -> Iterator[tuple[str, bytes, bytes]]:
+def draw_all(comparison: Comparison) -> Iterator[tuple[str, bytes, bytes]]:
     """Name, PNG and SVG of every plot that the comparison has numbers for."""
     matplotlib = require("matplotlib", "plots")
     for name, draw in _PLOTS.items():
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(_STYLE)
-            figure = draw(found)
+            figure = draw(comparison)
             if figure is not None:
                 yield name, _saved(figure, "png"), _saved(figure, "svg")
 
@@ -69,16 +69,16 @@ def _figure(width: float, height: float, footer: str) -> Any:
     return figure
 
 
-def _footer(found: Comparison, *more: str) -> str:
+def _footer(comparison: Comparison, *more: str) -> str:
     sources = (
         "Scores: atari_vlm/data/*.csv (score files of the methods' repositories)"
-        + ", own runs" * bool(found.own)
+        + ", own runs" * bool(comparison.own)
     )
     return "\n".join([f"{sources}.", *more])
 
 
-def _intervals(found: Comparison) -> str:
-    config = found.config
+def _intervals(comparison: Comparison) -> str:
+    config = comparison.config
     percent = f"{100 * config.confidence:g} %"
     return f"Intervals: {percent} stratified bootstrap over runs, {config.repetitions:,} resamples, seed {config.seed}."
 
@@ -87,13 +87,13 @@ def _name(method: Method) -> str:
     return f"{method.label} {MEANS}" if method.means_only else method.label
 
 
-def _colour(found: Comparison, method: Method) -> str:
+def _colour(comparison: Comparison, method: Method) -> str:
     if method.kind == "own":
         return _OWN
-    return _REFERENCE if method.name == found.config.reference else _OTHERS
+    return _REFERENCE if method.name == comparison.config.reference else _OTHERS
 
 
-def _look(number: int) -> tuple[str, Any]:
+def _line_style(number: int) -> tuple[str, Any]:
     """Colour and dashes of the n-th line."""
     return _COLOURS[number % len(_COLOURS)], _DASHES[number % len(_DASHES)]
 
@@ -119,21 +119,24 @@ def _bar(axes: Any, y: float, estimate: Estimate, colour: str) -> None:
     )
 
 
-def _aggregates(found: Comparison) -> Any:
-    rows = found.main.rows
+def _aggregates(comparison: Comparison) -> Any:
+    rows = comparison.main.rows
     footer = _footer(
-        found,
-        _intervals(found),
+        comparison,
+        _intervals(comparison),
         f"{MEANS} hollow: published means only; their IQM and optimality gap are over means and not ranked.",
     )
     figure = _figure(10, 1.5 + 0.27 * len(rows), footer)
     figure.suptitle(
-        f"Atari 100k, {len(found.games)} games, human-normalised", x=0.01, ha="left", fontsize=11
+        f"Atari 100k, {len(comparison.games)} games, human-normalised",
+        x=0.01,
+        ha="left",
+        fontsize=11,
     )
     panels = figure.subplots(1, len(METRICS), sharey=True)
     for axes, (metric, title) in zip(panels, METRICS.items(), strict=True):
         for y, row in enumerate(rows):
-            _bar(axes, y, row.aggregates[metric], _colour(found, row.method))
+            _bar(axes, y, row.aggregates[metric], _colour(comparison, row.method))
         better = "lower" if metric == "optimality_gap" else "higher"
         axes.set_title(f"{title} ({better} is better)", fontsize=9)
         axes.grid(axis="x", color="#dddddd", linewidth=0.6)
@@ -147,21 +150,28 @@ def _aggregates(found: Comparison) -> Any:
     return figure
 
 
-def _profiles(found: Comparison) -> Any:
-    shown = [m for m in found.methods if m.name in found.profiles and m.kind != "ablation"]
+def _profiles(comparison: Comparison) -> Any:
+    shown = [
+        m for m in comparison.methods if m.name in comparison.profiles and m.kind != "ablation"
+    ]
     if not shown:
         return None
     figure = _figure(
         9,
         5,
         _footer(
-            found, _intervals(found), "Bands: point by point. Only methods whose runs are known."
+            comparison,
+            _intervals(comparison),
+            "Bands: point by point. Only methods whose runs are known.",
         ),
     )
     axes = figure.subplots()
     for number, method in enumerate(shown):
-        profile, first = found.profiles[method.name], method.name == found.config.reference
-        colour, dash = (_REFERENCE, "-") if first else _look(number)
+        profile, first = (
+            comparison.profiles[method.name],
+            method.name == comparison.config.reference,
+        )
+        colour, dash = (_REFERENCE, "-") if first else _line_style(number)
         axes.fill_between(
             profile.thresholds, profile.low, profile.high, color=colour, alpha=0.15, linewidth=0
         )
@@ -189,26 +199,29 @@ def _profiles(found: Comparison) -> Any:
         xlabel="human-normalised score t (square-root scale)",
         ylabel="share of runs above t",
     )
-    axes.set_title(f"Performance profiles, {len(found.games)} games")
+    axes.set_title(f"Performance profiles, {len(comparison.games)} games")
     axes.grid(color="#e6e6e6", linewidth=0.6)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
 
-def _improvement(found: Comparison) -> Any:
-    if not found.improvements:
+def _improvement(comparison: Comparison) -> Any:
+    if not comparison.improvements:
         return None
     lines = sorted(
-        found.improvements, key=lambda i: (i.ours.kind == "own", i.ours.name, -i.estimate.value)
+        comparison.improvements,
+        key=lambda i: (i.ours.kind == "own", i.ours.name, -i.estimate.value),
     )
     figure = _figure(
-        8.5, 1.4 + 0.27 * len(lines), _footer(found, _intervals(found), "Ties count half.")
+        8.5,
+        1.4 + 0.27 * len(lines),
+        _footer(comparison, _intervals(comparison), "Ties count half."),
     )
     axes = figure.subplots()
     for y, one in enumerate(lines):
-        _bar(axes, y, one.estimate, _colour(found, one.ours))
+        _bar(axes, y, one.estimate, _colour(comparison, one.ours))
     axes.axvline(0.5, color=_GREY, linewidth=0.8, linestyle=":")
-    many = len(found.games)
+    many = len(comparison.games)
     labels = [
         f"{i.ours.label} over {i.theirs.label}"
         + f" ({len(i.games)} of {many})" * (len(i.games) < many)
@@ -226,25 +239,29 @@ def _improvement(found: Comparison) -> Any:
     return figure
 
 
-def _per_game(found: Comparison) -> Any:
-    methods = [row.method for row in found.main.rows if row.method.kind != "ablation"]
+def _per_game(comparison: Comparison) -> Any:
+    methods = [row.method for row in comparison.main.rows if row.method.kind != "ablation"]
     methods += [
         m
-        for m in found.methods
-        if m.kind == "own" and m not in methods and set(m.scores) & set(found.games)
+        for m in comparison.methods
+        if m.kind == "own" and m not in methods and set(m.scores) & set(comparison.games)
     ]
     if not methods:
         return None
-    values = np.full((len(found.games), len(methods)), np.nan)
-    for (i, game), (j, method) in itertools.product(enumerate(found.games), enumerate(methods)):
-        if (game, method.name) in found.scores:
-            values[i, j] = found.scores[game, method.name].normalised.value
-    figure = _figure(2.6 + 0.62 * len(methods), 2.1 + 0.235 * len(found.games), _footer(found))
+    values = np.full((len(comparison.games), len(methods)), np.nan)
+    for (i, game), (j, method) in itertools.product(
+        enumerate(comparison.games), enumerate(methods)
+    ):
+        if (game, method.name) in comparison.scores:
+            values[i, j] = comparison.scores[game, method.name].normalised.value
+    figure = _figure(
+        2.6 + 0.62 * len(methods), 2.1 + 0.235 * len(comparison.games), _footer(comparison)
+    )
     axes = figure.subplots()
     norm = require("matplotlib.colors", "plots").SymLogNorm(0.1, vmin=-0.1, vmax=10, base=10)
     image = axes.imshow(np.ma.masked_invalid(values), cmap="viridis", norm=norm, aspect="auto")
     _write_values(axes, values, image.to_rgba(values))
-    axes.set_yticks(range(len(found.games)), found.games)
+    axes.set_yticks(range(len(comparison.games)), comparison.games)
     axes.set_xticks(
         range(len(methods)),
         [_name(m) for m in methods],
@@ -270,14 +287,14 @@ def _write_values(axes: Any, values: np.ndarray, colours: np.ndarray) -> None:
         )
 
 
-def _own_games(found: Comparison) -> Any:
-    own = [m for m in found.methods if m.kind == "own"]
-    games = [game for game in found.games if any(game in m.scores for m in own)]
+def _own_games(comparison: Comparison) -> Any:
+    own = [m for m in comparison.methods if m.kind == "own"]
+    games = [game for game in comparison.games if any(game in m.scores for m in own)]
     if not games:
         return None
     others = [
-        *found.references,
-        *(m for m in found.methods if m.kind not in ("own", "ablation")),
+        *comparison.references,
+        *(m for m in comparison.methods if m.kind not in ("own", "ablation")),
         *own,
     ]
     columns = min(3, len(games))
@@ -285,14 +302,14 @@ def _own_games(found: Comparison) -> Any:
     figure = _figure(
         1.6 + 3.0 * columns,
         1.0 + rows * (0.6 + 0.2 * len(others)),
-        _footer(found, _intervals(found), "Hollow: no interval."),
+        _footer(comparison, _intervals(comparison), "Hollow: no interval."),
     )
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axes, game in zip(panels.flat, games, strict=False):
         for y, method in enumerate(others):
-            if (game, method.name) in found.scores:
-                colour = _GREY if method.kind == "reference" else _colour(found, method)
-                _bar(axes, y, found.scores[game, method.name].raw, colour)
+            if (game, method.name) in comparison.scores:
+                colour = _GREY if method.kind == "reference" else _colour(comparison, method)
+                _bar(axes, y, comparison.scores[game, method.name].raw, colour)
         axes.set_title(game)
         axes.grid(axis="x", color="#dddddd", linewidth=0.6)
         axes.locator_params(axis="x", nbins=4)
@@ -307,8 +324,8 @@ def _own_games(found: Comparison) -> Any:
     return figure
 
 
-def _own_curves(found: Comparison) -> Any:
-    games = list(dict.fromkeys(run.game for run in found.own if run.curve))
+def _own_curves(comparison: Comparison) -> Any:
+    games = list(dict.fromkeys(run.game for run in comparison.own if run.curve))
     if not games:
         return None
     columns = min(3, len(games))
@@ -319,17 +336,17 @@ def _own_curves(found: Comparison) -> Any:
         "Own runs, one line each: mean return of each evaluation.",
     )
     for axes, game in zip(figure.subplots(rows, columns, squeeze=False).flat, games, strict=False):
-        _curves(axes, found, game)
+        _curves(axes, comparison, game)
     for axes in figure.axes[len(games) :]:
         axes.set_visible(False)
     return figure
 
 
-def _curves(axes: Any, found: Comparison, game: str) -> None:
+def _curves(axes: Any, comparison: Comparison, game: str) -> None:
     """The evaluations of the own runs of one game, with levels to compare them to."""
-    for number, run in enumerate(run for run in found.own if run.game == game and run.curve):
+    for number, run in enumerate(run for run in comparison.own if run.game == game and run.curve):
         steps, returns = zip(*run.curve, strict=True)
-        colour, dash = _look(number)
+        colour, dash = _line_style(number)
         axes.plot(
             np.divide(steps, 1000),
             returns,

@@ -83,17 +83,19 @@ def report_page(journal: Journal, facts: RunFacts, replay: Replay, max_mb: float
     rows = journal.episodes()
     pool = Pool(journal)
     budget = max_mb * 1e6 - len(render_page("", {}, {}))
-    chosen = _worth_showing(rows, max(1, int(budget / _SMALLEST_SHARE)))
+    selected = _worth_showing(rows, max(1, int(budget / _SMALLEST_SHARE)))
     pages, clocks, strides, problems = {}, {}, {}, []
     spent = 0
-    for i, row in enumerate(chosen):
+    for i, row in enumerate(selected):
         before = pool.size
-        found = collect_episode(pool, row, replay, (budget - spent) / (len(chosen) - i))
-        pages[row.episode], clocks[str(row.episode)] = found.page, found.clocks
-        strides[row.episode] = found.stride
-        if found.page["detail"]["frame_note"]:
-            problems.append(found.page["detail"]["frame_note"])
-        spent += pool.size - before + len(json.dumps(found.page)) + len(json.dumps(found.clocks))
+        episode = collect_episode(pool, row, replay, (budget - spent) / (len(selected) - i))
+        pages[row.episode], clocks[str(row.episode)] = episode.page, episode.clocks
+        strides[row.episode] = episode.stride
+        if episode.page["detail"]["frame_note"]:
+            problems.append(episode.page["detail"]["frame_note"])
+        spent += (
+            pool.size - before + len(json.dumps(episode.page)) + len(json.dumps(episode.clocks))
+        )
     labels = journal.meta().get("labels", {})  # what an evaluation's episodes belong to
     reason = "This episode is shown as a summary only, to keep the file small; the journal holds every step."
     data = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from atari_vlm.description import read_actions
 from atari_vlm.errors import RunError
-from atari_vlm.reporting.page.run_data import Replay, Show, Shown
+from atari_vlm.reporting.page.run_data import Replay, ReplayNotes, Show
 from atari_vlm.runs.journal import EpisodeRow, StepRow
 from atari_vlm.runs.recorded import replay_episode
 from atari_vlm.spaces import Env, to_image
@@ -20,9 +20,9 @@ def environment_replay(make_env: Callable[[EpisodeRow], Env]) -> Replay:
     An episode that does not repeat (another emulator, other settings) keeps its pictures up to there, and the note says so.
     """
 
-    def replay(row: EpisodeRow, steps: Sequence[StepRow], show: Show) -> Shown:
+    def replay(row: EpisodeRow, steps: Sequence[StepRow], show: Show) -> ReplayNotes:
         if not steps:
-            return Shown(note="This episode has no steps yet.")
+            return ReplayNotes(note="This episode has no steps yet.")
         names: tuple[str, ...] = ()
         note = ""
         count = 0
@@ -51,7 +51,7 @@ def environment_replay(make_env: Callable[[EpisodeRow], Env]) -> Replay:
             env.close()
         if not count and not note:
             note = "The observations of this run hold no picture."
-        return Shown(names, note)
+        return ReplayNotes(names, note)
 
     return replay
 

@@ -24,17 +24,17 @@ _SOURCES = {"model": "m", "buffer": "b", "policy": "p", "fallback": "f"}
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What a replay has to say: the names of the actions, and in ``note`` why pictures are missing."""
+class ReplayNotes:
+    """What a replay returns: the names of the actions, and in ``note`` why pictures are missing."""
 
     names: Sequence[str] = ()
     note: str = ""
 
 
-# Is told the number of a step (the number of steps: after the last one) and how to get its picture, as PNG bytes.
+# Takes the number of a step (the number of steps: after the last one) and how to get its picture, as PNG bytes.
 Show = Callable[[int, Callable[[], bytes]], None]
 # Plays a recorded episode again and shows its pictures in order.
-Replay = Callable[[EpisodeRow, Sequence[StepRow], Show], Shown]
+Replay = Callable[[EpisodeRow, Sequence[StepRow], Show], ReplayNotes]
 
 
 def plain(value: Any) -> Any:
@@ -112,7 +112,7 @@ class Moment:
     calls: Sequence[CallRow] = ()
 
 
-class Moments:
+class ThinnedEpisode:
     """The moments of one episode, thinned while they arrive so that the episode takes about ``share`` bytes."""
 
     def __init__(self, pool: Pool, episode: int, share: float):
@@ -193,7 +193,7 @@ def summary(row: EpisodeRow, left_out: str = "") -> dict[str, Any]:
 
 def collect_episode(pool: Pool, row: EpisodeRow, replay: Replay, share: float) -> EpisodeData:
     """One episode step by step, using about ``share`` bytes of the page."""
-    moments = Moments(pool, row.episode, share)
+    moments = ThinnedEpisode(pool, row.episode, share)
     steps = moments.steps
     replayed = replay(row, steps, moments.add)
     moments.add_the_rest()

@@ -23,7 +23,8 @@ from atari_vlm.reporting import BootstrapConfig, probability_of_improvement
 from atari_vlm.reporting.atari100k.compare import Comparison, ResultsConfig, compare
 from atari_vlm.reporting.atari100k.files import write_comparison
 from atari_vlm.reporting.atari100k.numbers import aggregates_csv, profiles_csv, scores_csv, to_json
-from atari_vlm.reporting.atari100k.page import command_of, to_markdown
+from atari_vlm.reporting.atari100k.page import to_markdown
+from atari_vlm.runs.command_line import command_line
 from atari_vlm.scores.published import DEFAULT_NAMES, benchmark_games, published
 
 ROOT = Path(__file__).parents[2]
@@ -252,12 +253,12 @@ def test_the_command_of_the_page_makes_the_same_comparison(own_folders, tmp_path
     config = ResultsConfig(
         tuple(own_folders[:1]), tmp_path / "x", ["IRIS"], "REM", ["Pong"], 0.9, 200, 3
     )
-    words = command_of(config).split()[3:]
+    words = command_line(config, config.runs).split()[3:]
     assert words[0] == "results" and words[1] == own_folders[0]
     assert report.main(words) == 0
-    assert f"`{command_of(config)}`" in (tmp_path / "x.md").read_text()
+    assert f"`{command_line(config, config.runs)}`" in (tmp_path / "x.md").read_text()
     assert "Brackets hold 90 % intervals" in (tmp_path / "x.md").read_text()
-    assert command_of(ResultsConfig()) == "python -m atari_vlm.report results"
+    assert command_line(ResultsConfig()) == "python -m atari_vlm.report results"
 
 
 @pytest.mark.parametrize(

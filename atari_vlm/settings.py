@@ -28,9 +28,8 @@ def from_plain(kind: type[T], values: Any, where: str = "settings", base: T | No
     made = typed(kind, values, where, base)
     if base is not None:
         return dataclasses.replace(base, **made)  # type: ignore[type-var]
-    missing = [
-        item.name for item in dataclasses.fields(kind) if _is_needed(item) and item.name not in made
-    ]  # type: ignore[arg-type]
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    missing = [item.name for item in fields if _is_needed(item) and item.name not in made]
     if missing:
         raise ConfigError(f"{where} lacks {', '.join(missing)}")
     return kind(**made)

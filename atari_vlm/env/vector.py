@@ -107,11 +107,12 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
 
         An integer ``seed`` seeds game i with ``seed + i``; a sequence holds one seed (or ``None``) a game.
         """
-        seeds = (
-            [None if seed is None else seed + i for i in range(self.num_envs)]
-            if _is_one(seed)
-            else list(seed)
-        )  # type: ignore
+        if seed is None:
+            seeds: list[int | None] = [None] * self.num_envs
+        elif isinstance(seed, (int, np.integer)):
+            seeds = [int(seed) + i for i in range(self.num_envs)]
+        else:
+            seeds = list(seed)
         if len(seeds) != self.num_envs:
             raise ConfigError(
                 f"seed must hold one seed for each of the {self.num_envs} games, got {len(seeds)}"
@@ -258,10 +259,6 @@ def _not_here(option: str) -> ConfigError:
         f"this vector environment shows arrays alone and has no {option}; a vector of whole environments has it: "
         'gymnasium.make_vec(..., vectorization_mode="sync"), or "async" for processes'
     )
-
-
-def _is_one(seed: Seed) -> bool:
-    return seed is None or isinstance(seed, (int, np.integer))
 
 
 def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:

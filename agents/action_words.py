@@ -165,8 +165,8 @@ def shown(value: object) -> str:
 def names_in(text: str, names: Sequence[str]) -> list[int]:
     """The actions whose names stand as words of ``text``, in any case, in reading order."""
     words = (match[0] for match in re.finditer(r"[A-Za-z0-9_]+", text))
-    found = (_by_name(word, names, synonyms=False) for word in words)
-    return [action for action in found if action is not None]
+    actions = (_by_name(word, names, synonyms=False) for word in words)
+    return [action for action in actions if action is not None]
 
 
 def _is_name(word: str, names: Sequence[str]) -> bool:

@@ -43,8 +43,8 @@ def make_agent(
     if name not in agent_names():
         raise UnknownNameError("agent", name, agent_names())
     if name not in SIMPLE_NAMES:
-        chosen = load_vlm(name, **vlm_options) if vlm is None else vlm
-        return VLMAgent(chosen, prompt_type=prompt_type, examples=examples, options=options)
+        backend = load_vlm(name, **vlm_options) if vlm is None else vlm
+        return VLMAgent(backend, prompt_type=prompt_type, examples=examples, options=options)
     if vlm is not None or vlm_options:
         raise ConfigError(
             f"the agent {name!r} asks no VLM; it takes no {next(iter(vlm_options), 'vlm')!r}"

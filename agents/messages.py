@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from atari_vlm import prompts
 from atari_vlm.agents.parse import Answer, parse_action
-from atari_vlm.agents.pictures import FrameLayout, joined, scaled, with_axes
+from atari_vlm.agents.pictures import FrameLayout, scaled, tiled, with_axes
 from atari_vlm.agents.thoughts import split_thinking
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError, check_positive
 from atari_vlm.spaces import to_image
@@ -78,7 +78,7 @@ class Conversation:
         self._turns: deque[tuple[Message, str]] = deque(maxlen=self._options.turns)
         self._pictures: tuple[Image, ...] = ()
 
-    def look(self, observation: Mapping[str, Any]) -> None:
+    def observe(self, observation: Mapping[str, Any]) -> None:
         """Take in an observation's pictures; called once a step, also when nothing is asked.
 
         ``observation["frames"]`` tells the last frames where it holds enough of them; else the frames remembered since the
@@ -91,7 +91,7 @@ class Conversation:
         if stack is not None and len(stack) >= wanted:
             pairs = [self._known(to_image(frame)) for frame in list(stack)[-wanted:]]
             self._frames = deque(pairs, maxlen=wanted)
-        self._pictures = joined([shown for _, shown in self._frames], self._options.frame_layout)
+        self._pictures = tiled([shown for _, shown in self._frames], self._options.frame_layout)
 
     def _known(self, frame: Image) -> tuple[Image, Image]:
         """The remembered frame that equals ``frame``: it may carry a palette plane, and it is encoded already."""
@@ -124,7 +124,7 @@ class Conversation:
             question,
         )
 
-    def remember(self, question: Message, reply_text: str) -> None:
+    def add_turn(self, question: Message, reply_text: str) -> None:
         """Keep a turn whose answer was understood."""
         self._turns.append((question, split_thinking(reply_text)[1] or reply_text))
 
@@ -135,11 +135,11 @@ class Conversation:
             "json": 'Answer with one JSON object: {"reasoning": "<short>", "action": "<NAME>"}',
             "choice": "Answer with one action name and nothing else",
         }[self._form]
-        said = split_thinking(reply_text)[1] or "(no answer)"
+        answer_text = split_thinking(reply_text)[1] or "(no answer)"
         request = (
             f"Your answer cannot be used: {problem}.\n{how}\nThe legal names: {', '.join(names)}"
         )
-        return Message.of("assistant", said), Message.of("user", request)
+        return Message.of("assistant", answer_text), Message.of("user", request)
 
     def _history(self) -> list[Message]:
         messages = []
@@ -165,7 +165,7 @@ class Conversation:
         """An example as this conversation shows it: pictures prepared like frames, the reply in this form of answer."""
         if message.role == "assistant":
             return Message.of("assistant", in_form(message.text, self._form, names))
-        pictures = joined(
+        pictures = tiled(
             [self._prepared(image)[1] for image in message.images], self._options.frame_layout
         )
         return Message(

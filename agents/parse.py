@@ -88,35 +88,35 @@ def parse_reply(reply: Reply, names: Sequence[str], *, prompt: str = "") -> Answ
     """:func:`parse_action` of a reply: a refused one is a problem, and the last line of a cut one is not trusted."""
     if reply.finish_reason in ("refusal", "filter"):
         return Problem("refused", "the request was refused")
-    found = parse_action(reply.text, names, prompt=prompt, cut=reply.finish_reason == "length")
-    if isinstance(found, Problem) and reply.note and found.kind in ("empty", "cut"):
-        return Problem(found.kind, reply.note)
-    return found
+    answer = parse_action(reply.text, names, prompt=prompt, cut=reply.finish_reason == "length")
+    if isinstance(answer, Problem) and reply.note and answer.kind in ("empty", "cut"):
+        return Problem(answer.kind, reply.note)
+    return answer
 
 
 def parse_action(
     text: str, names: Sequence[str], *, prompt: str = "", cut: bool = False
 ) -> Answer | Problem:
-    """Climb the ladder. ``prompt`` is what the model was told: lines copied from it are no answer."""
+    """Climb the ladder. ``prompt`` is what the model was sent: lines copied from it are no answer."""
     if len(text) > LONGEST_REPLY:
         return Problem("missing", "the reply is far too long; answer briefly")
     thoughts, visible = split_thinking(text)
     visible = without_echo(visible[-_LONGEST:], prompt).strip()
-    found = _climb(visible, names, cut)
-    if isinstance(found, Answer) and not found.reasoning:
-        return Answer(found.action, thoughts, found.rung)
-    return found or _nothing(visible, cut)
+    answer = _climb(visible, names, cut)
+    if isinstance(answer, Answer) and not answer.reasoning:
+        return Answer(answer.action, thoughts, answer.rung)
+    return answer or _nothing(visible, cut)
 
 
 def _climb(visible: str, names: Sequence[str], cut: bool) -> Answer | Problem | None:
-    found = _from_json(visible, names)
-    if found is not None:
-        return found
+    answer = _from_json(visible, names)
+    if answer is not None:
+        return answer
     plain = folded(visible)[-_LONGEST:]
     lines = plain.rpartition("\n")[0] if cut else plain
-    found = _from_tag(lines, names) or _from_last_line(lines, names) or _from_index(lines, names)
-    if found is not None:
-        return found
+    answer = _from_tag(lines, names) or _from_last_line(lines, names) or _from_index(lines, names)
+    if answer is not None:
+        return answer
     return (
         _from_other_keys(visible, names)
         or _from_element(lines, names)

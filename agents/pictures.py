@@ -19,7 +19,7 @@ from atari_vlm.types import Image
 FrameLayout = Literal["images", "strip", "grid"]
 
 _INK, _PAPER = (255, 255, 255), (48, 48, 48)
-_GAP = 4  # pixels between joined pictures
+_GAP = 4  # pixels between tiled pictures
 _LEFT, _TOP = 30, 16  # pixels of margin that hold the axes
 _STEPS = (5, 10, 20, 50, 100, 200, 500, 1000)
 _LABEL_GAP = 36  # pixels between two labels at least
@@ -113,7 +113,7 @@ def _write(mask: np.ndarray, text: str, x: int, y: int) -> None:
     cv2.putText(mask, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.34, 255, 1, cv2.LINE_8)
 
 
-def joined(images: Sequence[Image], layout: FrameLayout) -> tuple[Image, ...]:
+def tiled(images: Sequence[Image], layout: FrameLayout) -> tuple[Image, ...]:
     """The pictures as they stand (``images``), or as one: a row (``strip``) or rows as square as can be (``grid``).
 
     Reading order is time order; the gap between pictures is light.

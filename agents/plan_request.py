@@ -76,7 +76,7 @@ class PlanRequest:
 
     def observe(self, observation: Mapping[str, Any]) -> None:
         """Take in the present observation's pictures."""
-        self._conversation.look(observation)
+        self._conversation.observe(observation)
 
     def ask(self, observation: Mapping[str, Any], names: Sequence[str]) -> ProposedPlans:
         """The VLM's plans for the present observation; ``names`` are the legal actions."""
@@ -102,7 +102,7 @@ class PlanRequest:
         fill = names.index("NOOP") if "NOOP" in names else 0
         plans = repair_plans(read, self.num_plans, self.plan_horizon, fill=fill)
         if plans:
-            self._conversation.remember(question, replies[-1].text)
+            self._conversation.add_turn(question, replies[-1].text)
         return ProposedPlans(
             plans,
             read.reasoning,

@@ -39,10 +39,10 @@ def parse_plans(text: str, names: Sequence[str], num_plans: int, horizon: int) -
 
     Never raises, whatever the text.
     """
-    found = list(json_objects(split_thinking(text)[1], "plans"))
-    if not found:
+    objects = list(json_objects(split_thinking(text)[1], "plans"))
+    if not objects:
         return Plans((), "", ('the reply holds no JSON object with "plans"',))
-    listed, reasoning = found[-1]["plans"], found[-1].get("reasoning")
+    listed, reasoning = objects[-1]["plans"], objects[-1].get("reasoning")
     if not isinstance(listed, list):
         return Plans((), "", ('"plans" is not a list',))
     problems: list[str] = []

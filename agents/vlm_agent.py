@@ -25,12 +25,14 @@ from atari_vlm.errors import (
     check_positive,
 )
 from atari_vlm.prompts import PROMPT_STYLES
+from atari_vlm.settings import with_changes
 from atari_vlm.types import Decision, Message, Proposal, Reply, Source, Transition
 from atari_vlm.vlm.base import VLM, Sampling
 
 AnswerMode = Literal["auto", "json", "choice", "scores", "text"]
 Fallback = Literal["noop", "repeat", "random", "raise"]
 
+_AGENT_KEYWORDS = ("prompt_type", "examples", "options")
 _FORM_OF_MODE = {"json": "json", "choice": "choice", "scores": "choice", "text": "text"}
 
 
@@ -131,7 +133,7 @@ class VLMAgent:
 
     def _decide(self, observation: Mapping[str, Any], prompt: str | None) -> Decision:
         names = _legal_actions(observation)
-        self._conversation.look(observation)
+        self._conversation.observe(observation)
         if self._last is not None and self._held > 0:
             self._held -= 1
             self._last = Decision(self._last.action, Source.BUFFER)
@@ -143,7 +145,7 @@ class VLMAgent:
         )
         if decision.source is Source.MODEL:
             reply_text = decision.replies[-1].text if decision.replies else names[decision.action]
-            self._conversation.remember(question, reply_text)
+            self._conversation.add_turn(question, reply_text)
             self._held = self.options.decide_every - 1
         self._last = decision
         return decision
@@ -159,8 +161,10 @@ class VLMAgent:
         for _ in range(self.options.max_reasks + 1):
             reply = self.vlm.complete(messages, sampling=self._sampling(names))
             replies.append(reply)
-            told = "\n".join(message.text for message in messages if message.role != "assistant")
-            answer = parse_reply(reply, names, prompt=told)
+            prompt_text = "\n".join(
+                message.text for message in messages if message.role != "assistant"
+            )
+            answer = parse_reply(reply, names, prompt=prompt_text)
             if isinstance(answer, Answer):
                 proposal = Proposal((answer.action,), answer.reasoning, reply)
                 details = {"answer": self.answer, "rung": answer.rung}
@@ -221,19 +225,22 @@ class VLMAgent:
 
 
 def split_options(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Keywords for :class:`VLMAgent` (option fields gathered into ``options``), and the rest, which is for ``load_vlm``."""
+    """Keywords for :class:`VLMAgent` (option fields gathered into ``options``), and the rest, which is for ``load_vlm``.
+
+    Raises ``ConfigError`` for an option of another type, by its name.
+    """
     fields = {field.name for field in dataclasses.fields(VLMAgentOptions)}
-    agent = {
-        key: value
-        for key, value in keywords.items()
-        if key in ("prompt_type", "examples", "options")
+    agent = {name: keywords[name] for name in _AGENT_KEYWORDS if name in keywords}
+    options = {name: value for name, value in keywords.items() if name in fields}
+    rest = {
+        name: value
+        for name, value in keywords.items()
+        if name not in fields and name not in _AGENT_KEYWORDS
     }
-    chosen = {key: value for key, value in keywords.items() if key in fields}
-    if chosen:
-        agent["options"] = dataclasses.replace(agent.get("options", DEFAULT_OPTIONS), **chosen)
-    return agent, {
-        key: value for key, value in keywords.items() if key not in agent and key not in fields
-    }
+    if options:
+        base = agent.get("options", DEFAULT_OPTIONS)
+        agent["options"] = with_changes(base, options, "the agent's options")
+    return agent, rest
 
 
 def answer_schema(names: Sequence[str]) -> dict[str, Any]:

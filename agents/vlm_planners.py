@@ -61,7 +61,7 @@ class VLMPriorMCTSAgent(MCTSAgent):
 
     def act(self, observation: Any) -> Decision:
         """Search with the VLM's prior; ``details`` hold it."""
-        self._conversation.look(observation)
+        self._conversation.observe(observation)
         self._problems = ()
         decision = super().act(observation)
         return dataclasses.replace(decision, problems=self._problems)

@@ -44,15 +44,15 @@ class Facts:
     @classmethod
     def from_text(cls, text: str) -> Facts:
         """Read the lines of :meth:`to_text`, wherever they stand in ``text``; raise ``ConfigError`` if one is missing."""
-        found = dict(_FACT_LINE.findall(text))
+        facts = dict(_FACT_LINE.findall(text))
         try:
-            last_action = found["Last action"]
+            last_action = facts["Last action"]
             return cls(
-                game=found["Game"],
-                step=int(found["Step"]),
+                game=facts["Game"],
+                step=int(facts["Step"]),
                 last_action=None if last_action == "none" else last_action,
-                last_reward=float(found["Last reward"]),
-                episode_return=float(found["Return"]),
+                last_reward=float(facts["Last reward"]),
+                episode_return=float(facts["Return"]),
             )
         except KeyError as error:
             raise ConfigError(f"the description has no line {error.args[0]!r}: {text!r}") from error
@@ -87,7 +87,7 @@ def list_actions(names: Sequence[str], plain_words: Mapping[str, str] | None = N
 
 def read_actions(action_list: str) -> tuple[str, ...]:
     """The action names of :func:`list_actions`, in index order."""
-    found = [(int(index), name) for index, name in _ACTION_LINE.findall(action_list)]
-    if not found or [index for index, _ in found] != list(range(len(found))):
+    numbered = [(int(index), name) for index, name in _ACTION_LINE.findall(action_list)]
+    if not numbered or [index for index, _ in numbered] != list(range(len(numbered))):
         raise ConfigError(f"not a numbered list of actions starting at 0: {action_list!r}")
-    return tuple(name for _, name in found)
+    return tuple(name for _, name in numbered)

@@ -81,16 +81,16 @@ def _games() -> dict[str, Game]:
 def _all_controls(own: Mapping[str, str]) -> dict[str, str]:
     """The words for all 18 actions: a game's own where it has them, else shared ones, else those of the single keys joined."""
     single = {**_data()["controls"], **own}
-    joined = {}
+    combined = {}
     for vertical, horizontal, fire in itertools.product(
         ("", "UP", "DOWN"), ("", "RIGHT", "LEFT"), ("", "FIRE")
     ):
         parts = [
             single[key] for key in (vertical, horizontal, fire) if key and single[key] != NO_EFFECT
         ]
-        joined[vertical + horizontal + fire] = " and ".join(parts) or NO_EFFECT
-    del joined[""]
-    return {**joined, **single}
+        combined[vertical + horizontal + fire] = " and ".join(parts) or NO_EFFECT
+    del combined[""]
+    return {**combined, **single}
 
 
 @functools.cache
@@ -112,10 +112,10 @@ def game(name: str) -> Game:
     Capitals, blanks and marks do not matter. Raises ``UnknownNameError`` (a ``ValueError``) that offers the nearest names.
     """
     match = _ID.fullmatch(name) if isinstance(name, str) else None
-    found = _spellings().get(_letters(match["name"])) if match else None
-    if found is None:
+    canonical = _spellings().get(_letters(match["name"])) if match else None
+    if canonical is None:
         raise UnknownNameError("game", match["name"] if match else name, _games())
-    return _games()[found]
+    return _games()[canonical]
 
 
 @functools.cache

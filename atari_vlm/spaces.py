@@ -17,22 +17,21 @@ from typing import Any
 
 import cv2
 import gymnasium
-import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import utils as space_utils
+from gymnasium.vector import AutoresetMode
 from gymnasium.vector import utils as vector_utils
 from gymnasium.wrappers.utils import create_zero_array
 from PIL import Image as PIL
 
-from atari_vlm.errors import ConfigError
+from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.types import Image
 
+Env = gymnasium.Env[Any, Any]
 MAX_TEXT, MAX_ACTION_LIST, MAX_PROMPT = 512, 4096, 16_384
 IMAGE_FORMATS = ("pil", "numpy")
-_INDICES, _PALETTE = (
-    "atari_indices",
-    "atari_palette",
-)  # keys of PIL.Image.Image.info; both hold bytes
+# keys of PIL.Image.Image.info; both hold bytes
+_INDICES, _PALETTE = "atari_indices", "atari_palette"
 _SOURCE = "atari_source"  # likewise: (height, width), and the bytes of a plane with those of its palette, or of an RGB picture
 
 
@@ -167,6 +166,15 @@ def observation_space(
     if prompt:
         spaces["prompt"] = text_space(MAX_PROMPT)
     return gymnasium.spaces.Dict(spaces)
+
+
+def autoreset_mode_of(name: str | AutoresetMode) -> AutoresetMode:
+    """Gymnasium's mode of that name: ``NextStep``, ``SameStep`` or ``Disabled``; else ``UnknownNameError``."""
+    try:
+        return AutoresetMode(name)
+    except ValueError:
+        known = [mode.value for mode in AutoresetMode]
+        raise UnknownNameError("autoreset_mode", name, known) from None
 
 
 def to_pil(
@@ -337,6 +345,3 @@ def _unflatten(space: PILImage, x: np.ndarray) -> PIL.Image:  # type: ignore[mis
 @space_utils.flatten_space.register(PILImage)
 def _flatten_space(space: PILImage) -> gymnasium.spaces.Box:
     return gymnasium.spaces.Box(0, 255, (_flatdim(space),), np.uint8)
-
-
-Env = gym.Env[Any, Any]

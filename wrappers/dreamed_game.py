@@ -12,11 +12,11 @@ import numpy as np
 
 from atari_vlm import _lazy
 from atari_vlm.actions import as_index
-from atari_vlm.env.camera import Look
+from atari_vlm.env.camera import CameraConfig
 from atari_vlm.env.emulator import Emulator, EmulatorConfig
 from atari_vlm.env.observing import Observer, View
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
-from atari_vlm.games import game, game_names, game_or_generic
+from atari_vlm.games import Game, game, game_names, game_or_generic
 from atari_vlm.picture import ResizeShape, resize, target_shape, to_ansi
 from atari_vlm.world_models.base import WorldModel, check_fit
 from atari_vlm.wrappers.world_model_env import WorldModelEnv, keys_to_action
@@ -83,10 +83,8 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
         }
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise UnknownNameError("render_mode", render_mode, RENDER_MODES)
-        self.render_mode, self._look = (
-            render_mode,
-            Look(resize_shape, grayscale, interpolation, keep_aspect),
-        )
+        self.render_mode = render_mode
+        self._camera_config = CameraConfig(resize_shape, grayscale, interpolation, keep_aspect)
         played = game(game_name)
         _, names, self._screen_shape = facts_of(game_name, full_action_space)
         model = model_for(played.name, checkpoint, kind, model_options or {})
@@ -96,23 +94,20 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
         self._dream = WorldModelEnv(
             model, start=real, max_episode_steps=max_episode_steps, reanchor_every=reanchor_every
         )
-        self._real, self.world_model, self.frame_skip, self.game_name = (
-            real,
-            model,
-            skip,
-            played.name,
-        )
-        shape = target_shape(resize_shape, self._screen_shape)
-        self._observer = Observer(
-            played, names, shape, View(frame_stack, grayscale, image_format, prompt_type)
-        )
+        self._real, self.world_model = real, model
+        self.frame_skip, self.game_name = skip, played.name
+        self._show(played, names, View(frame_stack, grayscale, image_format, prompt_type))
+
+    def _show(self, played: Game, names: tuple[str, ...], view: View) -> None:
+        """The observer of the dream, and the spaces and metadata that follow from it."""
+        shape = target_shape(self._camera_config.resize_shape, self._screen_shape)
+        self._observer = Observer(played, names, shape, view)
         self.observation_space = self._observer.space
         self.action_space = gymnasium.spaces.Discrete(len(names))  # type: ignore[assignment]
-        fps = self._dream.metadata["render_fps"]
         self.metadata = {
             **self.metadata,
-            "render_fps": fps,
-            "reward_transform": model.reward_transform,
+            "render_fps": self._dream.metadata["render_fps"],
+            "reward_transform": self.world_model.reward_transform,
         }
         self._frame: np.ndarray | None = None
 
@@ -189,7 +184,7 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
 
     def _observe(self) -> dict[str, Any]:
         assert self._frame is not None
-        return self._observer.observe(shown(self._screen(), self._look), self._frame)
+        return self._observer.observe(shown(self._screen(), self._camera_config), self._frame)
 
     def _info(self, info: dict[str, Any]) -> dict[str, Any]:
         facts = self._observer.facts
@@ -222,11 +217,11 @@ def on_screen(frame: np.ndarray, screen_shape: tuple[int, int]) -> np.ndarray:
     return np.array(resize(frame, screen_shape))
 
 
-def shown(screen: np.ndarray, look: Look) -> np.ndarray:
-    """The picture of a screen uint8 ``(H, W, 3)`` that an observation of this look shows."""
-    picture = np.rint(screen @ _LUMINANCE).astype(np.uint8) if look.grayscale else screen
-    shape = target_shape(look.resize_shape, (screen.shape[0], screen.shape[1]))
-    return resize(picture, shape, look.interpolation, keep_aspect=look.keep_aspect)
+def shown(screen: np.ndarray, config: CameraConfig) -> np.ndarray:
+    """The picture of a screen uint8 ``(H, W, 3)`` that an observation of this config shows."""
+    picture = np.rint(screen @ _LUMINANCE).astype(np.uint8) if config.grayscale else screen
+    shape = target_shape(config.resize_shape, (screen.shape[0], screen.shape[1]))
+    return resize(picture, shape, config.interpolation, keep_aspect=config.keep_aspect)
 
 
 def _is_real(start: str | None) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from atari_vlm.env.camera import Look
+from atari_vlm.env.camera import CameraConfig
 from atari_vlm.errors import check_count
 from atari_vlm.picture import ResizeShape, target_shape
 from atari_vlm.registration import MAX_EPISODE_STEPS
@@ -50,7 +50,7 @@ class DreamedVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nda
         model_options: dict[str, Any] | None = None,
     ):
         check_count(num_envs=num_envs, frame_stack=frame_stack)
-        self._look = Look(resize_shape, grayscale, interpolation, keep_aspect)
+        self._camera_config = CameraConfig(resize_shape, grayscale, interpolation, keep_aspect)
         name, names, self._screen_shape = facts_of(game_name, full_action_space)
         model = model_for(name, checkpoint, kind, model_options or {})
         check_fit(
@@ -63,27 +63,23 @@ class DreamedVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nda
             autoreset_mode=autoreset_mode,
             render_mode=render_mode,
         )
-        self.num_envs, self.render_mode, self.world_model, self._names = (
-            num_envs,
-            render_mode,
-            model,
-            names,
-        )
+        self.num_envs, self.render_mode = num_envs, render_mode
+        self.world_model, self._names = model, names
         self.metadata = {
             **self._dreams.metadata,
             "privileged": False,
             "reward_transform": model.reward_transform,
         }
-        shape = (
-            frame_stack,
-            *target_shape(resize_shape, self._screen_shape),
-            *(() if grayscale else (3,)),
-        )
+        picture = target_shape(resize_shape, self._screen_shape)
+        self._allocate((frame_stack, *picture, *(() if grayscale else (3,))))
+
+    def _allocate(self, shape: tuple[int, ...]) -> None:
+        """The spaces and the arrays of ``num_envs`` dreams that show a stack of this ``shape``."""
         self.single_observation_space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
-        self.single_action_space = gymnasium.spaces.Discrete(len(names))
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._stacks = np.zeros((num_envs, *shape), np.uint8)
+        self.single_action_space = gymnasium.spaces.Discrete(len(self._names))
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._stacks = np.zeros((self.num_envs, *shape), np.uint8)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -134,4 +130,4 @@ class DreamedVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nda
             self._stacks[i] = self._shown(frames[i])
 
     def _shown(self, frame: np.ndarray) -> np.ndarray:
-        return shown(on_screen(frame, self._screen_shape), self._look)
+        return shown(on_screen(frame, self._screen_shape), self._camera_config)

@@ -30,24 +30,24 @@ class ScreenObject:
 
 def _pong(ram: np.ndarray) -> list[ScreenObject]:
     """Addresses 49, 54: ball; 50: the opponent's paddle; 51: the player's. A ball at height 0 is not in play."""
-    found = [
+    objects = [
         ScreenObject("your paddle", 140, ram[51] - 13, 4, 16),
         ScreenObject("other paddle", 16, ram[50] - 15, 4, 16),
     ]
     return (
-        [ScreenObject("ball", ram[49] - 49, ram[54] - 14, 2, 4), *found]
+        [ScreenObject("ball", ram[49] - 49, ram[54] - 14, 2, 4), *objects]
         if 46 <= ram[54] <= 207
-        else found
+        else objects
     )
 
 
 def _breakout(ram: np.ndarray) -> list[ScreenObject]:
     """Addresses 99, 101: ball (at rest or lost above 184 or at 0); 72: paddle, whose right part is cut off at the wall."""
-    found = [ScreenObject("paddle", ram[72] - 47, 189, 16, 4)]
+    objects = [ScreenObject("paddle", ram[72] - 47, 189, 16, 4)]
     return (
-        [ScreenObject("ball", ram[99] - 49, ram[101] + 9, 2, 4), *found]
+        [ScreenObject("ball", ram[99] - 49, ram[101] + 9, 2, 4), *objects]
         if 23 <= ram[101] < 180
-        else found
+        else objects
     )
 
 

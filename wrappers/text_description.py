@@ -88,13 +88,13 @@ class TextDescription(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Rec
 
 
 def _checked_name(name: str | None, env: gymnasium.Env[Any, Any]) -> str:
-    found = game_name(env) if name is None else name
+    checked = game_name(env) if name is None else name
     if (
-        not isinstance(found, str)
-        or not set(found) <= set(string.printable)
-        or not 0 < len(found) <= _LONGEST_NAME
+        not isinstance(checked, str)
+        or not set(checked) <= set(string.printable)
+        or not 0 < len(checked) <= _LONGEST_NAME
     ):
         raise ConfigError(
-            f"game_name must be 1 to {_LONGEST_NAME} characters of printable ASCII, got {found!r}"
+            f"game_name must be 1 to {_LONGEST_NAME} characters of printable ASCII, got {checked!r}"
         )
-    return found
+    return checked

@@ -15,6 +15,7 @@ from gymnasium.vector.utils import batch_space
 
 from atari_vlm.actions import as_actions
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
+from atari_vlm.spaces import autoreset_mode_of
 from atari_vlm.world_models.base import (
     WorldModel,
     map_leaves,
@@ -72,12 +73,7 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         )
         if render_mode not in (None, "rgb_array"):
             raise UnknownNameError("render_mode", render_mode, ("rgb_array",))
-        try:
-            self._mode = AutoresetMode(autoreset_mode)
-        except ValueError:
-            raise UnknownNameError(
-                "autoreset_mode", autoreset_mode, [m.value for m in AutoresetMode]
-            ) from None
+        self._mode = autoreset_mode_of(autoreset_mode)
         space = world_model.observation_space
         if (
             render_mode is not None

@@ -21,7 +21,7 @@ from atari_vlm.picture import (
 
 
 @dataclass(frozen=True)
-class Look:
+class CameraConfig:
     """What pictures shall look like; see :func:`target_shape` and :func:`resize`."""
 
     resize_shape: ResizeShape = (224, 224)
@@ -42,18 +42,18 @@ class Camera:
     changed since.
     """
 
-    def __init__(self, look: Look, palette: Palette, screen_shape: tuple[int, int]):
-        self.look, self.palette = look, palette
-        self.shape = target_shape(look.resize_shape, screen_shape)
-        self._indexed = look.interpolation == "nearest" or self.shape == screen_shape
-        self._table = palette.gray if look.grayscale else palette.rgb
+    def __init__(self, config: CameraConfig, palette: Palette, screen_shape: tuple[int, int]):
+        self.config, self.palette = config, palette
+        self.shape = target_shape(config.resize_shape, screen_shape)
+        self._indexed = config.interpolation == "nearest" or self.shape == screen_shape
+        self._table = palette.gray if config.grayscale else palette.rgb
         self._packed = np.zeros((256, 4), np.uint8)
         self._packed[:, :3] = palette.rgb
-        self._cell = _exact_cell(screen_shape, self.shape) if look.interpolation == "area" else 0
-        self._picture = np.empty((*self.shape, *(() if look.grayscale else (3,))), np.uint8)
+        self._cell = _exact_cell(screen_shape, self.shape) if config.interpolation == "area" else 0
+        self._picture = np.empty((*self.shape, *(() if config.grayscale else (3,))), np.uint8)
         run = runs_of(np.empty(self.shape, np.uint8)).shape[1]
         run_of_colours = np.dtype(
-            (np.void, run * (1 if look.grayscale else 3))
+            (np.void, run * (1 if config.grayscale else 3))
         )  # one value holds all bytes of a run
         self._picture_runs = self._picture.reshape(-1).view(run_of_colours)
         self._plane: np.ndarray | None = None
@@ -70,7 +70,7 @@ class Camera:
             self._resample(plane, changed)
             return self._picture, None
         if plane.shape != self.shape:
-            plane = resize(plane, self.shape, keep_aspect=self.look.keep_aspect)
+            plane = resize(plane, self.shape, keep_aspect=self.config.keep_aspect)
             changed = (
                 None
                 if self._plane is None
@@ -82,7 +82,7 @@ class Camera:
 
     def _colours(self, plane: np.ndarray) -> np.ndarray:
         """Look up the colours of any rows of indices."""
-        if self.look.grayscale:
+        if self.config.grayscale:
             return cv2.LUT(plane, self._table)
         packed = (
             self._packed.view(np.uint32).ravel().take(plane)
@@ -100,10 +100,13 @@ class Camera:
 
     def _resample(self, plane: np.ndarray, changed: np.ndarray | None) -> None:
         """The picture is the plane in colour, resized; ``area`` does only the cells of rows that changed, where that is exact."""
-        look, cell, (height, width) = self.look, self._cell, plane.shape
-        if changed is None or not cell or look.keep_aspect:
+        config, cell, (height, width) = self.config, self._cell, plane.shape
+        if changed is None or not cell or config.keep_aspect:
             self._picture[...] = resize(
-                self._colours(plane), self.shape, look.interpolation, keep_aspect=look.keep_aspect
+                self._colours(plane),
+                self.shape,
+                config.interpolation,
+                keep_aspect=config.keep_aspect,
             )
         elif changed.size > 0:
             touched = np.zeros(height // cell, np.bool_)

@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium
 
-from atari_vlm.env.camera import Camera, Look
+from atari_vlm.env.camera import Camera, CameraConfig
 from atari_vlm.env.emulator import Emulator, EmulatorConfig
 from atari_vlm.env.observing import Observer, View
 from atari_vlm.errors import UnknownNameError, check_count
@@ -71,7 +71,7 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise UnknownNameError("render_mode", render_mode, RENDER_MODES)
         view = View(frame_stack, grayscale, image_format, prompt_type)
-        look = Look(resize_shape, grayscale, interpolation, keep_aspect)
+        camera_config = CameraConfig(resize_shape, grayscale, interpolation, keep_aspect)
         config = EmulatorConfig(
             game_name, frame_skip, repeat_action_probability, full_action_space, two_frame_maximum
         )
@@ -82,7 +82,7 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
         )
         self.max_episode_steps, self.frame_skip = max_episode_steps, frame_skip
         self._emulator = Emulator(config, human=render_mode == "human")
-        self._camera = Camera(look, self._emulator.palette, self._emulator.screen_shape)
+        self._camera = Camera(camera_config, self._emulator.palette, self._emulator.screen_shape)
         self.metadata = {
             **self.metadata,
             "render_fps": max(1, round(FRAMES_PER_SECOND / frame_skip)),

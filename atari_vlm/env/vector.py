@@ -16,12 +16,13 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike
 
 from atari_vlm.actions import as_actions
-from atari_vlm.env.camera import Camera, Look
+from atari_vlm.env.camera import Camera, CameraConfig
 from atari_vlm.env.emulator import Emulator, EmulatorConfig
 from atari_vlm.env.environment import FRAMES_PER_SECOND, OPTIONS
 from atari_vlm.errors import ConfigError, UnknownNameError, check_count
 from atari_vlm.picture import ResizeShape
 from atari_vlm.registration import MAX_EPISODE_STEPS
+from atari_vlm.spaces import autoreset_mode_of
 
 _NO_ARGUMENTS = ("self", "others", "__class__")
 Seed = int | Sequence[int | None] | None
@@ -71,34 +72,35 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
             check_count(max_episode_steps=max_episode_steps)
         if render_mode not in (None, "rgb_array"):
             raise UnknownNameError("render_mode", render_mode, ["rgb_array"])
-        self.autoreset_mode = _autoreset_mode(autoreset_mode)
-        self.num_envs, self.render_mode, self.max_episode_steps = (
-            num_envs,
-            render_mode,
-            max_episode_steps,
-        )
+        self.autoreset_mode = autoreset_mode_of(autoreset_mode)
+        self.num_envs, self.render_mode = num_envs, render_mode
+        self.max_episode_steps = max_episode_steps
         config = EmulatorConfig(
             game_name, frame_skip, repeat_action_probability, full_action_space, two_frame_maximum
         )
-        look = Look(resize_shape, grayscale, interpolation, keep_aspect)
+        camera_config = CameraConfig(resize_shape, grayscale, interpolation, keep_aspect)
         self._emulators = [Emulator(config) for _ in range(num_envs)]
         first = self._emulators[0]
-        self._cameras = [Camera(look, first.palette, first.screen_shape) for _ in range(num_envs)]
+        of_screen = (camera_config, first.palette, first.screen_shape)
+        self._cameras = [Camera(*of_screen) for _ in range(num_envs)]
         self.metadata = {
             "render_modes": ["rgb_array"],
             "render_fps": max(1, round(FRAMES_PER_SECOND / frame_skip)),
             "autoreset_mode": self.autoreset_mode,
             "privileged": False,
         }
-        shape = (frame_stack, *self._cameras[0].shape, *(() if grayscale else (3,)))
+        self._allocate((frame_stack, *self._cameras[0].shape, *(() if grayscale else (3,))))
+
+    def _allocate(self, shape: tuple[int, ...]) -> None:
+        """The spaces and the arrays of ``num_envs`` games that show a stack of this ``shape``."""
         self.single_observation_space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
-        self.single_action_space = gymnasium.spaces.Discrete(len(first.action_names))
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._stacks = np.zeros((num_envs, *shape), np.uint8)
-        self._steps = np.zeros(num_envs, np.int64)
-        self._returns = np.zeros(num_envs, np.float64)
-        self._done = np.zeros(num_envs, np.bool_)
+        self.single_action_space = gymnasium.spaces.Discrete(len(self.get_action_meanings()))
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._stacks = np.zeros((self.num_envs, *shape), np.uint8)
+        self._steps = np.zeros(self.num_envs, np.int64)
+        self._returns = np.zeros(self.num_envs, np.float64)
+        self._done = np.zeros(self.num_envs, np.bool_)
 
     def reset(
         self, *, seed: Seed = None, options: dict[str, Any] | None = None
@@ -117,10 +119,10 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
             raise ConfigError(
                 f"seed must hold one seed for each of the {self.num_envs} games, got {len(seeds)}"
             )
-        chosen = self._reset_mask(options or {})
-        for i in np.flatnonzero(chosen).tolist():
+        mask = self._reset_mask(options or {})
+        for i in np.flatnonzero(mask).tolist():
             self._begin(i, seeds[i])
-        return self._stacks.copy(), self._info(chosen)
+        return self._stacks.copy(), self._info(mask)
 
     def step(
         self, actions: ArrayLike
@@ -132,8 +134,8 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
         In mode NextStep a game that had ended ignores its action and begins anew with reward 0; in mode SameStep it begins anew
         at once and ``info["final_obs"]``, ``info["final_info"]`` tell how it ended; in mode Disabled stepping it is an error.
         """
-        chosen = as_actions(self.single_action_space, actions)
-        if chosen.shape != (self.num_envs,):
+        checked = as_actions(self.single_action_space, actions)
+        if checked.shape != (self.num_envs,):
             raise ConfigError(
                 f"actions must hold one action for each of the {self.num_envs} games, got {actions!r}"
             )
@@ -150,7 +152,7 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
             if self.autoreset_mode is AutoresetMode.NEXT_STEP
             else np.zeros(self.num_envs, np.bool_)
         )
-        for i, action in enumerate(chosen.tolist()):
+        for i, action in enumerate(checked.tolist()):
             if again[i]:
                 self._begin(i, None)
             else:
@@ -228,19 +230,19 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
             self._begin(i, None)
         return info
 
-    def _info(self, chosen: np.ndarray) -> dict[str, Any]:
-        """The single environment's info as arrays ``(N,)``, zero outside ``chosen``, each with its mask."""
+    def _info(self, mask: np.ndarray) -> dict[str, Any]:
+        """The single environment's info as arrays ``(N,)``, zero outside ``mask``, each with its mask."""
         emulators = self._emulators
         values = {
-            "episode_step": self._steps * chosen,
-            "episode_reward": self._returns * chosen,
-            "lives": np.array([emulator.lives for emulator in emulators]) * chosen,
-            "emulator_frames": np.array([emulator.frames for emulator in emulators]) * chosen,
+            "episode_step": self._steps * mask,
+            "episode_reward": self._returns * mask,
+            "lives": np.array([emulator.lives for emulator in emulators]) * mask,
+            "emulator_frames": np.array([emulator.frames for emulator in emulators]) * mask,
         }
         return {
             key: each
             for name, value in values.items()
-            for key, each in ((name, value), (f"_{name}", chosen.copy()))
+            for key, each in ((name, value), (f"_{name}", mask.copy()))
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -259,12 +261,3 @@ def _not_here(option: str) -> ConfigError:
         f"this vector environment shows arrays alone and has no {option}; a vector of whole environments has it: "
         'gymnasium.make_vec(..., vectorization_mode="sync"), or "async" for processes'
     )
-
-
-def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
-    try:
-        return AutoresetMode(mode)
-    except ValueError:
-        raise UnknownNameError(
-            "autoreset_mode", mode, [known.value for known in AutoresetMode]
-        ) from None

@@ -47,13 +47,13 @@ def load_vlm(
             name, model, [option for option, value in given.items() if value is not None]
         )
     row = entry(name)
-    chosen = model or row.model
+    model_id = model or row.model
     if row.kind == "local" and base_url is None:
-        return _local(row, chosen, options)
+        return _local(row, model_id, options)
     backend = row.backend if row.kind == "api" else "openai"
     remote_options = _options(name, "atari_vlm.vlm.remote.options:RemoteOptions", options)
     vlm: VLM = load(_REMOTE[backend])(
-        chosen, api_key=api_key, base_url=base_url, timeout_s=timeout_s, options=remote_options
+        model_id, api_key=api_key, base_url=base_url, timeout_s=timeout_s, options=remote_options
     )
     return vlm
 

@@ -27,7 +27,7 @@ _VISIBLE = 12  # a pixel this much brighter or darker than the background belong
 
 
 @dataclass(frozen=True)
-class Example:
+class Candidate:
     """The last pictures of an example (at most two, oldest first), and the action that was taken then."""
 
     images: tuple[Image, ...]
@@ -59,15 +59,15 @@ class NearestExampleVLM(NoScores):
         return Reply(text, model=self.name, cost_usd=0.0)
 
 
-def find_examples(messages: Sequence[Message], actions: Sequence[str]) -> list[Example]:
+def find_examples(messages: Sequence[Message], actions: Sequence[str]) -> list[Candidate]:
     """The examples among ``messages``, in order."""
-    found = []
+    candidates = []
     for question, answer in itertools.pairwise(messages):
         if question.role == "user" and answer.role == "assistant" and question.images:
             action = _named_action(answer.text)
             if action is not None and action in actions:
-                found.append(Example(question.images[-2:], action))
-    return found
+                candidates.append(Candidate(question.images[-2:], action))
+    return candidates
 
 
 def _named_action(text: str) -> str | None:
@@ -80,7 +80,7 @@ def _named_action(text: str) -> str | None:
     return answer.get("action") if isinstance(answer, dict) else None
 
 
-def _imitate(request: Request, examples: Sequence[Example]) -> Move:
+def _imitate(request: Request, examples: Sequence[Candidate]) -> Move:
     if not examples:
         return Move(
             request.actions[0],

@@ -67,14 +67,14 @@ def price_of(model: str, *, input_tokens: int = 0, day: str | None = None) -> Pr
     date; nothing else is guessed.
     """
     day = day or datetime.date.today().isoformat()
-    found = [
+    prices = [
         row
         for row in _table(os.environ.get("ATARI_VLM_PRICES"))
         if _same_model(model, row.model)
         and row.valid_from <= day <= row.valid_until
         and input_tokens >= row.above
     ]
-    return found[-1] if found else None
+    return prices[-1] if prices else None
 
 
 def _same_model(model: str, row_model: str) -> bool:

@@ -7,7 +7,7 @@ from agent_fakes import NAMES, SayingVLM, see
 from atari_vlm import prompts
 from atari_vlm.agents import VLMAgent
 from atari_vlm.agents.messages import MessageOptions, in_form
-from atari_vlm.agents.pictures import joined, scaled, with_axes
+from atari_vlm.agents.pictures import scaled, tiled, with_axes
 from atari_vlm.agents.vlm_agent import VLMAgentOptions
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
 from atari_vlm.spaces import to_pil
@@ -172,7 +172,7 @@ def test_scale_and_layout_hold_for_examples_too():
 @pytest.mark.parametrize(("layout", "shape"), [("strip", (210, 652, 3)), ("grid", (424, 324, 3))])
 def test_joined_pictures_stand_in_reading_order(layout, shape):
     frames = [Image(np.full((210, 160, 3), 10 * n, np.uint8)) for n in range(1, 5)]
-    (whole,) = joined(frames, layout)
+    (whole,) = tiled(frames, layout)
     assert whole.pixels.shape == shape
     spots = (
         [(0, 0), (0, 164), (0, 328), (0, 492)]
@@ -194,8 +194,8 @@ CHANGES = {
     "scaled": lambda image: scaled(image, 3),
     "axes": with_axes,
     "scaled axes": lambda image: with_axes(scaled(image, 1.5), 1.5),
-    "strip": lambda image: joined([image, image], "strip")[0],
-    "grid of axes": lambda image: joined([with_axes(image)] * 3, "grid")[0],
+    "strip": lambda image: tiled([image, image], "strip")[0],
+    "grid of axes": lambda image: tiled([with_axes(image)] * 3, "grid")[0],
 }
 
 
@@ -211,10 +211,10 @@ def test_a_palette_plane_survives_and_the_pixels_are_those_without_it(change):
 def test_pictures_that_use_the_whole_palette_or_different_ones_lose_the_plane_only():
     full, other = indexed(colours=256), Image(np.zeros((210, 160, 3), np.uint8))
     assert with_axes(full) == with_axes(Image(full.pixels))
-    assert joined([indexed(), other], "strip")[0].indices is None
+    assert tiled([indexed(), other], "strip")[0].indices is None
     one = indexed()
     recoloured = Image(255 - one.pixels, one.indices, 255 - one.palette)
-    assert joined([one, recoloured], "strip") == joined(
+    assert tiled([one, recoloured], "strip") == tiled(
         [Image(one.pixels), Image(recoloured.pixels)], "strip"
     )
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PIL
 
-from atari_vlm.env.camera import Camera, Look
+from atari_vlm.env.camera import Camera, CameraConfig
 from atari_vlm.env.emulator import Emulator, EmulatorConfig
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
 from atari_vlm.picture import (
@@ -106,9 +106,9 @@ def test_nearest_takes_the_pixel_below_the_centre(height, width, to_height, to_w
 def test_resizing_indices_then_painting_is_resizing_the_rgb_picture():
     emulator = list(played("Breakout"))[-1]
     for shape in [(224, 224), (336, 336), (448, 448), (630, 480)]:
-        picture, indices = Camera(Look(shape), emulator.palette, emulator.screen_shape).shoot(
-            emulator.plane
-        )
+        picture, indices = Camera(
+            CameraConfig(shape), emulator.palette, emulator.screen_shape
+        ).shoot(emulator.plane)
         pillow = PIL.fromarray(emulator.screen()).resize(shape[::-1], PIL.Resampling.NEAREST)
         assert np.array_equal(picture, np.asarray(pillow))
         png = encode_png(picture, indices=indices, palette=emulator.palette.rgb)
@@ -116,17 +116,17 @@ def test_resizing_indices_then_painting_is_resizing_the_rgb_picture():
 
 
 LOOKS = [
-    Look(None),
-    Look((224, 224)),
-    Look((100, 37), keep_aspect=True),
-    Look("x2", grayscale=True),
-    Look((84, 84), grayscale=True, interpolation="area"),
-    Look((105, 80), interpolation="area"),
-    Look((64, 64), interpolation="area"),
-    Look((90, 84), grayscale=True, interpolation="area"),
-    Look((300, 200), interpolation="area"),
-    Look((84, 84), interpolation="area", keep_aspect=True),
-    Look((224, 224), interpolation="cubic"),
+    CameraConfig(None),
+    CameraConfig((224, 224)),
+    CameraConfig((100, 37), keep_aspect=True),
+    CameraConfig("x2", grayscale=True),
+    CameraConfig((84, 84), grayscale=True, interpolation="area"),
+    CameraConfig((105, 80), interpolation="area"),
+    CameraConfig((64, 64), interpolation="area"),
+    CameraConfig((90, 84), grayscale=True, interpolation="area"),
+    CameraConfig((300, 200), interpolation="area"),
+    CameraConfig((84, 84), interpolation="area", keep_aspect=True),
+    CameraConfig((224, 224), interpolation="cubic"),
 ]
 
 
@@ -161,9 +161,9 @@ def test_camera_gives_what_a_fresh_camera_gives(look, game):
 
 def test_area_is_opencvs():
     emulator = list(played("Pong"))[-1]
-    picture, indices = Camera(Look((84, 84), True, "area"), emulator.palette, (210, 160)).shoot(
-        emulator.plane
-    )
+    picture, indices = Camera(
+        CameraConfig((84, 84), True, "area"), emulator.palette, (210, 160)
+    ).shoot(emulator.plane)
     expected = cv2.resize(
         emulator.palette.gray[emulator.plane], (84, 84), interpolation=cv2.INTER_AREA
     )

@@ -61,11 +61,11 @@ def valid_body(dialect, text="ACTION: UP"):
 
 
 def assert_total(dialect, content):
-    said = read_answer(content, READERS[dialect])
-    if isinstance(said, Failure):
-        assert said.message and (said.error is None or issubclass(said.error, VLMError))
+    raw = read_answer(content, READERS[dialect])
+    if isinstance(raw, Failure):
+        assert raw.message and (raw.error is None or issubclass(raw.error, VLMError))
         return
-    reply = to_reply(said, "asked-model", latency_s=0.0, attempts=1)
+    reply = to_reply(raw, "asked-model", latency_s=0.0, attempts=1)
     assert isinstance(reply.text, str) and isinstance(reply.model, str) and reply.model
     assert reply.finish_reason in ("stop", "length", "refusal", "filter")
     assert reply.cost_usd is None or reply.cost_usd >= 0
@@ -202,8 +202,8 @@ LEGAL = {
     ("dialect", "body", "expected"), [(d, b, e) for d, rows in LEGAL.items() for b, e in rows]
 )
 def test_legal_answers(dialect, body, expected):
-    said = read_answer(json.dumps(body).encode(), READERS[dialect])
-    assert (said.text, said.finish_reason) == expected
+    raw = read_answer(json.dumps(body).encode(), READERS[dialect])
+    assert (raw.text, raw.finish_reason) == expected
 
 
 BROKEN = {
@@ -234,8 +234,8 @@ def test_a_cost_that_the_server_names_is_taken():
     body = valid_body("openai") | {
         "usage": {"prompt_tokens": 5, "completion_tokens": 6, "cost": 0.25}
     }
-    said = read_answer(json.dumps(body).encode(), openai_vlm.read)
-    assert to_reply(said, "m", latency_s=0.0, attempts=1).cost_usd == 0.25
+    raw = read_answer(json.dumps(body).encode(), openai_vlm.read)
+    assert to_reply(raw, "m", latency_s=0.0, attempts=1).cost_usd == 0.25
 
 
 def test_counts_and_amounts_are_plain_numbers_or_unknown():

@@ -28,7 +28,7 @@ from atari_vlm.vlm.base import VLM, Sampling, request_key
 from atari_vlm.vlm.layers.asking import current
 
 CacheMode = Literal["read", "readwrite", "replay-only"]
-Answer = TypeVar("Answer", Reply, np.ndarray)
+AnswerT = TypeVar("AnswerT", Reply, np.ndarray)
 logger = logging.getLogger(__name__)
 
 _COLUMNS = ("key", "name", "body", "created")
@@ -174,14 +174,14 @@ class CachedVLM:
     def _through(
         self,
         key: str,
-        ask: Callable[[], Answer],
-        read: Callable[[Any], Answer],
-        body_of: Callable[[Answer], Any],
-    ) -> Answer:
+        ask: Callable[[], AnswerT],
+        read: Callable[[Any], AnswerT],
+        body_of: Callable[[AnswerT], Any],
+    ) -> AnswerT:
         with self._alone(key):
-            found, broken = self._held(key, read)
-            if found is not None:
-                return found
+            cached, broken = self._held(key, read)
+            if cached is not None:
+                return cached
             if self._mode == "replay-only":
                 raise ReplayMissError(
                     f"{self._cache.path} holds no reply for request {key[:12]}… of {self.name}"
@@ -191,7 +191,7 @@ class CachedVLM:
                 self._keep(key, body_of(answer), broken)
             return answer
 
-    def _held(self, key: str, read: Callable[[Any], Answer]) -> tuple[Answer | None, bool]:
+    def _held(self, key: str, read: Callable[[Any], AnswerT]) -> tuple[AnswerT | None, bool]:
         """What the cache holds, and whether an entry is there that cannot be used."""
         try:
             with reading(f"an entry of the reply cache {self._cache.path}", ConfigError):
@@ -264,5 +264,5 @@ def _reply_of(body: Any) -> Reply:
     return Reply.from_dict(body)
 
 
-def _as_cached(answer: Answer) -> Answer:
+def _as_cached(answer: AnswerT) -> AnswerT:
     return dataclasses.replace(answer, cached=True) if isinstance(answer, Reply) else answer

@@ -16,8 +16,8 @@ from atari_vlm.vlm.remote.keys import Secret
 
 def known_keys(api_key: str | None = None) -> list[Secret]:
     """The key that was given and every key in the environment (variables whose names end in ``_API_KEY``)."""
-    found = [value for name, value in os.environ.items() if name.endswith("_API_KEY") and value]
-    return [Secret(value) for value in ([api_key] if api_key else []) + found]
+    values = [value for name, value in os.environ.items() if name.endswith("_API_KEY") and value]
+    return [Secret(value) for value in ([api_key] if api_key else []) + values]
 
 
 def without_keys(text: str, keys: Sequence[Secret]) -> str:

@@ -21,7 +21,7 @@ from atari_vlm.errors import ModelNotAvailableError
 from atari_vlm.types import Message
 from atari_vlm.vlm.local import weights
 from atari_vlm.vlm.local.checkpoint_folder import ALTERNATIVES, read_object, reason_of, unavailable
-from atari_vlm.vlm.local.engine import Answer, AnswerRequest, ScoreRequest
+from atari_vlm.vlm.local.engine import AnswerRequest, Generation, ScoreRequest
 from atari_vlm.vlm.local.loading import Loaded, load_model, placement, stop_ids
 from atari_vlm.vlm.local.options import LocalOptions
 
@@ -146,7 +146,7 @@ class CogEngine:
     def __init__(self, model: Any, stops: Sequence[int]):
         self.model, self._stops = model, tuple(stops)
 
-    def answer(self, requests: Sequence[AnswerRequest]) -> list[Answer]:
+    def answer(self, requests: Sequence[AnswerRequest]) -> list[Generation]:
         """One request after another."""
         return [self._answer(request) for request in requests]
 
@@ -154,7 +154,7 @@ class CogEngine:
         """One pass per choice: log-probability of its tokens and of the end, float64 ``(n,)`` per request."""
         return [np.array([self._score(r.prompt, choice) for choice in r.choices]) for r in requests]
 
-    def _answer(self, request: AnswerRequest) -> Answer:
+    def _answer(self, request: AnswerRequest) -> Generation:
         ids: list[int] = []
         inputs: dict[str, Any] = request.prompt.inputs  # type: ignore[attr-defined]
         out = self._forward(inputs)
@@ -167,9 +167,9 @@ class CogEngine:
             )
             ids.append(token)
             if token in self._stops:
-                return Answer(tuple(ids[:-1]), True, len(ids), 0)
+                return Generation(tuple(ids[:-1]), True, len(ids), 0)
             if len(ids) >= request.max_tokens:
-                return Answer(tuple(ids), False, len(ids), 0)
+                return Generation(tuple(ids), False, len(ids), 0)
             inputs = _with_text(inputs, [token])
             out = self._forward(self._last_only(inputs, out.past_key_values))
 

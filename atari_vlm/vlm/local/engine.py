@@ -17,7 +17,7 @@ from atari_vlm.vlm.local.sampling import TokenSampler
 
 
 @dataclass(frozen=True)
-class Answer:
+class Generation:
     """New tokens only. ``stopped`` is ``False`` when the limit cut the answer; ``cached`` prompt tokens were not computed."""
 
     ids: tuple[int, ...]
@@ -64,9 +64,9 @@ class Engine:
         reusable = prefix_cache and self._plain and layout.prefix_reusable
         self.prefixes: PrefixCache | None = PrefixCache() if reusable else None
 
-    def answer(self, requests: Sequence[AnswerRequest]) -> list[Answer]:
+    def answer(self, requests: Sequence[AnswerRequest]) -> list[Generation]:
         """Answer every request; row ``i`` does not depend on the others."""
-        answers: dict[int, Answer] = {}
+        answers: dict[int, Generation] = {}
         for start, members in self._groups(
             [r.prompt for r in requests], [r.max_tokens for r in requests]
         ):
@@ -129,7 +129,7 @@ class Engine:
         if self.prefixes is not None and fits:
             self.prefixes.learn(prompts, start, padded, cache)
 
-    def _generate(self, start: Start, group: Sequence[AnswerRequest]) -> list[Answer]:
+    def _generate(self, start: Start, group: Sequence[AnswerRequest]) -> list[Generation]:
         prompts = [request.prompt for request in group]
         padded = pad_left(prompts, start.length, self._pad_id)
         cache = self._new_cache(start, len(group))
@@ -205,7 +205,7 @@ class _Decoding:
         self._ids: list[list[int]] = [[] for _ in group]
         self._stopped = [False] * len(group)
 
-    def run(self, logits: Any, cache: Any) -> list[Answer]:
+    def run(self, logits: Any, cache: Any) -> list[Generation]:
         """Go on from the prompt's last logits ``(B, V)`` until every row has ended."""
         while True:
             tokens = self._take(logits)
@@ -250,8 +250,8 @@ class _Decoding:
                 **tensors, past_key_values=cache, use_cache=True, logits_to_keep=1
             ).logits[:, -1]
 
-    def _answers(self) -> list[Answer]:
+    def _answers(self) -> list[Generation]:
         return [
-            Answer(tuple(ids[:-1] if stopped else ids), stopped, len(ids), self._start.length)
+            Generation(tuple(ids[:-1] if stopped else ids), stopped, len(ids), self._start.length)
             for ids, stopped in zip(self._ids, self._stopped, strict=True)
         ]

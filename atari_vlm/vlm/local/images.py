@@ -74,16 +74,16 @@ def fast_processor(stock: Any) -> PatchProcessor | None:
     ramp = (
         (np.arange(edge * edge * 3, dtype=np.uint32) % 251).astype(np.uint8).reshape(edge, edge, 3)
     )
-    expected, found = (
+    expected, actual = (
         stock(ramp, return_tensors="np", input_data_format="channels_last"),
         ours(ramp),
     )
-    if expected["pixel_values"].shape != found["pixel_values"].shape:
+    if expected["pixel_values"].shape != actual["pixel_values"].shape:
         return None
-    same_size = tuple(found["image_grid_thw"][0, 1:] * stock.patch_size) == (edge, edge)
+    same_size = tuple(actual["image_grid_thw"][0, 1:] * stock.patch_size) == (edge, edge)
     return (
         ours
-        if same_size and np.allclose(expected["pixel_values"], found["pixel_values"], atol=1e-5)
+        if same_size and np.allclose(expected["pixel_values"], actual["pixel_values"], atol=1e-5)
         else None
     )
 

@@ -172,10 +172,10 @@ def _quantisation(load_in: str, compute: Any) -> Any:
 def stop_ids(model: Any, tokenizer: Any) -> list[int]:
     """The tokens that end an answer: the generation settings' and the tokenizer's."""
     stated = getattr(model.generation_config, "eos_token_id", None)
-    found: Iterable[int] = (
+    ids: Iterable[int] = (
         stated if isinstance(stated, (list, tuple)) else [] if stated is None else [stated]
     )
-    stops = {int(token) for token in found}
+    stops = {int(token) for token in ids}
     if tokenizer.eos_token_id is not None:
         stops.add(int(tokenizer.eos_token_id))
     if not stops:

@@ -77,12 +77,13 @@ class PrefixCache:
             slot = int(np.argmax(shared)) if shared and max(shared) >= _WORTHWHILE else -1
             members.setdefault(slot, []).append(index)
             lengths[slot] = min(lengths.get(slot, len(prompt)), shared[slot] if slot >= 0 else 0)
-        chosen = {slot: self._kept[slot] for slot in members if slot >= 0}
-        for kept in chosen.values():
+        shared_prefixes = {slot: self._kept[slot] for slot in members if slot >= 0}
+        for kept in shared_prefixes.values():
             self._kept.remove(kept)
             self._kept.append(kept)
         return [
-            (Start(lengths[slot], chosen.get(slot)), indices) for slot, indices in members.items()
+            (Start(lengths[slot], shared_prefixes.get(slot)), indices)
+            for slot, indices in members.items()
         ]
 
     def learn(self, prompts: Sequence[Prompt], start: Start, padded: Padded, cache: Any) -> None:

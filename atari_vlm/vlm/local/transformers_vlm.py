@@ -17,7 +17,7 @@ from atari_vlm.vlm.local import weights
 from atari_vlm.vlm.local.batching import Batcher
 from atari_vlm.vlm.local.checkpoint_folder import unavailable
 from atari_vlm.vlm.local.cogvlm2 import check_remote_code, is_foreign, load_foreign
-from atari_vlm.vlm.local.engine import Answer, AnswerRequest, ScoreRequest
+from atari_vlm.vlm.local.engine import AnswerRequest, Generation, ScoreRequest
 from atari_vlm.vlm.local.loading import load_folder
 from atari_vlm.vlm.local.options import LocalOptions
 from atari_vlm.vlm.local.sampling import TokenSampler
@@ -67,7 +67,7 @@ class TransformersVLM:
         started = time.perf_counter()
         prompt = self._encoder.encode(messages)
         request = AnswerRequest(prompt, TokenSampler(sampling, self.options), sampling.max_tokens)
-        answer: Answer = self._submit("answer", request)
+        answer: Generation = self._submit("answer", request)
         return Reply(
             text=self._encoder.decode(answer.ids),
             model=self.model,

@@ -17,7 +17,7 @@ from atari_vlm.types import Reply, Usage
 from atari_vlm.vlm.base import Sampling
 from atari_vlm.vlm.prices import cost_usd
 from atari_vlm.vlm.remote.failures import failure_of_status
-from atari_vlm.vlm.remote.outcomes import Failure, Said
+from atari_vlm.vlm.remote.outcomes import Failure, RawReply
 from atari_vlm.vlm.remote.text import clean_text
 from atari_vlm.vlm.remote.wire import parse_body
 
@@ -28,7 +28,7 @@ class BrokenAnswerError(Exception):
     """A 200-body that is no answer in the vendor's dialect. Internal: it is retried."""
 
 
-def read_answer(content: bytes, read: Callable[[dict[str, Any]], Said]) -> Said | Failure:
+def read_answer(content: bytes, read: Callable[[dict[str, Any]], RawReply]) -> RawReply | Failure:
     """Read the body of a 200-answer: total over all bodies. An ``error`` object in it counts as the status that it names."""
     body = parse_body(content)
     if isinstance(body, Failure):
@@ -40,32 +40,32 @@ def read_answer(content: bytes, read: Callable[[dict[str, Any]], Said]) -> Said 
             code if isinstance(code, int) and 400 <= code < 600 else None, error, {}, 0.0
         )
     try:
-        said = read(body)
+        raw = read(body)
     except BrokenAnswerError as broken:
         return Failure(f"the server's answer has another form than expected: {broken}")
-    return said._replace(
-        text=clean_text(said.text), model=clean_text(said.model) if said.model else None
+    return raw._replace(
+        text=clean_text(raw.text), model=clean_text(raw.model) if raw.model else None
     )
 
 
-def completed(said: Said, sampling: Sampling, limit: int) -> Said:
+def completed(raw: RawReply, sampling: Sampling, limit: int) -> RawReply:
     """An answer without text, with what can be known about it: the constrained answer in another field, or that it was cut.
 
     Taken from another field are a JSON object with the keys that were asked for and a bare choice; from arguments of a tool
     call any object. Prose there is no answer. ``limit`` is how many tokens were allowed.
     """
-    if said.text.strip() or said.finish_reason in ("refusal", "filter"):
-        return said
-    if said.finish_reason == "stop":
-        for _, is_output, value in said.elsewhere:
+    if raw.text.strip() or raw.finish_reason in ("refusal", "filter"):
+        return raw
+    if raw.finish_reason == "stop":
+        for _, is_output, value in raw.elsewhere:
             text = _constrained(value, is_output, sampling)
             if text is not None:
-                return said._replace(text=clean_text(text))
-        if (said.usage.output_tokens or 0) >= limit:
-            said = said._replace(finish_reason="length")
-    filled = [field for field, _, value in said.elsewhere if value]
-    note = f"the reply was empty: the server put the text into {filled[0]}" if filled else said.note
-    return said._replace(note=note)
+                return raw._replace(text=clean_text(text))
+        if (raw.usage.output_tokens or 0) >= limit:
+            raw = raw._replace(finish_reason="length")
+    filled = [field for field, _, value in raw.elsewhere if value]
+    note = f"the reply was empty: the server put the text into {filled[0]}" if filled else raw.note
+    return raw._replace(note=note)
 
 
 def _constrained(value: object, is_output: bool, sampling: Sampling) -> str | None:
@@ -86,25 +86,25 @@ def _constrained(value: object, is_output: bool, sampling: Sampling) -> str | No
 
 
 def to_reply(
-    said: Said, asked_model: str, *, latency_s: float, attempts: int, free: bool = False
+    raw: RawReply, asked_model: str, *, latency_s: float, attempts: int, free: bool = False
 ) -> Reply:
     """The public record; priced by the model that answered, else by the one that was asked for.
 
     ``free``: the server is one's own, so that a model without a price costs nothing.
     """
-    cost = said.cost_usd
-    for model in (said.model, asked_model):
+    cost = raw.cost_usd
+    for model in (raw.model, asked_model):
         if cost is None and model:
-            cost = cost_usd(model, said.usage)
+            cost = cost_usd(model, raw.usage)
     return Reply(
-        text=said.text,
-        model=said.model or asked_model,
-        finish_reason=said.finish_reason,
-        usage=said.usage,
+        text=raw.text,
+        model=raw.model or asked_model,
+        finish_reason=raw.finish_reason,
+        usage=raw.usage,
         latency_s=latency_s,
         cost_usd=0.0 if cost is None and free else cost,
         attempts=attempts,
-        note=said.note,
+        note=raw.note,
     )
 
 

@@ -20,7 +20,7 @@ from atari_vlm.vlm.remote.answers import (
 )
 from atari_vlm.vlm.remote.client import Dialect, RemoteVLM, Target, system_text
 from atari_vlm.vlm.remote.keys import Endpoint, Vendor
-from atari_vlm.vlm.remote.outcomes import Said
+from atari_vlm.vlm.remote.outcomes import RawReply
 from atari_vlm.vlm.remote.text import clean_text
 from atari_vlm.vlm.remote.wire import http_client
 
@@ -125,7 +125,7 @@ def _plain_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def read(body: dict[str, Any]) -> Said:
+def read(body: dict[str, Any]) -> RawReply:
     """Read a message. An empty list of content blocks is an empty answer, and so is whatever was paid for and lacks one.
 
     A body without the list, and without tokens that were paid, is none at all.
@@ -133,7 +133,7 @@ def read(body: dict[str, Any]) -> Said:
     blocks, usage = body.get("content"), _usage(mapping(body.get("usage")))
     if body.get("type") == "error" or (not isinstance(blocks, list) and not is_paid(usage)):
         raise BrokenAnswerError("no list of content blocks")
-    return Said(
+    return RawReply(
         text=joined_text(
             [block for block in items(blocks) if mapping(block).get("type") == "text"]
         ),

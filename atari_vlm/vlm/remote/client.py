@@ -31,7 +31,7 @@ from atari_vlm.vlm.remote.concurrency import AdaptiveLimit
 from atari_vlm.vlm.remote.keys import NO_KEY, Endpoint, Secret, Vendor, find_endpoint
 from atari_vlm.vlm.remote.manners import Manner, Manners
 from atari_vlm.vlm.remote.options import DEFAULT_OPTIONS, RemoteOptions, Structured
-from atari_vlm.vlm.remote.outcomes import Failure, Said
+from atari_vlm.vlm.remote.outcomes import Failure, RawReply
 from atari_vlm.vlm.remote.retry import Retrier
 from atari_vlm.vlm.remote.text import clip
 from atari_vlm.vlm.remote.wire import Channel, failure_of_error
@@ -65,7 +65,7 @@ class Dialect:
     close_client: Callable[[Any], Awaitable[None]]
     send: Callable[[Any, dict[str, Any]], Coroutine[Any, Any, bytes]]
     build_request: Callable[[Target, list[Message], Sampling], dict[str, Any]]
-    read: Callable[[dict[str, Any]], Said]
+    read: Callable[[dict[str, Any]], RawReply]
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     token_names: tuple[str, ...] = ()
 
@@ -167,23 +167,21 @@ class RemoteVLM(NoScores):
     def _ask(self, turns: list[Message], sampling: Sampling) -> Reply:
         requests = 0
 
-        def attempt(left_s: float) -> tuple[Said, float] | Failure:
+        def attempt(left_s: float) -> tuple[RawReply, float] | Failure:
             nonlocal requests
             outcome, asked = self._attempt(turns, sampling, left_s)
             requests += asked
             return outcome
 
-        (said, latency_s), _ = self._retrier.call(attempt)
-        said = completed(
-            said, sampling, sampling.max_tokens + self._target.options.reasoning_tokens
-        )
+        (raw, latency_s), _ = self._retrier.call(attempt)
+        raw = completed(raw, sampling, sampling.max_tokens + self._target.options.reasoning_tokens)
         return to_reply(
-            said, self._target.model, latency_s=latency_s, attempts=requests, free=self.is_free
+            raw, self._target.model, latency_s=latency_s, attempts=requests, free=self.is_free
         )
 
     def _attempt(
         self, turns: list[Message], sampling: Sampling, left_s: float
-    ) -> tuple[tuple[Said, float] | Failure, int]:
+    ) -> tuple[tuple[RawReply, float] | Failure, int]:
         """One request within the concurrency limit, or two and three where its form is refused; and how many it took."""
         clock = self._target.options.clock
         manner: Manner | None = self._manners.current
@@ -226,7 +224,7 @@ class RemoteVLM(NoScores):
             sampling = dataclasses.replace(sampling, schema=None, choices=None)
         return self.dialect.build_request(target, turns, sampling)
 
-    def _exchange(self, request: dict[str, Any], timeout_s: float) -> Said | Failure:
+    def _exchange(self, request: dict[str, Any], timeout_s: float) -> RawReply | Failure:
         """Send a request and read its answer; never raises for what a server or a network did."""
         clock, send = self._target.options.clock, self.dialect.send
         try:
@@ -236,7 +234,9 @@ class RemoteVLM(NoScores):
         except TimeoutError:
             return Failure(f"no complete answer within {timeout_s:g} s")
         except Exception as error:
-            outcome: Said | Failure = failure_of_error(error, clock.time()) or self._unsent(error)
+            outcome: RawReply | Failure = failure_of_error(error, clock.time()) or self._unsent(
+                error
+            )
         else:
             outcome = read_answer(content, self.dialect.read)
         return (

@@ -12,7 +12,7 @@ from typing import Any
 
 from atari_vlm.errors import AuthenticationError, RequestError, UnavailableError, VLMError
 from atari_vlm.vlm.remote.hints import LONGEST_WAIT_S, asked_wait_s
-from atari_vlm.vlm.remote.outcomes import FILTERED, UNBILLED, Failure, Said
+from atari_vlm.vlm.remote.outcomes import FILTERED, UNBILLED, Failure, RawReply
 from atari_vlm.vlm.remote.text import clean_text, clip
 
 _RETRIED = {408, 409, 425, 429}
@@ -67,8 +67,8 @@ def failure_of_status(
     status: int | None, body: object, headers: Mapping[str, str], now: float
 ) -> Failure:
     """What an HTTP status and the error body beside it mean. ``now`` is seconds since 1970."""
-    said, text = error_text(body), _whole_text(body)
-    message = f"HTTP {status}: {said}" if said else f"HTTP {status}"
+    reason, text = error_text(body), _whole_text(body)
+    message = f"HTTP {status}: {reason}" if reason else f"HTTP {status}"
     reply = _reply(status, body, text)
     if reply is not None:
         return Failure(message, status, reply=reply)
@@ -79,7 +79,7 @@ def failure_of_status(
     return Failure(message, status, wait, error, advice=advice)
 
 
-def _reply(status: int | None, body: object, text: str) -> Said | None:
+def _reply(status: int | None, body: object, text: str) -> RawReply | None:
     """The answer that an error is in truth: refused by a filter, or a text that the vendor itself could not use."""
     if status in (400, 403, 422, 451) and (_FILTER.search(text) or _flagged(body)):
         return FILTERED
@@ -89,10 +89,12 @@ def _reply(status: int | None, body: object, text: str) -> Said | None:
         generated = next(
             (value for value in _values(body, "failed_generation") if isinstance(value, str)), ""
         )
-        return Said(clean_text(generated), "stop", UNBILLED, cost_usd=0.0)
+        return RawReply(clean_text(generated), "stop", UNBILLED, cost_usd=0.0)
     note = "the reply was cut off before it began; a larger --reply-tokens helps"
     return (
-        Said("", "length", UNBILLED, cost_usd=0.0, note=note) if _UNFINISHED.search(text) else None
+        RawReply("", "length", UNBILLED, cost_usd=0.0, note=note)
+        if _UNFINISHED.search(text)
+        else None
     )
 
 
@@ -176,17 +178,17 @@ def error_text(body: object, depth: int = 0) -> str:
     if not isinstance(body, Mapping) or depth >= 16:
         return clip(str(body)) if isinstance(body, int | float) and body else ""
     names = ("error", "message", "detail", "msg", "errors", "description")
-    said = next(
+    reason = next(
         (text for name in names if body.get(name) and (text := error_text(body[name], depth + 1))),
         "",
     )
     place = _place(body)
-    if place and place not in said:
-        said = f"{said} ({place})" if said else place
+    if place and place not in reason:
+        reason = f"{reason} ({place})" if reason else place
     inner = _inner_reason(body, depth)
-    if inner and inner not in said:
-        said = f"{said}: {inner}" if said else inner
-    return clip(said)
+    if inner and inner not in reason:
+        reason = f"{reason}: {inner}" if reason else inner
+    return clip(reason)
 
 
 def _place(body: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from atari_vlm.vlm.base import Sampling
 from atari_vlm.vlm.remote.answers import BrokenAnswerError, count, items, joined_text, mapping, word
 from atari_vlm.vlm.remote.client import Dialect, RemoteVLM, Target, system_text
 from atari_vlm.vlm.remote.keys import Endpoint, Vendor
-from atari_vlm.vlm.remote.outcomes import Said
+from atari_vlm.vlm.remote.outcomes import RawReply
 from atari_vlm.vlm.remote.text import clean_text
 from atari_vlm.vlm.remote.wire import http_client
 
@@ -110,7 +110,7 @@ def _part(part: Part) -> dict[str, Any]:
     return {"text": clean_text(part.text)}
 
 
-def read(body: dict[str, Any]) -> Said:
+def read(body: dict[str, Any]) -> RawReply:
     """Read an answer. Fields with nothing in them are absent in this dialect, so that no candidates is an empty answer.
 
     A body that has none of an answer's fields is none.
@@ -125,7 +125,7 @@ def read(body: dict[str, Any]) -> Said:
         raise BrokenAnswerError("a candidate is no object")
     blocked = bool(mapping(body.get("promptFeedback")).get("blockReason"))
     parts = mapping(candidate.get("content")).get("parts", [])
-    return Said(
+    return RawReply(
         text=joined_text(parts),
         finish_reason="filter"
         if blocked
@@ -148,13 +148,18 @@ def _elsewhere(parts: list[dict[str, Any]]) -> Iterator[tuple[str, bool, Any]]:
 
 def _usage(usage: dict[str, Any]) -> Usage:
     """The vendor counts thoughts apart; here ``output_tokens`` includes them. A count of none is absent."""
-    said, thought = count(usage.get("candidatesTokenCount")), count(usage.get("thoughtsTokenCount"))
+    visible, thought = (
+        count(usage.get("candidatesTokenCount")),
+        count(usage.get("thoughtsTokenCount")),
+    )
     asked = count(usage.get("promptTokenCount"))
     if asked is not None and "candidatesTokenCount" not in usage:
-        said = 0
+        visible = 0
     return Usage(
         input_tokens=asked,
-        output_tokens=None if said is None and thought is None else (said or 0) + (thought or 0),
+        output_tokens=None
+        if visible is None and thought is None
+        else (visible or 0) + (thought or 0),
         cached_tokens=count(usage.get("cachedContentTokenCount")),
         reasoning_tokens=thought,
     )

@@ -64,8 +64,8 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
 
 def wait_in_words(text: str) -> float | None:
     """Seconds in a sentence such as "try again in 1m5s"; ``None`` without one."""
-    found = _IN_WORDS.search(text[:20_000])
-    return None if found is None else duration_s(found[1])
+    match = _IN_WORDS.search(text[:20_000])
+    return None if match is None else duration_s(match[1])
 
 
 def duration_s(text: str) -> float | None:

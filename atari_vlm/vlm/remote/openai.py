@@ -28,7 +28,7 @@ from atari_vlm.vlm.remote.answers import (
 )
 from atari_vlm.vlm.remote.client import Dialect, RemoteVLM, Target
 from atari_vlm.vlm.remote.keys import Endpoint, Vendor
-from atari_vlm.vlm.remote.outcomes import Said
+from atari_vlm.vlm.remote.outcomes import RawReply
 from atari_vlm.vlm.remote.text import clean_text
 from atari_vlm.vlm.remote.wire import http_client
 
@@ -146,7 +146,7 @@ def _requires_all(schema: Any) -> bool:
     return complete and all(_requires_all(value) for value in schema.values())
 
 
-def read(body: dict[str, Any]) -> Said:
+def read(body: dict[str, Any]) -> RawReply:
     """Read a chat completion. An empty list of choices is an empty answer, and so is whatever was paid for and lacks one.
 
     A body without the list, and without tokens that were paid, is none at all.
@@ -163,7 +163,7 @@ def read(body: dict[str, Any]) -> Said:
     if finish == "error":  # how OpenRouter passes on that the server behind it failed
         raise BrokenAnswerError("the server behind the router failed")
     refusal = word(message.get("refusal"))
-    return Said(
+    return RawReply(
         text=_text(message.get("content")) or refusal,
         finish_reason="refusal" if refusal else _FINISH.get(finish, "stop"),
         usage=usage,

@@ -1,4 +1,4 @@
-"""What one request comes to: an answer (:class:`Said`) or a :class:`Failure`."""
+"""What one request comes to: an answer (:class:`RawReply`) or a :class:`Failure`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from atari_vlm.errors import VLMError
 from atari_vlm.types import FinishReason, Usage
 
 
-class Said(NamedTuple):
+class RawReply(NamedTuple):
     """What a body says. ``model`` and ``cost_usd`` are ``None`` where the server does not name them.
 
     ``elsewhere`` holds what stands in other fields than the answer's, as ``(field, is_output, value)``: arguments of a tool
@@ -26,7 +26,7 @@ class Said(NamedTuple):
 
 
 UNBILLED = Usage(0, 0)
-FILTERED = Said(
+FILTERED = RawReply(
     "", "filter", UNBILLED, cost_usd=0.0
 )  # a request that the vendor's content filter turned away, unbilled
 
@@ -44,7 +44,7 @@ class Failure:
     status: int | None = None
     retry_after_s: float | None = None
     error: type[VLMError] | None = None
-    reply: Said | None = None
+    reply: RawReply | None = None
     advice: str = ""
 
     @property

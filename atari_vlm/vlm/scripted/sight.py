@@ -75,10 +75,10 @@ class Sight:
     def mask(self, area: Box, *colours: int) -> np.ndarray:
         """Boolean array over ``area``: where one of ``colours`` is."""
         part = self.colours[area.index]
-        found = part == colours[0]
+        matches = part == colours[0]
         for colour in colours[1:]:
-            found |= part == colour
-        return found
+            matches |= part == colour
+        return matches
 
     def box(self, area: Box, *colours: int) -> Box | None:
         """The smallest box around every pixel of ``colours`` inside ``area``; ``None`` if there is none."""
@@ -89,9 +89,9 @@ class Sight:
         return bounding_box(~self.mask(area, *colours), area)
 
 
-def bounding_box(found: np.ndarray, area: Box = FULL) -> Box | None:
-    """Box around the true pixels of ``found``, a boolean array over ``area``; ``None`` if there is none."""
-    rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
+def bounding_box(mask: np.ndarray, area: Box = FULL) -> Box | None:
+    """Box around the true pixels of ``mask``, a boolean array over ``area``; ``None`` if there is none."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         return None
     return Box(

@@ -119,7 +119,11 @@ class RunFolder:
         return run
 
     def _begin(self, request: RunRequest, journal: bool) -> None:
-        """The journal first, then ``config.yaml`` with its id: a run that has one never lacks the other."""
+        """The journal first, then ``config.yaml`` with its id: a run that has one never lacks the other.
+
+        A run that is extended is marked unfinished before its config says so: killed between the two it is as it was, and
+        unfinished, so that either command goes on with it.
+        """
         config, extended = _checked_config(self.path, request) if self.resumed else ({}, False)
         self.parts = config.get("parts", [])
         remove_left_behind(self.path)
@@ -131,6 +135,8 @@ class RunFolder:
                 raise RunError(
                     f"{file} holds the answers of a run whose config.yaml is gone: put it back, or choose another name"
                 )
+        if extended and self._journal is not None:
+            self._journal.set_meta(finished=False)
         facts = (
             {"finished": bool(config.get("finished", False)) and not extended}
             if self._journal is None
@@ -139,8 +145,6 @@ class RunFolder:
         _write_config(
             self.path, request, {**facts, **({"parts": self.parts} if self.parts else {})}
         )
-        if extended and self._journal is not None:
-            self._journal.set_meta(finished=False)
 
     @property
     def journal(self) -> Journal:

@@ -8,8 +8,10 @@ import pytest
 import yaml
 
 from atari_vlm import evaluate, plan, train
+from atari_vlm.runs import run_folder
 from atari_vlm.runs.continuing import ResumeRules, differences, is_extension
 from atari_vlm.runs.journal import Journal
+from atari_vlm.runs.run_folder import RunFolder, RunRequest
 
 QUICK = ["--videos", "0", "--max-steps", "4"]
 TRAIN = [*QUICK, "--num-episodes", "2", "--num-eval-episodes", "1", "--use-icl"]
@@ -193,3 +195,57 @@ def test_parts_that_are_none_are_refused(tmp_path, capsys, parts):
     capsys.readouterr()
     assert train.main(["--resume", str(tmp_path / "run"), "--max-calls", "99"]) == 2
     assert "parts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["_rewrite_config", "set_meta"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_kill_while_a_run_is_extended_does_not_lose_the_extension(
+    tmp_path, monkeypatch, place, moment
+):
+    """Whichever of the two writes is the last, the same command goes on and plays what was asked for more."""
+    run = tmp_path / "run"
+    assert train.main([*TRAIN, "--save-dir", str(tmp_path), "--run-name", "run"]) == 0
+    owner = Journal if place == "set_meta" else run_folder
+    write = getattr(owner, place)
+
+    def killed(*arguments, **values):
+        if moment == "after":
+            write(*arguments, **values)
+        raise KeyboardInterrupt
+
+    longer = ["--resume", str(run), "--num-episodes", "3"]
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(owner, place, killed)
+        RunFolder.open(_request_of(run, 3))
+    with Journal(run / "journal.sqlite", read_only=True) as journal:
+        extended = yaml.safe_load((run / "config.yaml").read_text()).get("parts")
+        assert not (extended and journal.meta()["finished"])
+    assert train.main(longer) == 0
+    assert [row.phase for row, *_ in rows(run)] == ["train", "train", "eval", "train", "eval"]
+
+
+def _request_of(run, episodes):
+    """What ``train --resume`` asks the folder for."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    settings = config["settings"]
+    settings = {**settings, "plan": {**settings["plan"], "num_episodes": episodes}}
+    command = {**config["command"], "num_episodes": episodes}
+    rules = ResumeRules(amounts=("plan.num_episodes",))
+    return RunRequest(run.parent, "x", settings, {}, resume=str(run), command=command, rules=rules)
+
+
+def test_a_run_killed_while_extended_goes_on_with_its_first_command_too(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    command = [*TRAIN, "--save-dir", str(tmp_path), "--run-name", "run"]
+    assert train.main(command) == 0
+    before = rows(run)
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(run_folder, "_rewrite_config", killed)
+        RunFolder.open(_request_of(run, 3))
+    assert train.main(command) == 0 and rows(run) == before
+    with Journal(run / "journal.sqlite", read_only=True) as journal:
+        assert journal.meta()["finished"] is True

@@ -3,9 +3,11 @@ import dataclasses
 import gymnasium as gym
 import numpy as np
 import pytest
+from training_helpers import CountingVLM
 
 from atari_vlm import VLMTrainer
-from atari_vlm.errors import ConfigError
+from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.train import main
 from atari_vlm.training.in_context.minari import export_demonstrations, import_demonstrations
 from atari_vlm.vlm import ScriptedVLM
 
@@ -85,3 +87,25 @@ def test_what_is_not_there_or_does_not_fit(tmp_path):
     )
     with pytest.raises(ConfigError, match="unknown game 'CartPole"):
         import_demonstrations("other-v0")
+
+
+def test_demonstrations_of_another_game_are_refused_and_nothing_is_played(run, tmp_path):
+    """Both games are named; no run is begun, so none has to be continued or removed."""
+    assert export_demonstrations(run[0], NAME, best=1) == 1
+    options = {"save_dir": tmp_path / "runs", "max_steps": 5, "videos": 0, "demonstrations": NAME}
+    vlm = CountingVLM(tmp_path / "calls")
+    for game in ("Breakout", "ALE/Freeway-v5", "q*bert"):
+        with pytest.raises(MismatchError, match=f"{NAME}.* are of Pong, the run plays [BFQ]"):
+            VLMTrainer(game, vlm, **options)
+    assert vlm.calls == 0 and not (tmp_path / "runs").exists()
+    assert (
+        main(["--game", "Breakout", "--use-icl", "--demonstrations", NAME])
+        == MismatchError.exit_code
+    )
+
+
+def test_demonstrations_of_the_game_in_another_spelling_are_taken(run, tmp_path):
+    assert export_demonstrations(run[0], NAME, best=1) == 1
+    options = {"save_dir": tmp_path, "max_steps": 5, "videos": 0, "demonstrations": NAME}
+    with VLMTrainer("ALE/pong-v5", CountingVLM(tmp_path / "calls"), **options) as trainer:
+        assert [each.game for each in trainer.library.demonstrations] == ["Pong"]

@@ -29,6 +29,7 @@ from atari_vlm.errors import (
     check_positive,
 )
 from atari_vlm.experience.replay import Column
+from atari_vlm.games import game as known_game
 from atari_vlm.games import game_names
 from atari_vlm.world_models.inputs import described, inputs_of
 from atari_vlm.world_models.learned.learner import GameFacts
@@ -43,7 +44,7 @@ Stepped = tuple[Any, Any, Any, Any, dict[str, Any]]
 
 @dataclass(frozen=True)
 class GameConfig:
-    """``game``: an Atari game (``"Breakout"``, ``"Breakout-v5"``) or any gymnasium id.
+    """``game``: an Atari game in any spelling (``"Breakout"``, ``"breakout-v5"``) or any gymnasium id.
 
     ``frame_skip`` and ``max_noops`` are Atari's; ``max_steps`` truncates; ``keys`` are the parts of the
     observation that are shown (default: all pictures, numbers and texts).
@@ -56,6 +57,7 @@ class GameConfig:
     keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "game", own_spelling(self.game))
         if self.max_steps is not None:
             check_positive(max_steps=self.max_steps)
 
@@ -236,6 +238,16 @@ def _made(config: GameConfig) -> Env:
         raise
     except Exception as error:
         raise ConfigError(f"{config.game!r} cannot be made: {_told(error)}") from error
+
+
+def own_spelling(game: str) -> str:
+    """``Pong-v5`` for every spelling that can only mean it (``pong``, ``ALE/Pong-v5``); any other id as it is."""
+    if _is_atari(game):
+        return game
+    try:
+        return f"{known_game(game).name}-v5"
+    except UnknownNameError:
+        return game
 
 
 def _bare(game: str) -> str:

@@ -37,7 +37,7 @@ from atari_vlm.training.imagination.collection import (
 )
 from atari_vlm.training.imagination.evaluation import GAMES, STEPS, imagined_returns
 from atari_vlm.training.imagination.export import export_minari, export_npz
-from atari_vlm.training.imagination.games import GameConfig, facts_of, make_game
+from atari_vlm.training.imagination.games import GameConfig, facts_of, make_game, own_spelling
 from atari_vlm.training.imagination.options import EvalOptions, ExportOptions, TrainOptions
 from atari_vlm.training.imagination.trainer import TrainingRun, WorldModelTrainer
 from atari_vlm.world_models.checkpoint import Checkpoint, build_model, read_checkpoint
@@ -99,7 +99,7 @@ def plan_of(options: TrainOptions) -> Plan:
     default, settings = _settings(options, facts, old)
     if steps is not None:
         settings = dataclasses.replace(settings, capacity=max(steps.num_steps + 1, 2))
-    source = options.game or (old.source if old else None) or str(options.dataset)
+    source = own_spelling(options.game) or (old.source if old else None) or str(options.dataset)
     request = RunRequest(
         save_dir=options.save_dir,
         label=f"{_label(source)}-{options.kind}",

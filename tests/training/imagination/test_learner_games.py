@@ -4,7 +4,14 @@ import gymnasium
 import numpy as np
 import pytest
 
-from atari_vlm.training.imagination.games import LOST_LIFE, GameConfig, make_game
+from atari_vlm.errors import UnknownNameError
+from atari_vlm.training.imagination.games import (
+    LOST_LIFE,
+    GameConfig,
+    facts_of,
+    make_game,
+    own_spelling,
+)
 from atari_vlm.world_models.learned.schedule import Play
 
 
@@ -38,3 +45,22 @@ def test_the_limits_are_those_of_the_paper_in_frames():
         20_000,
         108_000,
     )
+
+
+@pytest.mark.parametrize("spelling", ["pong", "pong-v5", "PONG-V5", "ALE/Pong-v5", "atarivlm/pong"])
+def test_a_game_is_known_in_every_spelling_that_can_only_mean_it(spelling):
+    facts = facts_of(spelling)
+    assert facts.game == own_spelling(spelling) == "Pong-v5"
+    assert facts.action_names == facts_of("Pong").action_names
+
+
+@pytest.mark.parametrize(
+    "name", ["Pong", "Breakout-v5", "AtariVLM/Pong-v5", "CartPole-v1", "x:Pong-v5"]
+)
+def test_ids_that_are_right_or_of_somebody_else_stay_as_they_are(name):
+    assert own_spelling(name) == name
+
+
+def test_a_game_that_is_none_is_told_with_the_nearest_name():
+    with pytest.raises(UnknownNameError, match="Breakout"):
+        facts_of("braekout-v5")

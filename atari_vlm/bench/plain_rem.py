@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from atari_vlm.world_models.rem.retention import rotate, token_decays
-from atari_vlm.world_models.rem.stepper import Step
+from atari_vlm.world_models.rem.stepper import BlockStep
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
 
@@ -24,7 +24,7 @@ class PlainStepper:
         self.network = network
 
     @torch.no_grad()
-    def step(self, memory: Tensor, tokens: Tensor, actions: Tensor) -> Step:
+    def step(self, memory: Tensor, tokens: Tensor, actions: Tensor) -> BlockStep:
         """The state after a block, and logits of reward, end and the next frame's tokens."""
         n = self.network
         x, after = n.embed(tokens, actions), []
@@ -35,9 +35,9 @@ class PlainStepper:
         ahead = n.prediction_tokens.expand(len(tokens), -1, -1).contiguous()
         for i, layer in enumerate(n.layers):
             ahead, _ = self._layer(layer, ahead, after[i])
-        return Step(torch.stack(after, 1), reward, end, n.token_head(ahead))
+        return BlockStep(torch.stack(after, 1), reward, end, n.token_head(ahead))
 
-    def draw(self, memory: Tensor, tokens: Tensor, actions: Tensor) -> tuple[Step, Tensor]:
+    def draw(self, memory: Tensor, tokens: Tensor, actions: Tensor) -> tuple[BlockStep, Tensor]:
         """:meth:`step`, and the next frame's tokens ``(B * K, 1)``."""
         imagined = self.step(memory, tokens, actions)
         return imagined, torch.multinomial(imagined.tokens.softmax(-1).flatten(0, 1), 1)

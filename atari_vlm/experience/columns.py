@@ -87,9 +87,9 @@ class FileColumn:
         self._reserved = False
 
     def __getitem__(self, slots: np.ndarray | slice) -> np.ndarray:
-        found = np.asarray(self._opened()[slots])
-        self._touch(found.nbytes)
-        return found
+        values = np.asarray(self._opened()[slots])
+        self._touch(values.nbytes)
+        return values
 
     def __setitem__(self, slots: int | np.ndarray, values: np.ndarray) -> None:
         self._opened()[slots] = values
@@ -152,11 +152,11 @@ class FileColumn:
             raise RunError(
                 f"{self.path} cannot be opened as a replay's file: {error.strerror}"
             ) from error
-        found = os.fstat(descriptor)
-        if stat.S_ISREG(found.st_mode) and found.st_size == self.size:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_size == self.size:
             return descriptor
         os.close(descriptor)
-        what = f"{found.st_size} bytes" if stat.S_ISREG(found.st_mode) else "no plain file"
+        what = f"{status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "no plain file"
         raise RunError(f"{self.path} has {what}, a replay of this size {self.size}")
 
     def _touch(self, size: int) -> None:

@@ -141,9 +141,9 @@ def _is_wanted(name: str) -> bool:
 
 def _check_headers(headers: Mapping[str, Header], needed: Sequence[str]) -> None:
     """Raise ``ConfigError`` unless the arrays fit together; nothing of them has been read yet."""
-    shown = [name for name in headers if name not in _MEANT]
+    columns = [name for name in headers if name not in _MEANT]
     missing = [name for name in ("actions", "rewards", *needed) if name not in headers]
-    missing += [] if shown else ["observations"]
+    missing += [] if columns else ["observations"]
     if missing:
         raise ConfigError(
             f"it lacks {', '.join(missing)}: an npz file of play has observations, actions, rewards and ends"
@@ -159,10 +159,10 @@ def _check_headers(headers: Mapping[str, Header], needed: Sequence[str]) -> None
     for name in ("rewards", *FLAGS):
         if name in headers and headers[name].shape[0] != steps:
             raise ConfigError(f"{name} has {headers[name].shape[0]} entries, actions {steps}")
-    for name in shown:
+    for name in columns:
         shape = headers[name].shape
         if (
-            shape[:1] != headers[shown[0]].shape[:1]
+            shape[:1] != headers[columns[0]].shape[:1]
             or shape[:1] not in ((steps,), (steps + count,))
             or 0 in shape[1:]
         ):
@@ -278,9 +278,9 @@ def _cut(
     extra = int(observations > len(columns["actions"]))
     episodes = []
     for n, (begin, end) in enumerate(zip(starts, [*starts[1:], observations], strict=True)):
-        shown = {name: values[begin:end] for name, values in inputs.items()}
+        part = {name: values[begin:end] for name, values in inputs.items()}
         steps = slice(begin - n * extra, end - (n + 1) * extra)
         kept = [columns[name][steps] for name in ("actions", "rewards", *FLAGS)]
         name = f"{title} {n + 1}/{len(starts)}" if len(starts) > 1 else title
-        episodes.append(Episode(shown, *kept, action_names=names, name=name))
+        episodes.append(Episode(part, *kept, action_names=names, name=name))
     return episodes

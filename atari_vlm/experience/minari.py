@@ -162,12 +162,12 @@ def _buffer(episode: Episode) -> Any:
     from minari.data_collector import EpisodeBuffer
 
     inputs = episode.with_last().inputs
-    shown = {name: list(values) for name, values in inputs.items()}
+    columns = {name: list(values) for name, values in inputs.items()}
     truncated = episode.truncated.copy()
     truncated[-1:] |= not episode.terminated[-1:].any()
     return EpisodeBuffer(
         seed=episode.seed,
-        observations=next(iter(shown.values())) if len(shown) == 1 else shown,
+        observations=next(iter(columns.values())) if len(columns) == 1 else columns,
         actions=list(episode.actions),
         rewards=episode.rewards.tolist(),
         terminations=episode.terminated.tolist(),
@@ -176,15 +176,15 @@ def _buffer(episode: Episode) -> Any:
 
 
 def _create(minari: Any, dataset_id: str, episode: Episode, facts: About) -> Any:
-    shown: dict[str, gymnasium.Space[Any]] = {
+    spaces: dict[str, gymnasium.Space[Any]] = {
         name: _space_of(values) for name, values in episode.inputs.items()
     }
     options: dict[str, Any] = {
         "env": facts.env,
         "eval_env": facts.env,
-        "observation_space": next(iter(shown.values()))
-        if len(shown) == 1
-        else gymnasium.spaces.Dict(shown),
+        "observation_space": next(iter(spaces.values()))
+        if len(spaces) == 1
+        else gymnasium.spaces.Dict(spaces),
         "action_space": facts.action_space,
         "algorithm_name": facts.algorithm,
         "author": "atari_vlm",

@@ -115,17 +115,17 @@ def arrays_in(
 
 
 def _members(archive: zipfile.ZipFile, wanted: Callable[[str], bool]) -> dict[str, zipfile.ZipInfo]:
-    found: dict[str, zipfile.ZipInfo] = {}
+    members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
-        if name in found or info.compress_type not in _METHODS:
+        if name in members or info.compress_type not in _METHODS:
             raise ConfigError(
                 f"the array {name!r} is there twice, or packed in a way that is not read here"
             )
         archive.open(info).close()  # the directory and the archive name it alike
         if info.filename != name and wanted(name):
-            found[name] = info
-    return found
+            members[name] = info
+    return members
 
 
 def _header_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Header:

@@ -30,9 +30,10 @@ from atari_vlm.files import atomic_write
 from atari_vlm.proofs.pictures import frame_strip
 from atari_vlm.proofs.toys_page import plot, to_markdown
 from atari_vlm.settings import with_changes
-from atari_vlm.training.imagination.collection import Playing, Step, play_games
 from atari_vlm.training.imagination.games import GameConfig, facts_of, make_game
+from atari_vlm.training.imagination.lanes import GameStep
 from atari_vlm.training.imagination.media import MediaConfig
+from atari_vlm.training.imagination.playing import Playing, play_games
 from atari_vlm.training.imagination.trainer import TrainingRun, WorldModelTrainer
 from atari_vlm.world_models.catch import CatchWorldModel
 from atari_vlm.world_models.learned.learner import Metrics
@@ -163,7 +164,7 @@ def play_held_out(trainer: WorldModelTrainer, toy: Toy) -> Replay:
         random = random_actions(policy.action_space, (), rngs[row])
         return random if rngs[row].random() < (1.0, 0.3)[row % 2] else action
 
-    def keep(row: int, step: Step) -> None:
+    def keep(row: int, step: GameStep) -> None:
         replay.add(step.columns())
 
     playing = Playing(generator, 1.0, lanes=1, watch=keep, explore=explore)

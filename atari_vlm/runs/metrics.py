@@ -1,4 +1,4 @@
-"""The files of a REM run: checkpoints of everything (the newest two are kept), metrics, and pictures.
+"""The files of a run: checkpoints of everything (the newest two are kept), metrics, and pictures.
 
 ::
 

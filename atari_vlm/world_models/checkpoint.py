@@ -152,14 +152,14 @@ def build_model(checkpoint: Checkpoint, where: str, **options: Any) -> WorldMode
     config = checkpoint.config
     check_fit(model, config["action_names"], config["frame_skip"], f"the config of {where}")
     if model.reward_transform != config["reward_transform"]:
-        said = config["reward_transform"]
+        transform = config["reward_transform"]
         raise MismatchError(
-            f"the model's rewards are {model.reward_transform!r}, the config of {where} says {said!r}"
+            f"the model's rewards are {model.reward_transform!r}, the config of {where} says {transform!r}"
         )
     start, space = checkpoint.start, model.observation_space
     if start is not None and not fits(space, start.observations, 2):
-        shown = described(start.observations, 2)
-        raise MismatchError(f"the model sees {space}, the start frames of {where} are {shown}")
+        frames = described(start.observations, 2)
+        raise MismatchError(f"the model sees {space}, the start frames of {where} are {frames}")
     return model
 
 

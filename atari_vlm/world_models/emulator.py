@@ -122,8 +122,8 @@ class EmulatorWorldModel:
             self._stand_at(snapshots[i])
             self._at = None  # until the end of the plan, also should an action be refused
             frames[i] = np.empty(self._shown, np.uint8)
-            for t, chosen in enumerate(plan):
-                rewards[i, t] = self._twin.play(chosen, frames[i])
+            for t, action in enumerate(plan):
+                rewards[i, t] = self._twin.play(action, frames[i])
                 lives_before, lives[i] = lives[i], self._twin.lives
                 over[i] = self._twin.terminated or (
                     self._end_on_life_loss and lives[i] < lives_before

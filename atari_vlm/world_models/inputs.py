@@ -74,11 +74,11 @@ def inputs_of(
     for key in keys:
         if key not in parts:
             raise UnknownNameError(f"part of what {whose} shows", key, parts)
-    chosen = {key: parts[key] for key in keys or parts}
-    kinds = Counter(part.kind for part in chosen.values())
+    selected = {key: parts[key] for key in keys or parts}
+    kinds = Counter(part.kind for part in selected.values())
     return {
-        part.kind if kinds[part.kind] == 1 and part.kind not in chosen else key: part
-        for key, part in chosen.items()
+        part.kind if kinds[part.kind] == 1 and part.kind not in selected else key: part
+        for key, part in selected.items()
     }
 
 

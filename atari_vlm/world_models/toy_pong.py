@@ -159,9 +159,9 @@ class SoloPongWorldModel:
                 f"not pictures of one-paddle Pong with {self.rows} x {self.columns} cells: no ball or no paddle"
             )
         row, column = np.divmod(ball.reshape(len(ball), -1).argmax(1), self.columns)
-        first, seen = paddle[:, -1].argmax(1), paddle[:, -1].sum(1)
-        hidden_left = (seen == 1) & (row == self.rows - 1) & (column == first - 1)
-        missed = (row == self.rows - 1) & (seen == 2)
+        first, visible_cells = paddle[:, -1].argmax(1), paddle[:, -1].sum(1)
+        hidden_left = (visible_cells == 1) & (row == self.rows - 1) & (column == first - 1)
+        missed = (row == self.rows - 1) & (visible_cells == 2)
         return row, column, first - hidden_left, missed
 
 

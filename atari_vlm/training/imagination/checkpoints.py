@@ -11,9 +11,12 @@ import numpy as np
 
 from atari_vlm.errors import CheckpointError
 from atari_vlm.runs.progress import warn
+from atari_vlm.world_models.base import StartFrames
 from atari_vlm.world_models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
+from atari_vlm.world_models.learned.learner import Learner
 
 KEPT = 2
+START_ROWS = 16
 
 
 class Checkpoints:
@@ -72,3 +75,16 @@ class Checkpoints:
 
     def _path(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch:06d}"
+
+
+def start_frames(learner: Learner, seed: int) -> StartFrames | None:
+    """Contexts of real frames from the replay, as long as the model's; ``None`` where it has none."""
+    length, replay = learner.world_model().context_length, learner.replay
+    if not (replay.lengths >= max(length, 2)).any():
+        return None
+    history = replay.histories(START_ROWS, length, np.random.default_rng(seed))
+    slots = history.slots[history.mask.all(1)]
+    if not len(slots):
+        return None
+    actions = replay.read("action", slots)
+    return StartFrames(replay.read("image", slots), actions[:, : length - 1])

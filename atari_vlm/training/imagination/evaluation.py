@@ -119,16 +119,16 @@ class Gallery:
         contexts = Contexts(inputs, replay.read("action", history.slots), history.mask)
         generator = torch.Generator(model.place.name).manual_seed(self.epoch)
         config = DreamConfig(min(self.config.steps, DreamConfig().steps), self.temperature)
-        shown: list[np.ndarray] = []
+        frames: list[np.ndarray] = []
         dreams = dream(
             policy,
             model,
             contexts,
             config,
             generator,
-            lambda state: shown.append(model.decode(state)),
+            lambda state: frames.append(model.decode(state)),
         )
-        return as_episodes(dreams, np.stack(shown, 1))
+        return as_episodes(dreams, np.stack(frames, 1))
 
     def _reconstructions(self, learner: Learner, model: LearnedWorldModel[Any]) -> None:
         """Eight frames of the replay beside what the model makes of them."""
@@ -139,7 +139,7 @@ class Gallery:
         write_reconstructions(path, frames, model.decode(state))
 
 
-def as_episodes(dreams: Imagination, shown: np.ndarray) -> list[Episode]:
+def as_episodes(dreams: Imagination, frames: np.ndarray) -> list[Episode]:
     """Dreams whose states look like ``shown`` ``(B, N + 1, H, W, 3)``, each up to its end; one that did
     not end counts as truncated.
     """
@@ -151,6 +151,6 @@ def as_episodes(dreams: Imagination, shown: np.ndarray) -> list[Episode]:
         )
         truncated = np.zeros(length, np.bool_)
         truncated[-1] = not terminated[-1]
-        inputs = {"image": shown[row, : length + 1]}
+        inputs = {"image": frames[row, : length + 1]}
         episodes.append(Episode(inputs, actions, rewards, terminated, truncated))
     return episodes

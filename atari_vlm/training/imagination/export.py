@@ -22,7 +22,7 @@ from atari_vlm.files import open_real
 from atari_vlm.runs.run_folder import read_config
 from atari_vlm.training.imagination.checkpoints import Checkpoints
 from atari_vlm.world_models.checkpoint import load_world_model
-from atari_vlm.world_models.learned.arrays import under
+from atari_vlm.world_models.learned.arrays import subtree
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def play_of_run(run: Path) -> Iterator[tuple[DataSet, str]]:
             raise ConfigError(f"{run} has no checkpoint and replay to export yet")
         config = newest[1].config
         names = tuple(config["action_names"])
-        replay = saved_replay(under(newest[1].tensors, "replay"), run / "replay")
+        replay = saved_replay(subtree(newest[1].tensors, "replay"), run / "replay")
         if replay.columns["action"].shape:
             space = load_world_model(run / "model").action_space
         else:

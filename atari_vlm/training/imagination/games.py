@@ -102,7 +102,7 @@ class LifeLoss(gymnasium.Wrapper[Any, Any, Any, Any]):
         )
 
 
-class Game(gymnasium.Wrapper[Any, Any, Any, Any]):
+class TrainingGame(gymnasium.Wrapper[Any, Any, Any, Any]):
     """A game as learners meet it.
 
     ``facts`` say what it is, ``inputs`` what of it is wanted (default: all, at its own size). Observations
@@ -117,15 +117,15 @@ class Game(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._seed: int | None = None
         keys = config.keys or (_SHOWN if _is_atari(config.game) else ())
         self._parts = inputs_of(env.observation_space, self.name, keys)
-        shown = {name: part.column for name, part in self._parts.items()}
+        columns = {name: part.column for name, part in self._parts.items()}
         space = check_action_space(env.action_space, self.name)
         self.facts = GameFacts(
-            self.name, shown, space, _action_names(env), frames_per_step(env), config.keys
+            self.name, columns, space, _action_names(env), frames_per_step(env), config.keys
         )
-        self._wanted = shown if inputs is None else dict(inputs)
-        if not self._wanted.keys() <= shown.keys():
+        self._wanted = columns if inputs is None else dict(inputs)
+        if not self._wanted.keys() <= columns.keys():
             raise MismatchError(
-                f"wanted is {described(self._wanted)}; {self.name} shows {described(shown)}"
+                f"wanted is {described(self._wanted)}; {self.name} shows {described(columns)}"
             )
         self.observation_space = gymnasium.spaces.Dict(
             {name: _space(c) for name, c in self._wanted.items()}
@@ -193,7 +193,7 @@ class Game(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise RunError(f"{self.name} failed at {self._when}: {_told(error)}") from error
 
 
-def make_game(config: GameConfig, inputs: Mapping[str, Column] | None = None) -> Game:
+def make_game(config: GameConfig, inputs: Mapping[str, Column] | None = None) -> TrainingGame:
     """The game of a config, which shows ``inputs`` (default: everything, at its own size).
 
     Raises ``UnknownNameError`` with the nearest names, and ``ConfigError`` for a game that cannot be made
@@ -203,7 +203,7 @@ def make_game(config: GameConfig, inputs: Mapping[str, Column] | None = None) ->
     try:
         if config.max_steps is not None:
             env = gymnasium.wrappers.TimeLimit(env, config.max_steps)
-        return Game(env, config, inputs)
+        return TrainingGame(env, config, inputs)
     except BaseException:
         env.close()
         raise

@@ -28,17 +28,12 @@ from atari_vlm.runs.trackers import LogConfig, check_installed
 from atari_vlm.scores.statistics import aggregate
 from atari_vlm.settings import with_changes
 from atari_vlm.training.imagination.checkpoints import Checkpoints
-from atari_vlm.training.imagination.collection import (
-    EpisodeKeeper,
-    Playing,
-    Returns,
-    Step,
-    play_games,
-)
 from atari_vlm.training.imagination.evaluation import GAMES, STEPS, imagined_returns
 from atari_vlm.training.imagination.export import export_minari, export_npz
 from atari_vlm.training.imagination.games import GameConfig, facts_of, make_game, own_spelling
+from atari_vlm.training.imagination.lanes import GameStep, Returns
 from atari_vlm.training.imagination.options import EvalOptions, ExportOptions, TrainOptions
+from atari_vlm.training.imagination.playing import EpisodeKeeper, Playing, play_games
 from atari_vlm.training.imagination.trainer import TrainingRun, WorldModelTrainer
 from atari_vlm.world_models.checkpoint import Checkpoint, build_model, read_checkpoint
 from atari_vlm.world_models.families import family, load_part
@@ -46,7 +41,7 @@ from atari_vlm.world_models.learned.device import Device
 from atari_vlm.world_models.learned.imagination import DreamConfig
 from atari_vlm.world_models.learned.learner import OFFLINE, GameFacts, Metrics, Policy
 from atari_vlm.world_models.learned.schedule import TrainingSettings
-from atari_vlm.world_models.learned.team import device_of_rank, joined, text_from_first
+from atari_vlm.world_models.learned.team import device_of_rank, open_team, text_from_first
 
 _SHOWN = ("return", "reconstruction", "tokens", "accuracy", "imagined_return", "loss", "seconds")
 
@@ -68,7 +63,7 @@ def train(options: TrainOptions) -> int:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     plan = plan_of(options)
-    with joined() as team, stop_on_signals() as stop:
+    with open_team() as team, stop_on_signals() as stop:
         console = messages() if team.rank == 0 else Console(quiet=True)
         execution = {**plan.request.execution, "processes": team.size}
         request = dataclasses.replace(plan.request, execution=execution)
@@ -151,7 +146,7 @@ class _Old:
         config = read_config(folder)
         if options.kind not in config["settings"]:
             raise RunError(f"{folder} is not a run of `dream {options.kind}`")
-        newest = Checkpoints(folder / "checkpoints").newest(lambda said: None)
+        newest = Checkpoints(folder / "checkpoints").newest(lambda message: None)
         return cls(config, newest[1] if newest is not None else None)
 
     @property
@@ -301,7 +296,7 @@ def _play(
     bars = Bars(messages())
     keeper = EpisodeKeeper(GAMES, max(STEPS, options.imagine_steps + 1))
 
-    def see(row: int, step: Step) -> None:
+    def see(row: int, step: GameStep) -> None:
         keeper.see(row, step)
         if step.over:
             advanced()

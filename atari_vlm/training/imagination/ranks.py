@@ -66,12 +66,12 @@ def streams_of_others(team: Team, own: Mapping[str, np.ndarray]) -> dict[str, np
 
 def streams_of_rank(team: Team, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
     """This rank's streams in a checkpoint; ``None`` for rank 0, and where it was made by another number of processes."""
-    found = {
+    streams = {
         name.split(".")[1]: rows for name, rows in arrays.items() if name.startswith(_KEY + ".")
     }
-    if team.rank == 0 or not found or len(found["numpy"]) != team.size - 1:
+    if team.rank == 0 or not streams or len(streams["numpy"]) != team.size - 1:
         return None
-    own = {name: rows[team.rank - 1].copy() for name, rows in found.items()}
+    own = {name: rows[team.rank - 1].copy() for name, rows in streams.items()}
     return {**own, "numpy": own["numpy"].view(np.uint64)}
 
 

@@ -19,35 +19,27 @@ from atari_vlm.runs.metrics import MetricsLog
 from atari_vlm.runs.progress import Progress, Quiet, Task, running
 from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.runs.trackers import LogConfig
-from atari_vlm.training.imagination.checkpoints import Checkpoints
-from atari_vlm.training.imagination.collection import (
-    Collector,
-    EpisodeKeeper,
-    Exploring,
-    Playing,
-    Returns,
-    Step,
-    play_games,
-)
+from atari_vlm.training.imagination.checkpoints import Checkpoints, start_frames
+from atari_vlm.training.imagination.collection import Collector, Exploring
 from atari_vlm.training.imagination.evaluation import GAMES, STEPS, Gallery, measure
-from atari_vlm.training.imagination.games import Game, GameConfig, make_game
+from atari_vlm.training.imagination.games import GameConfig, TrainingGame, make_game
+from atari_vlm.training.imagination.lanes import GameStep, Returns
 from atari_vlm.training.imagination.media import MediaConfig
+from atari_vlm.training.imagination.playing import EpisodeKeeper, Playing, play_games
 from atari_vlm.training.imagination.ranks import (
     send_frames,
     send_steps,
     streams_of_others,
     streams_of_rank,
 )
-from atari_vlm.world_models.base import StartFrames
 from atari_vlm.world_models.checkpoint import read_checkpoint, save_checkpoint
 from atari_vlm.world_models.inputs import described
-from atari_vlm.world_models.learned.arrays import under
+from atari_vlm.world_models.learned.arrays import subtree
 from atari_vlm.world_models.learned.device import Device
 from atari_vlm.world_models.learned.learner import GameFacts, Learner, Metrics, Stage, Workplace
 from atari_vlm.world_models.learned.schedule import TrainingSettings
 from atari_vlm.world_models.learned.team import Team
 
-START_ROWS = 16
 MakeLearner = Callable[[Any, GameFacts, Workplace], Learner]
 
 
@@ -58,7 +50,7 @@ class TrainingRun:
     ``facts`` are those of the game, or of the recorded steps that the replay is filled with: then no
     game is played. ``warm_start`` is a checkpoint folder whose ``warm_parts`` (all where none is
     named) are the beginning. ``report`` is called after each epoch with its metrics; ``progress`` is
-    told about everything on the way. Every process of a ``team`` makes a trainer of the same run; only
+    shown everything on the way. Every process of a ``team`` makes a trainer of the same run; only
     rank 0 plays and writes.
     """
 
@@ -82,23 +74,23 @@ class WorldModelTrainer:
 
     def __init__(self, run: TrainingRun, make_learner: MakeLearner):
         self.run, self.settings, self.team = run, run.settings, run.team
-        self.leads = run.team.rank == 0
+        self.is_main = run.team.rank == 0
         workplace = Workplace(self._open_replay, run.device, run.team, run.seed)
         self.learner = make_learner(run.settings, run.facts, workplace)
         self.replay = self.learner.replay
         self.policy = self.learner.policy()
-        plays = not run.facts.offline and self.leads
+        plays = not run.facts.offline and self.is_main
         self.collector = Collector(self._games(), self.policy, run.seed) if plays else None
         self.checkpoints = Checkpoints(run.folder / "checkpoints", self.learner.kind)
         self.epoch = 0
         torch.manual_seed(run.seed + 1_000_033 * run.team.rank)
         self._begin()
         self._log = None
-        if self.leads:
+        if self.is_main:
             self._log = MetricsLog(run.folder, self.epoch, run.log, run.progress.say)
 
     def _open_replay(self, columns: Mapping[str, Column]) -> Replay:
-        settings, where = self.settings, self.run.folder / "replay" if self.leads else None
+        settings, where = self.settings, self.run.folder / "replay" if self.is_main else None
         played = 0 if self.run.facts.offline else settings.play.steps
         reserve = played * settings.checkpoint_every
         return Replay(
@@ -113,9 +105,9 @@ class WorldModelTrainer:
             streams = self.learner.streams
             own = streams_of_rank(self.team, tensors) or streams.arrays()
             self.learner.restore(tensors)
-            if not self.leads:
+            if not self.is_main:
                 streams.restore(own)
-            self.replay.restore(under(tensors, "replay"))
+            self.replay.restore(subtree(tensors, "replay"))
             send_frames(self.team, self.replay)
             if self.collector is not None:
                 self.collector.restore(tensors)
@@ -142,7 +134,7 @@ class WorldModelTrainer:
             self._check_episodes()
         for part in self.learner.stages:
             metrics |= self.update(part, epoch, (before, self.replay.written))
-        if self.leads and (self._is_last(epoch) or epoch % self.settings.play.eval_every == 0):
+        if self.is_main and (self._is_last(epoch) or epoch % self.settings.play.eval_every == 0):
             metrics |= self.evaluate(epoch)
         metrics["epoch/cpu_seconds"] = time.process_time() - began
         self.epoch = epoch
@@ -178,7 +170,7 @@ class WorldModelTrainer:
                 games = self.collector.collect(play.steps, self.replay, exploring, random, step)
             metrics = {
                 "collection/steps": float(self.replay.written),
-                **summary("collection", games),
+                **games.metrics("collection"),
             }
         send_steps(self.team, self.replay, before)
         return {**metrics, "collection/seconds": time.monotonic() - began}
@@ -205,7 +197,7 @@ class WorldModelTrainer:
         metrics: Metrics = {}
         if not self.run.facts.offline:
             episodes = play.final_episodes if self._is_last(epoch) else play.eval_episodes
-            metrics = summary("evaluation", self.play(episodes, watch=keeper.see))
+            metrics = self.play(episodes, watch=keeper.see).metrics("evaluation")
             metrics |= measure(self.learner, keeper.episodes(), play.eval_temperature, epoch)
         names = self.run.facts.action_names
         gallery = Gallery(self.run.folder, epoch, names, play.eval_temperature, self.run.media)
@@ -221,22 +213,22 @@ class WorldModelTrainer:
         self,
         episodes: int,
         temperature: float | None = None,
-        watch: Callable[[int, Step], None] = lambda row, step: None,
+        watch: Callable[[int, GameStep], None] = lambda row, step: None,
     ) -> Returns:
         """Real games on seeds that are never trained on; neither the replay nor the run's random
-        numbers notice. ``watch`` is told every step.
+        numbers notice. ``watch`` sees every step.
         """
         run = self.run
         generator = torch.Generator(run.device.name).manual_seed(run.seed + 1_000_003 * self.epoch)
         seeds = [eval_seed(run.seed, index) for index in range(episodes)]
         drawn_at = self.settings.play.eval_temperature if temperature is None else temperature
 
-        def see(row: int, step: Step) -> None:
+        def see(row: int, step: GameStep) -> None:
             watch(row, step)
             if step.over:
                 advanced()
 
-        def make() -> Game:
+        def make() -> TrainingGame:
             return self._game(1, self.settings.play.eval_max_steps)
 
         with self._task("evaluation", episodes, "games") as advanced:
@@ -247,7 +239,7 @@ class WorldModelTrainer:
         epoch = min(self.epoch + 1, self.settings.epochs)
         return running(self.run.progress, Task(name, total, unit, (epoch, self.settings.epochs)))
 
-    def _games(self) -> list[Game]:
+    def _games(self) -> list[TrainingGame]:
         """Those that are collected from, side by side; an episode is cut where the replay could not hold it."""
         play = self.settings.play
         return [self._game(play.max_noops, self.longest_episode) for _ in range(play.envs)]
@@ -269,7 +261,7 @@ class WorldModelTrainer:
         if self.longest_episode < play.max_steps:
             yield f"games are cut after {self.longest_episode} steps: the replay holds no longer episode (capacity)"
 
-    def _game(self, max_noops: int, max_steps: int) -> Game:
+    def _game(self, max_noops: int, max_steps: int) -> TrainingGame:
         facts = self.run.facts
         config = GameConfig(facts.game, max_noops=max_noops, max_steps=max_steps, keys=facts.keys)
         return make_game(config, self.policy.inputs)
@@ -292,7 +284,7 @@ class WorldModelTrainer:
         """Write a checkpoint of everything, and the model by itself. Every rank calls it."""
         self.replay.saved()
         streams = streams_of_others(self.team, self.learner.streams.arrays())
-        if not self.leads:
+        if not self.is_main:
             return
         replay = {f"replay.{name}": array for name, array in self.replay.arrays().items()}
         tensors = self.learner.arrays() | replay | streams
@@ -306,22 +298,9 @@ class WorldModelTrainer:
             kind=self.learner.kind,
             config=config,
             tensors=self.learner.weights(),
-            start=self.start_frames(),
+            start=start_frames(self.learner, self.run.seed),
             provenance=provenance,
         )
-
-    def start_frames(self) -> StartFrames | None:
-        """Contexts of real frames from the replay, as long as the model's; ``None`` where it has none."""
-        length = self.learner.world_model().context_length
-        if not (self.replay.lengths >= max(length, 2)).any():
-            return None
-        rng = np.random.default_rng(self.run.seed)
-        history = self.replay.histories(START_ROWS, length, rng)
-        slots = history.slots[history.mask.all(1)]
-        if not len(slots):
-            return None
-        actions = self.replay.read("action", slots)
-        return StartFrames(self.replay.read("image", slots), actions[:, : length - 1])
 
     def _check_stop(self) -> None:
         if self.team.any(self.run.stop is not None and self.run.stop.is_set()):
@@ -332,16 +311,3 @@ class WorldModelTrainer:
         """Close the game."""
         if self.collector is not None:
             self.collector.lanes.close()
-
-
-def summary(name: str, games: Returns) -> Metrics:
-    """Mean return and length of finished games; empty for none."""
-    if not games.returns:
-        return {}
-    returns = np.array(games.returns)
-    return {
-        f"{name}/episodes": float(len(returns)),
-        f"{name}/return": float(returns.mean()),
-        f"{name}/return_std": float(returns.std()),
-        f"{name}/length": float(np.mean(games.lengths)),
-    }

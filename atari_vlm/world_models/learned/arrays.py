@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from atari_vlm.errors import CheckpointError, UnknownNameError
 
 
-def under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+def subtree(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     """The entries named ``prefix.*``, without the prefix."""
     length = len(prefix) + 1
     return {key[length:]: value for key, value in arrays.items() if key.startswith(prefix + ".")}
@@ -41,7 +41,7 @@ def load_weights(
             raise UnknownNameError("part of the model", part, networks)
     for name, network in networks.items():
         if only is None or name in only:
-            weights = {key: torch.from_numpy(value) for key, value in under(arrays, name).items()}
+            weights = {key: torch.from_numpy(value) for key, value in subtree(arrays, name).items()}
             try:
                 network.load_state_dict(weights)
             except RuntimeError as error:
@@ -66,7 +66,7 @@ def restore_optimizers(
     """The inverse of :func:`optimizer_arrays`."""
     for name, optimizer in optimizers.items():
         states: dict[int, dict[str, Tensor]] = {}
-        for key, value in under(arrays, f"optimizer.{name}").items():
+        for key, value in subtree(arrays, f"optimizer.{name}").items():
             index, part = key.split(".")
             states.setdefault(int(index), {})[part] = torch.from_numpy(value)
         groups = optimizer.state_dict()["param_groups"]

@@ -127,8 +127,10 @@ def _check_restored(learner: Learner, make: MakeLearner, updates: int, seed: int
     again.restore({name: array.copy() for name, array in kept.items()})
     replay = {name: array for name, array in kept.items() if name.startswith("replay.")}
     again.replay.restore({name.removeprefix("replay."): array for name, array in replay.items()})
-    said = _differing(kept, _kept(again))
-    require(not said, f"arrays() of a restored learner are those it was given; {said} are not")
+    differing = _differing(kept, _kept(again))
+    require(
+        not differing, f"arrays() of a restored learner are those it was given; {differing} are not"
+    )
     ends, stream = [], torch.get_rng_state()
     for one in (learner, again):
         torch.set_rng_state(stream)
@@ -136,21 +138,24 @@ def _check_restored(learner: Learner, make: MakeLearner, updates: int, seed: int
             for _ in range(updates):
                 one.update(stage.name)
         ends.append(_kept(one))
-    said = _differing(*ends)
-    require(not said, f"a restored learner goes on as if never stopped, to the bit; {said} differ")
+    differing = _differing(*ends)
+    require(
+        not differing,
+        f"a restored learner goes on as if never stopped, to the bit; {differing} differ",
+    )
 
 
 def _check_measuring(learner: Learner, seed: int) -> None:
     """Held-out losses and play leave weights, optimisers, streams and replay as they were."""
     before = _kept(learner)
     _check_finite(learner.held_out(learner.replay, 1), "held_out")
-    _seen(learner, seed)
+    _play_briefly(learner, seed)
     learner.world_model()
-    said = _differing(before, _kept(learner))
-    require(not said, f"measuring, playing and looking change nothing; {said} changed")
+    differing = _differing(before, _kept(learner))
+    require(not differing, f"measuring, playing and looking change nothing; {differing} changed")
 
 
-def _seen(learner: Learner, seed: int) -> tuple[np.ndarray, Any]:
+def _play_briefly(learner: Learner, seed: int) -> tuple[np.ndarray, Any]:
     """What the policy does after three observations, told random actions; and its state then."""
     return _played(learner.policy(), _observations(learner, seed), seed)
 
@@ -164,13 +169,13 @@ def _observations(learner: Learner, seed: int) -> list[dict[str, np.ndarray]]:
 def _played(
     policy: Any, observations: list[dict[str, np.ndarray]], seed: int, rows: Any = slice(None)
 ) -> tuple[np.ndarray, Any]:
-    told = random_actions(policy.action_space, (3, _ROWS), np.random.default_rng(seed))
-    state = policy.begin(len(told[0][rows]))
+    executed_by_step = random_actions(policy.action_space, (3, _ROWS), np.random.default_rng(seed))
+    state = policy.begin(len(executed_by_step[0][rows]))
     actions = np.zeros(0)
-    for observed, executed in zip(observations, told, strict=True):
-        shown = {name: values[rows] for name, values in observed.items()}
+    for observed, executed in zip(observations, executed_by_step, strict=True):
+        inputs = {name: values[rows] for name, values in observed.items()}
         before = map_leaves(lambda leaf: leaf.clone(), state)
-        actions, after = policy.act(shown, state, generator=None, temperature=0.0)
+        actions, after = policy.act(inputs, state, generator=None, temperature=0.0)
         unchanged = _alike(state, before)
         require(unchanged, "act() does not change the state that it is given")
         state = policy.executed(executed[rows], after)
@@ -196,10 +201,12 @@ def _check_policy(learner: Learner, seed: int) -> None:
     for action in actions:
         legal = policy.action_space.contains(action)
         require(legal, f"the policy acts within {policy.action_space}, got {action!r}")
-    others = [{name: values.copy() for name, values in seen.items()} for seen in observations]
-    for seen, elsewhere in zip(others, observations[::-1], strict=True):
-        for name in seen:
-            seen[name][1:-1] = elsewhere[name][[2, 1]]
+    others = [
+        {name: values.copy() for name, values in observed.items()} for observed in observations
+    ]
+    for observed, elsewhere in zip(others, observations[::-1], strict=True):
+        for name in observed:
+            observed[name][1:-1] = elsewhere[name][[2, 1]]
     again, after = _played(policy, others, seed)
     ends = np.array([0, _ROWS - 1])
     alike = np.array_equal(actions[ends], again[ends])
@@ -238,12 +245,12 @@ def _check_published(learner: Learner, seed: int) -> None:
         steps.append(one.step(state, actions, rng=np.random.default_rng(seed)))
     same = np.allclose(steps[0].reward, steps[1].reward, rtol=1e-4, atol=1e-4)
     same = same and np.array_equal(steps[0].terminated, steps[1].terminated)
-    shown = [model.decode(steps[0].state), loaded.decode(steps[1].state)]
+    frames = [model.decode(steps[0].state), loaded.decode(steps[1].state)]
     gaps: list[float] = []
-    map_leaves(lambda a, b: gaps.append(np.abs(a.astype(float) - b).max()), *shown)
+    map_leaves(lambda a, b: gaps.append(np.abs(a.astype(float) - b).max()), *frames)
     require(same and max(gaps) <= 1, "weights() and config() make the model that the learner has")
     policy = load_part(learner.kind, "policy")(checkpoint, "cpu")
-    ours, _ = _seen(learner, seed)
+    ours, _ = _play_briefly(learner, seed)
     theirs, _ = _played(policy, _observations(learner, seed), seed)
     fits = np.allclose(ours.astype(float), theirs.astype(float), atol=1e-4)
     require(fits, "weights() and config() make the policy that the learner has")

@@ -65,7 +65,7 @@ def imagine(
 ) -> Imagination:
     """Play ``steps`` steps from the states ``start``, actions drawn at ``temperature``.
 
-    A last look only values what was reached. ``until_over`` stops as soon as every row has ended;
+    A last observation only values what was reached. ``until_over`` stops as soon as every row has ended;
     ``watch`` is shown every state, ``start`` included.
     """
     state, over = start, None
@@ -121,19 +121,19 @@ class DreamConfig:
 
 
 @torch.no_grad()
-def remember(policy: Policy[Any], contexts: Contexts) -> Any:
+def state_before_last(policy: Policy[Any], contexts: Contexts) -> Any:
     """The policy's state after all steps but the last; steps with mask False leave no trace."""
     state = policy.begin(len(contexts.actions))
     for t in range(contexts.actions.shape[1] - 1):
-        seen = {name: values[:, t] for name, values in contexts.inputs.items()}
-        _, after = policy.act(seen, state, generator=None, temperature=0.0)
+        observed = {name: values[:, t] for name, values in contexts.inputs.items()}
+        _, after = policy.act(observed, state, generator=None, temperature=0.0)
         after = policy.executed(contexts.actions[:, t], after)
-        real = torch.from_numpy(np.ascontiguousarray(contexts.mask[:, t]))
+        mask = torch.from_numpy(np.ascontiguousarray(contexts.mask[:, t]))
 
-        def kept(new: Tensor, old: Tensor, real: Tensor = real) -> Tensor:
-            return torch.where(real.to(new.device).view(-1, *[1] * (new.dim() - 1)), new, old)
+        def selected(new: Tensor, old: Tensor, mask: Tensor = mask) -> Tensor:
+            return torch.where(mask.to(new.device).view(-1, *[1] * (new.dim() - 1)), new, old)
 
-        state = map_leaves(kept, after, state)
+        state = map_leaves(selected, after, state)
     return state
 
 
@@ -159,7 +159,7 @@ def dream(
         model.for_dreams(),
         start,
         policy.actor,
-        policy.actor_memory(remember(policy, contexts)),
+        policy.actor_memory(state_before_last(policy, contexts)),
         steps=config.steps,
         generator=generator,
         temperature=config.temperature,

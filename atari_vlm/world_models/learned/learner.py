@@ -113,7 +113,7 @@ class Actor(Protocol[M]):
         ...
 
     def executed(self, action: Tensor, memory: M) -> M:
-        """The memory after being told what was really done."""
+        """The memory after ``action`` was executed, whoever took it."""
         ...
 
 

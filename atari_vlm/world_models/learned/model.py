@@ -150,7 +150,7 @@ class LearnedWorldModel(Generic[S]):
     def decode(self, state: S) -> Any:
         """As the protocol has it."""
         with self._running():
-            return map_leaves(lambda shown: shown.cpu().numpy(), self.show(state))
+            return map_leaves(lambda leaf: leaf.cpu().numpy(), self.show(state))
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.place.name)

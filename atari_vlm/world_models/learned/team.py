@@ -72,9 +72,9 @@ class Team:
             own = hashlib.sha256(
                 b"".join(arrays[name].tobytes() for name in sorted(arrays))
             ).digest()
-            found = self.gather(torch.frombuffer(bytearray(own), dtype=torch.uint8)[None])
-            if len(found.unique(dim=0)) > 1:
-                words = [bytes(row.tolist()).hex()[:8] for row in found]
+            gathered = self.gather(torch.frombuffer(bytearray(own), dtype=torch.uint8)[None])
+            if len(gathered.unique(dim=0)) > 1:
+                words = [bytes(row.tolist()).hex()[:8] for row in gathered]
                 raise MismatchError(
                     f"the weights differ between the processes of the run (SHA-256 {', '.join(words)})"
                 )
@@ -101,9 +101,9 @@ class Ranks(Team):
             (max(rows), *tensor.shape[1:]), dtype=tensor.dtype, device=tensor.device
         )
         padded[: len(tensor)] = tensor
-        found = [torch.empty_like(padded) for _ in rows]
-        distributed.all_gather(found, padded)
-        return torch.cat([part[:n] for part, n in zip(found, rows, strict=True)])
+        gathered = [torch.empty_like(padded) for _ in rows]
+        distributed.all_gather(gathered, padded)
+        return torch.cat([part[:n] for part, n in zip(gathered, rows, strict=True)])
 
     def from_first(self, tensor: Tensor) -> Tensor:
         """As :meth:`Team.from_first`."""
@@ -113,7 +113,7 @@ class Ranks(Team):
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[Team]:
+def open_team() -> Iterator[Team]:
     """The ranks that ``torchrun`` started this process among; alone where it did not.
 
     Tensors on the CPU go through gloo, those on CUDA devices through NCCL.

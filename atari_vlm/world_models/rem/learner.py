@@ -17,7 +17,7 @@ from atari_vlm.world_models.learned.arrays import (
     load_weights,
     optimizer_arrays,
     restore_optimizers,
-    under,
+    subtree,
     weights_of,
 )
 from atari_vlm.world_models.learned.imagination import Imagination, imagine
@@ -31,7 +31,7 @@ from atari_vlm.world_models.rem.held_out import Losses
 from atari_vlm.world_models.rem.losses import Blocks, revealed_tokens, world_model_loss
 from atari_vlm.world_models.rem.model import RemWorldModel
 from atari_vlm.world_models.rem.networks import Networks, StartStates
-from atari_vlm.world_models.rem.policy import RemPolicy, remember
+from atari_vlm.world_models.rem.policy import RemPolicy, burned_in
 from atari_vlm.world_models.rem.settings import RemSettings, TokenizerTraining, actions_of
 from atari_vlm.world_models.rem.stepper import Stepper
 from atari_vlm.world_models.rem.token_cache import TokenCache
@@ -179,7 +179,7 @@ class RemLearner:
         tokens, actions, mask = starts.tokens, starts.actions, starts.mask
         model = self.world_model(training.imagine_temperature)
         model.stepper = stepper or model.stepper
-        memory = remember(
+        memory = burned_in(
             actor, self.networks.tokenizer, tokens[:, :-1], actions[:, :-1], mask[:, :-1]
         )
         length = model.context_length
@@ -278,7 +278,7 @@ class RemLearner:
         """The inverse of :meth:`arrays`."""
         load_weights(self.networks.named(), arrays)
         restore_optimizers(self.optimizers, arrays)
-        self.streams.restore(under(arrays, "learner"))
+        self.streams.restore(subtree(arrays, "learner"))
         self.version = int(arrays["learner.version"][0])
         self.restarts.unused = self._tensor(arrays["learner.unused"])
         if self.scale is not None:

@@ -93,5 +93,5 @@ def revealed_tokens(tokens: Tensor, generator: torch.Generator) -> Tensor:
     shape = (*tokens.shape[:-1], 1)
     share = torch.rand(shape, generator=generator, device=tokens.device)
     some = torch.rand(shape, generator=generator, device=tokens.device) < 0.5
-    shown = torch.rand(tokens.shape, generator=generator, device=tokens.device) < share
-    return torch.where(shown & some, tokens, -1)
+    visible = torch.rand(tokens.shape, generator=generator, device=tokens.device) < share
+    return torch.where(visible & some, tokens, -1)

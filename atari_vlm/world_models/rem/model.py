@@ -139,10 +139,10 @@ class RemWorldModel(LearnedWorldModel[RemState]):
 
 def load(checkpoint: Checkpoint, **options: Any) -> RemWorldModel:
     """The world model of a checkpoint, run as :class:`LearnedOptions` say."""
-    chosen, config = LearnedOptions.of(options), sizes_of(checkpoint)
+    run_options, config = LearnedOptions.of(options), sizes_of(checkpoint)
     tokenizer, network = Tokenizer(config.tokenizer), TokenWorldModel(config)
     load_weights({"tokenizer": tokenizer, "world_model": network}, checkpoint.tensors)
-    return RemWorldModel(config, tokenizer, network, ModelFacts.of(checkpoint), chosen)
+    return RemWorldModel(config, tokenizer, network, ModelFacts.of(checkpoint), run_options)
 
 
 def load_policy(checkpoint: Checkpoint, device: str = "cpu") -> RemPolicy:

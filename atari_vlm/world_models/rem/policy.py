@@ -1,4 +1,4 @@
-"""The trained actor-critic as a player: it sees the tokenizer's code map and is told what was done."""
+"""The trained actor-critic as a player: it sees the tokenizer's code map and observes what was executed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def picture(tokenizer: Tokenizer, view: str, tokens: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def remember(
+def burned_in(
     actor: ActorCritic, tokenizer: Tokenizer, tokens: Tensor, actions: Tensor, mask: Tensor
 ) -> Memory:
     """The memory after T steps: tokens ``(B, T, K)``, executed actions ``(B, T)``; steps with mask
@@ -33,8 +33,8 @@ def remember(
         features = picture(tokenizer, actor.config.view, tokens[:, t])
         _, _, after = actor.observe(features, memory)
         after = actor.executed(actions[:, t], after)
-        seen = mask[:, t, None]
-        memory = torch.where(seen, after[0], memory[0]), torch.where(seen, after[1], memory[1])
+        real = mask[:, t, None]
+        memory = torch.where(real, after[0], memory[0]), torch.where(real, after[1], memory[1])
     return memory
 
 
@@ -73,8 +73,8 @@ class RemPolicy:
     @torch.no_grad()
     def executed(self, actions: np.ndarray, state: Memory) -> Memory:
         """See the protocol."""
-        told = torch.as_tensor(np.asarray(actions) - self._first, device=self.device)
-        return self.actor.executed(told, state)
+        executed_actions = torch.as_tensor(np.asarray(actions) - self._first, device=self.device)
+        return self.actor.executed(executed_actions, state)
 
     def actor_memory(self, state: Memory) -> Memory:
         """The same."""

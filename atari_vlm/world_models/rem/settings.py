@@ -226,9 +226,9 @@ def actions_of(facts: GameFacts) -> gymnasium.spaces.Discrete:
     sees = not facts.inputs or (image is not None and image.shape[-1] == 3)
     if sees and isinstance(space, gymnasium.spaces.Discrete):
         return space
-    shown = f"shows {described(facts.inputs)} and acts" if facts.inputs else "acts"
+    abilities = f"shows {described(facts.inputs)} and acts" if facts.inputs else "acts"
     raise ConfigError(
-        f"REM learns from one RGB picture uint8 (H, W, 3) and discrete actions; {facts.game} {shown} with {space}"
+        f"REM learns from one RGB picture uint8 (H, W, 3) and discrete actions; {facts.game} {abilities} with {space}"
     )
 
 

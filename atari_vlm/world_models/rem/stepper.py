@@ -24,7 +24,7 @@ ONEDNN = torch.backends.mkldnn.is_available()
 
 
 @dataclass(frozen=True)
-class Step:
+class BlockStep:
     """What :meth:`Stepper.step` gives: ``memory`` float32 ``(B, L, H, D, D)`` after the block, and logits: ``reward`` ``(B, .)``,
     ``end`` ``(B, 2)``, ``tokens`` ``(B, K, V)`` of the next frame.
     """
@@ -81,15 +81,15 @@ class Stepper:
         )
 
     @torch.no_grad()
-    def step(self, memory: Tensor, tokens: Tensor, actions: Tensor) -> Step:
+    def step(self, memory: Tensor, tokens: Tensor, actions: Tensor) -> BlockStep:
         """Take in blocks of ``tokens`` ``(B, K)`` and ``actions`` ``(B,)`` after ``memory``; predict the frames that follow."""
         rows = self.part_rows if memory.device.type == "cpu" else len(tokens)
         with torch.autocast(memory.device.type, enabled=False):
             split = zip(memory.split(rows), tokens.split(rows), actions.split(rows), strict=True)
             parts = [self._rows(*part) for part in split]
         if len(parts) == 1:
-            return Step(*parts[0])
-        return Step(*(torch.cat(leaf) for leaf in zip(*parts, strict=True)))
+            return BlockStep(*parts[0])
+        return BlockStep(*(torch.cat(leaf) for leaf in zip(*parts, strict=True)))
 
     def _rows(
         self, memory: Tensor, tokens: Tensor, actions: Tensor

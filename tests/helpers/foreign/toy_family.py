@@ -15,7 +15,7 @@ from atari_vlm.world_models.learned.arrays import (
     load_weights,
     optimizer_arrays,
     restore_optimizers,
-    under,
+    subtree,
     weights_of,
 )
 from atari_vlm.world_models.learned.heads import Categorical, ScalarValue
@@ -210,7 +210,7 @@ class ToyLearner:
     def restore(self, arrays):
         load_weights({"nets": self.nets}, arrays)
         restore_optimizers(self.optimizers, arrays)
-        self.streams.restore(under(arrays, "streams"))
+        self.streams.restore(subtree(arrays, "streams"))
 
     def warm_start(self, arrays, parts):
         load_weights({"nets": self.nets}, arrays, parts or None)

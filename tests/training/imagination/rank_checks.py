@@ -12,7 +12,7 @@ from replay_helpers import add_step, picture_replay
 from atari_vlm.errors import ConfigError, MismatchError, StoppedError
 from atari_vlm.training.imagination.checkpoints import Checkpoints
 from atari_vlm.world_models.base import map_leaves
-from atari_vlm.world_models.learned.team import Team, joined
+from atari_vlm.world_models.learned.team import Team, open_team
 from atari_vlm.world_models.rem import learner as learner_module
 
 BATCH = 8
@@ -144,7 +144,7 @@ def check_training(team, folder):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with joined() as team:
+    with open_team() as team:
         assert team.size == 2
         check_gradients(team)
         check_disagreement(team)

@@ -8,15 +8,9 @@ import torch
 
 from atari_vlm.errors import ConfigError, MismatchError
 from atari_vlm.experience.replay import Column, Replay
-from atari_vlm.training.imagination.collection import (
-    Collector,
-    Exploring,
-    Playing,
-    packed,
-    play_games,
-    unpacked,
-)
+from atari_vlm.training.imagination.collection import Collector, Exploring, packed, unpacked
 from atari_vlm.training.imagination.games import GameConfig, make_game
+from atari_vlm.training.imagination.playing import Playing, play_games
 from atari_vlm.world_models.learned.schedule import Play
 
 

@@ -14,9 +14,10 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.experience.episode_files import read_episodes
 from atari_vlm.experience.episodes import Episode, as_replay, newest_episodes
 from atari_vlm.training.imagination import media
-from atari_vlm.training.imagination.collection import EpisodeKeeper, Step
 from atari_vlm.training.imagination.evaluation import as_episodes, beginnings, imagined_returns
+from atari_vlm.training.imagination.lanes import GameStep
 from atari_vlm.training.imagination.media import MediaConfig, keep_newest, save_episodes
+from atari_vlm.training.imagination.playing import EpisodeKeeper
 from atari_vlm.training.imagination.trainer import WorldModelTrainer
 from atari_vlm.world_models.learned.heads import Categorical
 from atari_vlm.world_models.learned.imagination import DreamConfig, Imagination, dream
@@ -168,7 +169,7 @@ def test_the_keeper_keeps_beginnings():
     for t in range(5):
         for row in (0, 2):
             before, after = {"image": frames[t]}, {"image": frames[t + 1]}
-            keeper.see(row, Step(0, before, t, float(t), t == 4, False, t == 1, after))
+            keeper.see(row, GameStep(0, before, t, float(t), t == 4, False, t == 1, after))
     kept = keeper.episodes()
     assert len(kept) == 1 and kept[0].pictures[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
     assert kept[0].rewards.tolist() == [0, 1, 2] and kept[0].lost_life.tolist() == [

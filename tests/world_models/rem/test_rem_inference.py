@@ -14,7 +14,7 @@ from atari_vlm.world_models.rem import stepper as stepper_module
 from atari_vlm.world_models.rem.actor_critic import ActorCritic
 from atari_vlm.world_models.rem.decoding import FrameDecoder
 from atari_vlm.world_models.rem.model import RemWorldModel
-from atari_vlm.world_models.rem.policy import remember
+from atari_vlm.world_models.rem.policy import burned_in
 from atari_vlm.world_models.rem.settings import (
     ActorCriticConfig,
     RemConfig,
@@ -126,7 +126,7 @@ def test_imagined_rollouts_use_the_present_weights():
     def rollout(stepper=None):
         model = RemWorldModel(config, tokenizer, network, ModelFacts(("A", "B", "C")))
         model.stepper = stepper or model.stepper
-        memory = remember(
+        memory = burned_in(
             actor, tokenizer, tokens[:, :-1], actions[:, :-1], torch.ones(3, 3, dtype=torch.bool)
         )
         with torch.no_grad():

@@ -13,15 +13,16 @@ from replay_helpers import picture_replay, with_helpers
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.experience.replay import Column
 from atari_vlm.settings import with_changes
-from atari_vlm.training.imagination.collection import Collector, Exploring, Playing, play_games
+from atari_vlm.training.imagination.collection import Collector, Exploring
 from atari_vlm.training.imagination.games import LOST_LIFE, GameConfig, facts_of, make_game
+from atari_vlm.training.imagination.playing import Playing, play_games
 from atari_vlm.world_models.learned.device import Device
 from atari_vlm.world_models.learned.perceptual import Lpips
 from atari_vlm.world_models.learned.random_streams import pack_rng, unpack_rng
 from atari_vlm.world_models.learned.schedule import Updates
 from atari_vlm.world_models.rem.losses import revealed_tokens
 from atari_vlm.world_models.rem.networks import StartStates
-from atari_vlm.world_models.rem.policy import RemPolicy, remember
+from atari_vlm.world_models.rem.policy import RemPolicy, burned_in
 from atari_vlm.world_models.rem.settings import TokenizerTraining, preset
 
 
@@ -70,9 +71,9 @@ def test_burn_in_over_a_history_is_the_memory_of_live_play():
         [torch.full((1, 3, 16), 5), tokens], 1
     )  # padding on the left leaves no trace
     mask = torch.tensor([[False] * 3 + [True] * 5])
-    memory = remember(actor, tokenizer, padded, torch.tensor([[2, 1, 0, *actions]]), mask)
+    memory = burned_in(actor, tokenizer, padded, torch.tensor([[2, 1, 0, *actions]]), mask)
     assert all((a - b).abs().max() < 1e-6 for a, b in zip(memory, state, strict=True))
-    without = remember(actor, tokenizer, padded, torch.zeros(1, 8, dtype=torch.long), mask)
+    without = burned_in(actor, tokenizer, padded, torch.zeros(1, 8, dtype=torch.long), mask)
     assert (without[0] - memory[0]).abs().max() > 1e-4  # the actions count
 
 

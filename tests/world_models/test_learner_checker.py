@@ -1,6 +1,8 @@
 """``check_learner`` on REM, which keeps every promise, and on learners that break one each."""
 
 import functools
+import importlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from rem_helpers import facts, toy_settings
 
 from atari_vlm.checker import check_learner
 from atari_vlm.errors import ContractError
+from atari_vlm.world_models import families
 from atari_vlm.world_models.rem.learner import RemLearner
 from atari_vlm.world_models.rem.policy import RemPolicy
 
@@ -101,3 +104,110 @@ class Studying(RemLearner):
 def test_a_broken_promise_is_named(kind, promise):
     with pytest.raises(ContractError, match=promise):
         check_learner(functools.partial(made, kind), updates=1)
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """The family of a foreign package, known while the test lasts."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "helpers" / "foreign"))
+    module = importlib.import_module("toy_family")
+    monkeypatch.setitem(families._FAMILIES, "toy", (module.FAMILY, "a foreign package"))
+    return module
+
+
+def toy_maker(toy, **replaced):
+    """Makes toys some of whose methods are others: functions of the learner and the true method."""
+
+    def make(workplace):
+        learner = toy.ToyLearner(toy.preset("small", facts()), facts(), workplace)
+        for name, other in replaced.items():
+            setattr(learner, name, functools.partial(other, learner, getattr(learner, name)))
+        return learner
+
+    return make
+
+
+def test_a_foreign_family_keeps_its_promises(toy):
+    check_learner(toy_maker(toy))
+
+
+def one_name_for_two(learner, update, stage):
+    learner.calls = getattr(learner, "calls", 0) + 1
+    return {f"loss{learner.calls}": value for value in update(stage).values()}
+
+
+def as_tensors(learner, arrays):
+    return {name: torch.from_numpy(array.copy()) for name, array in arrays().items()}
+
+
+def without_optimizers(learner, arrays):
+    return {name: array for name, array in arrays().items() if "optimizer" not in name}
+
+
+def restored_halfway(learner, restore, arrays):
+    restore({**arrays, "nets.head.bias": arrays["nets.head.bias"] * 0})
+
+
+def other_policy(act=None, **attributes):
+    def policy(learner, made):
+        player = made()
+        if act is not None:
+            player.act = functools.partial(act, player.act)
+        for name, value in attributes.items():
+            setattr(player, name, value)
+        return player
+
+    return policy
+
+
+def overwrites(act, observations, state, **how):
+    state += 1
+    return act(observations, state, **how)
+
+
+def leaves_the_game(act, observations, state, **how):
+    actions, after = act(observations, state, **how)
+    return actions + 3, after
+
+
+def talks_to_its_neighbours(act, observations, state, **how):
+    actions, after = act(observations, state, **how)
+    return actions, after + observations["image"].mean()
+
+
+def forgets_a_row(act, observations, state, **how):
+    actions, after = act(observations, state, **how)
+    return actions[1:], after
+
+
+@pytest.mark.parametrize(
+    ("replaced", "promise"),
+    [
+        ({"update": one_name_for_two}, "the same names"),
+        ({"update": lambda one, true, stage: {"loss": float("inf")}}, "finite numbers, got"),
+        ({"held_out": lambda one, true, *_: {"loss": float("nan")}}, "held_out reports finite"),
+        ({"arrays": as_tensors}, "holds numpy arrays"),
+        ({"arrays": without_optimizers}, "to the bit; nets"),
+        ({"restore": restored_halfway}, "nets.head.bias are not"),
+        ({"policy": other_policy(overwrites)}, "does not change the state that it is given"),
+        ({"policy": other_policy(leaves_the_game)}, "the policy acts within"),
+        ({"policy": other_policy(talks_to_its_neighbours)}, "depends on that row only"),
+        ({"policy": other_policy(forgets_a_row)}, "an action a row"),
+        ({"policy": other_policy(inputs={"state": None})}, "it lacks state"),
+    ],
+)
+def test_a_foreign_fault_is_named_by_its_promise(toy, replaced, promise):
+    with pytest.raises(ContractError, match=promise):
+        check_learner(toy_maker(toy, **replaced))
+
+
+def test_a_learner_without_stages_learns_nothing(toy):
+    def make(workplace, stages=0):
+        learner = toy.ToyLearner(toy.preset("small", facts()), facts(), workplace)
+        learner.stages = learner.stages[:1] * stages
+        return learner
+
+    with pytest.raises(ContractError, match="one at least"):
+        check_learner(make)
+    with pytest.raises(ContractError, match="names of their own, got model, model"):
+        check_learner(functools.partial(make, stages=2))

@@ -79,7 +79,8 @@ def actor_critic_loss(
         advantage = advantage / scale.update(gather(returns[alive > 0]))
     if config.normalise:
         counted = gather(advantage[alive > 0])
-        advantage = (advantage - counted.mean()) / (counted.std() + 1e-3)
+        spread = counted.std() if len(counted) > 1 else 0.0  # one number has none
+        advantage = (advantage - counted.mean()) / (spread + 1e-3)
     taken = imagined.policies.log_prob(imagined.actions)
     policy = -(taken * advantage * alive).sum() / count
     errors = value_head.loss(imagined.outputs[:, :-1].float(), returns)

@@ -201,12 +201,10 @@ def _check_policy(learner: Learner, seed: int) -> None:
     for action in actions:
         legal = policy.action_space.contains(action)
         require(legal, f"the policy acts within {policy.action_space}, got {action!r}")
-    others = [
-        {name: values.copy() for name, values in observed.items()} for observed in observations
-    ]
-    for observed, elsewhere in zip(others, observations[::-1], strict=True):
-        for name in observed:
-            observed[name][1:-1] = elsewhere[name][[2, 1]]
+    others = _observations(learner, seed + 1)
+    for observed, elsewhere in zip(observations, others, strict=True):
+        for name, values in observed.items():
+            elsewhere[name][[0, -1]] = values[[0, -1]]
     again, after = _played(policy, others, seed)
     ends = np.array([0, _ROWS - 1])
     alike = np.array_equal(actions[ends], again[ends])

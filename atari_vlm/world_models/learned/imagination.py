@@ -68,6 +68,7 @@ def imagine(
     A last observation only values what was reached. ``until_over`` stops as soon as every row has ended;
     ``watch`` is shown every state, ``start`` included.
     """
+    check_positive(steps=steps)
     state, over = start, None
     policies: list[ActionDistribution] = []
     outputs: list[Tensor] = []

@@ -19,7 +19,7 @@ from atari_vlm.ending import program
 from atari_vlm.errors import AtariVLMError, StoppedError
 from atari_vlm.evaluation.cells import Cell, EvaluateConfig
 from atari_vlm.evaluation.evaluate import Watching, evaluate
-from atari_vlm.evaluation.results import to_markdown
+from atari_vlm.evaluation.results_files import to_markdown
 from atari_vlm.runs.command_line import parse, resume_hint
 from atari_vlm.runs.display import ProgressDisplay
 from atari_vlm.runs.fallbacks import ALL_FELL_BACK

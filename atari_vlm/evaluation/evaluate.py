@@ -14,7 +14,6 @@ from pathlib import Path
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
 from atari_vlm.errors import NotSupportedError
-from atari_vlm.evaluation import results as tables
 from atari_vlm.evaluation.cells import (
     Cell,
     EvaluateConfig,
@@ -26,6 +25,8 @@ from atari_vlm.evaluation.cells import (
     run_request,
     settings_of,
 )
+from atari_vlm.evaluation.results import Results, Run
+from atari_vlm.evaluation.results_files import to_csv, to_json, to_markdown
 from atari_vlm.files import atomic_write
 from atari_vlm.runs.answered import answered
 from atari_vlm.runs.command_line import command_line
@@ -59,9 +60,7 @@ class Watching:
     began: Callable[[Path, int, Budget], object] = lambda run, episodes, budget: None
 
 
-def evaluate(
-    config: EvaluateConfig, watching: Watching | None = None
-) -> tuple[Path, tables.Results]:
+def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[Path, Results]:
     """Play everything that is not played yet and write the tables, also when it ends early; the run folder and the results.
 
     Raises what the agents raise; the run can then be continued with the same configuration.
@@ -116,7 +115,7 @@ def collect(
     laid_out: Sequence[Cell],
     journal: Journal,
     conditions: Sequence[tuple[str, str]] = (),
-) -> tables.Results:
+) -> Results:
     """The finished runs of a journal with their conditions."""
     rows = {row.episode: row for row in journal.episodes() if row.status == "done"}
     cut = set(
@@ -140,7 +139,7 @@ def collect(
         notes.append(
             f"Episodes are cut after {config.max_steps:,} steps; published scores are of whole episodes."
         )
-    return tables.Results(
+    return Results(
         tuple(runs), (*conditions_of(config), *conditions), command_line(config), tuple(notes)
     )
 
@@ -163,11 +162,11 @@ def _answered(
             yield f"fallbacks ({agent})", said
 
 
-def write_results(folder: Path, results: tables.Results) -> None:
+def write_results(folder: Path, results: Results) -> None:
     """Write results.md, results.csv and results.json."""
-    atomic_write(folder / "results.md", tables.to_markdown(results))
-    atomic_write(folder / "results.csv", tables.to_csv(results))
-    atomic_write(folder / "results.json", tables.to_json(results))
+    atomic_write(folder / "results.md", to_markdown(results))
+    atomic_write(folder / "results.csv", to_csv(results))
+    atomic_write(folder / "results.json", to_json(results))
 
 
 class NoVLM(NoScores):
@@ -223,9 +222,9 @@ def _vlm(config: EvaluateConfig, agent: str, budget: Budget, opened: ExitStack) 
     return vlm
 
 
-def _run(cell: Cell, seed: int, rows: list[EpisodeRow], cut: Collection[int]) -> tables.Run:
+def _run(cell: Cell, seed: int, rows: list[EpisodeRow], cut: Collection[int]) -> Run:
     costs = [row.cost_usd for row in rows]
-    return tables.Run(
+    return Run(
         game=cell.game,
         agent=cell.agent,
         seed=seed,

@@ -59,15 +59,15 @@ class HeldOutConfig:
 class HeldOut:
     """What was measured.
 
-    ``estimates``: ``reward_f1``, ``end_f1`` (0 for a model that foretells nothing; a reward of the wrong sign is both false and
-    missed), ``reward_squared_error`` and that of always saying the training data's mean (``mean_reward_squared_error``);
-    the family's own scores (REM: ``token_accuracy``, ``copy_token_accuracy``, ``changed_token_accuracy``, of tokens unlike the
-    last frame's); and for each number of steps ahead ``changed/<who>/<steps>`` and ``all/<who>/<steps>``, mean absolute
-    differences from the real observation (0 to 255 for pictures), where ``<who>`` is ``sampled``, ``likeliest`` (drawn at
-    temperature 0, where the model has one), ``copy`` (of the last real one), ``median`` (the training data's median) or
-    ``tokenizer`` (the real one as the model reads and decodes it, its bound); and ``sampled_to_copy/<steps>``,
-    ``likeliest_to_copy/<steps>``, below 1 where the model beats the copy on what changed; likewise ``reward_error_to_mean``, the
-    two squared errors of rewards over the same steps.
+    ``estimates``: ``reward_f1`` of rewards rounded to whole numbers, ``end_f1`` (0 for a model that foretells
+    nothing; a reward of the wrong sign is both false and missed), ``reward_squared_error`` and that of always saying
+    the training data's mean (``mean_reward_squared_error``); the ``scores`` of the model's own :class:`Forecast`, if
+    it makes one; and for each number of steps ahead ``changed/<who>/<steps>`` and ``all/<who>/<steps>``, mean
+    absolute differences from the real observation (0 to 255 for pictures), where ``<who>`` is ``sampled``,
+    ``likeliest`` (drawn at temperature 0, where the model has one), ``copy`` (of the last real one), ``median`` (the
+    training data's median) or ``tokenizer`` (the real one as the model reads and decodes it, its bound); and
+    ``sampled_to_copy/<steps>``, ``likeliest_to_copy/<steps>``, below 1 where the model beats the copy on what
+    changed; likewise ``reward_error_to_mean``, the two squared errors of rewards over the same steps.
     ``counts``: ``steps``, ``segments``, ``positive_rewards``, ``negative_rewards``, ``ends``.
     """
 
@@ -108,7 +108,7 @@ def measure(
     kept = training.kept()
     mean_reward = float(_labels(model, training.read("reward", kept)).mean())
     some = kept[:: max(1, len(kept) // _MEDIAN_OF)]
-    median = np.median(training.read(_observed(training), some), axis=0)
+    median = np.median(training.read(_observed(training, model), some), axis=0)
     rng = np.random.default_rng(config.seed)
     parts: list[Ratios] = []
     for begin in range(0, len(cut.slots), config.batch):
@@ -143,7 +143,7 @@ def segments(replay: Replay, config: HeldOutConfig) -> Segments:
 
 def read(model: WorldModel[Any], replay: Replay, cut: Segments) -> Played:
     """Segments as they were really played."""
-    names = (_observed(replay), "action", "reward", "terminated")
+    names = (_observed(replay, model), "action", "reward", "terminated")
     observations, actions, rewards, ends = (replay.read(name, cut.slots) for name in names)
     return Played(observations, actions, _labels(model, rewards), ends, cut.mask)
 
@@ -280,13 +280,16 @@ def _labels(model: WorldModel[Any], rewards: np.ndarray) -> np.ndarray:
     return np.sign(rewards) if model.reward_transform == "sign" else rewards
 
 
-def _observed(replay: Replay) -> str:
-    """The column of a replay that holds what was shown: the one beside the action."""
+def _observed(replay: Replay, model: WorldModel[Any]) -> str:
+    """The column of a replay that holds what ``model`` observes: the one beside the action, of its shape where there are more."""
     names = [
         name
         for name in replay.columns
         if name not in ("action", "reward", "terminated", "truncated")
     ]
+    if len(names) > 1:
+        shape = model.observation_space.shape
+        names = [name for name in names if replay.columns[name].shape == shape] or names
     if len(names) != 1:
         raise ConfigError(
             f"fidelity is measured on one kind of observation, the replay holds {', '.join(names)}"

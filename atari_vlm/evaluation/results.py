@@ -1,4 +1,4 @@
-"""Results tables: scores per game and over games, always with what they rest on. Markdown to read, CSV and JSON to work with.
+"""What an evaluation gave: scores per game and over games, and what a reader must know beside them.
 
 A *run* is one seed of one agent on one game; its score is the mean return of its episodes. Runs are what intervals are drawn
 over. The share of fallbacks (decisions that the model did not make) stands beside every score.
@@ -6,12 +6,8 @@ over. The share of fallbacks (decisions that the model did not make) stands besi
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +20,6 @@ from atari_vlm.scores.statistics import (
     few_runs_note,
     human_normalise,
 )
-from atari_vlm.scores.tables import METRICS, table_lines
 
 
 @dataclass(frozen=True)
@@ -142,7 +137,7 @@ def agent_scores(results: Results) -> list[AgentScore]:
             for game in shared
         }
         lines.append(
-            AgentScore(agent, tuple(shared), aggregates(scores), _fallback_rate(runs), _cost(runs))
+            AgentScore(agent, tuple(shared), aggregates(scores), fallback_rate(runs), _cost(runs))
         )
     return lines
 
@@ -183,128 +178,6 @@ def all_notes(results: Results) -> list[str]:
     return [note for note in notes if note]
 
 
-def to_markdown(results: Results) -> str:
-    """Both tables, the conditions and the notes."""
-    lines = ["# Evaluation", "", "## Scores per game", ""]
-    lines += table_lines(
-        (
-            "Game",
-            "Agent",
-            "Score [95% interval]",
-            "Human-normalised",
-            "Fallback",
-            "Runs",
-            "Episodes",
-            "Cost",
-        ),
-        [_game_line(score) for score in game_scores(results)],
-    )
-    over_games = agent_scores(results)
-    if over_games:
-        count = len(over_games[0].games)
-        lines += [
-            "",
-            f"## Over {count} game{'s' * (count > 1)}, human-normalised (random 0, human 1)",
-            "",
-        ]
-        lines += table_lines(
-            ("Agent", *METRICS.values(), "Fallback", "Cost"),
-            [
-                (
-                    s.agent,
-                    *(_number(s.aggregates[m]) for m in METRICS),
-                    f"{s.fallback_rate:.1%}",
-                    _usd(s.cost_usd),
-                )
-                for s in over_games
-            ],
-        )
-    lines += [
-        "",
-        "## Conditions",
-        "",
-        *(f"- {name}: {value}" for name, value in results.conditions),
-    ]
-    lines += [
-        "- intervals: 95%, stratified bootstrap over runs, 2,000 resamples; a run is one seed of one agent on one game"
-    ]
-    lines += [*(f"- note: {note}" for note in all_notes(results))]
-    if results.command:
-        lines += ["", "Run it again:", "", f"    {results.command}"]
-    return "\n".join([*lines, ""])
-
-
-def to_csv(results: Results) -> str:
-    """One line per run."""
-    table = io.StringIO(newline="")
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(
-        (
-            "game",
-            "agent",
-            "seed",
-            "episodes",
-            "score",
-            "human_normalised",
-            "steps",
-            "fallback_rate",
-            "cost_usd",
-        )
-    )
-    for run in results.runs:
-        normalised = "" if run.normalised is None else repr(run.normalised)
-        cost = "" if run.cost_usd is None else repr(run.cost_usd)
-        rate = repr(_fallback_rate([run]))
-        writer.writerow(
-            (
-                run.game,
-                run.agent,
-                run.seed,
-                len(run.returns),
-                repr(run.score),
-                normalised,
-                run.steps,
-                rate,
-                cost,
-            )
-        )
-    return table.getvalue()
-
-
-def to_json(results: Results) -> str:
-    """Everything: runs with every episode's return, both tables, conditions, notes, command."""
-    content: dict[str, Any] = {
-        "runs": [
-            {
-                **vars(run),
-                "returns": list(run.returns),
-                "score": run.score,
-                "human_normalised": run.normalised,
-            }
-            for run in results.runs
-        ],
-        "games": [
-            {
-                **vars(s),
-                "score": s.score.as_dict(),
-                "normalised": s.normalised.as_dict() if s.normalised else None,
-            }
-            for s in game_scores(results)
-        ],
-        "over_games": [
-            {
-                **vars(s),
-                "aggregates": {name: estimate.as_dict() for name, estimate in s.aggregates.items()},
-            }
-            for s in agent_scores(results)
-        ],
-        "conditions": dict(results.conditions),
-        "notes": all_notes(results),
-        "command": results.command,
-    }
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
-
-
 def _game_score(game: str, agent: str, runs: list[Run]) -> GameScore:
     scores = np.array([[run.score] for run in runs])  # (runs, 1)
     whole = _has_reference(game) and not any(run.cut for run in runs)
@@ -315,40 +188,20 @@ def _game_score(game: str, agent: str, runs: list[Run]) -> GameScore:
         normalised=aggregate(human_normalise(game, scores), "mean") if whole else None,
         runs=len(runs),
         episodes=sum(len(run.returns) for run in runs),
-        fallback_rate=_fallback_rate(runs),
+        fallback_rate=fallback_rate(runs),
         cost_usd=_cost(runs),
     )
-
-
-def _game_line(s: GameScore) -> tuple[object, ...]:
-    values = (_number(s.score), _number(s.normalised), f"{s.fallback_rate:.1%}")
-    return s.game, s.agent, *values, s.runs, s.episodes, _usd(s.cost_usd)
 
 
 def _has_reference(game: str) -> bool:
     return known_game(game).human_score is not None
 
 
-def _fallback_rate(runs: Sequence[Run]) -> float:
+def fallback_rate(runs: Sequence[Run]) -> float:
+    """The share of the runs' decisions that the model did not make."""
     return sum(run.fallbacks for run in runs) / max(1, sum(run.steps for run in runs))
 
 
 def _cost(runs: Sequence[Run]) -> float | None:
     costs = [run.cost_usd for run in runs]
     return None if None in costs else float(sum(cost for cost in costs if cost is not None))
-
-
-def _number(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "n/a"
-    digits = 1 if abs(estimate.value) >= 100 else 3
-    value = f"{estimate.value:.{digits}f}"
-    return (
-        f"{value} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
-        if estimate.has_interval
-        else value
-    )
-
-
-def _usd(cost: float | None) -> str:
-    return "unknown" if cost is None else "$0" if cost == 0 else f"${cost:.4g}"

@@ -13,9 +13,8 @@ from atari_vlm.evaluation.results import (
     Run,
     agent_scores,
     game_scores,
-    to_json,
-    to_markdown,
 )
+from atari_vlm.evaluation.results_files import to_json, to_markdown
 from atari_vlm.reporting.page.run_report import write_report
 from atari_vlm.runs.fallbacks import SEVERAL, FallbackWatch, cure
 from atari_vlm.types import Decision, Source, Transition

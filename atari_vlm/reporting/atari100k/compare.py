@@ -17,7 +17,8 @@ import tyro
 
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.games import game as known_game
-from atari_vlm.reporting.atari100k.own_runs import OwnRun, own_methods, read_runs
+from atari_vlm.reporting.atari100k.own_runs import own_methods, read_runs
+from atari_vlm.reporting.atari100k.run_folders import OwnRun
 from atari_vlm.runs.options import UNRECORDED, Options
 from atari_vlm.scores.comparisons import Profile, performance_profile, probability_of_improvement
 from atari_vlm.scores.published import DEFAULT_NAMES, Method, benchmark_games, published

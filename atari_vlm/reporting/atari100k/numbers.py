@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from atari_vlm.reporting.atari100k.compare import Comparison, Table
-from atari_vlm.reporting.atari100k.own_runs import OwnRun
 from atari_vlm.reporting.atari100k.page import notes
+from atari_vlm.reporting.atari100k.run_folders import OwnRun
 from atari_vlm.runs.command_line import command_line
 from atari_vlm.scores.statistics import Estimate
 

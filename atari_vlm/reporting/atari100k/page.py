@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from atari_vlm.games import game_or_generic
+from atari_vlm.reporting.atari100k.cells import (
+    MEANS,
+    NONE,
+    bold_text,
+    label,
+    number_text,
+    percent_text,
+    stacked_text,
+)
 from atari_vlm.reporting.atari100k.compare import Comparison, Improvement, MethodScore, Table
-from atari_vlm.reporting.atari100k.own_runs import OwnRun
+from atari_vlm.reporting.atari100k.own_section import Picture, own_section
 from atari_vlm.runs.command_line import command_line
 from atari_vlm.scores.published import Method
-from atari_vlm.scores.statistics import Estimate, few_runs_note
+from atari_vlm.scores.statistics import few_runs_note
 from atari_vlm.scores.tables import METRICS, table_lines
 
-NONE = "–"
-MEANS = "†"  # behind methods of which only means are published
 _CAVEATS = {
     "REM_ablation_no-pop": "REM without POP has 3 runs of one game and 4 of another instead of 5.",
     "REM_ablation_no-action-input": "The published RoadRunner scores of REM without action input and with pixel actor-critic are "
@@ -35,12 +41,17 @@ def to_markdown(comparison: Comparison, plots: Sequence[str]) -> str:
         "",
         *_introduction(comparison),
     ]
-    for section in (_over_games, _profiles, _improvements, _per_game, _limited, _own, _sources):
+    for section in (
+        _over_games,
+        _profiles,
+        _improvements,
+        _per_game,
+        _limited,
+        own_section,
+        _sources,
+    ):
         lines += section(comparison, _picture(comparison, plots))
     return "\n".join([*lines, ""])
-
-
-Picture = Callable[[str, str], list[str]]
 
 
 def _picture(comparison: Comparison, plots: Sequence[str]) -> Picture:
@@ -54,7 +65,7 @@ def _picture(comparison: Comparison, plots: Sequence[str]) -> Picture:
 
 def _introduction(comparison: Comparison) -> list[str]:
     config, folder = comparison.config, comparison.config.out.name
-    percent = _percent(comparison)
+    percent = percent_text(comparison)
     resamples = (
         f"stratified bootstrap over runs, {config.repetitions:,} resamples, seed {config.seed}"
     )
@@ -87,7 +98,7 @@ def _over_games(comparison: Comparison, picture: Picture) -> list[str]:
 def _aggregates(table: Table) -> list[str]:
     rows = [
         (
-            _label(row.method),
+            label(row.method),
             row.method.runs,
             *(str(row.aggregates[m]) for m in METRICS),
             row.superhuman,
@@ -135,7 +146,7 @@ def _improvement(one: Improvement) -> tuple[object, ...]:
 
 def _per_game(comparison: Comparison, picture: Picture) -> list[str]:
     methods = _columns(comparison)
-    head = ("Game", *(_label(m) for m in methods))
+    head = ("Game", *(label(m) for m in methods))
     played = [m for m in methods if m.kind != "reference"]
     return [
         "## Per game",
@@ -153,7 +164,10 @@ def _per_game(comparison: Comparison, picture: Picture) -> list[str]:
                 (
                     game,
                     *_line(
-                        comparison, game, methods, lambda s, best: _bold(_number(s.raw.value), best)
+                        comparison,
+                        game,
+                        methods,
+                        lambda s, best: bold_text(number_text(s.raw.value), best),
                     ),
                 )
                 for game in comparison.games
@@ -163,11 +177,13 @@ def _per_game(comparison: Comparison, picture: Picture) -> list[str]:
         "### Human-normalised, with intervals",
         "",
         *table_lines(
-            ("Game", *(_label(m) for m in played)),
+            ("Game", *(label(m) for m in played)),
             [
                 (
                     game,
-                    *_line(comparison, game, played, lambda s, best: _stacked(s.normalised, best)),
+                    *_line(
+                        comparison, game, played, lambda s, best: stacked_text(s.normalised, best)
+                    ),
                 )
                 for game in comparison.games
             ],
@@ -223,89 +239,11 @@ def _limited(comparison: Comparison, picture: Picture) -> list[str]:
     return lines
 
 
-def _own(comparison: Comparison, picture: Picture) -> list[str]:
-    if not comparison.own:
-        return []
-    head = (
-        "Run",
-        "Method",
-        "Game",
-        "Seed",
-        "State",
-        "Steps",
-        "Episodes",
-        "Score",
-        "Human-normalised",
-        "Fallback",
-        "Conditions",
-    )
-    lines = [
-        "## Our own runs",
-        "",
-        *table_lines(head, [_own_line(run) for run in comparison.own]),
-        "",
-    ]
-    lines += [
-        "A run's score is the mean return of its newest evaluation; a run that is not finished stands as far as it is.",
-        "",
-    ]
-    if comparison.own_elsewhere:
-        lines += [
-            "### Games that are not compared",
-            "",
-            "Raw scores; nothing published stands beside them here.",
-            "",
-        ]
-        rows = [
-            (game, name, _raw(score)) for (game, name), score in comparison.own_elsewhere.items()
-        ]
-        lines += [*table_lines(("Game", "Method", "Score"), rows), ""]
-        unknown = [
-            game
-            for game, _ in comparison.own_elsewhere
-            if game_or_generic(game).human_score is None
-        ]
-        if unknown:
-            words = "No human and random reference scores are known of"
-            lines += [f"{words}: {', '.join(dict.fromkeys(unknown))}.", ""]
-    lines += picture(
-        "own_games", "Own runs beside random, human and published scores, game by game"
-    )
-    return [
-        *lines,
-        *picture(
-            "own_curves", "Mean return of each evaluation of the own runs over the steps played"
-        ),
-    ]
-
-
-def _own_line(run: OwnRun) -> tuple[object, ...]:
-    normalised = NONE if run.normalised is None else f"{run.normalised:.3f}"
-    fallback = NONE if run.fallback_rate is None else f"{run.fallback_rate:.1%}"
-    steps = NONE if run.steps is None else f"{run.steps:,}"
-    score = NONE if run.score is None else _number(run.score)
-    return (
-        *(
-            run.folder,
-            run.method,
-            run.game,
-            run.seed,
-            run.state,
-            steps,
-            run.episodes,
-            score,
-            normalised,
-            fallback,
-        ),
-        run.conditions,
-    )
-
-
 def _sources(comparison: Comparison, picture: Picture) -> list[str]:
     methods = [*comparison.references, *comparison.methods]
     lines = ["## What the numbers rest on", ""]
     lines += table_lines(
-        ("Method", "Runs per game", "Source"), [(_label(m), m.runs, m.source) for m in methods]
+        ("Method", "Runs per game", "Source"), [(label(m), m.runs, m.source) for m in methods]
     )
     lines += [
         "",
@@ -341,42 +279,3 @@ def notes(comparison: Comparison) -> list[str]:
 
 def _games(games: Sequence[str]) -> str:
     return f"{len(games)} game{'s' * (len(games) > 1)}"
-
-
-def _label(method: Method) -> str:
-    return (
-        f"{method.label} {MEANS}"
-        if method.means_only and method.kind != "reference"
-        else method.label
-    )
-
-
-def _percent(comparison: Comparison) -> str:
-    return f"{100 * comparison.config.confidence:g} %"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.1f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
-
-
-def _raw(estimate: Estimate) -> str:
-    value = _number(estimate.value)
-    return (
-        f"{value} [{_number(estimate.low)}, {_number(estimate.high)}]"
-        if estimate.has_interval
-        else value
-    )
-
-
-def _bold(text: str, bold: bool) -> str:
-    return f"**{text}**" if bold else text
-
-
-def _stacked(estimate: Estimate, bold: bool) -> str:
-    """A value above its interval: narrow enough for a table of many columns."""
-    value = _bold(f"{estimate.value:z.2f}", bold)
-    return (
-        f"{value}<br>{estimate.low:z.2f} to {estimate.high:z.2f}"
-        if estimate.has_interval
-        else value
-    )

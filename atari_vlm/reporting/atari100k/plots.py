@@ -13,18 +13,21 @@ from typing import Any
 import numpy as np
 
 from atari_vlm._lazy import require
-from atari_vlm.games import game_or_generic
+from atari_vlm.reporting.atari100k.cells import MEANS, label
 from atari_vlm.reporting.atari100k.compare import Comparison
-from atari_vlm.reporting.atari100k.page import MEANS
-from atari_vlm.scores.published import Method
-from atari_vlm.scores.statistics import Estimate
+from atari_vlm.reporting.atari100k.own_plots import own_curves, own_games
+from atari_vlm.reporting.atari100k.plot_style import (
+    GREY,
+    REFERENCE,
+    bar,
+    colour_of,
+    figure_of,
+    footer_text,
+    intervals_text,
+    line_style,
+)
 from atari_vlm.scores.tables import METRICS
 
-# Okabe and Ito's colours, told apart with any colour vision; dashes tell apart what they cannot.
-_COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
-_REFERENCE, _OWN, _OTHERS = "#D55E00", "#009E73", "#0072B2"
-_DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
-_GREY = "#666666"
 _STYLE = {
     "svg.hashsalt": "atari100k",
     "font.family": "DejaVu Sans",
@@ -60,73 +63,14 @@ def _saved(figure: Any, kind: str) -> bytes:
     return file.getvalue()
 
 
-def _figure(width: float, height: float, footer: str) -> Any:
-    """An empty figure in inches that arranges its own parts above a footer."""
-    figure = require("matplotlib.figure", "plots").Figure(
-        figsize=(width, height), layout="constrained"
-    )
-    figure.supxlabel(footer, fontsize=7, color=_GREY, x=0.01, ha="left")
-    return figure
-
-
-def _footer(comparison: Comparison, *more: str) -> str:
-    sources = (
-        "Scores: atari_vlm/data/*.csv (score files of the methods' repositories)"
-        + ", own runs" * bool(comparison.own)
-    )
-    return "\n".join([f"{sources}.", *more])
-
-
-def _intervals(comparison: Comparison) -> str:
-    config = comparison.config
-    percent = f"{100 * config.confidence:g} %"
-    return f"Intervals: {percent} stratified bootstrap over runs, {config.repetitions:,} resamples, seed {config.seed}."
-
-
-def _name(method: Method) -> str:
-    return f"{method.label} {MEANS}" if method.means_only else method.label
-
-
-def _colour(comparison: Comparison, method: Method) -> str:
-    if method.kind == "own":
-        return _OWN
-    return _REFERENCE if method.name == comparison.config.reference else _OTHERS
-
-
-def _line_style(number: int) -> tuple[str, Any]:
-    """Colour and dashes of the n-th line."""
-    return _COLOURS[number % len(_COLOURS)], _DASHES[number % len(_DASHES)]
-
-
-def _bar(axes: Any, y: float, estimate: Estimate, colour: str) -> None:
-    """A point with its interval, lying down; hollow where there is none."""
-    if estimate.has_interval:
-        axes.plot(
-            [estimate.low, estimate.high],
-            [y, y],
-            color=colour,
-            linewidth=5,
-            alpha=0.35,
-            solid_capstyle="butt",
-        )
-    axes.plot(
-        [estimate.value],
-        [y],
-        "o",
-        color=colour,
-        markersize=5,
-        markerfacecolor=colour if estimate.has_interval else "white",
-    )
-
-
 def _aggregates(comparison: Comparison) -> Any:
     rows = comparison.main.rows
-    footer = _footer(
+    footer = footer_text(
         comparison,
-        _intervals(comparison),
+        intervals_text(comparison),
         f"{MEANS} hollow: published means only; their IQM and optimality gap are over means and not ranked.",
     )
-    figure = _figure(10, 1.5 + 0.27 * len(rows), footer)
+    figure = figure_of(10, 1.5 + 0.27 * len(rows), footer)
     figure.suptitle(
         f"Atari 100k, {len(comparison.games)} games, human-normalised",
         x=0.01,
@@ -136,16 +80,16 @@ def _aggregates(comparison: Comparison) -> Any:
     panels = figure.subplots(1, len(METRICS), sharey=True)
     for axes, (metric, title) in zip(panels, METRICS.items(), strict=True):
         for y, row in enumerate(rows):
-            _bar(axes, y, row.aggregates[metric], _colour(comparison, row.method))
+            bar(axes, y, row.aggregates[metric], colour_of(comparison, row.method))
         better = "lower" if metric == "optimality_gap" else "higher"
         axes.set_title(f"{title} ({better} is better)", fontsize=9)
         axes.grid(axis="x", color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
         axes.axhline(
-            sum(not row.method.means_only for row in rows) - 0.5, color=_GREY, linewidth=0.6
+            sum(not row.method.means_only for row in rows) - 0.5, color=GREY, linewidth=0.6
         )
-    panels[0].set_yticks(range(len(rows)), [_name(row.method) for row in rows])
+    panels[0].set_yticks(range(len(rows)), [label(row.method) for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     return figure
 
@@ -156,12 +100,12 @@ def _profiles(comparison: Comparison) -> Any:
     ]
     if not shown:
         return None
-    figure = _figure(
+    figure = figure_of(
         9,
         5,
-        _footer(
+        footer_text(
             comparison,
-            _intervals(comparison),
+            intervals_text(comparison),
             "Bands: point by point. Only methods whose runs are known.",
         ),
     )
@@ -171,7 +115,7 @@ def _profiles(comparison: Comparison) -> Any:
             comparison.profiles[method.name],
             method.name == comparison.config.reference,
         )
-        colour, dash = (_REFERENCE, "-") if first else _line_style(number)
+        colour, dash = (REFERENCE, "-") if first else line_style(number)
         axes.fill_between(
             profile.thresholds, profile.low, profile.high, color=colour, alpha=0.15, linewidth=0
         )
@@ -184,9 +128,9 @@ def _profiles(comparison: Comparison) -> Any:
             linewidth=wide,
             label=method.label,
         )
-    axes.axvline(1, color=_GREY, linewidth=0.8, linestyle=":")
+    axes.axvline(1, color=GREY, linewidth=0.8, linestyle=":")
     axes.annotate(
-        "human", (1, 1), xytext=(3, -8), textcoords="offset points", color=_GREY, fontsize=8
+        "human", (1, 1), xytext=(3, -8), textcoords="offset points", color=GREY, fontsize=8
     )
     axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
     axes.set_xticks(
@@ -212,15 +156,15 @@ def _improvement(comparison: Comparison) -> Any:
         comparison.improvements,
         key=lambda i: (i.ours.kind == "own", i.ours.name, -i.estimate.value),
     )
-    figure = _figure(
+    figure = figure_of(
         8.5,
         1.4 + 0.27 * len(lines),
-        _footer(comparison, _intervals(comparison), "Ties count half."),
+        footer_text(comparison, intervals_text(comparison), "Ties count half."),
     )
     axes = figure.subplots()
     for y, one in enumerate(lines):
-        _bar(axes, y, one.estimate, _colour(comparison, one.ours))
-    axes.axvline(0.5, color=_GREY, linewidth=0.8, linestyle=":")
+        bar(axes, y, one.estimate, colour_of(comparison, one.ours))
+    axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
     many = len(comparison.games)
     labels = [
         f"{i.ours.label} over {i.theirs.label}"
@@ -254,8 +198,8 @@ def _per_game(comparison: Comparison) -> Any:
     ):
         if (game, method.name) in comparison.scores:
             values[i, j] = comparison.scores[game, method.name].normalised.value
-    figure = _figure(
-        2.6 + 0.62 * len(methods), 2.1 + 0.235 * len(comparison.games), _footer(comparison)
+    figure = figure_of(
+        2.6 + 0.62 * len(methods), 2.1 + 0.235 * len(comparison.games), footer_text(comparison)
     )
     axes = figure.subplots()
     norm = require("matplotlib.colors", "plots").SymLogNorm(0.1, vmin=-0.1, vmax=10, base=10)
@@ -264,14 +208,14 @@ def _per_game(comparison: Comparison) -> Any:
     axes.set_yticks(range(len(comparison.games)), comparison.games)
     axes.set_xticks(
         range(len(methods)),
-        [_name(m) for m in methods],
+        [label(m) for m in methods],
         rotation=40,
         ha="left",
         rotation_mode="anchor",
     )
     axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
-    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
-    bar.set_ticks([-0.1, 0, 0.1, 1, 10], labels=["-0.1", "0 random", "0.1", "1 human", "10"])
+    scale = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
+    scale.set_ticks([-0.1, 0, 0.1, 1, 10], labels=["-0.1", "0 random", "0.1", "1 human", "10"])
     axes.set_title("Human-normalised mean score", fontsize=10)
     return figure
 
@@ -287,97 +231,12 @@ def _write_values(axes: Any, values: np.ndarray, colours: np.ndarray) -> None:
         )
 
 
-def _own_games(comparison: Comparison) -> Any:
-    own = [m for m in comparison.methods if m.kind == "own"]
-    games = [game for game in comparison.games if any(game in m.scores for m in own)]
-    if not games:
-        return None
-    others = [
-        *comparison.references,
-        *(m for m in comparison.methods if m.kind not in ("own", "ablation")),
-        *own,
-    ]
-    columns = min(3, len(games))
-    rows = -(-len(games) // columns)
-    figure = _figure(
-        1.6 + 3.0 * columns,
-        1.0 + rows * (0.6 + 0.2 * len(others)),
-        _footer(comparison, _intervals(comparison), "Hollow: no interval."),
-    )
-    panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    for axes, game in zip(panels.flat, games, strict=False):
-        for y, method in enumerate(others):
-            if (game, method.name) in comparison.scores:
-                colour = _GREY if method.kind == "reference" else _colour(comparison, method)
-                _bar(axes, y, comparison.scores[game, method.name].raw, colour)
-        axes.set_title(game)
-        axes.grid(axis="x", color="#dddddd", linewidth=0.6)
-        axes.locator_params(axis="x", nbins=4)
-        axes.set_xlabel("mean return")
-    for axes in panels.flat[len(games) :]:
-        axes.set_visible(False)
-    for axes in panels[:, 0]:
-        axes.set_yticks(
-            range(len(others)), [_name(m) if m.kind != "reference" else m.label for m in others]
-        )
-        axes.set_ylim(len(others) - 0.5, -0.5)
-    return figure
-
-
-def _own_curves(comparison: Comparison) -> Any:
-    games = list(dict.fromkeys(run.game for run in comparison.own if run.curve))
-    if not games:
-        return None
-    columns = min(3, len(games))
-    rows = -(-len(games) // columns)
-    figure = _figure(
-        1.0 + 3.6 * columns,
-        0.9 + 2.7 * rows,
-        "Own runs, one line each: mean return of each evaluation.",
-    )
-    for axes, game in zip(figure.subplots(rows, columns, squeeze=False).flat, games, strict=False):
-        _curves(axes, comparison, game)
-    for axes in figure.axes[len(games) :]:
-        axes.set_visible(False)
-    return figure
-
-
-def _curves(axes: Any, comparison: Comparison, game: str) -> None:
-    """The evaluations of the own runs of one game, with levels to compare them to."""
-    for number, run in enumerate(run for run in comparison.own if run.game == game and run.curve):
-        steps, returns = zip(*run.curve, strict=True)
-        colour, dash = _line_style(number)
-        axes.plot(
-            np.divide(steps, 1000),
-            returns,
-            color=colour,
-            linestyle=dash,
-            marker=".",
-            label=f"{run.method}, seed {run.seed}",
-        )
-    entry = game_or_generic(game)
-    for label, level in (("random", entry.random_score), ("human", entry.human_score)):
-        if level is not None:
-            axes.axhline(level, color=_GREY, linewidth=0.8, linestyle=":")
-            axes.annotate(
-                label,
-                (1, level),
-                xycoords=("axes fraction", "data"),
-                ha="right",
-                va="bottom",
-                fontsize=7,
-                color=_GREY,
-            )
-    axes.set(title=game, xlabel="steps played, thousands", ylabel="mean return")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize=7, ncols=2)
-
-
 _PLOTS: dict[str, Callable[[Comparison], Any]] = {
     "aggregates": _aggregates,
     "profiles": _profiles,
     "improvement": _improvement,
     "per_game": _per_game,
-    "own_games": _own_games,
-    "own_curves": _own_curves,
+    "own_games": own_games,
+    "own_curves": own_curves,
 }
 PLOT_NAMES = tuple(_PLOTS)

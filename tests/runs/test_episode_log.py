@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import types
 
@@ -107,3 +108,51 @@ def test_the_live_table_says_how_far_it_is(monkeypatch):
         "1 of 4 episodes done, 2 decisions" in shown and " left, 0 of 2 usd, 0 of 50 calls" in shown
     )
     assert "last reply: go [bold]LEFT\\x1b[31m" in shown
+
+
+def display_with(*steps, recorded=0):
+    display = ProgressDisplay(Terminal(file=io.StringIO(), width=160))
+    spec = EpisodeSpec(7, "eval", 3)
+    display.began(spec.task, recorded)
+    for source, cost in steps:
+        replies = (Reply("UP", "m", cost_usd=cost),)
+        decision = Decision(1, source, None, replies, ("illegal: JUMP",))
+        display.advanced(spec.task, Transition({}, decision, 2.0, {}, False, False, {}))
+    return display, spec.task
+
+
+def printed(display):
+    display._console.print(display._table())
+    return display._console.file.getvalue()
+
+
+def test_one_unknown_price_makes_the_total_unknown():
+    display, _ = display_with((Source.MODEL, 0.1), (Source.MODEL, None), (Source.MODEL, 0.1))
+    assert display.totals.cost_usd is None and "unknown" in printed(display)
+
+
+def test_recorded_steps_count_for_the_episode_and_not_for_what_is_done_now():
+    display, task = display_with(*[(Source.FALLBACK, 0.0)] * 3, recorded=3)
+    assert display.totals.decisions == 0 and display.totals.rate == 0.0
+    assert re.search(rf"{re.escape(task.name)} +3 +6 +100.0%", printed(display))
+
+
+def test_several_fallbacks_in_a_row_are_warned_of_above_the_table():
+    display, _ = display_with(*[(Source.FALLBACK, 0.0)] * 5)
+    out = printed(display)
+    assert out.count("decisions in a row are not the model's (illegal: JUMP)") == 1
+
+
+def test_an_episode_that_broke_off_leaves_the_table_and_is_no_result():
+    display, task = display_with((Source.MODEL, 0.0))
+    display.ended(task)
+    out = printed(display)
+    assert task.name not in out and "0 episodes done, 1 decisions" in out
+
+
+def test_an_episode_that_was_read_says_so_where_there_is_no_terminal():
+    display, _ = display_with()
+    display.ended(EpisodeSpec(0, "train", 0).task, row(0))
+    assert re.search(
+        r"^train episode 0 \(seed 0\): return .*, read from the journal$", printed(display), re.M
+    )

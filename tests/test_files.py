@@ -1,5 +1,6 @@
 """Files that are never half-written, names that never leave their folder."""
 
+import errno
 import gc
 import os
 import stat
@@ -9,8 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atari_vlm.errors import ConfigError
-from atari_vlm.files import append, atomic_write, check_no_links, child_folder, open_real, sha256_of
+from atari_vlm.errors import ConfigError, StorageError
+from atari_vlm.files import (
+    append,
+    atomic_write,
+    check_no_links,
+    child_folder,
+    open_new,
+    open_real,
+    read_real,
+    remove_left_behind,
+    replacing,
+    sha256_of,
+)
 from atari_vlm.video import VideoWriter
 
 
@@ -138,3 +150,67 @@ def test_append_follows_no_link_and_makes_no_file(tmp_path):
         append(tmp_path / "absent", "more")
     append(tmp_path / "mine", "!")
     assert (tmp_path / "mine").read_text() == "thesis!"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_no_room_is_one_sentence_that_names_the_file_and_what_to_do(tmp_path, code):
+    path = tmp_path / "scores.json"
+    atomic_write(path, "old")
+    with pytest.raises(StorageError, match=r"scores\.json cannot be written: .* make room"):
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise OSError(code, os.strerror(code))
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["scores.json"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, SystemExit])
+def test_whatever_breaks_off_passes_and_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "scores.json"
+    atomic_write(path, "old")
+    with pytest.raises(error), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["scores.json"]
+
+
+def test_an_error_about_another_file_is_left_as_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "a"):
+        open("/nowhere/at/all", "rb")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_new_file_takes_the_place_of_nothing(tmp_path):
+    with open_new(tmp_path / "a") as file:
+        file.write(b"first")
+    with pytest.raises(FileExistsError):
+        open_new(tmp_path / "a")
+    (tmp_path / "link").symlink_to(tmp_path / "absent")
+    with pytest.raises(FileExistsError):
+        open_new(tmp_path / "link")
+    assert (tmp_path / "a").read_bytes() == b"first" and not (tmp_path / "absent").exists()
+
+
+def test_only_unfinished_files_are_removed(tmp_path):
+    unfinished = tmp_path / f".scores.json.{'0f' * 8}"
+    kept = [tmp_path / name for name in ("scores.json", ".hidden", ".scores.json.xyz")]
+    for path in (unfinished, *kept):
+        path.write_text("")
+    (tmp_path / f".folder.{'0f' * 8}").mkdir()
+    remove_left_behind(tmp_path)
+    assert not unfinished.exists() and all(path.exists() for path in kept)
+    assert (tmp_path / f".folder.{'0f' * 8}").is_dir()
+
+
+def test_a_file_beyond_the_limit_is_refused_and_one_at_it_is_read(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"12345")
+    assert read_real(path, 5) == b"12345"
+    with pytest.raises(ConfigError, match="at most 4 bytes"):
+        read_real(path, 4)
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    assert read_real(link, 5, links=True) == b"12345"
+    with pytest.raises(ConfigError, match="a symbolic link is not followed"):
+        read_real(link, 5)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_real("nul\0name", 5)

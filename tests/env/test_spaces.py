@@ -11,8 +11,16 @@ from PIL import Image as PIL
 from PIL import ImageDraw
 
 from atari_vlm.env.environment import AtariVLMEnvironment
-from atari_vlm.errors import ConfigError
-from atari_vlm.spaces import PILImage, PrintableText, observation_space, to_image, to_pil
+from atari_vlm.errors import ConfigError, UnknownNameError
+from atari_vlm.spaces import (
+    PILImage,
+    PrintableText,
+    SharedTexts,
+    autoreset_mode_of,
+    observation_space,
+    to_image,
+    to_pil,
+)
 
 SPACES = [PILImage(6, 4), PILImage(5, 7, mode="L")]
 
@@ -116,3 +124,26 @@ def test_a_picture_that_is_painted_over_later_was_copied():
         kept = to_image(painted)
         painted[:] = 9
         assert not kept.pixels.any()
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
+def test_an_autoreset_mode_is_known_by_name_and_as_itself(mode):
+    assert autoreset_mode_of(mode).value == mode
+    assert autoreset_mode_of(autoreset_mode_of(mode)) is autoreset_mode_of(mode)
+
+
+@pytest.mark.parametrize("wrong", ["nextstep", "", None, 1])
+def test_an_unknown_autoreset_mode_is_answered_with_the_known_ones(wrong):
+    with pytest.raises(UnknownNameError, match="known: Disabled, NextStep, SameStep"):
+        autoreset_mode_of(wrong)
+
+
+def test_shared_texts_are_read_anew_and_a_copy_stays():
+    memory = np.zeros((2, 8), np.uint8)
+    texts = SharedTexts(memory)
+    assert list(texts) == ["", ""] and len(texts) == 2
+    memory[1, :3] = list(b"abc")
+    kept = copy.deepcopy(texts)
+    assert texts[1] == texts[-1] == "abc" and texts[:] == ("", "abc")
+    memory[1] = 0
+    assert texts[1] == "" and kept == ("", "abc")

@@ -130,7 +130,7 @@ class Rings:
             ring.starts = starts[starts // PER_ENV == env].tolist()
             ring.written = ring.saved = env * PER_ENV + written
             ring.open = bool(is_open)
-        fits = all(
+        fits = len(starts) == sum(len(ring.starts) for ring in self._rings) and all(
             0 <= len(ring) <= self._each and ring.starts == sorted(ring.starts)
             for ring in self._rings
         )

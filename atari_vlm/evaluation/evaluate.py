@@ -5,11 +5,13 @@ All agents get the same episode seeds. Nothing learns here, so episodes may be p
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
@@ -79,18 +81,7 @@ def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[
             games={number: cell.game for number, cell in by_episode.items()},
             labels={number: f"{cell.game}, {cell.agent}" for number, cell in by_episode.items()},
         )
-        paid = [
-            spec.episode
-            for cell in laid_out
-            if cell.agent in config.paid_agents
-            for spec in cell.specs
-        ]
-        budget.restore_from(
-            call.reply
-            for episode in paid
-            for call in run.journal.calls(episode)
-            if call.reply and call.paid
-        )
+        budget.restore_from(_paid_replies(config, laid_out, run.journal))
         watching.began(run.path, len(by_episode), budget)
         log = EpisodeLog(
             run.path, LogConfig(config.log, flat(settings_of(config))), watching.progress.say
@@ -108,6 +99,17 @@ def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[
             results = collect(config, laid_out, run.journal, conditions)
             write_results(run.path, results)
         return run.path, results
+
+
+def _paid_replies(
+    config: EvaluateConfig, laid_out: Sequence[Cell], journal: Journal
+) -> Iterator[Mapping[str, Any]]:
+    """What was paid for in the run's journal already."""
+    paid = [cell for cell in laid_out if cell.agent in config.paid_agents]
+    for spec in itertools.chain.from_iterable(cell.specs for cell in paid):
+        for call in journal.calls(spec.episode):
+            if call.reply and call.paid:
+                yield call.reply
 
 
 def collect(

@@ -9,16 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from atari_vlm.viewing.episode_browser import EpisodeBrowser, keys_of
-from atari_vlm.viewing.game_window import PictureWindow, free_name, run_window
+from atari_vlm.viewing.game_window import TurnedWindow, free_name
 from atari_vlm.viewing.recording import Recording
 
 
-class BrowserWindow:
-    """The loop of one window. :meth:`turn` does one picture's worth, so that a test can drive it."""
+class BrowserWindow(TurnedWindow):
+    """The window of a browser: a turn is a picture."""
 
     def __init__(self, browser: EpisodeBrowser, fps: float):
-        self.browser, self.fps = browser, fps
-        self.saved: list[Path] = []
+        self.browser = browser
         self._recording: Recording | None = None
         self._recorded = (0, 0)
         self._keys = {
@@ -28,12 +27,7 @@ class BrowserWindow:
             ".": self._toggle_playing,
             ",": self._toggle_recording,
         }
-        self._window = PictureWindow(browser.picture())
-
-    @property
-    def open(self) -> bool:
-        """Whether nobody has closed it yet."""
-        return self._window.open
+        super().__init__(browser.picture(), fps)
 
     def turn(self) -> None:
         """Hear the keys, move on if playing, show the picture, wait for the next one's time."""
@@ -45,19 +39,18 @@ class BrowserWindow:
         marks = {"paused": not self.browser.playing, "recording": self._recording is not None}
         self._window.show(self.browser.picture(), marks, self.fps)
 
-    def close(self) -> None:
-        """End a recording and the window."""
+    def end_recording(self) -> None:
+        """Finish the film that is being written, if there is one."""
         if self._recording is not None:
-            self._toggle_recording()
-        self._window.close()
+            self.saved.append(self._recording.close())
+            self._recording = None
 
     def _toggle_playing(self) -> None:
         self.browser.playing = not self.browser.playing
 
     def _toggle_recording(self) -> None:
         if self._recording is not None:
-            self.saved.append(self._recording.close())
-            self._recording = None
+            self.end_recording()
             return
         self._recording = Recording(free_name(), self.fps)
         self._start_recording()
@@ -84,4 +77,4 @@ class BrowserWindow:
 
 def browse_in_window(browser: EpisodeBrowser, fps: float, steps: int | None = None) -> Path | None:
     """Browse until the window is closed, or for ``steps`` turns; the path of the last recording, if any was made."""
-    return run_window(BrowserWindow(browser, fps), steps)
+    return BrowserWindow(browser, fps).run(steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -109,41 +109,54 @@ class PictureWindow:
         self._pygame.display.quit()
 
 
-class TurnedWindow(Protocol):
-    """A window whose loop somebody else turns, one picture at a time; ``saved`` are the films it wrote."""
+class TurnedWindow:
+    """A window whose loop somebody turns, so that a test can drive it; ``saved`` are the films that it wrote."""
 
-    saved: list[Path]
-
-    @property
-    def open(self) -> bool:
-        """Whether nobody has closed it yet."""
-        ...
-
-    def turn(self) -> None:
-        """One step's worth."""
-        ...
-
-    def close(self) -> None:
-        """End it."""
-        ...
-
-
-class Window:
-    """The loop of one window. :meth:`turn` does one step's worth, so that a test can drive it."""
-
-    def __init__(self, session: GameSession, fps: float):
-        self.session, self.fps = session, fps
-        self.keys = Keys(session.env) if session.agent is None else None
-        self.paused = False
-        self._held: set[str] = set()
+    def __init__(self, first: np.ndarray, fps: float):
+        self.fps = fps
         self.saved: list[Path] = []
-        session.begin()
-        self._window = PictureWindow(session.picture())
+        self._window = PictureWindow(first)
 
     @property
     def open(self) -> bool:
         """Whether nobody has closed it yet."""
         return self._window.open
+
+    def turn(self) -> None:
+        """Hear the keys, go on by one picture, show it, wait for the next one's time."""
+        raise NotImplementedError
+
+    def end_recording(self) -> None:
+        """Finish the film that is being written, if there is one."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End a recording and the window."""
+        self.end_recording()
+        self._window.close()
+
+    def run(self, steps: int | None = None) -> Path | None:
+        """Turn until it is closed, or ``steps`` times; the path of the last recording, if any was made."""
+        try:
+            turns = 0
+            while self.open and (steps is None or turns < steps):
+                self.turn()
+                turns += 1
+        finally:
+            self.close()
+        return self.saved[-1] if self.saved else None
+
+
+class Window(TurnedWindow):
+    """The window of a session: a turn is a step."""
+
+    def __init__(self, session: GameSession, fps: float):
+        self.session = session
+        self.keys = Keys(session.env) if session.agent is None else None
+        self.paused = False
+        self._held: set[str] = set()
+        session.begin()
+        super().__init__(session.picture(), fps)
 
     def turn(self) -> None:
         """Hear the keys, play a step unless paused, show the picture, wait for the next one's time."""
@@ -157,11 +170,6 @@ class Window:
             self.session.begin()
         marks = {"paused": self.paused, "recording": self.session.recording is not None}
         self._window.show(self.session.picture(), marks, self.fps)
-
-    def close(self) -> None:
-        """End a recording and the window."""
-        self._end_recording()
-        self._window.close()
 
     def _hear(self, key: str, down: bool) -> None:
         if not down:
@@ -177,13 +185,14 @@ class Window:
 
     def _toggle_recording(self) -> None:
         if self.session.recording is not None:
-            self._end_recording()
+            self.end_recording()
         else:
             self.session.start_recording(
                 Recording(free_name(), self.fps, self.session.env.action_space)
             )
 
-    def _end_recording(self) -> None:
+    def end_recording(self) -> None:
+        """Finish the film that is being written, if there is one."""
         path = self.session.stop_recording()
         if path is not None:
             self.saved.append(path)
@@ -199,19 +208,7 @@ def free_name() -> str:
 
 def play_in_window(session: GameSession, fps: float, steps: int | None = None) -> Path | None:
     """Play until the window is closed, or for ``steps`` turns; the path of the last recording, if any was made."""
-    return run_window(Window(session, fps), steps)
-
-
-def run_window(window: TurnedWindow, steps: int | None) -> Path | None:
-    """Turn until the window is closed, or ``steps`` times; the path of the last recording, if any was made."""
-    try:
-        turns = 0
-        while window.open and (steps is None or turns < steps):
-            window.turn()
-            turns += 1
-    finally:
-        window.close()
-    return window.saved[-1] if window.saved else None
+    return Window(session, fps).run(steps)
 
 
 def _key_name(key: Any) -> str:

@@ -146,8 +146,12 @@ def _improvement(one: Improvement) -> tuple[object, ...]:
 
 def _per_game(comparison: Comparison, picture: Picture) -> list[str]:
     methods = _columns(comparison)
-    head = ("Game", *(label(m) for m in methods))
     played = [m for m in methods if m.kind != "reference"]
+
+    def table(columns: Sequence[Method], cell: Callable[[MethodScore, bool], str]) -> list[str]:
+        rows = [(game, *_cells(comparison, game, columns, cell)) for game in comparison.games]
+        return table_lines(("Game", *map(label, columns)), rows)
+
     return [
         "## Per game",
         "",
@@ -158,36 +162,11 @@ def _per_game(comparison: Comparison, picture: Picture) -> list[str]:
         "",
         "The best of each game is bold, random and human play aside.",
         "",
-        *table_lines(
-            head,
-            [
-                (
-                    game,
-                    *_line(
-                        comparison,
-                        game,
-                        methods,
-                        lambda s, best: bold_text(number_text(s.raw.value), best),
-                    ),
-                )
-                for game in comparison.games
-            ],
-        ),
+        *table(methods, lambda s, best: bold_text(number_text(s.raw.value), best)),
         "",
         "### Human-normalised, with intervals",
         "",
-        *table_lines(
-            ("Game", *(label(m) for m in played)),
-            [
-                (
-                    game,
-                    *_line(
-                        comparison, game, played, lambda s, best: stacked_text(s.normalised, best)
-                    ),
-                )
-                for game in comparison.games
-            ],
-        ),
+        *table(played, lambda s, best: stacked_text(s.normalised, best)),
         "",
     ]
 
@@ -205,13 +184,13 @@ def _columns(comparison: Comparison) -> list[Method]:
     ]
 
 
-def _line(
+def _cells(
     comparison: Comparison,
     game: str,
     methods: Sequence[Method],
     show: Callable[[MethodScore, bool], str],
 ) -> Iterator[str]:
-    """The cells of a game; ``show`` is told whether a score is the best."""
+    """The cells of a game; ``show`` takes whether a score is the best."""
     scores = {
         m.name: comparison.scores[game, m.name]
         for m in methods

@@ -26,6 +26,7 @@ from atari_vlm.reporting.atari100k.plot_style import (
     intervals_text,
     line_style,
 )
+from atari_vlm.scores.published import Method
 from atari_vlm.scores.tables import METRICS
 
 _STYLE = {
@@ -94,40 +95,35 @@ def _aggregates(comparison: Comparison) -> Any:
     return figure
 
 
+def _draw_profile(axes: Any, comparison: Comparison, method: Method, number: int) -> None:
+    """One profile in its band; the reference stands out."""
+    profile = comparison.profiles[method.name]
+    first = method.name == comparison.config.reference
+    colour, dash = (REFERENCE, "-") if first else line_style(number)
+    axes.fill_between(
+        profile.thresholds, profile.low, profile.high, color=colour, alpha=0.15, linewidth=0
+    )
+    axes.plot(
+        profile.thresholds,
+        profile.share,
+        color=colour,
+        linestyle=dash,
+        linewidth=2.4 if first or method.kind == "own" else 1.4,
+        label=method.label,
+    )
+
+
 def _profiles(comparison: Comparison) -> Any:
     shown = [
         m for m in comparison.methods if m.name in comparison.profiles and m.kind != "ablation"
     ]
     if not shown:
         return None
-    figure = figure_of(
-        9,
-        5,
-        footer_text(
-            comparison,
-            intervals_text(comparison),
-            "Bands: point by point. Only methods whose runs are known.",
-        ),
-    )
+    words = "Bands: point by point. Only methods whose runs are known."
+    figure = figure_of(9, 5, footer_text(comparison, intervals_text(comparison), words))
     axes = figure.subplots()
     for number, method in enumerate(shown):
-        profile, first = (
-            comparison.profiles[method.name],
-            method.name == comparison.config.reference,
-        )
-        colour, dash = (REFERENCE, "-") if first else line_style(number)
-        axes.fill_between(
-            profile.thresholds, profile.low, profile.high, color=colour, alpha=0.15, linewidth=0
-        )
-        wide = 2.4 if first or method.kind == "own" else 1.4
-        axes.plot(
-            profile.thresholds,
-            profile.share,
-            color=colour,
-            linestyle=dash,
-            linewidth=wide,
-            label=method.label,
-        )
+        _draw_profile(axes, comparison, method, number)
     axes.axvline(1, color=GREY, linewidth=0.8, linestyle=":")
     axes.annotate(
         "human", (1, 1), xytext=(3, -8), textcoords="offset points", color=GREY, fontsize=8

@@ -46,16 +46,16 @@ function drawCurve(box, episodes, current, choose) {
 
 // Steps gathered into at most `columns` columns: where each begins, what was earned in it, and whether a fallback is in it.
 function columnsOf(detail, columns) {
-  const steps = detail.action.length, count = Math.min(columns, steps), found = [];
+  const steps = detail.action.length, count = Math.min(columns, steps), bars = [];
   for (let c = 0; c < count; c++) {
     const from = Math.floor((c * steps) / count), to = Math.max(from + 1, Math.floor(((c + 1) * steps) / count));
     const sources = detail.source.slice(from, to), rewards = detail.reward.slice(from, to);
-    found.push({
+    bars.push({
       from, to, up: rewards.some((r) => r > 0), down: rewards.some((r) => r < 0),
       source: sources.includes("f") ? "f" : sources[0],
     });
   }
-  return found;
+  return bars;
 }
 
 function drawStrip(box, detail) {

@@ -84,9 +84,9 @@ def _read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
     manifest = from_json(read_real_file(folder, MANIFEST), str(path))
     version = manifest.get("version")
     if manifest.get("format") != FORMAT or type(version) is not int or version != VERSION:
-        found = f"{manifest.get('format')!r} version {version!r}"
+        written = f"{manifest.get('format')!r} version {version!r}"
         raise CheckpointError(
-            f"{path} describes {found:.120}; this package reads {FORMAT!r} version {VERSION}"
+            f"{path} describes {written:.120}; this package reads {FORMAT!r} version {VERSION}"
         )
     files, known = manifest.get("files"), {CONFIG, PROVENANCE, WEIGHTS, START}
     if not isinstance(files, dict) or not {CONFIG, PROVENANCE} <= files.keys() <= known:
@@ -122,21 +122,20 @@ def read_real_file(folder: Path, name: str, size: int | None = None) -> bytes:
     """
     path = folder / name
     with reading(path, CheckpointError), open_real(path, _MOST_BYTES[name]) as file:
-        found = os.fstat(file.fileno()).st_size
-        if size is not None and found != size:
+        length = os.fstat(file.fileno()).st_size
+        if size is not None and length != size:
             raise CheckpointError(
-                f"{path} is damaged: it has {found} bytes, {MANIFEST} says {size}"
+                f"{path} is damaged: it has {length} bytes, {MANIFEST} says {size}"
             )
-        _check_memory(
-            path, found * (2 if name == WEIGHTS else 1)
-        )  # weights are copied into their arrays
+        copies = 2 if name == WEIGHTS else 1  # weights are copied into their arrays
+        _check_memory(path, length * copies)
         if name == WEIGHTS:
             head = file.read(8)
             check_tensor_header(
-                head + file.read(min(_header_length(head), _MOST_HEADER_BYTES)), str(path), found
+                head + file.read(min(_header_length(head), _MOST_HEADER_BYTES)), str(path), length
             )
             file.seek(0)
-        return file.read(found)
+        return file.read(length)
 
 
 def _check_memory(path: Path, needed: int) -> None:

@@ -1,6 +1,6 @@
 """The actor-critic that plays and learns in imagination.
 
-It reads the tokenizer's code map (REM's latent actor-critic) or the decoded frame, keeps an LSTM, and after each action is told
+It reads the tokenizer's code map (REM's latent actor-critic) or the decoded frame, keeps an LSTM, and after each action takes in
 that action through a second LSTM tick.
 """
 

@@ -18,7 +18,7 @@ from atari_vlm.agents.parse import Answer, parse_action
 from atari_vlm.agents.pictures import FrameLayout, scaled, tiled, with_axes
 from atari_vlm.agents.thoughts import split_thinking
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError, check_positive
-from atari_vlm.spaces import to_image
+from atari_vlm.pil_images import to_image
 from atari_vlm.types import Image, Message, Text
 
 _GAME = re.compile(r"^Game: (.+)$", re.MULTILINE)

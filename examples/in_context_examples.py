@@ -4,8 +4,8 @@ import gymnasium as gym
 
 import atari_vlm  # noqa: F401
 from atari_vlm.agents import ScriptedAgent, VLMAgent
+from atari_vlm.pil_images import to_image
 from atari_vlm.runs.rollout import play_episode
-from atari_vlm.spaces import to_image
 from atari_vlm.types import Message, Transition
 from atari_vlm.vlm import NearestExampleVLM
 

@@ -11,7 +11,8 @@ from PIL import Image as PIL
 
 from atari_vlm.errors import UnknownNameError
 from atari_vlm.picture import INTERPOLATIONS, resize, target_shape
-from atari_vlm.spaces import PILImage, carry_source, source_of, to_image, to_pil
+from atari_vlm.pil_images import carry_source, source_of, to_image, to_pil
+from atari_vlm.spaces import PILImage
 from atari_vlm.wrappers.views import as_dict, dict_spaces, is_picture, picture_space, pictures
 
 

@@ -12,7 +12,7 @@ from PIL import Image as PIL
 from atari_vlm.bench.measure import Case, Unit
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.picture import encode_png, palette_for, resize
-from atari_vlm.spaces import to_image
+from atari_vlm.pil_images import to_image
 
 COUNT = 20
 GAMES = ("Pong", "Breakout")

@@ -13,7 +13,8 @@ from atari_vlm import prompts
 from atari_vlm.description import Facts, list_actions
 from atari_vlm.errors import ConfigError, check_count
 from atari_vlm.games import Game
-from atari_vlm.spaces import carry_source, observation_space, to_pil
+from atari_vlm.pil_images import carry_source, to_pil
+from atari_vlm.spaces import observation_space
 
 MAX_FRAMES = 256  # a mistyped number must not take the machine's memory
 
@@ -76,8 +77,8 @@ class Observer:
     ) -> dict[str, Any]:
         """The observation whose newest picture is ``picture``, uint8 ``(H, W[, 3])``; call it once a step.
 
-        ``indices`` and ``palette`` as :func:`~atari_vlm.spaces.to_pil` takes them. ``source`` is what the picture was made from,
-        in that palette or in RGB; a PIL image carries it. Nothing is kept by reference.
+        ``indices`` and ``palette`` as :func:`~atari_vlm.pil_images.to_pil` takes them. ``source`` is what the picture
+        was made from, in that palette or in RGB; a PIL image carries it. Nothing is kept by reference.
         """
         frames = self._stack(picture)
         if self.view.image_format == "pil":

@@ -20,7 +20,8 @@ from atari_vlm.actions import as_action, as_actions
 from atari_vlm.description import Facts
 from atari_vlm.errors import MismatchError
 from atari_vlm.games import game_names
-from atari_vlm.spaces import PILImage, source_of
+from atari_vlm.pil_images import source_of
+from atari_vlm.spaces import PILImage
 from atari_vlm.types import Action
 from atari_vlm.world_models.base import WorldModel, stacked
 

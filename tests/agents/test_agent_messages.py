@@ -10,7 +10,7 @@ from atari_vlm.agents.messages import MessageOptions, in_form
 from atari_vlm.agents.pictures import scaled, tiled, with_axes
 from atari_vlm.agents.vlm_agent import VLMAgentOptions
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
-from atari_vlm.spaces import to_pil
+from atari_vlm.pil_images import to_pil
 from atari_vlm.types import Image, Message, Source
 
 EXAMPLES = (

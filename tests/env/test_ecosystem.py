@@ -11,7 +11,7 @@ import pytest
 from gymnasium import wrappers
 
 from atari_vlm.errors import ConfigError
-from atari_vlm.spaces import to_image
+from atari_vlm.pil_images import to_image
 
 IMAGE, FRAMES = "image", "frames"
 

@@ -12,14 +12,13 @@ from PIL import ImageDraw
 
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.errors import ConfigError, UnknownNameError
+from atari_vlm.pil_images import to_image, to_pil
 from atari_vlm.spaces import (
     PILImage,
     PrintableText,
     SharedTexts,
     autoreset_mode_of,
     observation_space,
-    to_image,
-    to_pil,
 )
 
 SPACES = [PILImage(6, 4), PILImage(5, 7, mode="L")]

@@ -10,7 +10,7 @@ from gymnasium.wrappers.vector import ClipReward, RecordEpisodeStatistics
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.env.vector import AtariVLMVectorEnv
 from atari_vlm.errors import ConfigError, UnknownNameError
-from atari_vlm.spaces import to_image
+from atari_vlm.pil_images import to_image
 
 MODES = list(AutoresetMode)
 

@@ -8,8 +8,8 @@ from atari_vlm.agents import VLMAgent
 from atari_vlm.agents.simple import NoopAgent
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.errors import ConfigError
+from atari_vlm.pil_images import to_image
 from atari_vlm.runs.rollout import play_episode
-from atari_vlm.spaces import to_image
 from atari_vlm.training.in_context.demonstrations import (
     Demonstration,
     DemonstrationLibrary,

@@ -12,7 +12,7 @@ from atari_vlm.agents import VLMAgent
 from atari_vlm.agents.vlm_agent import answer_schema
 from atari_vlm.checker import check_vlm
 from atari_vlm.description import Facts, list_actions, read_actions
-from atari_vlm.spaces import to_image
+from atari_vlm.pil_images import to_image
 from atari_vlm.types import Image, Message
 from atari_vlm.vlm import NearestExampleVLM, ScriptedVLM
 from atari_vlm.vlm.base import Sampling

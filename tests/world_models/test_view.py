@@ -11,7 +11,7 @@ from gymnasium import spaces
 import atari_vlm  # noqa: F401 (registers the ids)
 from atari_vlm.errors import MismatchError
 from atari_vlm.picture import resize
-from atari_vlm.spaces import source_of
+from atari_vlm.pil_images import source_of
 from atari_vlm.world_models import CatchWorldModel
 from atari_vlm.world_models.view import Eye, WorldView, as_seen, can_see
 from atari_vlm.wrappers import ResizeImage, WorldModelEnv

@@ -8,7 +8,7 @@ from gymnasium.wrappers import FrameStackObservation, GrayscaleObservation, Resi
 from PIL import Image as PIL
 
 from atari_vlm.errors import ConfigError, UnknownNameError
-from atari_vlm.spaces import to_image
+from atari_vlm.pil_images import to_image
 from atari_vlm.wrappers import ResizeImage, StackFrames
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from atari_vlm.description import read_actions
 from atari_vlm.errors import RunError
+from atari_vlm.pil_images import to_image
 from atari_vlm.reporting.page.run_data import Replay, ReplayNotes, Show
 from atari_vlm.runs.journal import EpisodeRow, StepRow
 from atari_vlm.runs.recorded import replay_episode
-from atari_vlm.spaces import Env, to_image
+from atari_vlm.spaces import Env
 from atari_vlm.types import Transition
 
 

@@ -19,7 +19,7 @@ import PIL.Image
 
 from atari_vlm.description import read_actions
 from atari_vlm.errors import check_positive
-from atari_vlm.spaces import to_image
+from atari_vlm.pil_images import to_image
 from atari_vlm.types import Image, Trajectory, Transition
 
 

@@ -19,12 +19,12 @@ from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.errors import ConfigError, MismatchError
 from atari_vlm.experience.episodes import Episode
 from atari_vlm.experience.minari import About, episodes_of, open_minari, unreadable, write_minari
+from atari_vlm.pil_images import to_image
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.outputs import done_episodes
 from atari_vlm.runs.recorded import replay_episode
 from atari_vlm.runs.run_folder import read_config
-from atari_vlm.spaces import to_image
 from atari_vlm.training.in_context.demonstrations import (
     Demonstration,
     DemonstrationRecorder,

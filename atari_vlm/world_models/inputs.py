@@ -3,7 +3,7 @@
 An observation is one value or a tree of them (``Dict``, ``Tuple``). Each value is a picture (uint8
 ``(H, W)`` or ``(H, W, C)``, a PIL image), numbers (any other array), or a text (kept as its UTF-8
 bytes). It is named by its key, ``robot/camera`` inside a nested dictionary; the only one of its kind is
-named ``image``, ``state`` or ``text``, whatever its key.
+named ``image``, ``state`` or ``text``, whatever its key, unless another has that key.
 """
 
 from __future__ import annotations

@@ -44,31 +44,18 @@ def _rgb(game: str, *, maximum: bool) -> Case:
         f"AtariVLMEnvironment(resize_shape=None, frame_stack=1, image_format='numpy', two_frame_maximum={maximum}), called "
         "directly: RGB at the screen's size as image and as frames, facts, action list, info"
     )
-    return Case(
-        f"RGB env, {what}, {game}",
-        "bare ALE",
-        _episodes(env),
-        _bare(game),
-        1.15,
-        "lower",
-        STEPS,
-        note=note,
-    )
+    return _against_bare(f"RGB env, {what}, {game}", game, env, 1.15, note)
 
 
 def _default(game: str) -> Case:
     env = gymnasium.make(f"AtariVLM/{game}-v5")
     note = "gymnasium.make's wrappers included: PIL image 224 x 224, 4 stacked frames uint8 (4, 224, 224, 3), facts, action list"
-    return Case(
-        f"default dict observation, {game}",
-        "bare ALE",
-        _episodes(env),
-        _bare(game),
-        2.0,
-        "lower",
-        STEPS,
-        note=note,
-    )
+    return _against_bare(f"default dict observation, {game}", game, env, 2.0, note)
+
+
+def _against_bare(name: str, game: str, env: Any, goal: float, note: str) -> Case:
+    ours, bare = _episodes(env), _bare(game)
+    return Case(name, "bare ALE", ours, bare, goal, "lower", STEPS, note=note)
 
 
 def _against_ale(game: str) -> Case:

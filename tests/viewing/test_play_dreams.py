@@ -36,23 +36,19 @@ def dummy_display(monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
 
 
+def recording_of(env_id, checkpoint, path, steps) -> list[str]:
+    """The options that record a random agent."""
+    options = {"id": env_id, "checkpoint": checkpoint, "agent": "random", "record": path}
+    return [word for name, value in options.items() for word in (f"--{name}", str(value))] + [
+        f"--steps={steps}"
+    ]
+
+
 @pytest.fixture
 def recorded(catch, tmp_path):
     """Three episodes of Catch, the last one cut off, as ``play --record`` writes them."""
     path = tmp_path / "catch.mp4"
-    flags = [
-        "--id",
-        "dream",
-        "--checkpoint",
-        catch,
-        "--agent",
-        "random",
-        "--record",
-        str(path),
-        "--steps",
-        "24",
-    ]
-    assert play.main(flags) == 0
+    assert play.main(recording_of("dream", catch, path, 24)) == 0
     return path.with_suffix(".npz")
 
 
@@ -100,19 +96,7 @@ def test_side_by_side_in_the_program(tmp_path, catch, monkeypatch):
         "SideCatch-v0", lambda **options: WorldModelEnv(CatchWorldModel(**SIZES), **options)
     )
     path = tmp_path / "side.mp4"
-    flags = [
-        "--id",
-        "SideCatch-v0",
-        "--checkpoint",
-        catch,
-        "--agent",
-        "random",
-        "--record",
-        str(path),
-        "--steps",
-        "3",
-    ]
-    assert play.main([*flags, "--zoom", "2"]) == 0
+    assert play.main([*recording_of("SideCatch-v0", catch, path, 3), "--zoom", "2"]) == 0
     del gymnasium.registry["SideCatch-v0"]
     _, frames = frames_of(path)
     width, gap = 40 * 2, 8

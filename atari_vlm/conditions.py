@@ -23,12 +23,12 @@ def machine() -> dict[str, Any]:
         cpu = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), cpu)
     except OSError:
         pass
-    found = versions(_MEASURED)
+    installed = versions(_MEASURED)
     return {
         "cpu": cpu,
-        "python": found.pop("python"),
+        "python": installed.pop("python"),
         "system": platform.system(),
-        "versions": found,
+        "versions": installed,
     }
 
 
@@ -41,13 +41,13 @@ def hardware() -> str:
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on, where they are installed."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in packages:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def free_memory() -> int | None:

@@ -49,7 +49,7 @@ def run(config: EvaluateConfig) -> int:
             console.print(f"{cell.game}, {cell.agent}:", style="bold")
 
         try:
-            folder, found = evaluate(
+            folder, evaluation = evaluate(
                 config, Watching(display, stop, conditions(), cell_began, began)
             )
         except StoppedError:
@@ -60,13 +60,15 @@ def run(config: EvaluateConfig) -> int:
                 console.print(f"not finished; {resume_hint(config, begun[0], error)}")
             raise
     out = results()
-    out.print(to_markdown(found))
+    out.print(to_markdown(evaluation))
     out.print(f"results: {folder}/results.md, results.csv, results.json")
     out.print(f"every step: python -m atari_vlm.report {folder}")
-    told = [(name, value) for name, value in found.conditions if name.startswith("fallbacks")]
-    for name, value in told:
+    fallbacks = [
+        (name, value) for name, value in evaluation.conditions if name.startswith("fallbacks")
+    ]
+    for name, value in fallbacks:
         console.print(f"{name}: {value}", style="bold")
-    return ALL_FELL_BACK if any(value.startswith("every") for _, value in told) else 0
+    return ALL_FELL_BACK if any(value.startswith("every") for _, value in fallbacks) else 0
 
 
 @program

@@ -92,7 +92,7 @@ def run(config: PlanConfig) -> int:
         display.expect(planned.num_episodes, planned.budget)
         console.print(f"run {path} ({'continued' if planned.run.resumed else 'new'})")
         try:
-            found = planned.play()
+            played = planned.play()
             said, code = verdict(planned.run.journal, planned.run.journal.episodes())
             answer = one_line(planned.answered())
         except StoppedError:
@@ -103,7 +103,7 @@ def run(config: PlanConfig) -> int:
                 console.print(f"not finished; {resume_hint(config, path, error)}")
             raise
     out = results(180)
-    out.print(results_table(f"{config.game}, {config.vlm}, {config.world_model}", found))
+    out.print(results_table(f"{config.game}, {config.vlm}, {config.world_model}", played))
     out.print(
         f"{display.totals.decisions} decisions made now, {display.totals.rate:.1f} per second"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atari_vlm.errors import ConfigError
+from atari_vlm.errors import ConfigError, RunError
 from atari_vlm.settings import flat, is_same
 
 PLACES = ("model", "world_model", "dream", "source", "demonstrations")  # settings that may be paths
@@ -25,6 +25,25 @@ class ResumeRules:
     free: tuple[str, ...] = ()
     amounts: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+def continued(
+    path: Path, config: Mapping[str, Any], settings: Mapping[str, Any], rules: ResumeRules
+) -> tuple[dict[str, Any], bool]:
+    """The config of the run at ``path`` with the ``parts`` it was asked for before, and whether it is extended now.
+
+    ``RunError`` unless it was made with what is asked for now, or with less of it.
+    """
+    changed = differences(config, settings, rules)
+    parts = earlier_parts(config, rules)
+    if not changed:
+        return {**config, "parts": parts}, False
+    if is_extension(changed, rules):
+        return {**config, "parts": [*parts, amounts_of(config["settings"], rules)]}, True
+    named = "; ".join(f"{name} was {old!r}, is now {new!r}" for name, (old, new) in changed.items())
+    raise RunError(
+        f"the run {path} was made with other settings ({named}); leave them as they were, or start a new run"
+    )
 
 
 def differences(

@@ -23,7 +23,7 @@ class FallbackWatch:
 
     def __init__(self) -> None:
         self._in_a_row = 0
-        self._told = False
+        self._warned = False
 
     def see(self, transition: Transition) -> str | None:
         """A warning, once: when :data:`SEVERAL` decisions in a row have fallen back."""
@@ -32,9 +32,9 @@ class FallbackWatch:
             self._in_a_row = self._in_a_row if decision.source is Source.BUFFER else 0
             return None
         self._in_a_row += 1
-        if self._told or self._in_a_row < SEVERAL:
+        if self._warned or self._in_a_row < SEVERAL:
             return None
-        self._told = True
+        self._warned = True
         reason = decision.problems[-1] if decision.problems else ""
         return (
             f"warning: {SEVERAL} decisions in a row are not the model's ({reason}); {cure(reason)}"

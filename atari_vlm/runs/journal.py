@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from atari_vlm.errors import ConfigError, RunError, one_line
+from atari_vlm.errors import ConfigError, RunError
 from atari_vlm.runs.journal_mark import (
     Mark,
     Noted,
@@ -54,6 +54,7 @@ from atari_vlm.runs.journal_schema import (
     open_for_writing,
     open_read_only,
     select,
+    typed_errors,
     version_of,
 )
 
@@ -251,29 +252,17 @@ class Journal:
         self, table: str, where: str, *values: Any, make: Callable[[Any], Any] = tuple
     ) -> list[Any]:
         """Rows whose digests are right, each turned into what is wanted; :class:`RunError` where the file is damaged."""
-        with self._told():
+        with typed_errors(self.path):
             return [make(row) for row in self._raw(table, where, *values)]
 
     def _raw(self, table: str, where: str, *values: Any) -> list[Any]:
-        with self._told(), self._lock:
+        with typed_errors(self.path), self._lock:
             rows = self._db.execute(select(table, self._version) + where, values).fetchall()
             return checked(table, self._version, rows)
 
     def _plain(self, query: str, *values: Any) -> list[Any]:
-        with self._told(), self._lock:
+        with typed_errors(self.path), self._lock:
             return self._db.execute(query, values).fetchall()
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Whatever reading a damaged file raises, as a :class:`RunError`."""
-        try:
-            yield
-        except (sqlite3.ProgrammingError, RunError):  # closed: the caller's mistake, not the file's
-            raise
-        except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
-            raise RunError(
-                f"{self.path} cannot be read; it is damaged: {one_line(error)}"
-            ) from error
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
@@ -286,7 +275,7 @@ class Journal:
             try:
                 yield
             finally:
-                with self._told():
+                with typed_errors(self.path):
                     self._db.execute("ROLLBACK")  # nothing was written
 
     def _own(self) -> dict[str, Any]:

@@ -72,6 +72,18 @@ def check_began(journal: Path, mark: Noted, noted_id: str | None) -> None:
         raise RunError(f"{journal} is {state}, although its run has begun: {_ADVICE}")
 
 
+def check_made(run: Path, journal: Path) -> None:
+    """Runs of older versions noted nothing of their journal: what was made from it tells that there was one."""
+    made = [
+        name for name in ("metrics.jsonl", "results.json") if (run / name).is_file()
+    ]  # never before the journal
+    if made and not (journal.is_file() and journal.stat().st_size > 0):
+        raise RunError(
+            f"{journal} is {'empty' if journal.is_file() else 'missing'}, although {made[0]} was made from it: "
+            "put it back to continue, or start a new run under another name"
+        )
+
+
 def check_whole(journal: Path, mark: Noted, own_id: str, answered: int) -> None:
     """Raise ``RunError`` unless the journal that was opened is the one that began here, with all its answers.
 

@@ -12,7 +12,8 @@ import hashlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +229,14 @@ def version_of(db: sqlite3.Connection, path: Path) -> int:
             f"{path} is not a journal but another program's database; nothing was changed in it"
         )
     return version
+
+
+@contextmanager
+def typed_errors(path: Path) -> Iterator[None]:
+    """Whatever reading a damaged journal raises, as a :class:`RunError`."""
+    try:
+        yield
+    except (sqlite3.ProgrammingError, RunError):  # closed: the caller's mistake, not the file's
+        raise
+    except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read; it is damaged: {one_line(error)}") from error

@@ -77,18 +77,18 @@ class JournalVLM:
     ) -> CallRow:
         """The recorded call with its reply if it has one, else the newly recorded request."""
         call = self._next_call
-        found = self._journal.call(self._episode, call)
+        recorded = self._journal.call(self._episode, call)
         request, blobs = encode_request(messages)
-        if found is not None and (found.request_key, found.kind, found.step) != (
+        if recorded is not None and (recorded.request_key, recorded.kind, recorded.step) != (
             key,
             kind,
             self.step,
         ):
-            raise RunError(self._difference(found, kind, request))
+            raise RunError(self._difference(recorded, kind, request))
         self._next_call += 1
         self._calls_of_step.append(call)
-        if found is not None and found.reply is not None:
-            return found
+        if recorded is not None and recorded.reply is not None:
+            return recorded
         row = CallRow(self._episode, call, self.step, kind, key, request, None, time.time())
         self._journal.record_request(row, blobs)
         return row
@@ -105,13 +105,13 @@ class JournalVLM:
         with reading(f"a reply in {self._journal.path}", RunError):
             return read(reply)
 
-    def _difference(self, found: CallRow, kind: str, request: list[Any]) -> str:
-        where = f"{self._journal.path}: episode {self._episode} diverged from its journal at call {found.call}: "
-        if found.step != self.step:
-            return f"{where}recorded at step {found.step}, asked now at step {self.step}"
-        if found.kind != kind:
-            return f"{where}recorded was a call of kind {found.kind!r}, asked now is {kind!r}"
-        return where + _first_difference(self._journal, found.request, request)
+    def _difference(self, recorded: CallRow, kind: str, request: list[Any]) -> str:
+        where = f"{self._journal.path}: episode {self._episode} diverged from its journal at call {recorded.call}: "
+        if recorded.step != self.step:
+            return f"{where}recorded at step {recorded.step}, asked now at step {self.step}"
+        if recorded.kind != kind:
+            return f"{where}recorded was a call of kind {recorded.kind!r}, asked now is {kind!r}"
+        return where + _first_difference(self._journal, recorded.request, request)
 
 
 def encode_request(messages: Sequence[Message]) -> tuple[list[Any], dict[str, bytes]]:

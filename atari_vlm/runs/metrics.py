@@ -60,9 +60,9 @@ class MetricsLog:
 def _line(text: str) -> dict[str, Any]:
     """One line of metrics; a line that a kill cut short counts as none."""
     try:
-        found = json.loads(text)
+        record = json.loads(text)
     except json.JSONDecodeError:
         return {"epoch": float("inf")}
-    if not isinstance(found, dict) or "epoch" not in found:
+    if not isinstance(record, dict) or "epoch" not in record:
         raise CheckpointError(f"metrics.jsonl holds a line that is no epoch: {text[:80]}")
-    return found
+    return record

@@ -31,14 +31,9 @@ import atari_vlm
 from atari_vlm.conditions import versions
 from atari_vlm.errors import ConfigError, RunError, StorageError
 from atari_vlm.files import atomic_write, check_no_links, child_folder, remove_left_behind
-from atari_vlm.runs.continuing import (
-    ResumeRules,
-    amounts_of,
-    differences,
-    earlier_parts,
-    is_extension,
-)
+from atari_vlm.runs.continuing import ResumeRules, continued, differences
 from atari_vlm.runs.journal import Journal
+from atari_vlm.runs.journal_mark import check_made
 from atari_vlm.runs.run_lock import hold_lock
 from atari_vlm.yaml_files import read_yaml
 
@@ -124,12 +119,16 @@ class RunFolder:
         A run that is extended is marked unfinished before its config says so: killed between the two it is as it was, and
         unfinished, so that either command goes on with it.
         """
-        config, extended = _checked_config(self.path, request) if self.resumed else ({}, False)
+        config: dict[str, Any] = {}
+        extended = False
+        if self.resumed:
+            recorded = read_config(self.path)
+            config, extended = continued(self.path, recorded, request.settings, request.rules)
         self.parts = config.get("parts", [])
         remove_left_behind(self.path)
         if journal:
             file = self.path / "journal.sqlite"
-            _check_made(self.path, file)
+            check_made(self.path, file)
             self._journal = Journal(file, noted_id=config.get("journal"))
             if not self.resumed and any(self._journal.replies()):
                 raise RunError(
@@ -301,37 +300,6 @@ def _new_folder(request: RunRequest) -> Path:
             return path
         except FileExistsError:
             number += 1
-
-
-def _checked_config(path: Path, request: RunRequest) -> tuple[dict[str, Any], bool]:
-    """A run's config with the ``parts`` it was asked for before, and whether it is extended now.
-
-    ``RunError`` unless it was made with what is asked for now, or with less of it.
-    """
-    config = read_config(path)
-    changed = differences(config, request.settings, request.rules)
-    config["parts"] = earlier_parts(config, request.rules)
-    if not changed:
-        return config, False
-    if is_extension(changed, request.rules):
-        config["parts"].append(amounts_of(config["settings"], request.rules))
-        return config, True
-    said = "; ".join(f"{name} was {old!r}, is now {new!r}" for name, (old, new) in changed.items())
-    raise RunError(
-        f"the run {path} was made with other settings ({said}); leave them as they were, or start a new run"
-    )
-
-
-def _check_made(path: Path, journal: Path) -> None:
-    """Runs of older versions noted nothing of their journal: what was made from it tells that there was one."""
-    made = [
-        name for name in ("metrics.jsonl", "results.json") if (path / name).is_file()
-    ]  # never before the journal
-    if made and not (journal.is_file() and journal.stat().st_size > 0):
-        raise RunError(
-            f"{journal} is {'empty' if journal.is_file() else 'missing'}, although {made[0]} was made from it: "
-            "put it back to continue, or start a new run under another name"
-        )
 
 
 def _write_config(path: Path, request: RunRequest, noted: Mapping[str, Any]) -> None:

@@ -76,10 +76,10 @@ def open_trackers(
         "wandb": lambda: Experiment("wandb", folder, config.settings),
         "trackio": lambda: Experiment("trackio", folder, config.settings),
     }
-    chosen = dict.fromkeys(config.trackers)
+    names = dict.fromkeys(config.trackers)
     if importlib.util.find_spec("tensorboard") is not None:
-        chosen["tensorboard"] = None
-    trackers: list[Tracker] = [Guarded(name, makers[name], say) for name in chosen]
+        names["tensorboard"] = None
+    trackers: list[Tracker] = [Guarded(name, makers[name], say) for name in names]
     for line in lines:
         for tracker in trackers:
             tracker.add(line)
@@ -170,8 +170,8 @@ class Experiment:
         self._run.finish()
 
     def _notes(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self._path.read_text()) if self._path.is_file() else {}
-        return found
+        state: dict[str, Any] = json.loads(self._path.read_text()) if self._path.is_file() else {}
+        return state
 
 
 def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
@@ -187,19 +187,19 @@ class EpisodeLog:
     def __init__(self, folder: Path, config: LogConfig, say: Callable[[str], None]):
         check_installed(config.trackers)
         self._folder, self._config, self._say = folder, config, say
-        self._told: set[int] = set()
+        self._logged: set[int] = set()
         self._trackers: list[Tracker] | None = None
 
     def update(self, rows: Sequence[EpisodeRow]) -> None:
         """Tell the episodes that were not told yet, up to the first that is not finished."""
         finished = itertools.takewhile(lambda row: row.status == "done", rows)
-        new = [row for row in finished if row.episode not in self._told]
+        new = [row for row in finished if row.episode not in self._logged]
         if not new:
             return
         if self._trackers is None:
             self._trackers = open_trackers(self._folder, self._config, (), self._say)
         for row in new:
-            self._told.add(row.episode)
+            self._logged.add(row.episode)
             for tracker in self._trackers:
                 tracker.add(_line_of(row))
 

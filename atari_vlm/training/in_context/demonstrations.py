@@ -77,7 +77,7 @@ class Demonstration:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _OpenStep:
     """One step while its outcome is still open."""
 
     images: tuple[Image, ...]
@@ -95,7 +95,7 @@ class DemonstrationRecorder:
     def __init__(self, episode: int, options: ExampleOptions = ExampleOptions()):
         self.episode, self.options = episode, options
         self._frames: deque[Image] = deque(maxlen=options.images_per_example)
-        self._open: deque[_Seen] = deque()
+        self._open: deque[_OpenStep] = deque()
         self._step = 0  # of the oldest open step
         self._examples: list[Example] = []
 
@@ -105,7 +105,7 @@ class DemonstrationRecorder:
         self._frames.append(to_image(observation["image"]))
         action = read_actions(observation["action_space"])[transition.decision.action]
         self._open.append(
-            _Seen(tuple(self._frames), observation["text"], action, transition.reward)
+            _OpenStep(tuple(self._frames), observation["text"], action, transition.reward)
         )
         if len(self._open) == self.options.horizon:
             self._close_oldest()
@@ -168,8 +168,10 @@ class DemonstrationLibrary:
         self._returns += [demonstration.episode_return for demonstration in demonstrations]
         kept = sorted([*self._kept, *demonstrations], key=lambda d: d.episode)
         by_return = sorted(kept, key=lambda d: (-d.episode_return, -d.episode))
-        chosen = {d.episode for d in (*by_return[: self._best], *kept[-self._recent :])}
-        self._kept = [demonstration for demonstration in kept if demonstration.episode in chosen]
+        kept_episodes = {d.episode for d in (*by_return[: self._best], *kept[-self._recent :])}
+        self._kept = [
+            demonstration for demonstration in kept if demonstration.episode in kept_episodes
+        ]
 
     def rank(self, demonstration: Demonstration) -> float:
         """Share of all episodes so far with a lower return, ties counted half: 0 to 1, about 0.5 in the middle."""

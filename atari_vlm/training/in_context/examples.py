@@ -84,17 +84,17 @@ def within_budget(
     examples: Iterator[Example] | Sequence[Example], options: InContextOptions
 ) -> tuple[Example, ...]:
     """The first examples that fit, in order of episode and step. One that does not fit is passed over."""
-    chosen: list[Example] = []
+    selected: list[Example] = []
     images = tokens = 0
     for example in examples:
         cost = estimate_tokens(example)
         if images + len(example.frames) > options.max_images or tokens + cost > options.max_tokens:
             continue
-        chosen.append(example)
+        selected.append(example)
         images, tokens = images + len(example.frames), tokens + cost
-        if len(chosen) == options.max_examples:
+        if len(selected) == options.max_examples:
             break
-    return tuple(sorted(chosen, key=lambda example: (example.episode, example.step)))
+    return tuple(sorted(selected, key=lambda example: (example.episode, example.step)))
 
 
 def estimate_tokens(example: Example) -> int:

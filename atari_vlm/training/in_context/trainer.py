@@ -167,13 +167,13 @@ class VLMTrainer:
         of the episodes.
         """
         check_positive(num_episodes=num_episodes)
-        chosen = strategy or self._strategy()
+        strategy = strategy or self._strategy()
         specs = [
             self._spec("eval", eval_seed(self.options.seed, first + i)) for i in range(num_episodes)
         ]
         return {
-            "strategy": chosen,
-            **outputs.summarise([episode.row for episode in self._play(specs, chosen)]),
+            "strategy": strategy,
+            **outputs.summarise([episode.row for episode in self._play(specs, strategy)]),
         }
 
     def run_episode(self) -> dict[str, Any]:
@@ -219,13 +219,13 @@ class VLMTrainer:
 
     def _play(self, specs: list[EpisodeSpec], strategy: Strategy) -> list[PlayedEpisode]:
         """Play a group of episodes with the same examples, chosen now."""
-        chosen = dataclasses.replace(self.options.in_context, strategy=strategy)
+        in_context = dataclasses.replace(self.options.in_context, strategy=strategy)
         shown = self.library.snapshot()
         phase = specs[0].phase
         conditions = {"strategy": strategy, "after": self._trained, "shown": digest_of(shown)}
         self.run.record_group(phase, [spec.episode for spec in specs], conditions)
         watch = self._recorder if self.use_icl and phase == "train" else None
-        played = self._player.play(specs, self._agent_maker(shown, chosen), watch=watch)
+        played = self._player.play(specs, self._agent_maker(shown, in_context), watch=watch)
         self.last_played = [episode.row for episode in played]
         self._write_tables()
         return played

@@ -7,16 +7,18 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Discrete
 
+from atari_vlm.actions import as_action, check_action_space, random_actions, still_action
 from atari_vlm.agents.vlm_agent import VLMAgent, split_options
 from atari_vlm.description import read_actions
-from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.errors import MismatchError
 from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.vlm.load import load_vlm
 
 
 class RandomAgent:
-    """Uniform over the legal actions: those in the observation's list, else those of a ``Discrete`` ``action_space``."""
+    """Uniform over the legal actions: those in the observation's list, else those of ``action_space``."""
 
     def __init__(
         self, seed: int | None = None, *, action_space: gymnasium.Space[Any] | None = None
@@ -31,15 +33,15 @@ class RandomAgent:
 
     def act(self, observation: Any) -> Decision:
         """Draw an action; ``MismatchError`` if neither the observation nor an action space tells which are legal."""
-        first, count, _ = self._actions.legal(observation)
-        return Decision(first + int(self._rng.integers(count)), Source.POLICY)
+        space, _ = self._actions.legal(observation)
+        return Decision(as_action(space, random_actions(space, (), self._rng)), Source.POLICY)
 
     def observe(self, transition: Transition) -> None:
         """Nothing is learnt."""
 
 
 class NoopAgent:
-    """NOOP at every step: action 0 where the action list names no NOOP."""
+    """NOOP at every step: where the action list names none, the first action, or the continuous one nearest to zero."""
 
     def __init__(self, *, action_space: gymnasium.Space[Any] | None = None):
         self._actions = _Actions(action_space)
@@ -49,8 +51,9 @@ class NoopAgent:
 
     def act(self, observation: Any) -> Decision:
         """Do nothing."""
-        first, _, names = self._actions.legal(observation)
-        return Decision(names.index("NOOP") if "NOOP" in names else first, Source.POLICY)
+        space, names = self._actions.legal(observation)
+        action = names.index("NOOP") if "NOOP" in names else still_action(space)
+        return Decision(action, Source.POLICY)
 
     def observe(self, transition: Transition) -> None:
         """Nothing is learnt."""
@@ -68,20 +71,18 @@ class ScriptedAgent(VLMAgent):
 
 
 class _Actions:
-    """Which actions are legal, from an observation's list or a ``Discrete`` space."""
+    """Which actions are legal, from an observation's list or a space that :mod:`atari_vlm.actions` takes."""
 
     def __init__(self, space: gymnasium.Space[Any] | None):
-        if space is not None and not isinstance(space, gymnasium.spaces.Discrete):
-            raise ConfigError(f"action_space must be a Discrete space, got {space}")
-        self._space = space
+        self._space = None if space is None else check_action_space(space, "this agent")
 
-    def legal(self, observation: Any) -> tuple[int, int, tuple[str, ...]]:
-        """First action, number of actions, and their names where known."""
+    def legal(self, observation: Any) -> tuple[gymnasium.Space[Any], tuple[str, ...]]:
+        """The space of the legal actions, and their names where known."""
         if isinstance(observation, Mapping) and "action_space" in observation:
             names = read_actions(observation["action_space"])
-            return 0, len(names), names
+            return Discrete(len(names)), names
         if self._space is None:
             raise MismatchError(
                 "the observation lists no actions: give the agent the environment's action_space"
             )
-        return int(self._space.start), int(self._space.n), ()
+        return self._space, ()

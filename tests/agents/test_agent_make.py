@@ -53,7 +53,7 @@ def test_an_agent_that_knows_no_actions_says_so():
     with pytest.raises(MismatchError, match="action_space"):
         RandomAgent().act(BOX)
     with pytest.raises(ConfigError, match="Discrete"):
-        RandomAgent(action_space=gymnasium.spaces.Box(0, 1))
+        RandomAgent(action_space=gymnasium.spaces.MultiDiscrete([2, 3]))
 
 
 @pytest.mark.parametrize("name", ["random", "noop", "scripted", "nearest-example"])
@@ -119,3 +119,13 @@ def test_a_scripted_agent_plays_the_real_game():
         observation, *_ = env.step(decision.action)
     env.close()
     assert sources == {Source.MODEL}
+
+
+def test_simple_agents_play_continuous_actions():
+    space = gymnasium.spaces.Box(np.array([-1, 2], np.float32), np.array([1, 3], np.float32))
+    agent = RandomAgent(7, action_space=space)
+    actions = np.stack([agent.act(None).action for _ in range(50)])
+    assert actions.dtype == np.float32 and actions.shape == (50, 2)
+    assert all(space.contains(action) for action in actions) and actions.std(0).min() > 0.1
+    still = NoopAgent(action_space=space).act(None).action
+    assert still.dtype == np.float32 and still.tolist() == [0.0, 2.0]

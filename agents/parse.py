@@ -117,11 +117,10 @@ def _climb(visible: str, names: Sequence[str], cut: bool) -> Answer | Problem | 
     answer = _from_tag(lines, names) or _from_last_line(lines, names) or _from_index(lines, names)
     if answer is not None:
         return answer
-    return (
-        _from_other_keys(visible, names)
-        or _from_element(lines, names)
-        or (None if cut else _from_sentence(lines, names))
-    )
+    answer = _from_other_keys(visible, names) or _from_element(lines, names)
+    if answer is not None or cut:
+        return answer
+    return _from_sentence(lines, names)
 
 
 def _nothing(visible: str, cut: bool) -> Problem:
@@ -167,7 +166,7 @@ def _from_json(text: str, names: Sequence[str]) -> Answer | Problem | None:
     if len(last) > 1:
         return Problem("illegal", f"{len(last)} actions were named where one was asked for")
     action, reasoning = last[0]
-    return _settle(action, reasoning if isinstance(reasoning, str) else "", "json", names)
+    return _settle(action, _text(reasoning), "json", names)
 
 
 def _from_other_keys(text: str, names: Sequence[str]) -> Answer | None:
@@ -178,12 +177,9 @@ def _from_other_keys(text: str, names: Sequence[str]) -> Answer | None:
     item = groups[-1][0]
     actions = {find(item[key], names) for key in _OTHER_KEYS if key in item}
     action = actions.pop() if len(actions) == 1 else None
-    reasoning = item.get("reasoning")
-    return (
-        None
-        if action is None
-        else Answer(action, reasoning if isinstance(reasoning, str) else "", "json")
-    )
+    if action is None:
+        return None
+    return Answer(action, _text(item.get("reasoning")), "json")
 
 
 def _from_tag(text: str, names: Sequence[str]) -> Answer | Problem | None:
@@ -214,7 +210,8 @@ def _tag_value(tag: re.Match[str], text: str) -> str:
 def _from_last_line(text: str, names: Sequence[str]) -> Answer | None:
     """A name alone on the last line; an item of a list is not alone, and an index needs a label or no other line."""
     lines = [line for line in text.splitlines() if clean(line)]
-    before, line = "\n".join(lines[:-1]), lines[-1] if lines else ""
+    before = "\n".join(lines[:-1])
+    line = lines[-1] if lines else ""
     value = _LABEL.sub("", line, count=1)
     if value == line and before and (_ITEM.match(line) or re.search(r"[0-9]", line)):
         return None
@@ -255,6 +252,10 @@ def _from_sentence(text: str, names: Sequence[str]) -> Answer | None:
     if len(named) != 1 or len(names_in(sentence, names)) != 1 or not written:
         return None
     return Answer(named[0], text[: text.rfind(sentence)].strip(), "sentence")
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _settle(value: object, reasoning: str, rung: Rung, names: Sequence[str]) -> Answer | Problem:

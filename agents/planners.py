@@ -10,7 +10,9 @@ from atari_vlm.actions import as_action
 from atari_vlm.errors import check_count
 from atari_vlm.planning.cross_entropy import CEMConfig, cem
 from atari_vlm.planning.scoring import PlanScores, ValueFunction
-from atari_vlm.planning.tree_search import MCTSConfig, SearchResult, Tree, mcts
+from atari_vlm.planning.simulation import MCTSConfig
+from atari_vlm.planning.tree import Tree
+from atari_vlm.planning.tree_search import SearchResult, mcts
 from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.world_models.base import WorldModel, in_units_of
 from atari_vlm.world_models.view import FrameSource, WorldView

@@ -17,7 +17,7 @@ from atari_vlm.agents.vlm_agent import DEFAULT_OPTIONS, VLMAgentOptions
 from atari_vlm.description import read_actions
 from atari_vlm.errors import ConfigError, NotSupportedError
 from atari_vlm.planning.cross_entropy import CEMConfig
-from atari_vlm.planning.tree_search import MCTSConfig
+from atari_vlm.planning.simulation import MCTSConfig
 from atari_vlm.types import Decision
 from atari_vlm.vlm.base import VLM
 from atari_vlm.world_models.base import WorldModel

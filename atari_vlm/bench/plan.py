@@ -16,7 +16,8 @@ from atari_vlm.bench.measure import Case
 from atari_vlm.bench.plain_search import PlainSearch
 from atari_vlm.errors import ConfigError
 from atari_vlm.planning.scoring import random_plans, score_plans
-from atari_vlm.planning.tree_search import MCTSConfig, mcts
+from atari_vlm.planning.simulation import MCTSConfig
+from atari_vlm.planning.tree_search import mcts
 from atari_vlm.world_models.base import ModelStep, take_rows
 from atari_vlm.world_models.emulator import EmulatorWorldModel
 

@@ -4,7 +4,7 @@ from atari_vlm._lazy import attach
 
 _ENTRY_POINTS = {
     "CEMConfig": "atari_vlm.planning.cross_entropy",
-    "MCTSConfig": "atari_vlm.planning.tree_search",
+    "MCTSConfig": "atari_vlm.planning.simulation",
     "MPPIConfig": "atari_vlm.planning.path_integral",
     "PlanScores": "atari_vlm.planning.scoring",
     "cem": "atari_vlm.planning.cross_entropy",

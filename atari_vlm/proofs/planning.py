@@ -32,7 +32,7 @@ from atari_vlm.ending import program
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.files import atomic_write
 from atari_vlm.planning.scoring import ValueFunction, roll
-from atari_vlm.planning.tree_search import MCTSConfig
+from atari_vlm.planning.simulation import MCTSConfig
 from atari_vlm.runs.rollout import play_episode
 from atari_vlm.scores.statistics import Estimate, aggregate
 from atari_vlm.vlm.scripted import ScriptedVLM

@@ -16,16 +16,7 @@ def test_an_error_is_one_line_without_keys(capsys, monkeypatch):
 
 
 def test_a_file_that_cannot_be_written_is_no_traceback(tmp_path, capsys):
-    options = [
-        "--max-steps",
-        "2",
-        "--num-episodes",
-        "1",
-        "--num-eval-episodes",
-        "0",
-        "--videos",
-        "0",
-    ]
+    options = "--max-steps 2 --num-episodes 1 --num-eval-episodes 0 --videos 0".split()
     assert train.main([*options, "--save-dir", str(tmp_path), "--run-name", "run"]) == 0
     (tmp_path / "file").touch()
     assert (

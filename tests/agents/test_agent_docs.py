@@ -1,12 +1,7 @@
-import re
-from pathlib import Path
+"""The code in docs/agents.md runs."""
 
-PAGE = Path(__file__).parents[2] / "docs" / "agents.md"
+from pages import run_page
 
 
 def test_the_code_of_the_page_runs_in_order():
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) >= 4
-    namespace: dict = {"__name__": "page"}
-    for block in blocks:
-        exec(compile(block, str(PAGE), "exec"), namespace)
+    run_page("agents.md", 4)

@@ -19,6 +19,7 @@ from atari_vlm.reporting.page.run_report import write_report
 from atari_vlm.runs.fallbacks import SEVERAL, FallbackWatch, cure
 from atari_vlm.types import Decision, Source, Transition
 
+STUDY = "--agents gpt-4o --seeds 0 --max-steps 4".split()
 QUICK = ["--videos", "0", "--max-steps", "5"]
 
 
@@ -38,17 +39,7 @@ def test_a_run_of_nothing_but_fallbacks_is_no_result(tmp_path, capsys):
         assert "every decision fell back" in said.err and "100.0%" in said.out
         assert plan.main([*words, "--num-episodes", "1"]) == 3
         assert "every decision fell back" in capsys.readouterr().err
-        study = asked(
-            server,
-            "--agents",
-            "gpt-4o",
-            "--seeds",
-            "0",
-            "--max-steps",
-            "4",
-            "--save-dir",
-            str(tmp_path),
-        )
+        study = asked(server, *STUDY, "--save-dir", str(tmp_path))
         assert evaluate.main(study) == 3
         assert "fallbacks (gpt-4o): every decision fell back" in capsys.readouterr().err
 
@@ -224,17 +215,7 @@ def test_a_limit_that_cannot_be_kept_is_refused(tmp_path, capsys):
 
 def test_a_spent_limit_is_raised_in_the_hint(tmp_path, capsys):
     with FakeVendorServer(answer=lambda text, images: "ACTION: NOOP") as server:
-        study = asked(
-            server,
-            "--agents",
-            "gpt-4o",
-            "--seeds",
-            "0",
-            "--max-steps",
-            "4",
-            "--save-dir",
-            str(tmp_path),
-        )
+        study = asked(server, *STUDY, "--save-dir", str(tmp_path))
         assert evaluate.main([*study, "--max-calls", "2"]) == 75
         said = capsys.readouterr().err
         (run,) = tmp_path.iterdir()

@@ -138,16 +138,8 @@ def wait_for(condition):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_cleanly_and_the_same_command_goes_on(tmp_path, capsys, number, code):
-    command = [
-        "--num-episodes",
-        "1",
-        "--num-eval-episodes",
-        "0",
-        "--videos",
-        "0",
-        "--save-dir",
-        str(tmp_path),
-    ]
+    command = "--num-episodes 1 --num-eval-episodes 0 --videos 0 --save-dir".split()
+    command.append(str(tmp_path))
     running = program(*command, "--max-steps", "120")
     journal = tmp_path / "Pong-scripted-cot-001" / "journal.sqlite-wal"
     wait_for(lambda: journal.exists() and journal.stat().st_size > 100_000)

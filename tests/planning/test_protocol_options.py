@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from stepping import rollout_by_steps
 from track import BOX, THREE, Track, TrackModel, play
 
 from atari_vlm.agents import CEMAgent, MCTSAgent
@@ -84,14 +85,7 @@ class Able(CatchWorldModel):
 
     def rollout(self, state, plans, *, rng):
         self.rolled += 1
-        steps = []
-        for action in plans.T:
-            steps.append(self.step(state, action, rng=rng))
-            state = steps[-1].state
-        return ModelStep(
-            state,
-            *(np.stack([getattr(s, name) for s in steps], 1) for name in ("reward", "terminated")),
-        )
+        return rollout_by_steps(self, state, plans, rng)
 
     def value(self, state):
         return np.where(state.over, 0.0, 1.0 - 0.1 * np.abs(state.paddle - state.ball_column))

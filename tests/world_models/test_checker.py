@@ -7,6 +7,7 @@ import dataclasses
 import gymnasium
 import numpy as np
 import pytest
+from stepping import rollout_by_steps
 from track import BOX, FROM_ONE, TrackModel
 
 from atari_vlm.checker import check_world_model
@@ -210,14 +211,7 @@ class Able(Catch):
         return self.init(observation[:, None], np.zeros((len(observation), 0), int), rng=rng)
 
     def rollout(self, state, plans, *, rng):
-        steps = []
-        for action in plans.T:
-            steps.append(self.step(state, action, rng=rng))
-            state = steps[-1].state
-        return ModelStep(
-            state,
-            *(np.stack([getattr(s, name) for s in steps], 1) for name in ("reward", "terminated")),
-        )
+        return rollout_by_steps(self, state, plans, rng)
 
     def value(self, state):
         return (state.paddle - state.ball_column).astype(np.float64)

@@ -24,6 +24,7 @@ from gymnasium.wrappers.utils import create_zero_array
 from PIL import Image as PIL
 
 from atari_vlm.errors import ConfigError, UnknownNameError
+from atari_vlm.pil_images import to_image as to_image  # its documented name is here
 from atari_vlm.pil_images import to_pil
 
 Env = gymnasium.Env[Any, Any]

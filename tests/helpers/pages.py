@@ -15,3 +15,9 @@ def run_page(name, count):
     for block in blocks:
         exec(compile(block, str(page), "exec"), names)
     return names
+
+
+def assert_printed(capsys, *texts):
+    """All of these stand in what was printed."""
+    printed = capsys.readouterr().out
+    assert [text for text in texts if text not in printed] == []

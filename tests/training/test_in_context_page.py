@@ -1,7 +1,7 @@
 """The code in docs/in_context_learning.md runs and prints what it says."""
 
 import pytest
-from pages import run_page
+from pages import assert_printed, run_page
 
 
 def test_code_on_the_page_runs(tmp_path, monkeypatch, capsys):
@@ -10,11 +10,10 @@ def test_code_on_the_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
     run_page("in_context_learning.md", 4)
-    printed = capsys.readouterr().out
-    for expected in (
+    assert_printed(
+        capsys,
         "reward-centred results.json",
         "3 ['user', 'assistant'] True",
         "Example: ACTION:",
         "2 [-2, -1]",
-    ):
-        assert expected in printed
+    )

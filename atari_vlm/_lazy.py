@@ -8,9 +8,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from atari_vlm.errors import MissingDependencyError
+
+T = TypeVar("T")
 
 
 def load(entry_point: str) -> Any:
@@ -46,3 +48,23 @@ def require(module: str, extra: str) -> ModuleType:
         raise MissingDependencyError(
             f"{module} is not installed; it comes with the extra {extra!r}: pip install 'atari-vlm[{extra}]'"
         ) from error
+
+
+class computed_once(Generic[T]):
+    """An attribute computed when it is first asked for; two threads at once may both compute it.
+
+    ``functools.cached_property`` has one lock for all instances in Python 3.11, and the child of a fork waits for ever where
+    another thread held it.
+    """
+
+    def __init__(self, function: Callable[[Any], T]):
+        self._function, self.__doc__ = function, function.__doc__
+
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> T:
+        if instance is None:
+            return self  # type: ignore[return-value]
+        value = instance.__dict__[self._name] = self._function(instance)
+        return value

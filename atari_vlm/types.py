@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard, get_args
 
 import numpy as np
+
+from atari_vlm._lazy import computed_once
 
 Action = int | np.ndarray  # a number, or float32 (A,)
 Role = Literal["system", "user", "assistant"]
@@ -49,14 +50,14 @@ class Image:
         if (self.indices is None) != (self.palette is None):
             raise ValueError("indices and palette are given together or not at all")
 
-    @functools.cached_property
+    @computed_once
     def digest(self) -> str:
         """SHA-256 of shape and RGB pixels, hex; equal pictures have equal digests however they are carried."""
         sha = hashlib.sha256(repr(self.pixels.shape).encode())
         sha.update(np.ascontiguousarray(self.pixels).data)
         return sha.hexdigest()
 
-    @functools.cached_property
+    @computed_once
     def png(self) -> bytes:
         """The picture as PNG bytes: indexed when a palette is carried, else RGB. Lossless; computed once."""
         from atari_vlm.picture import encode_png

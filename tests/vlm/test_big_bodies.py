@@ -14,8 +14,9 @@ START = b'{"choices":[{"message":{"content":"ACTION: UP"}}],"content":[],"candid
 BLOCK = b"A" * (1 << 20)
 MANY = 1500  # mebibytes
 ASK = """
-import resource, sys
-sys.path.insert(0, sys.argv[4])
+import sys
+sys.path[:0] = sys.argv[4:6]
+from peak_memory import peak_mb
 from remote_helpers import BACKENDS, SAMPLING, VirtualClock, question
 from atari_vlm.errors import UnavailableError
 from atari_vlm.vlm.remote.options import RemoteOptions
@@ -28,7 +29,7 @@ with BACKENDS[dialect]("m", api_key="test-key-1", base_url=url, timeout_s=60.0, 
     except UnavailableError as error:
         assert words in str(error), error
         print("refused")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(int(peak_mb()))
 """
 
 
@@ -94,7 +95,9 @@ def sender():
 
 def ask(dialect, url, words):
     """What a process of its own got, and how many MiB it needed at most."""
-    command = [sys.executable, "-c", ASK, dialect, url, words, str(Path(__file__).parent)]
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", ASK, dialect, url, words]
+    command += [str(here), str(here.parent / "helpers")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     outcome, megabytes = done.stdout.split("\n")[:2]

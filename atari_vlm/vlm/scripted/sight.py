@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from atari_vlm._lazy import computed_once
 from atari_vlm.types import Image
 
 ROWS, COLUMNS = 210, 160
@@ -60,7 +61,7 @@ class Sight:
     def __init__(self, image: Image):
         self._image = image
 
-    @functools.cached_property
+    @computed_once
     def colours(self) -> np.ndarray:
         """uint32 ``(210, 160)``: ``0xRRGGBB`` at each of the Atari's own pixels."""
         pixels = self._image.pixels

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from atari_vlm._lazy import computed_once
 
 
 def mlp(width: int, outputs: int) -> nn.Sequential:
@@ -134,7 +135,7 @@ class Categorical:
 
     logits: Tensor
 
-    @functools.cached_property
+    @computed_once
     def log_probabilities(self) -> Tensor:
         """Float32 ``(..., n)``."""
         return self.logits.float().log_softmax(-1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atari_vlm._lazy import computed_once
 from atari_vlm.world_models.base import Forecast
 from atari_vlm.world_models.checkpoint import Checkpoint
 from atari_vlm.world_models.learned.arrays import load_weights
@@ -71,7 +71,7 @@ class RemWorldModel(LearnedWorldModel[RemState]):
         self.observation_space = gymnasium.spaces.Box(0, 255, (px, px, 3), np.uint8)
         self.action_space = gymnasium.spaces.Discrete(config.num_actions, start=facts.first_action)
 
-    @functools.cached_property
+    @computed_once
     def decoder(self) -> FrameDecoder:
         """Made when something is first shown."""
         return FrameDecoder(self.tokenizer, self.place.dtype)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import struct
+import subprocess
 from contextlib import ExitStack, suppress
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,49 +31,51 @@ class _Abandoned(Exception):
 class VideoWriter:
     """Writes uint8 ``(H, W, 3)`` pictures of one size as H.264; the file appears under its name when it is complete."""
 
+    _ffmpeg: subprocess.Popen[bytes] | None = None
+
     def __init__(self, path: str | Path, fps: float):
         check_positive(fps=fps)
         self.path, self.fps = Path(path), fps
         if self.path.suffix != ".mp4":
             raise ConfigError(f"a video's name ends in .mp4, got {self.path.name!r}")
-        self._ffmpeg = require("imageio_ffmpeg", "video")
-        self._writer: Any = None
+        self._program = require("imageio_ffmpeg", "video").get_ffmpeg_exe()
         self._file = ExitStack()
         self._shape: tuple[int, ...] = ()
         self._unfinished = self.path
 
     def add(self, picture: np.ndarray) -> None:
         """Append a picture; its sides must be even, and those of the first one."""
-        if self._writer is None:
-            self._open(picture)
+        ffmpeg = self._ffmpeg or self._open(picture)
         if picture.shape != self._shape:
             raise ConfigError(
                 f"the video shows pictures of shape {self._shape}, got {picture.shape}"
             )
         try:
-            self._writer.send(np.ascontiguousarray(picture))
+            ffmpeg.stdin.write(np.ascontiguousarray(picture))  # type: ignore[union-attr]
         except OSError as error:
             self.abandon()
             raise self._unwritable() from error
 
     def close(self) -> None:
         """Finish the file. Without any picture there is no file."""
-        if self._writer is not None:
+        if self._ffmpeg is not None:
             with self._file:
-                writer, self._writer = self._writer, None
-                writer.close()
+                self._end()
                 if not _is_whole(self._unfinished):
                     raise self._unwritable()
 
     def abandon(self) -> None:
         """Leave no file: what was begun is removed."""
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            writer.close()
+        if self._ffmpeg is not None:
+            self._end()
             with suppress(_Abandoned), self._file:
                 raise _Abandoned
 
-    def _open(self, picture: np.ndarray) -> None:
+    def __del__(self) -> None:
+        """A video that nobody ended leaves no file."""
+        self.abandon()
+
+    def _open(self, picture: np.ndarray) -> subprocess.Popen[bytes]:
         height, width = picture.shape[:2]
         if picture.dtype != np.uint8 or picture.ndim != 3 or height % 2 or width % 2:
             raise ConfigError(
@@ -80,15 +83,25 @@ class VideoWriter:
             )
         self._shape = picture.shape
         self._unfinished = self._file.enter_context(replacing(self.path))
-        self._writer = self._ffmpeg.write_frames(
+        rate = str(Fraction(self.fps).limit_denominator())
+        command = [
+            *(self._program, "-y", "-v", "quiet"),
+            *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", rate, "-i", "-"),
+            *("-c:v", "libx264", "-crf", "25", "-pix_fmt", "yuv420p", "-f", "mp4"),
             str(self._unfinished),
-            (width, height),
-            fps=self.fps,
-            macro_block_size=2,
-            ffmpeg_log_level="quiet",
-            output_params=["-f", "mp4"],
+        ]
+        # A group of its own: Ctrl-C stops us, and we end the file.
+        self._ffmpeg = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0
         )
-        self._writer.send(None)
+        return self._ffmpeg
+
+    def _end(self) -> None:
+        """No more pictures: wait until ffmpeg has written what it holds, or has died."""
+        ffmpeg, self._ffmpeg = self._ffmpeg, None
+        with suppress(OSError):  # of a pipe that nobody reads; what is missing shows in the file
+            ffmpeg.stdin.close()  # type: ignore[union-attr]
+        ffmpeg.wait()  # type: ignore[union-attr]
 
     def _unwritable(self) -> StorageError:
         full = shutil.disk_usage(self.path.parent).free < _LITTLE_ROOM

@@ -5,6 +5,7 @@
 ``provenance.json``           how it came about: package versions, and what the maker adds (command, seeds, steps, parent)
 ``weights.safetensors``       the arrays, if the kind has any
 ``start.npz``                 contexts that a dream can begin from, if there are any
+``program.py``                the text of a model that is a program; only a loader runs it, in a sandbox
 ``manifest.json``             size and SHA-256 of every file above
 ============================  =======================================================================================
 
@@ -37,6 +38,7 @@ from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit, desc
 from atari_vlm.world_models.checkpoint_files import (
     CONFIG,
     MANIFEST,
+    PROGRAM,
     PROVENANCE,
     START,
     WEIGHTS,
@@ -49,6 +51,7 @@ from atari_vlm.world_models.checkpoint_files import (
     unpack_start,
     unpack_tensors,
 )
+from atari_vlm.world_models.checkpoint_program import pack_program, unpack_program
 from atari_vlm.world_models.families import family, load_part
 
 REWARD_TRANSFORMS = ("none", "sign")
@@ -58,8 +61,9 @@ REWARD_TRANSFORMS = ("none", "sign")
 class Checkpoint:
     """What a checkpoint folder holds.
 
-    ``config`` always has ``action_names`` (list of words), ``frame_skip`` (int >= 1) and ``reward_transform`` (``"none"`` or
-    ``"sign"``); ``game`` (a game's name) where the model is of one. ``tensors`` are writable arrays.
+    ``config`` always has ``action_names`` (list of words; one for each number where actions are continuous), ``frame_skip``
+    (int >= 1) and ``reward_transform`` (``"none"`` or ``"sign"``); ``game`` (a game's name) where the model is of one.
+    ``tensors`` are writable arrays; ``program`` is the text of a model that is one.
     """
 
     kind: str
@@ -67,6 +71,7 @@ class Checkpoint:
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     start: StartFrames | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    program: str | None = None
 
     def __post_init__(self) -> None:
         family(self.kind)
@@ -93,6 +98,7 @@ def save_checkpoint(
     tensors: Mapping[str, np.ndarray] | None = None,
     start: StartFrames | None = None,
     provenance: dict[str, Any] | None = None,
+    program: str | None = None,
 ) -> Path:
     """Write a checkpoint; ``folder`` then holds all of the new one, or, if the process dies first, all of the old one.
 
@@ -110,6 +116,8 @@ def save_checkpoint(
         contents[WEIGHTS] = pack_tensors(checkpoint.tensors)
     if start is not None:
         contents[START] = pack_start(start)
+    if program is not None:
+        contents[PROGRAM] = pack_program(program)
     folder = Path(folder)
     _replace_folder(folder, {**contents, MANIFEST: manifest_of(contents)})
     return folder
@@ -130,6 +138,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             unpack_tensors(contents[WEIGHTS], str(folder / WEIGHTS)) if WEIGHTS in contents else {},
             unpack_start(contents[START], str(folder / START)) if START in contents else None,
             from_json(contents[PROVENANCE], str(folder / PROVENANCE)),
+            unpack_program(contents[PROGRAM], str(folder / PROGRAM))
+            if PROGRAM in contents
+            else None,
         )
 
 

@@ -25,7 +25,8 @@ from atari_vlm.files import open_real
 from atari_vlm.world_models.base import StartFrames
 
 MANIFEST, CONFIG, PROVENANCE = "manifest.json", "config.json", "provenance.json"
-WEIGHTS, START = "weights.safetensors", "start.npz"
+WEIGHTS, START, PROGRAM = "weights.safetensors", "start.npz", "program.py"
+MOST_PROGRAM_BYTES = 1 << 18
 FORMAT, VERSION = "atari_vlm world model", 1
 _MOST_BYTES = {
     MANIFEST: 1 << 16,
@@ -33,6 +34,7 @@ _MOST_BYTES = {
     PROVENANCE: 1 << 22,
     WEIGHTS: 1 << 35,
     START: 1 << 30,
+    PROGRAM: MOST_PROGRAM_BYTES,
 }
 _MOST_START_BYTES = 1 << 31  # unpacked
 _MOST_HEADER_BYTES = 1 << 24
@@ -88,7 +90,7 @@ def _read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
         raise CheckpointError(
             f"{path} describes {written:.120}; this package reads {FORMAT!r} version {VERSION}"
         )
-    files, known = manifest.get("files"), {CONFIG, PROVENANCE, WEIGHTS, START}
+    files, known = manifest.get("files"), _MOST_BYTES.keys() - {MANIFEST}
     if not isinstance(files, dict) or not {CONFIG, PROVENANCE} <= files.keys() <= known:
         raise CheckpointError(
             f"{path} must name {CONFIG} and {PROVENANCE}, and nothing but {sorted(known)}"

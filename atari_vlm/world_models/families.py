@@ -9,11 +9,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 from atari_vlm._lazy import load
 from atari_vlm.errors import ConfigError, NotSupportedError, UnknownNameError
+from atari_vlm.plugins import installed, twin
 from atari_vlm.registration import register_dreams
 
 ENTRY_POINTS = "atari_vlm.families"
@@ -69,9 +69,7 @@ def register_family(family: Family, package: str = "this program") -> None:
     """Add a family, and its dreamed gym ids. Raises ``ConfigError`` where another package has the kind already."""
     known, owner = _FAMILIES.get(family.kind, (family, package))
     if known != family:
-        raise ConfigError(
-            f"two packages bring a family of world models {family.kind!r}: {owner} and {package}"
-        )
+        raise twin("family of world models", family.kind, owner, package)
     _FAMILIES[family.kind] = (family, owner)
     if family.gym_suffix is not None:
         register_dreams(family.gym_suffix, family.kind)
@@ -119,8 +117,7 @@ def register_families() -> None:
     """Register our families and those of installed packages; one that is broken is warned of and left out."""
     for row in _OURS:
         register_family(row, "atari_vlm")
-    for entry_point in metadata.entry_points(group=ENTRY_POINTS):
-        package = entry_point.dist.name if entry_point.dist is not None else entry_point.value
+    for entry_point, package in installed(ENTRY_POINTS):
         try:
             register_family(_checked(entry_point.load(), entry_point.value), package)
         except Exception as error:  # whatever a foreign package may come up with at import

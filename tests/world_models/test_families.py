@@ -4,6 +4,7 @@ import types
 
 import pytest
 
+from atari_vlm import plugins
 from atari_vlm.errors import ConfigError, NotSupportedError, UnknownNameError
 from atari_vlm.world_models import families
 from atari_vlm.world_models.families import Family, family, kinds_in, load_part, register_family
@@ -66,7 +67,7 @@ def raises():
 def test_a_broken_package_is_left_out_with_a_warning(monkeypatch, load, reason):
     good = types.SimpleNamespace(load=lambda: ROW, value="good:ROW", dist=None)
     bad = types.SimpleNamespace(load=load, value="bad:ROW", dist=types.SimpleNamespace(name="bad"))
-    monkeypatch.setattr(families.metadata, "entry_points", lambda group: [bad, good])
+    monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: [bad, good])
     with pytest.warns(UserWarning, match=f"the world models of bad are left out.*{reason}"):
         families.register_families()
     assert family("mine") is ROW and family("rem").learner is not None

@@ -16,19 +16,21 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from atari_vlm.errors import NotSupportedError
+from atari_vlm.errors import ConfigError, NotSupportedError, check_positive
 from atari_vlm.types import Image, Message, Reply
 
 Capability = Literal["schema", "choices", "scores"]
+_SEEDS = 2**31  # what every vendor's field holds
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How a reply is drawn.
 
-    ``temperature`` ``None`` leaves the vendor's default. ``schema`` (a JSON schema) and ``choices`` (the only legal
+    ``temperature``, ``top_p`` (draw among the likeliest tokens that add up to this) and ``top_k`` (among so many) leave the
+    backend's default at ``None``; a backend that lacks one ignores it. ``schema`` (a JSON schema) and ``choices`` (the only legal
     answers) constrain the reply where the backend lists the capability, and are ignored elsewhere. ``sample`` tells apart
-    repeated draws of one request: it is part of the cache key.
+    repeated draws of one request: it is part of the cache key and of what is drawn from ``seed``.
     """
 
     temperature: float | None = None
@@ -37,6 +39,27 @@ class Sampling:
     schema: Mapping[str, Any] | None = None
     choices: tuple[str, ...] | None = None
     sample: int = 0
+    top_p: float | None = None
+    top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        check_drawing(self.top_p, self.top_k)
+
+    @property
+    def draw_seed(self) -> int | None:
+        """The seed of this draw, 0 to 2^31 - 1, for backends that take one number: ``seed`` itself for the first draw."""
+        if self.seed is None or self.sample == 0:
+            return None if self.seed is None else self.seed % _SEEDS
+        words = hashlib.sha256(f"{self.seed} {self.sample}".encode()).digest()
+        return int.from_bytes(words[:8], "big") % _SEEDS
+
+
+def check_drawing(top_p: float | None, top_k: int | None) -> None:
+    """Raise ``ConfigError`` unless both are open, or a probability above 0 and a whole number above 0."""
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ConfigError(f"top_p must be in (0, 1], got {top_p!r}")
+    if top_k is not None:
+        check_positive(top_k=top_k)
 
 
 @runtime_checkable
@@ -103,10 +126,20 @@ def request_key(
             ]
             for m in messages
         ],
-        "sampling": None if sampling is None else dataclasses.asdict(sampling),
+        "sampling": None if sampling is None else _recorded(sampling),
         "choices": list(choices),
     }
     sha.update(
         json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
     )
     return sha.hexdigest()
+
+
+def _recorded(sampling: Sampling) -> dict[str, Any]:
+    """The fields; those that caches of earlier versions do not know are left out where they are open."""
+    fields = dataclasses.asdict(sampling)
+    return {
+        name: value
+        for name, value in fields.items()
+        if value is not None or name not in ("top_p", "top_k")
+    }

@@ -1,5 +1,6 @@
-"""The eight VLM families by name: default model, kind, licence, memory, limits; data in ``data/catalogue.json``.
+"""The model families by name, eight that see and one of texts alone: default model, licence, memory, limits.
 
+The data is ``data/catalogue.json``.
 Family names are stable; the default model behind each is dated. Any newer id is passed verbatim with ``--model``.
 """
 
@@ -10,6 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Literal
 
 from atari_vlm.errors import UnknownNameError
@@ -82,6 +84,20 @@ def family_of(model: str) -> str | None:
     if any(_letters(plain) == _letters(name) for name in known_names()):
         return None
     return next((family for start, family in _FAMILIES if re.match(start, plain)), None)
+
+
+def family_by_model(model: str) -> str:
+    """The family that a model's name alone leads to, for programs that need no pictures.
+
+    A folder is a model of texts; ``gpt`` in a name means OpenAI, as in the source system, and what begins like another
+    vendor's id that vendor; everything else is a model of texts, loaded through transformers.
+    """
+    if Path(model).expanduser().is_dir():
+        return "text"
+    if "gpt" in model.casefold():
+        return "gpt-4o"
+    family = family_of(model)
+    return family if family is not None and entries()[family].kind == "api" else "text"
 
 
 def _letters(name: str) -> str:

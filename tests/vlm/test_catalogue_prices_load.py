@@ -1,4 +1,4 @@
-"""The eight families, their prices, and loading by name."""
+"""The families, their prices, and loading by name."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from atari_vlm.vlm.layers.stack import limited
 from atari_vlm.vlm.prices import cost_usd, price_of
 
 
-def test_the_eight_families_and_the_offline_players():
+def test_the_families_and_the_offline_players():
     assert list(entries()) == [
         "gpt-4o",
         "claude",
@@ -28,6 +28,7 @@ def test_the_eight_families_and_the_offline_players():
         "cogvlm2",
         "video-llava",
         "idefics2",
+        "text",
     ]
     assert set(known_names()) == {*entries(), "scripted", "nearest-example", "replay"}
     table = recommendations_table()

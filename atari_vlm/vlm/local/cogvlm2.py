@@ -19,10 +19,9 @@ import numpy as np
 from atari_vlm._lazy import require
 from atari_vlm.errors import ModelNotAvailableError
 from atari_vlm.types import Message
-from atari_vlm.vlm.local import weights
 from atari_vlm.vlm.local.checkpoint_folder import ALTERNATIVES, read_object, reason_of, unavailable
 from atari_vlm.vlm.local.engine import AnswerRequest, Generation, ScoreRequest
-from atari_vlm.vlm.local.loading import Loaded, load_model, placement, stop_ids
+from atari_vlm.vlm.local.loading import Loaded, fitting_placement, load_model, stop_ids
 from atari_vlm.vlm.local.options import LocalOptions
 
 EXPLANATION = (
@@ -75,13 +74,7 @@ def load_foreign(name: str, folder: Path, options: LocalOptions) -> Loaded:
             f"{name} cannot be loaded as it is: {EXPLANATION}. {ALTERNATIVES}."
         )
     transformers = require("transformers", "local")
-    device, dtype = placement(folder, options)
-    weights.check_memory(
-        name,
-        weights.needed_bytes(folder, dtype, options.load_in),
-        device,
-        weights.free_bytes(device),
-    )
+    device, dtype = fitting_placement(name, folder, options)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=True

@@ -39,7 +39,7 @@ class Encoder:
         )
         self._lock = Lock()
         self._marks = sorted(
-            {layout.placeholder, *tokenizer.all_special_tokens}, key=len, reverse=True
+            {layout.placeholder, *tokenizer.all_special_tokens} - {""}, key=len, reverse=True
         )
         self._has_system = self._template_shows_system()
 
@@ -92,7 +92,7 @@ class Encoder:
             ) from error
         return text
 
-    def _content(self, message: Message) -> list[dict[str, str]]:
+    def _content(self, message: Message) -> Any:
         """Template content; the frames of one message may be one clip. Special tokens inside text lose their effect."""
         content: list[dict[str, str]] = []
         for part in message.parts:

@@ -220,7 +220,7 @@ _LAYOUTS: dict[str, type[Layout]] = {
 
 # Causal attention in every layer of the language model, so own masks work: all choices in one pass, a reusable prefix.
 PLAIN_ATTENTION = frozenset(
-    {*_LAYOUTS, "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v", "glm46v", "llava"}
+    {*_LAYOUTS, "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "glm4v", "glm46v", "llava", "llama", "qwen2", "qwen3"}
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from atari_vlm.vlm.local import weights
 from atari_vlm.vlm.local.checkpoint_folder import loading, read_object, unavailable
 from atari_vlm.vlm.local.encoder import Encoder, grid_positions, plain_positions
 from atari_vlm.vlm.local.engine import Engine
-from atari_vlm.vlm.local.layouts import layout_for
+from atari_vlm.vlm.local.layouts import Layout, layout_for
 from atari_vlm.vlm.local.options import LocalOptions
 
 # SmolVLM's processor differs from Idefics3's in its video half only, which needs two more packages.
@@ -46,6 +46,31 @@ def load_folder(name: str, folder: Path, options: LocalOptions) -> Loaded:
 
 def _load(name: str, folder: Path, options: LocalOptions) -> Loaded:
     transformers = require("transformers", "local")
+    device, dtype = fitting_placement(name, folder, options)
+    config = read_config(name, folder, options)
+    model = load_model(transformers.AutoModelForImageTextToText, folder, (device, dtype), options)
+    processor, template = _load_processor(transformers, config, folder, options)
+    layout = layout_for(config.model_type)(processor, config, fast=options.fast_images)
+    tokenizer = processor.tokenizer
+    inner = getattr(model, "model", model)
+    positions = grid_positions(inner) if hasattr(inner, "get_rope_index") else plain_positions
+    engine = make_engine(model, layout, tokenizer, options)
+    return Loaded(engine, Encoder(tokenizer, layout, template, positions), config.model_type, dtype)
+
+
+def make_engine(model: Any, layout: Layout, tokenizer: Any, options: LocalOptions) -> Engine:
+    """The engine of a loaded model."""
+    return Engine(
+        model,
+        layout,
+        stop_ids=stop_ids(model, tokenizer),
+        pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
+        prefix_cache=options.prefix_cache,
+    )
+
+
+def fitting_placement(name: str, folder: Path, options: LocalOptions) -> tuple[str, str]:
+    """Device and dtype, with ``auto`` resolved; raises unless the weights fit there."""
     device, dtype = placement(folder, options)
     weights.check_memory(
         name,
@@ -53,21 +78,7 @@ def _load(name: str, folder: Path, options: LocalOptions) -> Loaded:
         device,
         weights.free_bytes(device),
     )
-    config = read_config(transformers, name, folder, options)
-    model = load_model(transformers.AutoModelForImageTextToText, folder, (device, dtype), options)
-    processor, template = _load_processor(transformers, config, folder, options)
-    layout = layout_for(config.model_type)(processor, config, fast=options.fast_images)
-    tokenizer = processor.tokenizer
-    inner = getattr(model, "model", model)
-    positions = grid_positions(inner) if hasattr(inner, "get_rope_index") else plain_positions
-    engine = Engine(
-        model,
-        layout,
-        stop_ids=stop_ids(model, tokenizer),
-        pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
-        prefix_cache=options.prefix_cache,
-    )
-    return Loaded(engine, Encoder(tokenizer, layout, template, positions), config.model_type, dtype)
+    return device, dtype
 
 
 def placement(folder: Path, options: LocalOptions) -> tuple[str, str]:
@@ -100,27 +111,37 @@ def check_device(torch: Any, device: str) -> None:
         raise ConfigError(f"there is no device {device!r} here: auto, {', '.join(here)}") from error
 
 
-def read_config(transformers: Any, name: str, folder: Path, options: LocalOptions) -> Any:
-    """The checkpoint's configuration; refuse what is no image-text model."""
+def read_config(
+    name: str,
+    folder: Path,
+    options: LocalOptions,
+    kind: str = "IMAGE_TEXT_TO_TEXT",
+    refusal: str = "reads no images; --model takes an image-text-to-text model, and --vlm text a model of texts",
+) -> Any:
+    """The checkpoint's configuration; refuse what is no model of transformers' table ``kind``."""
+    transformers = require("transformers", "local")
     config = transformers.AutoConfig.from_pretrained(
         folder, local_files_only=True, trust_remote_code=options.trust_remote_code
     )
-    known = transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    if type(config) not in known:
-        raise ConfigError(
-            f"{name} is a {config.model_type!r} model, which reads no images; --model takes an image-text-to-text model"
-        )
+    if type(config) not in getattr(transformers, f"MODEL_FOR_{kind}_MAPPING"):
+        raise ConfigError(f"{name} is a {config.model_type!r} model, which {refusal}")
     return config
 
 
-def load_model(auto_class: Any, folder: Path, place: tuple[str, str], options: LocalOptions) -> Any:
-    """Weights from safetensors only, quantised if asked, in evaluation mode."""
+def load_model(
+    auto_class: Any,
+    folder: Path,
+    place: tuple[str, str],
+    options: LocalOptions,
+    attention: str | None = "sdpa",
+) -> Any:
+    """Weights from safetensors only, quantised if asked, in evaluation mode; ``attention`` ``None`` is the architecture's."""
     torch = require("torch", "local")
     device, dtype = place
     settings: dict[str, Any] = {
         "dtype": getattr(torch, dtype),
         "device_map": {"": device},
-        "attn_implementation": "sdpa",
+        "attn_implementation": attention,
     }
     if options.load_in is not None:
         settings["quantization_config"] = _quantisation(options.load_in, getattr(torch, dtype))
@@ -187,18 +208,10 @@ def _load_processor(
     transformers: Any, config: Any, folder: Path, options: LocalOptions
 ) -> tuple[Any, str | None]:
     """The family's processor without its video half (which needs torchvision), and the chat template."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(
-        folder,
-        local_files_only=True,
-        trust_remote_code=options.trust_remote_code,
-        padding_side="left",
-    )
-    files = sorted({"tokenizer.json", *tokenizer.vocab_files_names.values()})
-    if not any((folder / file).exists() for file in files):  # transformers makes an empty one then
-        raise unavailable(f"{folder} lacks its tokenizer: {' or '.join(files)}")
+    tokenizer = load_tokenizer(folder, options)
     if config.model_type == "video_llava":
         settings, _ = transformers.ProcessorMixin.get_processor_dict(folder, local_files_only=True)
-        return _clip_processor(tokenizer, config, folder), _template(
+        return _clip_processor(tokenizer, config, folder), chat_template(
             settings.get("chat_template"), tokenizer
         )
     image_processor = transformers.AutoImageProcessor.from_pretrained(
@@ -214,10 +227,25 @@ def _load_processor(
     ]
     settings, _ = image_only.get_processor_dict(folder, local_files_only=True)
     processor = image_only.from_args_and_dict(parts, settings)
-    return processor, _template(getattr(processor, "chat_template", None), tokenizer)
+    return processor, chat_template(getattr(processor, "chat_template", None), tokenizer)
 
 
-def _template(given: Any, tokenizer: Any) -> str | None:
+def load_tokenizer(folder: Path, options: LocalOptions) -> Any:
+    """The checkpoint's tokenizer, padding on the left; ``ModelNotAvailableError`` without its files."""
+    transformers = require("transformers", "local")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        folder,
+        local_files_only=True,
+        trust_remote_code=options.trust_remote_code,
+        padding_side="left",
+    )
+    files = sorted({"tokenizer.json", *tokenizer.vocab_files_names.values()})
+    if not any((folder / file).exists() for file in files):  # transformers makes an empty one then
+        raise unavailable(f"{folder} lacks its tokenizer: {' or '.join(files)}")
+    return tokenizer
+
+
+def chat_template(given: Any, tokenizer: Any) -> str | None:
     """The processor's chat template, else the tokenizer's; of several named ones the one called ``default``, or the only one."""
     template = given or tokenizer.chat_template
     if not isinstance(template, dict):

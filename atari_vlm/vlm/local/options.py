@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
+from atari_vlm.vlm.base import check_drawing
 
 LoadIn = Literal["4bit", "8bit"]
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -40,9 +41,9 @@ class LocalOptions:
     temperature: float = 0.0
     """used where a request leaves its temperature open; 0 is greedy"""
     top_p: float | None = None
-    """sample only from the most probable tokens that add up to this"""
+    """likewise; sample only from the most probable tokens that add up to this"""
     top_k: int | None = None
-    """sample only from this many most probable tokens"""
+    """likewise; sample only from this many most probable tokens"""
 
     def __post_init__(self) -> None:
         check_positive(max_batch=self.max_batch)
@@ -52,10 +53,7 @@ class LocalOptions:
             raise UnknownNameError("load_in", self.load_in, get_args(LoadIn))
         if self.batch_wait_ms < 0 or self.temperature < 0:
             raise ConfigError("batch_wait_ms and temperature must not be negative")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ConfigError(f"top_p must be in (0, 1], got {self.top_p!r}")
-        if self.top_k is not None:
-            check_positive(top_k=self.top_k)
+        check_drawing(self.top_p, self.top_k)
 
     @property
     def pinned(self) -> bool:

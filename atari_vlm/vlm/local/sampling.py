@@ -18,7 +18,8 @@ class TokenSampler:
         self.temperature = (
             options.temperature if sampling.temperature is None else sampling.temperature
         )
-        self._top_p, self._top_k = options.top_p, options.top_k
+        self._top_p = options.top_p if sampling.top_p is None else sampling.top_p
+        self._top_k = options.top_k if sampling.top_k is None else sampling.top_k
         seed = None if sampling.seed is None else [abs(sampling.seed), sampling.sample]
         self._rng = np.random.default_rng(seed)
 

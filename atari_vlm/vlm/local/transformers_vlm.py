@@ -1,10 +1,11 @@
-"""A vision-language model in this process, through transformers."""
+"""A vision-language model, or one of texts alone, in this process, through transformers."""
 
 from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,21 @@ from atari_vlm.vlm.local.batching import Batcher
 from atari_vlm.vlm.local.checkpoint_folder import unavailable
 from atari_vlm.vlm.local.cogvlm2 import check_remote_code, is_foreign, load_foreign
 from atari_vlm.vlm.local.engine import AnswerRequest, Generation, ScoreRequest
-from atari_vlm.vlm.local.loading import load_folder
+from atari_vlm.vlm.local.loading import Loaded, load_folder
 from atari_vlm.vlm.local.options import LocalOptions
 from atari_vlm.vlm.local.sampling import TokenSampler
+from atari_vlm.vlm.local.text import load_text
 
-FAMILIES = ("qwen-vl", "llava", "video-llava", "idefics2", "cogvlm2")
+FAMILIES = ("qwen-vl", "llava", "video-llava", "idefics2", "cogvlm2", "text")
 
 
 class TransformersVLM:
     """Loads ``model`` (a folder or a hub id) and answers with it. Thread-safe: parallel requests are batched.
 
     ``family`` is one of ``FAMILIES``; the checkpoint itself decides the architecture, so any image-text-to-text model will
-    do. Raises ``MissingDependencyError`` without torch and transformers, ``ModelNotAvailableError`` when weights, memory or
-    hardware are missing. ``Sampling.schema`` and ``Sampling.choices`` are ignored; :meth:`score_choices` is the constrained way.
+    do, and for ``text`` any chat model of texts. Raises ``MissingDependencyError`` without torch and transformers,
+    ``ModelNotAvailableError`` when weights, memory or hardware are missing. ``Sampling.schema`` and ``Sampling.choices`` are
+    ignored; :meth:`score_choices` is the constrained way.
     """
 
     capabilities: frozenset[Capability] = frozenset({"scores"})
@@ -44,11 +47,11 @@ class TransformersVLM:
         folder = weights.find_folder(model, options)
         weights.check_weights(model, folder)
         self.model, self.options = model, options
-        loaded = (load_foreign if is_foreign(model, folder) else load_folder)(
-            model, folder, options
-        )
+        loaded = _loader(family, model, folder)(model, folder, options)
         self._encoder, self._engine = loaded.encoder, loaded.engine
-        variant = "-".join(part for part in (loaded.dtype, options.load_in) if part)
+        variant = "-".join(
+            part for part in (loaded.dtype, options.load_in, *_drawing(options)) if part
+        )
         revision = f"@{options.revision}" if options.revision else ""
         self.name = f"local:{family}:{model}{revision}:{variant}"
         self._batcher = Batcher(
@@ -110,3 +113,15 @@ class TransformersVLM:
             raise VLMError(
                 f"the local model {self.model} failed: {type(error).__name__}: {error}"
             ) from error
+
+
+def _drawing(options: LocalOptions) -> list[str]:
+    """How replies are drawn where a request leaves it open, if not greedily: replies of one name are of one kind."""
+    drawing = {"temperature": options.temperature, "top_p": options.top_p, "top_k": options.top_k}
+    return [f"{name}={value:g}" for name, value in drawing.items() if value]
+
+
+def _loader(family: str, model: str, folder: Path) -> Callable[[str, Path, LocalOptions], Loaded]:
+    if is_foreign(model, folder):
+        return load_foreign
+    return load_text if family == "text" else load_folder

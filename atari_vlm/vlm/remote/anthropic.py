@@ -83,10 +83,9 @@ def build_request(target: Target, turns: list[Message], sampling: Sampling) -> d
     if output:
         request["output_config"] = output
     extra = dict(options.extra_body)
-    if (
-        sampling.temperature is not None
-    ):  # newer SDKs have no such keyword, since newer models take none
-        extra["temperature"] = sampling.temperature
+    drawn = {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k")}
+    # newer SDKs have no such keywords, since newer models take none
+    extra |= {name: value for name, value in drawn.items() if value is not None}
     if extra:
         request["extra_body"] = extra
     return request

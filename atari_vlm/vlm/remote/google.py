@@ -74,8 +74,10 @@ def build_request(target: Target, turns: list[Message], sampling: Sampling) -> d
     config: dict[str, Any] = {
         "system_instruction": clean_text(system_text(turns)) or None,
         "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
         "max_output_tokens": sampling.max_tokens + options.reasoning_tokens,
-        "seed": None if sampling.seed is None else sampling.seed % 2**31,  # the field has 32 bits
+        "seed": sampling.draw_seed,
         "should_return_http_response": True,
         "automatic_function_calling": {"disable": True},
     }

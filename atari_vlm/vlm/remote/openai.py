@@ -72,11 +72,14 @@ def build_request(target: Target, turns: list[Message], sampling: Sampling) -> d
     }
     optional = {
         "temperature": sampling.temperature,
-        "seed": sampling.seed,
+        "top_p": sampling.top_p,
+        "seed": sampling.draw_seed,
         "reasoning_effort": options.reasoning_effort,
     }
     request |= {name: value for name, value in optional.items() if value is not None}
     extra = dict(options.extra_body)
+    if sampling.top_k is not None and target.endpoint.custom:  # OpenAI itself has no such field
+        extra.setdefault("top_k", sampling.top_k)
     if sampling.choices and options.structured == "choice":
         extra["structured_outputs"] = {"choice": list(sampling.choices)}
     elif sampling.schema:

@@ -23,6 +23,9 @@ _BUILDERS = {
     "idefics2": "atari_vlm.vlm.local.tiny.idefics:build_idefics2",
     "idefics3": "atari_vlm.vlm.local.tiny.idefics:build_idefics3",
     "smolvlm": "atari_vlm.vlm.local.tiny.idefics:build_smolvlm",
+    "llama": "atari_vlm.vlm.local.tiny.text:build_llama",
+    "qwen3": "atari_vlm.vlm.local.tiny.text:build_qwen3",
+    "gemma3": "atari_vlm.vlm.local.tiny.text:build_gemma3",
 }
 
 TINY_FAMILIES = tuple(_BUILDERS)

@@ -151,16 +151,21 @@ def child_folder(root: str | Path, name: str) -> Path:
 
     Allowed: 1 to 64 letters, digits, ``.``, ``_``, ``-``, starting with a letter or digit; no symbolic link.
     """
+    check_plain_name(name, "a run")
+    path = Path(root) / name
+    if path.is_symlink():
+        raise ConfigError(f"{path} is a symbolic link; a run folder must be a real folder")
+    return path
+
+
+def check_plain_name(name: str, what: str) -> None:
+    """Raise ``ConfigError`` for a name of ``what`` that is not plain, see :func:`child_folder`."""
     if (
         not _SAFE_NAME.fullmatch(name)
         or name.split(".")[0].lower() in _RESERVED
         or name.endswith(".")
     ):
         raise ConfigError(
-            f"{name!r} cannot name a run: use 1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit; "
+            f"{name!r} cannot name {what}: use 1 to 64 letters, digits, '.', '_' or '-', starting with a letter or digit; "
             "not ending in '.', and not a device of Windows such as CON or NUL"
         )
-    path = Path(root) / name
-    if path.is_symlink():
-        raise ConfigError(f"{path} is a symbolic link; a run folder must be a real folder")
-    return path

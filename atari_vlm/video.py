@@ -86,7 +86,18 @@ class VideoWriter:
         rate = str(Fraction(self.fps).limit_denominator())
         command = [
             *(self._program, "-y", "-v", "quiet"),
-            *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", rate, "-i", "-"),
+            *(
+                "-f",
+                "rawvideo",
+                "-pix_fmt",
+                "rgb24",
+                "-s",
+                f"{width}x{height}",
+                "-r",
+                rate,
+                "-i",
+                "-",
+            ),
             *("-c:v", "libx264", "-crf", "25", "-pix_fmt", "yuv420p", "-f", "mp4"),
             str(self._unfinished),
         ]

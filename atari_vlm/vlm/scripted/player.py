@@ -1,4 +1,7 @@
-"""``ScriptedVLM``: the bundled player that needs no model. It looks at the pictures, says what it saw, and names an action."""
+"""``ScriptedVLM``: the bundled player that needs no model. It looks at the pictures, says what it saw, and names an action.
+
+Asked for a program that models an environment, it gives one that was written beforehand.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from atari_vlm.vlm.scripted.boxing import play_boxing
 from atari_vlm.vlm.scripted.crossing import play_freeway
 from atari_vlm.vlm.scripted.habits import habit_of
 from atari_vlm.vlm.scripted.paddles import play_breakout, play_pong
+from atari_vlm.vlm.scripted.programs import asks_for_program, write_program
 from atari_vlm.vlm.scripted.reading import Request, read_request
 from atari_vlm.vlm.scripted.scene import Move, Play
 from atari_vlm.vlm.scripted.writing import write_answer
@@ -37,6 +41,9 @@ class ScriptedVLM(NoScores):
 
     def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
         """Answer in the form asked for: by ``sampling``'s schema or choices, else by the words of the prompt."""
+        asked = "\n".join(message.text for message in messages)
+        if asks_for_program(asked):
+            return self._say(write_program(asked, sampling.sample))
         request = read_request(messages, sampling)
         if not request.actions:
             return self._say(

@@ -4,6 +4,6 @@ from atari_vlm._lazy import attach
 
 _ENTRY_POINTS = {
     "TransitionBuffer": "atari_vlm.experience.transitions",
-    "read_buffer": "atari_vlm.experience.transition_files",
+    "read_buffer": "atari_vlm.experience.transition_reading",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _ENTRY_POINTS)

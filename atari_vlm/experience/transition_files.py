@@ -19,39 +19,22 @@ import numpy as np
 from gymnasium.spaces import Dict, Tuple
 
 from atari_vlm.errors import ConfigError
-from atari_vlm.experience.npz_files import Header, boundary, read_arrays, write_arrays
-from atari_vlm.experience.transitions import TransitionBuffer
+from atari_vlm.experience.npz_files import Header, read_arrays, write_arrays
 from atari_vlm.files import atomic_write, check_plain_name, open_real, read_real
 from atari_vlm.space_json import space_from_json, space_to_json
 
 FORMAT, VERSION = "atari_vlm.transitions", 1
 _MOST_JSON, _MOST_BYTES = 16 << 20, 1 << 40
 _COLUMNS = ("actions", "rewards", "terminated", "truncated", "trajectory_starts")
+_TREES = ("observations", "next_observations")
 
 
-def read_buffer(path: str | Path) -> TransitionBuffer:
-    """A buffer from its npz (the JSON file lies beside it), or from a pickle as the GIF-MCTS repository ships them.
-
-    Nothing of either file is run. ``ConfigError`` for what is damaged, cut, unsafe or of another kind.
-    """
-    path = Path(path)
-    if path.suffix == ".npz":
-        with boundary(path, "is no buffer of transitions"):
-            return _read(path)
-    if path.suffix == ".pkl":
-        from atari_vlm.experience.pickled_buffers import read_pickled
-
-        with boundary(path, "is no pickled buffer that can be read safely"):
-            return read_pickled(path)
-    raise ConfigError(f"{path} is no buffer: an .npz file with its .json, or a .pkl file")
-
-
-def write_buffer(buffer: TransitionBuffer, folder: str | Path, name: str) -> Path:
-    """See :meth:`TransitionBuffer.save`."""
+def write_buffer(buffer: Any, folder: str | Path, name: str) -> Path:
+    """Write both files of a ``TransitionBuffer``, see its ``save``."""
     check_plain_name(name, "a buffer")
     path = Path(folder) / f"{name}.npz"
     arrays = {column: getattr(buffer, column) for column in _COLUMNS}
-    for tree in ("observations", "next_observations"):
+    for tree in _TREES:
         arrays |= dict(_leaves(getattr(buffer, tree), tree))
     write_arrays(path, arrays)
     about = {
@@ -69,28 +52,22 @@ def write_buffer(buffer: TransitionBuffer, folder: str | Path, name: str) -> Pat
     return path
 
 
-def _read(path: Path) -> TransitionBuffer:
+def read_parts(path: Path) -> dict[str, Any]:
+    """The arguments of the ``TransitionBuffer`` whose npz ``path`` is; for the caller's boundary."""
     about = _about(path.with_suffix(".json"))
     if about["sha256"] != _digest(path):
         raise ConfigError("it is not the file that the .json beside it was written for")
     space = space_from_json(about["observation_space"], "its observation space")
-    trees = ("observations", "next_observations")
-    names = {*_COLUMNS, *(name for tree in trees for name in _names(space, tree))}
+    names = {*_COLUMNS, *(name for tree in _TREES for name in _names(space, tree))}
     arrays = read_arrays(path, names.__contains__, lambda headers: _check(headers, names))
-    observations, following = (_tree(space, tree, arrays) for tree in trees)
-    return TransitionBuffer(
-        observations,
-        arrays["actions"],
-        arrays["rewards"],
-        following,
-        arrays["terminated"],
-        arrays["truncated"],
-        env_id=about["env_id"],
-        observation_space=space,
-        action_space=space_from_json(about["action_space"], "its action space"),
-        trajectory_starts=arrays["trajectory_starts"],
-        provenance=about["provenance"],
-    )
+    return {
+        **{column: arrays[column] for column in _COLUMNS},
+        **{tree: _tree(space, tree, arrays) for tree in _TREES},
+        "env_id": about["env_id"],
+        "observation_space": space,
+        "action_space": space_from_json(about["action_space"], "its action space"),
+        "provenance": about["provenance"],
+    }
 
 
 def _about(path: Path) -> dict[str, Any]:

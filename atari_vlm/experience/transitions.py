@@ -18,6 +18,7 @@ from gymnasium.spaces import Dict, Discrete, Tuple
 
 from atari_vlm.actions import as_actions, check_action_space
 from atari_vlm.errors import ConfigError
+from atari_vlm.experience.transition_files import write_buffer
 from atari_vlm.settings import plain
 
 _KINDS = {"f": "biuf", "i": "biu", "u": "biu", "b": "biu"}  # of numbers, by what they become
@@ -102,8 +103,6 @@ class TransitionBuffer:
 
         Raises ``ConfigError`` for a name that could lead elsewhere, ``StorageError`` where the disk is full.
         """
-        from atari_vlm.experience.transition_files import write_buffer
-
         return write_buffer(self, folder, name)
 
     def _starts(self, given: Any) -> np.ndarray:

@@ -26,6 +26,7 @@ _CORES = "atari_vlm.world_models.dreamer.cores"
 _OURS = {
     "gru": f"{_CORES}.gru:GruCore",
     "block_gru": f"{_CORES}.block_gru:BlockGruCore",
+    "mamba": f"{_CORES}.projected:mamba",
 }
 _REGISTERED: dict[str, Brought] = {}
 
@@ -47,8 +48,9 @@ def make_core(kind: str, input_sizes: Sequence[int], output_size: int, **sizes: 
     """A fresh core of a ``kind`` that reads positions of ``sum(input_sizes)`` numbers and gives ``output_size``.
 
     ``sizes`` are the kind's own: ``gru``: ``hidden``, ``learned_start``; ``block_gru``: ``hidden``, ``blocks`` (it projects each
-    part of ``input_sizes`` by itself, the last is the action). Raises ``UnknownNameError`` for a kind or size that is not there,
-    ``ConfigError`` where two packages bring the kind or where sizes do not fit.
+    part of ``input_sizes`` by itself, the last is the action); ``mamba``: ``layers``, ``width`` and those of
+    :class:`~atari_vlm.world_models.dreamer.cores.mamba.MambaCore`. Raises ``UnknownNameError`` for a kind or size that is not
+    there, ``ConfigError`` where two packages bring the kind or where sizes do not fit.
     """
     for size in (*input_sizes, output_size):
         check_count(size=size)

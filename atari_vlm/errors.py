@@ -23,6 +23,7 @@
         ├── SandboxViolationError     it tried something forbidden
         ├── SandboxTimeoutError       it did not answer in time
         ├── SandboxCrashError         its process died
+        ├── SandboxUnavailableError   this machine cannot hold generated code; names the way without protection [69]
         └── SandboxProgramError       it raised an exception of its own
 
 ``exit_code`` (in brackets) is what the programs end with; 75 means "run the same command again later".
@@ -174,8 +175,21 @@ class SandboxCrashError(SandboxError):
     """The process of the generated code died."""
 
 
+class SandboxUnavailableError(SandboxError):
+    """This machine cannot hold generated code, so none is run."""
+
+    exit_code = 69
+
+
 class SandboxProgramError(SandboxError):
-    """Generated code raised an exception of its own."""
+    """Generated code raised an exception of its own; ``line`` is that of the program, where it is known."""
+
+    def __init__(self, message: str = "", line: int | None = None):
+        super().__init__(message)
+        self.line = line
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.line)
 
 
 def require(truth: bool, promise: str) -> None:

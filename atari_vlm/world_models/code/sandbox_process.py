@@ -1,0 +1,233 @@
+"""One worker as we see it: started, asked under a deadline, believed in nothing, killed and reaped.
+
+The worker is a fresh interpreter, never a fork: our memory holds keys. It gets two pipes, an environment of our making and the
+folders of this package and of numpy, and says in its first frame whether it could lock itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+import atari_vlm
+from atari_vlm.errors import (
+    SandboxCrashError,
+    SandboxError,
+    SandboxTimeoutError,
+    SandboxUnavailableError,
+    SandboxViolationError,
+)
+from atari_vlm.world_models.code import wire
+from atari_vlm.world_models.code.worker import DONE, REPLY, REQUEST
+
+_BOOT = """
+import sys, types
+root, site = sys.argv[1:3]
+sys.path.append(site)
+for name, folder in (("", ""), (".world_models", "/world_models"), (".world_models.code", "/world_models/code")):
+    package = sys.modules["atari_vlm" + name] = types.ModuleType("atari_vlm" + name)
+    package.__path__ = [root + folder]
+from atari_vlm.world_models.code.worker import main
+main()
+"""  # the packages' own __init__ files stay unread: they import what a worker has no use for
+_ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",
+    **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")},
+}
+_BOOT_S = 60.0  # our own code, on a machine as busy as it may be
+_CPU_S = 60  # what an orphan may still burn
+_PIPE_BYTES = 1 << 18
+_ADVICE = "--unsafe-local-code runs programs in this process, without any protection"
+
+
+class Worker:
+    """A locked process. Raises ``SandboxUnavailableError`` where none can be had."""
+
+    def __init__(self, memory_mb: int):
+        if sys.platform != "linux" or not sys.executable:
+            raise SandboxUnavailableError(f"generated code is held on Linux only; {_ADVICE}")
+        theirs_in, self._out = os.pipe()
+        self._in, theirs_out = os.pipe()
+        command = [sys.executable, "-S", "-P", "-B", "-c", _BOOT, *_folders()]
+        words = [*command, str(theirs_in), str(theirs_out), str(memory_mb << 20)]
+        try:
+            self._process = subprocess.Popen(
+                words,
+                env=_ENVIRONMENT,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=(theirs_in, theirs_out),
+                start_new_session=True,
+            )
+        except OSError as error:
+            _close(self._in, self._out)
+            raise SandboxUnavailableError(f"no worker starts: {error}; {_ADVICE}") from error
+        finally:
+            _close(theirs_in, theirs_out)
+        self._born = self._renewed = time.monotonic()
+        self._number, self._owner, self._deadline_s = 0, os.getpid(), _BOOT_S
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(self._in, select.POLLIN)
+        self._writable.register(self._out, select.POLLOUT)
+        for fd in (self._in, self._out):
+            os.set_blocking(fd, False)
+            _widen(fd)
+        self._await_lock()
+
+    def _await_lock(self) -> None:
+        try:
+            outcome, body = self._receive(0, time.monotonic() + _BOOT_S)
+            said = wire.unpack(body)
+            self.landlock: int = said["landlock"]
+        except SandboxError as error:
+            words = self._last_words()
+            raise SandboxUnavailableError(f"no worker starts: {error}{words}; {_ADVICE}") from error
+        if outcome != DONE:
+            self.kill()
+            reason = said["reason"] or "its filter of system calls refuses nothing"
+            raise SandboxUnavailableError(
+                f"this kernel cannot hold generated code: {reason}; {_ADVICE}"
+            )
+        self._process.stderr.close()  # type: ignore[union-attr]
+
+    def _last_words(self) -> str:
+        """The end of what a worker that never got so far as to lock itself wrote."""
+        assert self._process.stderr is not None
+        words = wire.clean(self._process.stderr.read(100_000).decode(errors="replace")[-500:])
+        self._process.stderr.close()
+        return f" ({words})" if words else ""
+
+    def ask(self, operation: int, body: bytes, seed: int, deadline_s: float) -> tuple[int, bytes]:
+        """Outcome and body of an answer.
+
+        Raises ``SandboxTimeoutError``, ``SandboxCrashError`` or ``SandboxViolationError``, and then there is no worker any more.
+        """
+        now, self._deadline_s = time.monotonic(), deadline_s
+        deadline = now + deadline_s
+        if now > self._renewed or deadline_s > _CPU_S:
+            self._renew(now, deadline_s)
+        self._number = number = (self._number + 1) & 0xFFFFFFFF
+        frame = REQUEST.pack(REQUEST.size - 4 + len(body), number, seed, operation) + body
+        self._send(frame, deadline)
+        return self._receive(number, deadline)
+
+    def _renew(self, now: float, deadline_s: float) -> None:
+        """Move the limit of CPU seconds: whatever becomes of us, a worker in a loop ends by itself."""
+        soft, hard = math.ceil(now - self._born + deadline_s + 2 * _CPU_S), resource.RLIM_INFINITY
+        self._renewed = now + _CPU_S
+        try:
+            hard = resource.prlimit(self._process.pid, resource.RLIMIT_CPU)[1]
+            soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
+            resource.prlimit(self._process.pid, resource.RLIMIT_CPU, (soft, hard))
+        except OSError:
+            pass  # it has gone, as the next read will tell
+
+    def _send(self, frame: bytes, deadline: float) -> None:
+        rest = memoryview(frame)
+        while rest:
+            try:
+                rest = rest[os.write(self._out, rest) :]
+            except BlockingIOError:
+                self._wait(self._writable, deadline)
+            except BrokenPipeError:
+                self._died()
+
+    def _receive(self, number: int, deadline: float) -> tuple[int, bytes]:
+        data = self._read(deadline)
+        while len(data) < REPLY.size:
+            data += self._read(deadline)
+        size, said, outcome = REPLY.unpack_from(data)
+        if said != number or not REPLY.size - 4 <= size <= wire.LIMIT + REPLY.size:
+            self._out_of_turn()
+        if len(data) - 4 < size:
+            data = self._rest(data, size + 4, deadline)
+        if len(data) - 4 != size:
+            self._out_of_turn()
+        return outcome, data[REPLY.size :]
+
+    def _rest(self, data: bytes, size: int, deadline: float) -> bytes:
+        parts, have = [data], len(data)
+        while have < size:
+            parts.append(self._read(deadline))
+            have += len(parts[-1])
+        return b"".join(parts)
+
+    def _read(self, deadline: float) -> bytes:
+        self._wait(self._readable, deadline)
+        data = os.read(self._in, _PIPE_BYTES >> 2)
+        if not data:
+            self._died()
+        return data
+
+    def _wait(self, poll: select.poll, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0 or not poll.poll(left * 1000 + 1):
+            self.kill()
+            raise SandboxTimeoutError(f"the program did not answer within {self._deadline_s:g} s")
+
+    def _out_of_turn(self) -> NoReturn:
+        self.kill()
+        raise SandboxViolationError("the program spoke out of turn, or at more than 1 MiB")
+
+    def _died(self) -> NoReturn:
+        try:
+            code = self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            code = -signal.SIGKILL
+        self.kill()
+        if code == -signal.SIGSYS:
+            raise SandboxViolationError("the program made a forbidden system call")
+        if code == -signal.SIGXCPU:
+            raise SandboxTimeoutError("the program used up its processor time")
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
+        raise SandboxCrashError(f"the process of the program ended {how}")
+
+    def is_ours(self) -> bool:
+        """Whether it can be asked: it was not killed, and this is not a fork of the process that started it."""
+        return self._in >= 0 and self._owner == os.getpid()
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End and reap it; again and again does no harm."""
+        if self._in < 0:
+            return
+        self._process.kill()
+        self._process.wait()
+        _close(self._in, self._out)
+        self._in = self._out = -1
+
+
+def _folders() -> list[str]:
+    """Where the worker finds this package and numpy."""
+    return [str(Path(module.__file__).resolve().parent) for module in (atari_vlm,)] + [  # type: ignore[arg-type]
+        str(Path(np.__file__).parent.parent)
+    ]
+
+
+def _widen(fd: int) -> None:
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    except OSError:
+        pass  # the user's pipes are many: a small one does as well
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)

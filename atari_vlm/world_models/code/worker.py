@@ -1,0 +1,214 @@
+"""The process in which a program runs: it preloads what programs may import, locks itself, then loads and answers.
+
+It is started as a fresh interpreter by :mod:`atari_vlm.world_models.code.sandbox_process`, with no environment but its own. What
+it says after a program was loaded is not trusted: the program owns this process.
+
+Frames in: ``<I`` length of the rest, ``<I`` number, ``<I`` seed, one byte of operation, a packed value. Frames out: length,
+number, one byte of outcome, a packed value.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import io
+import os
+import random
+import resource
+import struct
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from atari_vlm.world_models.code import landlock, seccomp, wire
+from atari_vlm.world_models.code.worker_program import Program, Rows, fault
+
+REQUEST, REPLY = struct.Struct("<IIIB"), struct.Struct("<IIB")
+LOAD, CALL, STEP, STEP_ROWS, ROLLOUT, AUDIT = range(6)
+DONE, RAISED, UNSENDABLE = range(3)
+ALLOWED = tuple(
+    "__future__ abc array bisect cmath collections colorsys contextlib copy dataclasses datetime decimal enum fractions "
+    "functools heapq io itertools json math numbers numpy operator pprint queue random re statistics string struct textwrap "
+    "types typing warnings weakref".split()
+)
+_PRELOADED = (
+    *ALLOWED,
+    "collections.abc",
+    *(f"numpy.{part}" for part in "fft linalg ma polynomial random typing".split()),
+)
+_CHUNK = 1 << 16
+
+
+def main() -> NoReturn:
+    """Preload, lock, say how that went, then answer until nobody asks any more. Arguments: two descriptors, bytes of memory."""
+    request_fd, reply_fd, memory_bytes = map(int, sys.argv[-3:])
+    for name in _PRELOADED:
+        importlib.import_module(name)
+    _quiet()
+    _seed_what_has_no_seed()
+    said = _lock(request_fd, reply_fd, memory_bytes)
+    _send(reply_fd, 0, DONE if said["seccomp"] else RAISED, wire.pack(said))
+    if said["seccomp"]:
+        _serve(request_fd, reply_fd)
+    os._exit(0)  # no finalisers, no atexit: they are the program's
+
+
+class _Nowhere(io.TextIOBase):
+    """Where a program prints to."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+def _quiet() -> None:
+    """No output, no input, no names of this machine."""
+    sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = _Nowhere()  # type: ignore[misc, assignment]
+    sys.stdin = sys.__stdin__ = io.StringIO()  # type: ignore[misc, assignment]
+    sys.argv, sys.orig_argv = [""], [""]
+    warnings.simplefilter("ignore")
+    os.environ.clear()
+
+
+def _seed_what_has_no_seed() -> None:
+    """A generator made without a seed draws it from ``random``, which is seeded for every call: programs are repeatable."""
+    seeded = random.Random.seed
+
+    def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
+        seeded(self, random.getrandbits(64) if a is None else a, version)
+
+    random.Random.seed = seed  # type: ignore[method-assign]
+    np.random.bit_generator.randbits = random.getrandbits  # type: ignore[attr-defined]
+
+
+def _lock(request_fd: int, reply_fd: int, memory_bytes: int) -> dict[str, Any]:
+    """Landlock, limits, the filter, in this order, and what holds afterwards."""
+    sys.path[:], sys.meta_path[:], sys.path_hooks[:] = [], [_Closed()], []
+    sys.path_importer_cache.clear()
+    used, reason, abi = _memory_in_use(), "", 0
+    try:
+        seccomp.no_new_privileges()
+        abi = landlock.restrict()  # before the limits: it needs a descriptor
+        _limit(used + memory_bytes)
+        seccomp.install(request_fd, reply_fd)
+    except OSError as error:
+        reason = str(error)
+    return {"seccomp": seccomp.holds(), "landlock": abi, "reason": reason}
+
+
+def _limit(memory_bytes: int) -> None:
+    """So much memory; no new files, processes, locked pages or core dumps."""
+    _lower(resource.RLIMIT_AS, memory_bytes)
+    for name in ("CORE", "FSIZE", "NPROC", "MEMLOCK", "NOFILE"):
+        _lower(getattr(resource, f"RLIMIT_{name}"), 0)
+
+
+def _memory_in_use() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def _lower(kind: int, value: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+class _Closed:
+    """The only finder left: there is nothing more to import."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        raise _not_allowed(name)
+
+
+def _not_allowed(name: str) -> ImportError:
+    return ImportError(f"a program may not import {name}, only {', '.join(ALLOWED)}")
+
+
+def _builtins() -> dict[str, Any]:
+    """The builtins that a program sees: all, with an import that keeps to the list."""
+    real = builtins.__import__
+
+    def guarded(
+        name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
+    ) -> Any:
+        if level or name.partition(".")[0] not in ALLOWED:
+            raise _not_allowed(name)
+        return real(name, globals, locals, fromlist, level)
+
+    return {**vars(builtins), "__import__": guarded}
+
+
+def _serve(request_fd: int, reply_fd: int) -> None:
+    """Answer frame after frame."""
+    program: Any = None
+    while data := _receive(request_fd):
+        _, number, seed, operation = REQUEST.unpack_from(data)
+        outcome, body = DONE, b""
+        try:
+            value = wire.unpack(data[REQUEST.size :])
+            if operation == LOAD:
+                random.seed(seed)
+                np.random.seed(seed)
+                program = Program(value, _builtins())
+                answer: Any = [program.contract, program.methods()]
+            else:
+                program.seed(seed)
+                answer = _OPERATIONS[operation](program, value)
+            body = wire.pack(answer)
+            if len(body) > wire.LIMIT:
+                raise wire.WireError(
+                    f"it has {len(body):,} bytes, and at most {wire.LIMIT:,} cross"
+                )
+        except wire.WireError as error:
+            outcome, body = UNSENDABLE, wire.pack([str(error)[:500]])
+        except BaseException as error:
+            outcome, body = RAISED, _packed_fault(error)
+        _send(reply_fd, number, outcome, body)
+
+
+def _packed_fault(error: BaseException) -> bytes:
+    try:
+        return wire.pack(list(fault(error)))
+    except BaseException:
+        return wire.pack(["Exception", "an error whose words cannot be sent", 0])
+
+
+def _rows(found: Rows) -> list[Any]:
+    """Rows as they are sent; what raised only where something did."""
+    states, rewards, dones, faults = found
+    return [states, rewards, dones, faults] if faults else [states, rewards, dones]
+
+
+_OPERATIONS: dict[int, Callable[[Program, Any], Any]] = {
+    CALL: lambda program, value: program.call(value[0], value[1:]),
+    STEP: lambda program, value: program.step(*value),
+    STEP_ROWS: lambda program, value: _rows(program.step_rows(*value)),
+    ROLLOUT: lambda program, value: _rows(program.rollout(*value)),
+    AUDIT: lambda program, value: program.audit(*value),
+}
+
+
+def _receive(fd: int) -> bytes:
+    """One frame; nothing when the other side has gone."""
+    data = os.read(fd, _CHUNK)
+    while 0 < len(data) < 4:
+        data += os.read(fd, _CHUNK)
+    if not data:
+        return data
+    missing, parts = int.from_bytes(data[:4], "little") + 4 - len(data), [data]
+    while missing > 0:
+        parts.append(os.read(fd, min(missing, 16 * _CHUNK)))
+        if not parts[-1]:
+            return b""
+        missing -= len(parts[-1])
+    return data if len(parts) == 1 else b"".join(parts)
+
+
+def _send(fd: int, number: int, outcome: int, body: bytes) -> None:
+    frame = REPLY.pack(REPLY.size - 4 + len(body), number, outcome) + body
+    sent = os.write(fd, frame)
+    while sent < len(frame):
+        sent += os.write(fd, frame[sent:])

@@ -1,0 +1,233 @@
+"""A program as it runs: one contract or the other, one step, many rows, whole plans. Used on both sides of the boundary.
+
+Contract 1 is ``class Environment`` with ``set_state(state)`` and ``step(action) -> (state, reward, done)``. Contract 2:
+``reset(observations, actions) -> state``, ``step(state, action) -> (state, reward, done)``, ``observe(state)`` and, where it
+likes, ``render(state)``. Either may have ``step_batch(states, actions) -> (states, rewards, dones)``.
+
+This file imports numpy and the standard library only: the worker reads it before it locks itself.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from atari_vlm.world_models.code.wire import WireError, pack, unpack
+
+FILENAME = "<program>"
+Fault = tuple[
+    str, str, int
+]  # type, text and line of an error, 0 where no line of the program is known
+Rows = tuple[Any, np.ndarray, np.ndarray, list[tuple[int, Fault]]]
+
+
+class AnswerError(TypeError):
+    """The program answered with something that the contract does not know."""
+
+
+class Program:
+    """A loaded program. ``builtins`` are those that its code sees; loading runs it, and may raise whatever it raises."""
+
+    def __init__(self, text: str, builtins: dict[str, Any] | None = None):
+        module = ModuleType("program")
+        if builtins is not None:
+            module.__dict__["__builtins__"] = builtins
+        sys.modules["program"] = module  # where dataclasses and pickles look their module up
+        self._draws = "random" in text
+        exec(compile(text, FILENAME, "exec", dont_inherit=True), module.__dict__)
+        environment = module.__dict__.get("Environment")
+        self._is_class = isinstance(environment, type)
+        self._home: Any = environment() if isinstance(environment, type) else module
+        wanted = ("set_state", "step") if self._is_class else ("reset", "step", "observe")
+        fits = all(callable(getattr(self._home, name, None)) for name in wanted)
+        self.contract = (1 if self._is_class else 2) if fits else 0
+        self._methods: dict[str, Callable[..., Any]] = {}
+
+    def seed(self, seed: int) -> None:
+        """What ``random`` and ``numpy.random`` draw from here on; nothing for a program that names neither."""
+        if self._draws:
+            random.seed(seed)
+            np.random.seed(seed)
+
+    def call(self, method: str, args: list[Any]) -> Any:
+        """What a method answers, as the program gave it."""
+        function = self._methods.get(method)
+        if function is None:
+            function = self._methods[method] = self._method(method)
+        return function(*args)
+
+    def _method(self, name: str) -> Callable[..., Any]:
+        found = None if name.startswith("_") else getattr(self._home, name, None)
+        if not callable(found):
+            raise AnswerError(f"the program has no method {name!r}")
+        return found  # type: ignore[no-any-return]
+
+    def methods(self) -> list[str]:
+        """The names of what can be called."""
+        names = [name for name in dir(self._home) if not name.startswith("_")]
+        return [name for name in names if callable(getattr(self._home, name, None))][:200]
+
+    def has(self, method: str) -> bool:
+        """Whether the program has this method."""
+        return callable(getattr(self._home, method, None))
+
+    def step(self, state: Any, action: Any) -> tuple[Any, float, bool]:
+        """One step from a state, in either contract."""
+        if self._is_class:
+            self.call("set_state", [state])
+            answer = self.call("step", [action])
+        else:
+            answer = self.call("step", [state, action])
+        return _triple(answer)
+
+    def audit(self, state: Any, action: Any) -> tuple[bool, Any, Any]:
+        """For :mod:`checking`: whether a step changed the state it was given or one it gave, that step, and a second after it.
+
+        The second goes on from what the program itself has: nothing is put back in between. No first step where its state is no
+        plain data.
+        """
+        before = pack(state)
+        first = self.step(state, action)
+        changed = pack(state) != before
+        try:
+            kept, answer = pack(first[0]), unpack(pack(first))
+        except WireError:
+            return changed, None, None
+        if first[2]:
+            return changed, answer, None
+        again = self.call("step", [action] if self._is_class else [first[0], action])
+        return changed or pack(first[0]) != kept, answer, _triple(again)
+
+    def step_rows(self, states: Any, actions: np.ndarray) -> Rows:
+        """One step for every row: states, rewards ``(B,)``, ends ``(B,)``, and the rows that raised.
+
+        States come back as they were given: an array ``(B, ...)`` or a list. A row that raised keeps its state, at minus infinity
+        and ended.
+        """
+        if self.has("step_batch"):
+            try:
+                return *_batch(self.call("step_batch", [copied(states), actions]), states), []
+            except Exception:  # row by row it is seen which one it was
+                pass
+        after, rewards, dones, faults = self.rollout_rows(states, actions[:, None])
+        return after, rewards[:, 0], dones[:, 0], faults
+
+    def rollout(self, states: Any, plans: np.ndarray) -> Rows:
+        """Follow plans ``(B, H, ...)``: the last states, rewards and ends of all steps ``(B, H)``; stepping, past ends too."""
+        if self.has("step_batch"):
+            try:
+                return self._rollout_batch(states, plans)
+            except Exception:
+                pass
+        return self.rollout_rows(states, plans)
+
+    def _rollout_batch(self, states: Any, plans: np.ndarray) -> Rows:
+        rewards, dones = np.empty(plans.shape[:2]), np.empty(plans.shape[:2], bool)
+        given, states = states, copied(states)
+        for t in range(plans.shape[1]):
+            answer = self.call("step_batch", [states, np.ascontiguousarray(plans[:, t])])
+            states, rewards[:, t], dones[:, t] = _batch(answer, given)
+        return states, rewards, dones, []
+
+    def rollout_rows(self, states: Any, plans: np.ndarray) -> Rows:
+        """The same, a row after the other."""
+        rewards, dones = np.full(plans.shape[:2], -np.inf), np.ones(plans.shape[:2], bool)
+        after, faults = [], []
+        for row, (state, actions) in enumerate(zip(_rows(states), map(_rows, plans), strict=True)):
+            try:
+                for t, action in enumerate(actions):
+                    answer, rewards[row, t], dones[row, t] = self.step(state, action)
+                    state = _row(answer, states)
+            except BaseException as error:
+                faults.append((row, fault(error)))
+            after.append(copied(state))
+        return _together(after, states), rewards, dones, faults
+
+
+def fault(error: BaseException) -> Fault:
+    """Type, text and line of what a program raised."""
+    line, at = getattr(error, "lineno", None) or 0, error.__traceback__
+    while at is not None:
+        if at.tb_frame.f_code.co_filename == FILENAME:
+            line = at.tb_lineno
+        at = at.tb_next
+    try:
+        text = str(error)
+    except BaseException:
+        text = "an error whose words cannot be had"
+    return type(error).__name__, text[:2000], line if isinstance(line, int) else 0
+
+
+def copied(value: Any) -> Any:
+    """Plain data and arrays anew, as deep as they go."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, (list, tuple)):
+        return [copied(item) for item in value]
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    return value
+
+
+def _triple(answer: Any) -> tuple[Any, float, bool]:
+    try:
+        state, reward, done = answer
+    except (TypeError, ValueError):
+        raise AnswerError("step gives (state, reward, done)") from None
+    if type(reward) is not float:
+        reward = _number(reward, "a reward")
+    if type(done) is not bool:
+        done = bool(_number(done, "done"))
+    return state, reward, done
+
+
+def _number(value: Any, what: str) -> float:
+    if not isinstance(value, (int, float, np.generic, np.ndarray)) or np.ndim(value) != 0:
+        raise AnswerError(f"{what} is a number, got {type(value).__name__}")
+    return float(value)
+
+
+def _rows(values: Any) -> list[Any]:
+    """The rows of an array or a list; those of an array ``(B,)`` as Python numbers."""
+    if isinstance(values, np.ndarray) and values.ndim == 1:
+        return values.tolist()  # type: ignore[no-any-return]
+    return list(values)
+
+
+def _row(state: Any, given: Any) -> Any:
+    """A row's next state in the form in which the first was given."""
+    if not isinstance(given, np.ndarray) or (type(state) is np.ndarray and state.ndim):
+        return state
+    array = np.asarray(state)
+    return array.item() if given.ndim == 1 and array.ndim == 0 else array
+
+
+def _together(rows: list[Any], given: Any) -> Any:
+    """The rows in the form in which they were given: one array, or a list."""
+    if not isinstance(given, np.ndarray):
+        return rows
+    try:
+        array = np.array(rows)
+    except ValueError:
+        raise AnswerError("the states of one batch have one shape") from None
+    if array.dtype.kind not in "biuf":
+        raise AnswerError("states that were given as numbers come back as numbers")
+    return array
+
+
+def _batch(answer: Any, given: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+    """What ``step_batch`` answered, with as many rows as were given."""
+    try:
+        states, rewards, dones = answer
+    except (TypeError, ValueError):
+        raise AnswerError("step_batch gives (states, rewards, dones)") from None
+    rewards, dones = np.asarray(rewards, np.float64), np.asarray(dones, bool)
+    states = _together(list(states), given) if not isinstance(states, np.ndarray) else states
+    if not (rewards.shape == dones.shape == (len(given),)) or len(states) != len(given):
+        raise AnswerError("step_batch gives as many states, rewards and dones as it was given")
+    return (states if isinstance(given, np.ndarray) else list(states)), rewards, dones

@@ -1,0 +1,363 @@
+"""The sandbox seen by an honest caller: both contracts, what crosses, many rows at once, deadlines, what an error says."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from atari_vlm.errors import (
+    ConfigError,
+    MismatchError,
+    SandboxCrashError,
+    SandboxError,
+    SandboxProgramError,
+    SandboxTimeoutError,
+    SandboxViolationError,
+)
+from atari_vlm.world_models.code import LocalProgram, Sandbox
+
+ADDER = """
+import numpy as np
+import random
+
+class Environment:
+    def set_state(self, state):
+        self.state = state
+    def step(self, action):
+        if np.any(np.asarray(self.state) > 100):
+            raise ValueError("too far")
+        self.state = self.state + action
+        return self.state, float(np.sum(self.state)), bool(np.sum(self.state) > 50)
+    def echo(self, value):
+        return value
+    def kind(self, value):
+        return type(value).__name__
+    def draws(self):
+        return [random.random(), np.random.rand(), np.random.default_rng().random(), random.Random().random()]
+    def count(self):
+        self.n = getattr(self, "n", 0) + 1
+        return self.n
+    def forever(self):
+        while True:
+            pass
+    def imports(self):
+        import gymnasium
+    def fails(self):
+        raise ValueError("\\x1b[31mred\\x1b[0m\\u202e \\n" + "x" * 10000)
+    def reads(self):
+        return open("/etc/passwd").read()
+    def dies(self):
+        random._os._exit(3)
+    def long(self):
+        return "x" * (1 << 20)
+"""
+WALK = """
+def reset(observations, actions):
+    return {"at": list(observations[-1]), "path": [1, (2, 3)]}
+def step(state, action):
+    return {"at": [x + action for x in state["at"]], "path": state["path"]}, action, action > 5
+def observe(state):
+    return state["at"]
+"""
+BATCH = (
+    WALK
+    + """
+import numpy as np
+def step(state, action):
+    return state + action, float(state[0]), bool(state[0] > 3)
+def step_batch(states, actions):
+    if len(states) == 13:
+        raise ValueError("not thirteen")
+    return states + actions[:, None], states[:, 0], states[:, 0] > 3
+"""
+)
+HOMES = [Sandbox, LocalProgram]
+
+
+@pytest.fixture(scope="module")
+def adder():
+    with Sandbox(ADDER, deadline_s=1.0) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="module", params=HOMES, ids=["sandbox", "local"])
+def home(request):
+    return request.param
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, True, 3, 1 << 80, -0.5, "é\n", [], [1, [2.5, "x"]], {"a": {"b": [None]}}, [1.5] * 40,
+        {"text": "\\u2028 {"}, [[[]]],
+    ],
+)  # fmt: skip
+def test_plain_data_comes_back_as_it_was(adder, value):
+    answer = adder.call("echo", value)
+    assert answer == value and type(answer) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "arrives", "plain"),
+    [
+        (np.arange(3, dtype=np.float32), "ndarray", [0.0, 1.0, 2.0]),
+        (np.zeros((2, 0, 3), np.int16), "ndarray", [[], []]),
+        (np.array([[True, False]]), "ndarray", [[True, False]]),
+        (np.float32(0.5), "float", 0.5),
+        (np.int64(7), "int", 7),
+        (np.array(2.0), "float", 2.0),
+        (np.array(["a", "b"]), "list", ["a", "b"]),
+        ((1, (2, 3)), "list", [1, [2, 3]]),
+    ],
+)
+def test_arrays_arrive_as_arrays_and_come_back_as_lists(adder, value, arrives, plain):
+    assert adder.call("kind", value) == arrives
+    assert adder.call("echo", value) == plain
+    assert adder.call("echo", [value, {"k": value}]) == [plain, {"k": plain}]
+
+
+def test_nan_and_infinity_cross(adder):
+    assert np.isnan(adder.call("echo", float("nan")))
+    assert adder.call("echo", [float("inf"), np.array([-np.inf])]) == [np.inf, [-np.inf]]
+
+
+@pytest.mark.parametrize("value", [object(), {1: 2}, {(1, 2): 3}, b"x", {1, 2}, 1j, "\ud800"])
+def test_what_is_no_plain_data_is_refused_before_it_crosses(adder, value):
+    with pytest.raises(ConfigError, match="plain data"):
+        adder.call("echo", value)
+
+
+def test_contract_1_answers_call_by_call(home):
+    with home(ADDER) as program:
+        assert (program.contract, {"set_state", "step", "echo"} <= program.methods) == (1, True)
+        assert program.call("set_state", 3) is None
+        assert program.call("step", 2) == [5, 5.0, False]
+        assert program.call("step", np.int64(60)) == [65, 65.0, True]
+        assert program.call("count") == 1 and program.call("count") == 2
+
+
+def test_contract_2_answers_call_by_call(home):
+    with home(WALK) as program:
+        assert program.contract == 2
+        state = program.call("reset", np.array([[0, 1], [2, 3]]), np.array([0]))
+        assert state == {"at": [2, 3], "path": [1, [2, 3]]}
+        assert program.call("step", state, 6) == [{"at": [8, 9], "path": [1, [2, 3]]}, 6, True]
+        assert program.step(state, 6)[1:] == (6.0, True)
+        assert program.call("observe", state) == [2, 3]
+
+
+def test_a_step_of_one_row_keeps_its_type(home):
+    with home(ADDER) as program:
+        state, reward, done = program.step(np.ones(2, np.float32), 2)
+        assert state.dtype == np.float32 and state.tolist() == [3, 3]
+        assert (reward, done) == (6.0, False)
+        assert program.step(4, 2) == (6, 6.0, False)
+
+
+@pytest.mark.parametrize("states", [np.arange(6.0).reshape(3, 2), np.arange(3), np.arange(3.0)])
+def test_rows_are_steps(home, states):
+    actions = np.array([1, 20, 30])
+    with home(ADDER) as program:
+        rows = program.step_rows(states, actions)
+        steps = [program.step(state, action) for state, action in zip(states, actions, strict=True)]
+    assert isinstance(rows.states, np.ndarray) and rows.states.shape == states.shape
+    np.testing.assert_array_equal(rows.states, [step[0] for step in steps])
+    assert rows.rewards.tolist() == [step[1] for step in steps]
+    assert rows.dones.tolist() == [step[2] for step in steps] and rows.errors == {}
+
+
+def test_a_list_of_states_comes_back_as_one(home):
+    with home(WALK) as program:
+        states = [program.call("reset", [[0]], [])] * 2
+        rows = program.step_rows(states, [1, 7])
+        assert rows.states == [{"at": [1], "path": [1, [2, 3]]}, {"at": [7], "path": [1, [2, 3]]}]
+        assert rows.dones.tolist() == [False, True]
+        rolled = program.rollout(states, [[1, 2], [3, 4]])
+        assert [state["at"] for state in rolled.states] == [[3], [7]]
+        assert rolled.rewards.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("text", [ADDER, BATCH], ids=["rows", "batch"])
+def test_a_rollout_is_stepping(home, text):
+    states, plans = np.arange(12.0).reshape(6, 2), np.arange(30).reshape(6, 5) % 7
+    with home(text) as program:
+        rolled = program.rollout(states, plans)
+        for t in range(5):
+            rows = program.step_rows(states, plans[:, t])
+            np.testing.assert_array_equal(rolled.rewards[:, t], rows.rewards)
+            np.testing.assert_array_equal(rolled.dones[:, t], rows.dones)
+            states = rows.states
+    np.testing.assert_array_equal(rolled.states, states)
+
+
+def test_a_batch_that_raises_is_stepped_row_by_row(home):
+    states = np.arange(26.0).reshape(13, 2)
+    with home(BATCH) as program:
+        rows = program.step_rows(states, np.arange(13))
+        np.testing.assert_array_equal(rows.states, states + np.arange(13)[:, None])
+        assert program.rollout(states, np.zeros((13, 3), int)).errors == {}
+
+
+def test_a_row_that_raises_is_named_and_the_others_go_on(home):
+    with home(ADDER) as program:
+        rolled = program.rollout(np.array([[0.0], [99.0]]), np.array([[1, 1, 1], [1, 1, 1]]))
+    assert rolled.rewards.tolist() == [[1, 2, 3], [100, 101, -np.inf]]
+    assert rolled.dones[1].tolist() == [True] * 3 and rolled.states.tolist() == [[3], [101]]
+    assert isinstance(rolled.errors[1], SandboxProgramError) and list(rolled.errors) == [1]
+    assert "ValueError: too far (line 10:" in str(rolled.errors[1])
+    assert rolled.errors[1].line == 10
+
+
+def test_many_rows_cross_in_parts_without_a_difference(adder):
+    states, plans = np.zeros((3000, 2)), np.ones((3000, 40), int)
+    plans[2999] = 0
+    rolled = adder.rollout(states, plans)
+    assert rolled.rewards.shape == (3000, 40) and rolled.states[[0, -1]].tolist() == [
+        [40, 40],
+        [0, 0],
+    ]
+
+
+def test_states_and_actions_are_as_many(home):
+    with home(ADDER) as program, pytest.raises(MismatchError):
+        program.step_rows(np.zeros((3, 2)), np.zeros(2, int))
+
+
+def test_the_caller_s_arrays_are_never_changed(home):
+    text = ADDER.replace("self.state = self.state + action", "self.state += action")
+    states = np.zeros((2, 2))
+    with home(text) as program:
+        program.step_rows(states, [1, 2])
+        program.rollout(states, [[1], [2]])
+        program.step(states[0], 1)
+        program.call("set_state", states[0])
+        program.call("step", 4)
+    assert not states.any()
+
+
+def test_randomness_is_a_function_of_the_seed(home):
+    with home(ADDER) as program, home(ADDER) as other:
+        n = (
+            4 if home is Sandbox else 2
+        )  # in this process generators of their own keep their own seeds
+        first = program.call("draws", seed=3)[:n]
+        program.call("draws")
+        assert first == program.call("draws", seed=3)[:n] == other.call("draws", seed=3)[:n]
+        assert not set(first) & set(program.call("draws", seed=4))
+
+
+def test_an_error_says_what_where_and_nothing_that_moves_a_cursor(home):
+    with home(ADDER) as program, pytest.raises(SandboxProgramError) as raised:
+        program.call("fails")
+    said = str(raised.value)
+    assert said.startswith("ValueError: [31mred[0m xxx") and len(said) < 800
+    assert said.isprintable() and "(line 28: raise ValueError" in said and raised.value.line == 28
+
+
+def test_a_syntax_error_names_its_line(home):
+    with pytest.raises(SandboxProgramError, match=r"SyntaxError.*\(line 2: x =\)") as raised:
+        home("import math\nx =\n")
+    assert raised.value.line == 2
+
+
+def test_an_import_off_the_list_names_the_list(adder):
+    with pytest.raises(SandboxProgramError, match=r"ImportError: .*gymnasium, only .*numpy"):
+        adder.call("imports")
+    with pytest.raises(SandboxProgramError, match="ImportError"):
+        Sandbox("import os")
+
+
+def test_a_call_that_lasts_is_ended_and_the_next_has_a_new_worker():
+    with Sandbox(ADDER, deadline_s=0.3) as sandbox:
+        sandbox.call("count")
+        pid = sandbox.pid
+        with pytest.raises(SandboxTimeoutError, match=r"within 0\.3 s"):
+            sandbox.call("forever")
+        assert not os.path.exists(f"/proc/{pid}")
+        assert sandbox.call("count") == 1 and sandbox.pid != pid
+
+
+def test_loading_has_the_deadline_too():
+    with pytest.raises(SandboxTimeoutError):
+        Sandbox("while True: pass", deadline_s=0.3)
+
+
+def test_what_is_forbidden_what_dies_and_what_is_too_long(adder):
+    with pytest.raises(SandboxViolationError, match="PermissionError"):
+        adder.call("reads")
+    with pytest.raises(SandboxCrashError, match="code 3"):
+        adder.call("dies")
+    with pytest.raises(SandboxProgramError, match="cannot be taken: it has 1,048,5"):
+        adder.call("long")
+    assert adder.call("echo", 1) == 1
+
+
+@pytest.mark.parametrize("program", ["x" * (256 << 10) + "y", "a\0b", 3, b"x = 1", "\ud800"])
+def test_what_can_be_no_program_is_refused(home, program):
+    with pytest.raises(ConfigError, match="a program"):
+        home(program)
+
+
+@pytest.mark.parametrize("options", [{"deadline_s": 0}, {"memory_mb": -1}])
+def test_limits_are_positive(options):
+    with pytest.raises(ConfigError, match="greater than 0"):
+        Sandbox(ADDER, **options)
+
+
+def test_memory_ends_where_it_was_said():
+    text = "def take(n):\n    return len(bytearray(n << 20))"
+    with Sandbox(text, memory_mb=100) as sandbox:
+        assert sandbox.call("take", 50) == 50 << 20
+        with pytest.raises(SandboxProgramError, match="MemoryError"):
+            sandbox.call("take", 150)
+
+
+def test_a_closed_sandbox_is_over():
+    sandbox = Sandbox(ADDER)
+    pid = sandbox.pid
+    sandbox.close()
+    sandbox.close()
+    assert not os.path.exists(f"/proc/{pid}")
+    with pytest.raises(SandboxError, match="closed"):
+        sandbox.call("count")
+
+
+def test_threads_take_turns(adder):
+    wrong = []
+
+    def ask(n):
+        wrong.extend(i for i in range(100) if adder.call("echo", [n, i]) != [n, i])
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_the_worker_sees_nothing_of_ours(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    text = "import random\ndef look():\n    return [dict(random._os.environ), random._os.sys.argv, random._os.sys.path]"
+    with Sandbox(text) as sandbox:
+        assert sandbox.call("look") == [{}, [""], []]
+        with open(f"/proc/{sandbox.pid}/environ", "rb") as file:
+            assert b"canary" not in file.read()
+        with open(f"/proc/{sandbox.pid}/status") as file:
+            status = file.read()
+    assert "Seccomp:\t2" in status and "NoNewPrivs:\t1" in status
+
+
+def test_a_fork_of_us_starts_its_own_worker(adder):
+    pid = adder.pid
+    child = os.fork()
+    if child == 0:
+        try:
+            fine = adder.call("echo", 5) == 5 and adder.pid != pid
+            adder.close()
+            os._exit(0 if fine else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    assert adder.call("echo", 6) == 6 and adder.pid == pid

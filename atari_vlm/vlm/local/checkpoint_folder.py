@@ -6,22 +6,20 @@ in one ``ModelNotAvailableError`` that names the file and what can be done.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from atari_vlm.errors import AtariVLMError, ConfigError, ModelNotAvailableError
-from atari_vlm.files import open_real, read_real
+from atari_vlm import hub
+from atari_vlm.errors import AtariVLMError, ModelNotAvailableError
+from atari_vlm.hub import reason_of
 
 ALTERNATIVES = (
     "Alternatives: --model PATH (a folder with the weights), --base-url URL (an OpenAI-compatible server such as vLLM), "
     "--vlm scripted (the offline player)"
 )
 FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
-_MOST_BYTES = 64 << 20  # of a configuration or an index; real ones are under 10 MiB
-_LFS = b"version https://git-lfs.github.com/"
 
 
 def unavailable(what: str) -> ModelNotAvailableError:
@@ -29,23 +27,25 @@ def unavailable(what: str) -> ModelNotAvailableError:
     return ModelNotAvailableError(f"{what.rstrip('.')}. {ALTERNATIVES}.")
 
 
+@contextmanager
+def with_alternatives() -> Iterator[None]:
+    """What is not available in the block is said with the alternatives."""
+    try:
+        yield
+    except ModelNotAvailableError as error:
+        raise unavailable(str(error)) from error
+
+
 def check_files(folder: Path) -> None:
     """Raise for parts of a checkpoint that are no real files, or Git LFS pointers instead of the content."""
-    for file in sorted(part for pattern in FILES for part in folder.glob(pattern)):
-        with _about(file), open_real(file, 1 << 50, links=True) as stream:
-            if stream.read(len(_LFS)) == _LFS:
-                raise unavailable(
-                    f"{file} is a Git LFS pointer, not the file itself: run `git lfs pull` in {folder}"
-                )
+    with with_alternatives():
+        hub.check_files(folder, FILES)
 
 
 def read_object(file: Path) -> dict[str, Any]:
     """The JSON object in ``file``."""
-    with _about(file):
-        value = json.loads(read_real(file, _MOST_BYTES, links=True).decode("utf-8"))
-    if not isinstance(value, dict):
-        raise unavailable(f"{file} holds no JSON object; the file is damaged, fetch it again")
-    return value
+    with with_alternatives():
+        return hub.read_object(file)
 
 
 def check_adapter(folder: Path) -> None:
@@ -59,17 +59,6 @@ def check_adapter(folder: Path) -> None:
         "(merge_and_unload, then save_pretrained) and load that folder, or, if whole weights lie beside it, move "
         "adapter_config.json away to load those"
     )
-
-
-@contextmanager
-def _about(file: Path) -> Iterator[None]:
-    """What goes wrong inside the block is wrong with ``file``."""
-    try:
-        yield
-    except ConfigError as error:
-        raise unavailable(str(error)) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise unavailable(f"{file} is damaged ({reason_of(error)}): fetch it again") from error
 
 
 @contextmanager
@@ -87,12 +76,6 @@ def loading(name: str, folder: Path) -> Iterator[None]:
         raise unavailable(
             f"{name} cannot be loaded from {folder} ({reason_of(error)}){_quantisation(folder)}"
         ) from error
-
-
-def reason_of(error: BaseException) -> str:
-    """An error of somebody else's code on one line: its kind and the first line of what it says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return ": ".join([type(error).__name__, *(line[:300] for line in lines[:1])])
 
 
 def _quantisation(folder: Path) -> str:

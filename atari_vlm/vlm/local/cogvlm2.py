@@ -18,8 +18,9 @@ import numpy as np
 
 from atari_vlm._lazy import require
 from atari_vlm.errors import ModelNotAvailableError
+from atari_vlm.hub import reason_of
 from atari_vlm.types import Message
-from atari_vlm.vlm.local.checkpoint_folder import ALTERNATIVES, read_object, reason_of, unavailable
+from atari_vlm.vlm.local.checkpoint_folder import ALTERNATIVES, read_object, unavailable
 from atari_vlm.vlm.local.engine import AnswerRequest, Generation, ScoreRequest
 from atari_vlm.vlm.local.loading import Loaded, fitting_placement, load_model, stop_ids
 from atari_vlm.vlm.local.options import LocalOptions

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import struct
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from atari_vlm import hub
 from atari_vlm._lazy import require
 from atari_vlm.conditions import free_memory
-from atari_vlm.errors import ModelNotAvailableError
 from atari_vlm.files import open_real
 from atari_vlm.vlm.local.checkpoint_folder import (
     FILES,
     check_adapter,
     check_files,
-    read_object,
     unavailable,
+    with_alternatives,
 )
 from atari_vlm.vlm.local.options import LocalOptions
 
@@ -32,96 +29,15 @@ _MOST_HEADER_BYTES = 100 << 20  # as the format's own library has it
 
 def find_folder(model: str, options: LocalOptions) -> Path:
     """The folder that holds ``model``: itself, or the hub id's snapshot, downloaded if it is not there yet."""
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return folder
-    if model.startswith(("/", "./", "../", "~")) or model.count("/") != 1:
-        raise unavailable(f"{model} is neither a folder nor a model id (owner/name)")
-    return _downloaded(model, options)
-
-
-def _downloaded(model: str, options: LocalOptions) -> Path:
-    hub = require("huggingface_hub", "local")
     patterns = [*FILES, *(["*.py"] if options.trust_remote_code else [])]
-    try:
-        cached = Path(
-            hub.snapshot_download(
-                model, revision=options.revision, allow_patterns=patterns, local_files_only=True
-            )
-        )
-        if is_complete(cached):
-            return cached
-    except (OSError, ValueError):  # not cached; the download below says what is wrong with the id
-        pass
-    if options.offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in (
-        "1",
-        "TRUE",
-        "ON",
-        "YES",
-    ):
-        raise unavailable(
-            f"the weights of {model} are not on this machine and downloading is switched off (offline)"
-        )
-    try:
-        info = hub.HfApi().model_info(
-            model, revision=options.revision, files_metadata=True, timeout=15
-        )
-        _check_disk(model, info, hub.constants.HF_HUB_CACHE)
-        return Path(hub.snapshot_download(model, revision=info.sha, allow_patterns=patterns))
-    except ModelNotAvailableError:
-        raise
-    except (
-        Exception
-    ) as error:  # the hub client raises its own, its HTTP client's and the system's errors
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise unavailable(
-            f"the weights of {model} are not on this machine and could not be downloaded ({reason})"
-        ) from error
-
-
-def is_complete(folder: Path) -> bool:
-    """Whether the configuration and every safetensors file that the index names are there."""
-    return (
-        (folder / "config.json").is_file()
-        and bool(files := weight_files(folder))
-        and all(f.is_file() for f in files)
-    )
+    with with_alternatives():
+        return hub.find_folder(model, patterns, revision=options.revision, offline=options.offline)
 
 
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a checkpoint, as its index names them."""
-    index = folder / "model.safetensors.index.json"
-    if not index.exists():
-        return sorted(folder.glob("*.safetensors"))
-    shards = read_object(index).get("weight_map")
-    names = (
-        set(shards.values()) if isinstance(shards, dict) and _are_names(shards.values()) else set()
-    )
-    if not names:
-        raise unavailable(
-            f"{index} names no files of {folder}; the file is damaged, fetch it again"
-        )
-    return [folder / name for name in sorted(names)]
-
-
-def _are_names(values: Iterable[Any]) -> bool:
-    """Whether all are plain names, which lead nowhere else."""
-    return all(
-        isinstance(name, str) and name not in ("", "..") and Path(name).name == name
-        for name in values
-    )
-
-
-def _check_disk(model: str, info: Any, cache: str) -> None:
-    import shutil
-
-    size = sum(f.size or 0 for f in info.siblings if f.rfilename.endswith(".safetensors"))
-    folder = next((p for p in (Path(cache), *Path(cache).parents) if p.exists()), Path("/"))
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise unavailable(
-            f"{model} needs {size / 1e9:.1f} GB of disk for its download; {free / 1e9:.1f} GB are free"
-        )
+    with with_alternatives():
+        return hub.weight_files(folder)
 
 
 def parameters(folder: Path) -> int:

@@ -48,7 +48,7 @@ def make_core(kind: str, input_sizes: Sequence[int], output_size: int, **sizes: 
     """A fresh core of a ``kind`` that reads positions of ``sum(input_sizes)`` numbers and gives ``output_size``.
 
     ``sizes`` are the kind's own: ``gru``: ``hidden``, ``learned_start``; ``block_gru``: ``hidden``, ``blocks`` (it projects each
-    part of ``input_sizes`` by itself, the last is the action); ``mamba``: ``layers``, ``width`` and those of
+    part of ``input_sizes`` by itself, the last is the action); ``mamba``: ``from_pretrained``, ``layers``, ``width``, those of
     :class:`~atari_vlm.world_models.dreamer.cores.mamba.MambaCore`. Raises ``UnknownNameError`` for a kind or size that is not
     there, ``ConfigError`` where two packages bring the kind or where sizes do not fit.
     """

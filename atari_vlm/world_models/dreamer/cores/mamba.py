@@ -6,13 +6,21 @@ Parameters are named as in transformers' ``MambaModel`` (without its embeddings)
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from atari_vlm.errors import check_count
+from atari_vlm.errors import CheckpointError, check_count, reading
+from atari_vlm.hub import CONFIG
 from atari_vlm.world_models.dreamer.cores.base import State, select_rows
+from atari_vlm.world_models.dreamer.cores.pretrained import (
+    first_layers,
+    folder_of,
+    sizes_of,
+    weights_of,
+)
 from atari_vlm.world_models.dreamer.cores.selective_scan import at_least_float, selective_scan
 
 _SHORTEST_STEP, _LONGEST_STEP = 1e-3, 1e-1
@@ -50,6 +58,23 @@ class MambaCore(nn.Module):
         for block in self.layers:
             block.mixer.out_proj.weight.data /= math.sqrt(layers)
         self.norm_f = nn.RMSNorm(width, eps=norm_eps)
+
+    @classmethod
+    def from_pretrained(cls, folder_or_id: str | Path, layers: int | None = None) -> MambaCore:
+        """The core of a Mamba language model, or of its first ``layers``, with its weights and its last norm.
+
+        ``folder_or_id`` is a folder or an id of the Hugging Face hub. Raises ``ModelNotAvailableError`` where neither is to be
+        had, ``CheckpointError`` for pickled or damaged weights, ``MismatchError`` for a model of another kind.
+        """
+        folder = folder_of(folder_or_id)
+        sizes = sizes_of(folder)
+        sizes["layers"] = first_layers(sizes, layers)
+        with reading(folder / CONFIG, CheckpointError), torch.device("meta"):
+            shapes = {name: tuple(value.shape) for name, value in cls(**sizes).state_dict().items()}
+        weights = weights_of(folder, shapes)
+        core = cls(**sizes)
+        core.load_state_dict(weights)
+        return core
 
     def init(self, batch: int) -> State:
         """As the protocol has it: zeros."""

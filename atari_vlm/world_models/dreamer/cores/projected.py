@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -50,16 +51,22 @@ def mamba(
     input_sizes: tuple[int, ...],
     output_size: int,
     *,
-    layers: int = 2,
+    layers: int | None = None,
     width: int | None = None,
     state_size: int = 16,
     conv_kernel: int = 4,
     expand: int = 2,
     time_step_rank: int | None = None,
+    from_pretrained: str | Path | None = None,
 ) -> nn.Module:
-    """A fresh :class:`MambaCore` of ``width``, by default ``output_size``, see :func:`fitted`."""
-    width = output_size if width is None else width
-    core = MambaCore(width, layers, state_size, conv_kernel, expand, time_step_rank)
+    """A fresh :class:`MambaCore` of ``layers`` (2) and ``width`` (``output_size``), or that of a language model, whose sizes are
+    its own, all its layers or the first ``layers``; see :func:`fitted`.
+    """
+    if from_pretrained is not None:
+        core = MambaCore.from_pretrained(from_pretrained, layers)
+    else:
+        width, layers = output_size if width is None else width, 2 if layers is None else layers
+        core = MambaCore(width, layers, state_size, conv_kernel, expand, time_step_rank)
     return fitted(core, sum(input_sizes), output_size)
 
 

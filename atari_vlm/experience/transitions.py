@@ -80,6 +80,21 @@ class TransitionBuffer:
         begins = self.trajectory_starts.tolist()
         return tuple(slice(a, b) for a, b in zip(begins, [*begins[1:], len(self)], strict=True))
 
+    def states(self) -> list[Any]:
+        """The observations one by one as a program is given them: numbers, arrays of float64 or int64, lists and dicts of those."""
+        return [_state(self.observations, row) for row in range(len(self))]
+
+    def row(self, row: int) -> dict[str, Any]:
+        """One transition as plain data: ``state``, ``action``, ``next_state``, ``reward``, ``terminated``, ``truncated``."""
+        return {
+            "state": _plain_row(self.observations, row),
+            "action": self.actions[row].tolist(),
+            "next_state": _plain_row(self.next_observations, row),
+            "reward": float(self.rewards[row]),
+            "terminated": bool(self.terminated[row]),
+            "truncated": bool(self.truncated[row]),
+        }
+
     def take(self, rows: Sequence[int] | np.ndarray) -> TransitionBuffer:
         """The given rows as a buffer of their own; what does not follow its neighbour begins a trajectory."""
         index = np.asarray(rows, np.int64)
@@ -163,6 +178,24 @@ def take(rows: Any, index: Any) -> Any:
     if isinstance(rows, dict):
         return {name: take(part, index) for name, part in rows.items()}
     return tuple(take(part, index) for part in rows) if isinstance(rows, tuple) else rows[index]
+
+
+def _state(rows: Any, row: int) -> Any:
+    if isinstance(rows, dict):
+        return {name: _state(part, row) for name, part in rows.items()}
+    if isinstance(rows, tuple):
+        return [_state(part, row) for part in rows]
+    if rows.ndim == 1:
+        return rows[row].item()
+    return rows[row].astype(np.float64 if rows.dtype.kind == "f" else np.int64)
+
+
+def _plain_row(rows: Any, row: int) -> Any:
+    if isinstance(rows, dict):
+        return {name: _plain_row(part, row) for name, part in rows.items()}
+    return (
+        [_plain_row(part, row) for part in rows] if isinstance(rows, tuple) else rows[row].tolist()
+    )
 
 
 def _rewards(values: Any) -> np.ndarray:

@@ -104,7 +104,7 @@ class Sandbox:
     def rollout(self, states: Any, plans: Any, *, seed: int = 0) -> RowSteps:
         """The last states of B rows that follow ``plans`` ``(B, H)`` or ``(B, H, A)``, with every reward and end ``(B, H)``.
 
-        Equal to stepping, past ends too. Crosses once as long as the answer has less than 1 MiB.
+        A row that is done stays there: reward 0, and done. Crosses once as long as the answer has less than 1 MiB.
         """
         plans = np.asarray(plans)
         return self._rows(ROLLOUT, states, plans, plans.shape[1], seed)

@@ -26,6 +26,9 @@ Fault = tuple[
 Rows = tuple[Any, np.ndarray, np.ndarray, list[tuple[int, Fault]]]
 
 
+CONTRACTS = {1: ("set_state", "step"), 2: ("reset", "step", "observe")}
+
+
 class AnswerError(TypeError):
     """The program answered with something that the contract does not know."""
 
@@ -41,11 +44,9 @@ class Program:
         self._draws = "random" in text
         exec(compile(text, FILENAME, "exec", dont_inherit=True), module.__dict__)
         environment = module.__dict__.get("Environment")
-        self._is_class = isinstance(environment, type)
         self._home: Any = environment() if isinstance(environment, type) else module
-        wanted = ("set_state", "step") if self._is_class else ("reset", "step", "observe")
-        fits = all(callable(getattr(self._home, name, None)) for name in wanted)
-        self.contract = (1 if self._is_class else 2) if fits else 0
+        fitting = (n for n, names in CONTRACTS.items() if all(map(self.has, names)))
+        self.contract = next(fitting, 0)
         self._methods: dict[str, Callable[..., Any]] = {}
 
     def seed(self, seed: int) -> None:
@@ -78,7 +79,7 @@ class Program:
 
     def step(self, state: Any, action: Any) -> tuple[Any, float, bool]:
         """One step from a state, in either contract."""
-        if self._is_class:
+        if self.contract == 1:
             self.call("set_state", [state])
             answer = self.call("step", [action])
         else:
@@ -100,7 +101,7 @@ class Program:
             return changed, None, None
         if first[2]:
             return changed, answer, None
-        again = self.call("step", [action] if self._is_class else [first[0], action])
+        again = self.call("step", [action] if self.contract == 1 else [first[0], action])
         return changed or pack(first[0]) != kept, answer, _triple(again)
 
     def step_rows(self, states: Any, actions: np.ndarray) -> Rows:
@@ -118,7 +119,10 @@ class Program:
         return after, rewards[:, 0], dones[:, 0], faults
 
     def rollout(self, states: Any, plans: np.ndarray) -> Rows:
-        """Follow plans ``(B, H, ...)``: the last states, rewards and ends of all steps ``(B, H)``; stepping, past ends too."""
+        """Follow plans ``(B, H, ...)``: the last states, rewards and ends of all steps ``(B, H)``.
+
+        A row that is done stays there: reward 0, and done.
+        """
         if self.has("step_batch"):
             try:
                 return self._rollout_batch(states, plans)
@@ -127,11 +131,18 @@ class Program:
         return self.rollout_rows(states, plans)
 
     def _rollout_batch(self, states: Any, plans: np.ndarray) -> Rows:
-        rewards, dones = np.empty(plans.shape[:2]), np.empty(plans.shape[:2], bool)
-        given, states = states, copied(states)
+        rewards, dones = np.zeros(plans.shape[:2]), np.ones(plans.shape[:2], bool)
+        given, states, over = states, copied(states), np.zeros(len(plans), bool)
         for t in range(plans.shape[1]):
+            kept = copied(states) if over.any() else None
             answer = self.call("step_batch", [states, np.ascontiguousarray(plans[:, t])])
-            states, rewards[:, t], dones[:, t] = _batch(answer, given)
+            states, rewards[:, t], ended = _batch(answer, given)
+            if kept is not None:
+                states = _staying(over, kept, states)
+                rewards[over, t] = 0.0
+            dones[:, t] = over = ended | over
+            if over.all():
+                break
         return states, rewards, dones, []
 
     def rollout_rows(self, states: Any, plans: np.ndarray) -> Rows:
@@ -139,13 +150,22 @@ class Program:
         rewards, dones = np.full(plans.shape[:2], -np.inf), np.ones(plans.shape[:2], bool)
         after, faults = [], []
         for row, (state, actions) in enumerate(zip(_rows(states), map(_rows, plans), strict=True)):
+            earned: list[float] = []
+            done = False
             try:
-                for t, action in enumerate(actions):
-                    answer, rewards[row, t], dones[row, t] = self.step(state, action)
+                for action in actions:
+                    answer, reward, ended = self.step(state, action)
                     state = _row(answer, states)
+                    earned.append(reward)
+                    if done := ended:
+                        break
             except BaseException as error:
                 faults.append((row, fault(error)))
             after.append(copied(state))
+            rewards[row, : len(earned)] = earned
+            dones[row, : len(earned) - done] = False
+            if done:
+                rewards[row, len(earned) :] = 0.0
         return _together(after, states), rewards, dones, faults
 
 
@@ -201,10 +221,21 @@ def _rows(values: Any) -> list[Any]:
 
 def _row(state: Any, given: Any) -> Any:
     """A row's next state in the form in which the first was given."""
-    if not isinstance(given, np.ndarray) or (type(state) is np.ndarray and state.ndim):
+    if not isinstance(given, np.ndarray):
         return state
     array = np.asarray(state)
-    return array.item() if given.ndim == 1 and array.ndim == 0 else array
+    if array.shape != given.shape[1:] or array.dtype.kind not in "biuf":
+        raise AnswerError(
+            f"a state is numbers of the shape {given.shape[1:]}, the program gave {state!r:.80}"
+        )
+    return array if array.ndim else array.item()
+
+
+def _staying(over: np.ndarray, before: Any, after: Any) -> Any:
+    """The rows of ``after``, but those that are over as they were ``before``."""
+    if isinstance(after, np.ndarray):
+        return np.where(over.reshape(-1, *(1,) * (after.ndim - 1)), before, after)
+    return [old if ended else new for ended, old, new in zip(over, before, after, strict=True)]
 
 
 def _together(rows: list[Any], given: Any) -> Any:
@@ -230,4 +261,6 @@ def _batch(answer: Any, given: Any) -> tuple[Any, np.ndarray, np.ndarray]:
     states = _together(list(states), given) if not isinstance(states, np.ndarray) else states
     if not (rewards.shape == dones.shape == (len(given),)) or len(states) != len(given):
         raise AnswerError("step_batch gives as many states, rewards and dones as it was given")
+    if isinstance(given, np.ndarray) and states.shape != given.shape:
+        raise AnswerError(f"step_batch gives states {given.shape}, got {states.shape}")
     return (states if isinstance(given, np.ndarray) else list(states)), rewards, dones

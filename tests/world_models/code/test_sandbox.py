@@ -179,16 +179,46 @@ def test_a_list_of_states_comes_back_as_one(home):
 
 
 @pytest.mark.parametrize("text", [ADDER, BATCH], ids=["rows", "batch"])
-def test_a_rollout_is_stepping(home, text):
+def test_a_rollout_is_stepping_until_a_row_is_done(home, text):
     states, plans = np.arange(12.0).reshape(6, 2), np.arange(30).reshape(6, 5) % 7
+    over = np.zeros(6, bool)
     with home(text) as program:
         rolled = program.rollout(states, plans)
         for t in range(5):
             rows = program.step_rows(states, plans[:, t])
-            np.testing.assert_array_equal(rolled.rewards[:, t], rows.rewards)
-            np.testing.assert_array_equal(rolled.dones[:, t], rows.dones)
-            states = rows.states
+            np.testing.assert_array_equal(rolled.rewards[:, t], np.where(over, 0, rows.rewards))
+            states = np.where(over[:, None], states, rows.states)
+            over |= rows.dones
+            np.testing.assert_array_equal(rolled.dones[:, t], over)
+    assert over.any()
     np.testing.assert_array_equal(rolled.states, states)
+
+
+def test_contract_2_may_be_a_class(home):
+    text = """
+class Environment:
+    def reset(self, observations, actions): return [len(observations), len(actions)]
+    def step(self, state, action): return [state[0] + action, state[1]], 1.0, False
+    def observe(self, state): return state
+"""
+    with home(text) as program:
+        assert program.contract == 2
+        assert program.call("reset", [1, 2], [3]) == [2, 1]
+        assert program.step([2, 1], 5) == ([7, 1], 1.0, False)
+
+
+@pytest.mark.parametrize("wrong", ["[1.0]", "[1.0, 'x']", "[[1.0, 2.0]]", "None"])
+def test_a_row_whose_state_has_another_shape_is_its_own_fault(home, wrong):
+    text = f"""
+class Environment:
+    def set_state(self, state): self.state = state
+    def step(self, action): return {wrong} if action else self.state, 1.0, bool(action)
+"""
+    with home(text) as program:
+        rolled = program.rollout(np.zeros((3, 2)), np.array([[0, 0], [0, 1], [1, 0]]))
+    assert sorted(rolled.errors) == [1, 2] and "numbers of the shape (2,)" in str(rolled.errors[1])
+    assert rolled.rewards.tolist() == [[1, 1], [1, -np.inf], [-np.inf, -np.inf]]
+    assert rolled.dones.tolist() == [[False, False], [False, True], [True, True]]
 
 
 def test_a_batch_that_raises_is_stepped_row_by_row(home):
@@ -201,9 +231,10 @@ def test_a_batch_that_raises_is_stepped_row_by_row(home):
 
 def test_a_row_that_raises_is_named_and_the_others_go_on(home):
     with home(ADDER) as program:
-        rolled = program.rollout(np.array([[0.0], [99.0]]), np.array([[1, 1, 1], [1, 1, 1]]))
-    assert rolled.rewards.tolist() == [[1, 2, 3], [100, 101, -np.inf]]
-    assert rolled.dones[1].tolist() == [True] * 3 and rolled.states.tolist() == [[3], [101]]
+        rolled = program.rollout(np.array([[0.0, 0.0], [99.0, -99.0]]), np.ones((2, 3), int))
+    assert rolled.rewards.tolist() == [[2, 4, 6], [2, 4, -np.inf]]
+    assert rolled.dones.tolist() == [[False] * 3, [False, False, True]]
+    assert rolled.states.tolist() == [[3, 3], [101, -97]]
     assert isinstance(rolled.errors[1], SandboxProgramError) and list(rolled.errors) == [1]
     assert "ValueError: too far (line 10:" in str(rolled.errors[1])
     assert rolled.errors[1].line == 10
@@ -211,10 +242,10 @@ def test_a_row_that_raises_is_named_and_the_others_go_on(home):
 
 def test_many_rows_cross_in_parts_without_a_difference(adder):
     states, plans = np.zeros((3000, 2)), np.ones((3000, 40), int)
-    plans[2999] = 0
+    plans[2999] = plans[:, 20:] = 0
     rolled = adder.rollout(states, plans)
     assert rolled.rewards.shape == (3000, 40) and rolled.states[[0, -1]].tolist() == [
-        [40, 40],
+        [20, 20],
         [0, 0],
     ]
 

@@ -6,7 +6,8 @@ and of them only what is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ def sizes_of(folder: Path) -> dict[str, Any]:
             raise MismatchError(
                 f"{folder} has {name} = {config[name]!r}; the core has {name} = {value!r}"
             )
-    sizes = {name: config.get(key) for name, key in _SIZES.items()}
+    sizes: dict[str, Any] = {name: config.get(key) for name, key in _SIZES.items()}
     rank, eps = config.get("time_step_rank", "auto"), config.get("layer_norm_epsilon", 1e-5)
     sizes["time_step_rank"] = None if rank == "auto" else rank
     with reading(folder / hub.CONFIG, CheckpointError):
@@ -101,9 +102,9 @@ def sizes_of(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Stored:
-    """The tensors of a folder by name, without ``backbone.``: shape, and what reads it as float32."""
+    """The tensors of some files by name: shape, and what reads it as float32."""
 
-    folder: Path
+    place: Path
     shapes: Mapping[str, tuple[int, ...]]
     read: Callable[[str], Tensor]
 
@@ -112,15 +113,15 @@ class Stored:
         found = self.shapes.get(name)
         if found != shape:
             there = "no" if found is None else f"{found} as"
-            raise CheckpointError(f"{self.folder} has {there} {name}; the model needs {shape}")
+            raise CheckpointError(f"{self.place} has {there} {name}; the model needs {shape}")
         tensor = self.read(name)
         if not tensor.isfinite().all():
-            raise CheckpointError(f"{self.folder} is damaged: {name} holds numbers that are none")
+            raise CheckpointError(f"{self.place} is damaged: {name} holds numbers that are none")
         return tensor
 
 
-def stored(folder: Path) -> Stored:
-    """What the safetensors files of a folder hold; nothing but their headers is read."""
+def stored(place: Path, files: Iterable[Path], prefixes: Iterable[str] = ("backbone.",)) -> Stored:
+    """What safetensors files hold, their names without ``prefixes``; nothing but headers is read."""
     safetensors = require("safetensors", "train")
     places: dict[str, tuple[Path, str]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
@@ -134,17 +135,17 @@ def stored(folder: Path) -> Stored:
         with reading(file, CheckpointError), opened(file) as tensors:
             return torch.as_tensor(tensors.get_tensor(stored_name)).float()
 
-    for file in hub.weight_files(folder):
+    for file in files:
         with reading(file, CheckpointError), opened(file) as tensors:
             for key in tensors.keys():  # a handle is no mapping
-                name = key.removeprefix("backbone.")
+                name = functools.reduce(str.removeprefix, prefixes, key)
                 places[name], shapes[name] = (file, key), tuple(tensors.get_slice(key).get_shape())
-    return Stored(folder, shapes, read)
+    return Stored(place, shapes, read)
 
 
 def weights_of(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """The tensors of these names and shapes, float32."""
-    tensors = stored(folder)
+    tensors = stored(folder, hub.weight_files(folder))
     return {name: tensors.tensor(name, shape) for name, shape in shapes.items()}
 
 
@@ -161,7 +162,7 @@ def first_layers(sizes: Mapping[str, Any], layers: int | None) -> int:
 def embeddings_of(folder_or_id: str | Path) -> Tensor:
     """The table of token embeddings of a model, float32 ``(words, width)``."""
     folder = folder_of(folder_or_id)
-    tensors, width = stored(folder), sizes_of(folder)["width"]
+    tensors, width = stored(folder, hub.weight_files(folder)), sizes_of(folder)["width"]
     name = next((name for name in _EMBEDDINGS if name in tensors.shapes), _EMBEDDINGS[0])
     words = tensors.shapes.get(name, (0,))[0]
     return tensors.tensor(name, (words, width))

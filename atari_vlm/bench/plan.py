@@ -11,9 +11,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from atari_vlm._lazy import load
 from atari_vlm.bench.measure import Case
 from atari_vlm.bench.plain_search import PlainSearch
+from atari_vlm.bench.random_rem import random_rem
 from atari_vlm.errors import ConfigError
 from atari_vlm.planning.scoring import random_plans, score_plans
 from atari_vlm.planning.simulation import MCTSConfig
@@ -169,7 +169,7 @@ class _Silent:
 
 def scoring_case() -> Case:
     """``score_plans`` on REM against the same model stepped bare."""
-    model = _Endless(_random_rem())
+    model = _Endless(*random_rem("f32"))
     rng = np.random.default_rng(0)
     height, width, channels = model.observation_space.shape
     state = model.init(
@@ -206,20 +206,6 @@ class _Endless:
         """The model's step without its end."""
         step = self._model.step(state, action, rng=rng)
         return ModelStep(step.state, step.reward, np.zeros_like(step.terminated))
-
-
-def _random_rem() -> Any:
-    """REM, preset rem, 4 actions, random weights, as :class:`~atari_vlm.world_models.rem.model.RemWorldModel`."""
-    import torch
-
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    rem = "atari_vlm.world_models.rem"
-    config = load(f"{rem}.config:preset")("rem", 4)
-    tokenizer = load(f"{rem}.tokenizer:Tokenizer")(config.tokenizer).eval()
-    network = load(f"{rem}.world_model:TokenWorldModel")(config).eval()
-    setting = load(f"{rem}.model:RemSetting")(("NOOP", "FIRE", "RIGHT", "LEFT"))
-    return load(f"{rem}.model:RemWorldModel")(config, tokenizer, network, setting)
 
 
 def _emulator_cases() -> list[Case]:

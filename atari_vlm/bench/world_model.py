@@ -12,29 +12,26 @@ from typing import cast
 
 import numpy as np
 import torch
-from gymnasium.spaces import Discrete
 from torch import Tensor
 from torch.nn import functional
 
 from atari_vlm.bench.measure import Case, Unit
 from atari_vlm.bench.plain_rem import PlainStepper
+from atari_vlm.bench.random_rem import FACTS, random_rem
 from atari_vlm.bench.rem_peer import NEEDED, RemPeer
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.experience.replay import Replay, picture_columns
 from atari_vlm.world_models.learned.device import Device
-from atari_vlm.world_models.learned.learner import GameFacts, Workplace
-from atari_vlm.world_models.learned.model import LearnedOptions, ModelFacts
+from atari_vlm.world_models.learned.learner import Workplace
 from atari_vlm.world_models.learned.team import Team
 from atari_vlm.world_models.rem.learner import RemLearner
 from atari_vlm.world_models.rem.model import RemState, RemWorldModel
 from atari_vlm.world_models.rem.settings import preset
 from atari_vlm.world_models.rem.stepper import Stepper
-from atari_vlm.world_models.rem.tokenizer import Tokenizer
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
 GOALS = {"f32": {1: 1.5, 8: 1.1, 64: 1.1}, "bf16": {1: 3.0, 8: 2.2, 64: 2.1}}
 ROLLOUTS = 16
-FACTS = GameFacts("Breakout", {}, Discrete(4), ("NOOP", "FIRE", "RIGHT", "LEFT"), 4)
 LARGEST_DIFFERENCE = 1e-4
 
 
@@ -52,18 +49,8 @@ def cases(peers: dict[str, str]) -> list[Case]:
     for name in peers:
         if name != "rem":
             raise UnknownNameError("peer of bench world-model", name, ["rem"])
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    config = preset("rem", FACTS).networks
-    tokenizer, network = Tokenizer(config.tokenizer).eval(), TokenWorldModel(config).eval()
-    network.use_codes(torch.randn_like(network.codes))
-    facts = ModelFacts(FACTS.action_names)
-    models = {
-        precision: RemWorldModel(
-            config, tokenizer, network, facts, LearnedOptions(precision=precision)
-        )
-        for precision in ("f32", "bf16")
-    }
+    f32, bf16 = random_rem("f32", "bf16")
+    models, network = {"f32": f32, "bf16": bf16}, f32.network
     others = [_rem(path, network) for path in peers.values()] + [
         _Other("plain eager", "the same equations and weights")
     ]

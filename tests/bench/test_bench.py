@@ -10,11 +10,12 @@ import sys
 import pytest
 import torch
 
-from atari_vlm.bench import rem_peer
+from atari_vlm.bench import plan, random_rem, rem_peer
 from atari_vlm.bench.__main__ import BenchConfig, main, shown_options
 from atari_vlm.bench.measure import Case, Result, measure, to_json, to_markdown
+from atari_vlm.bench.random_rem import FACTS
 from atari_vlm.bench.rem_peer import RemPeer
-from atari_vlm.bench.world_model import FACTS, LARGEST_DIFFERENCE, cases
+from atari_vlm.bench.world_model import LARGEST_DIFFERENCE, cases
 from atari_vlm.errors import ConfigError
 from atari_vlm.world_models.rem.settings import preset
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
@@ -122,6 +123,15 @@ def test_a_broken_peer_leaves_no_trace_either(tmp_path, monkeypatch):
     ):
         module("models.pop_retnet")
     assert set(sys.modules) == modules and sys.path == path
+
+
+def test_both_sides_of_every_case_of_planning_run(monkeypatch):
+    monkeypatch.setattr(random_rem, "PRESET", "tiny")
+    made = plan.cases({})
+    for case in made:
+        case.ours()
+        case.peer()
+    assert len({case.name for case in made}) == len(made) == 8
 
 
 @pytest.mark.slow

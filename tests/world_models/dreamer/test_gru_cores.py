@@ -7,7 +7,7 @@ import torch
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.world_models.dreamer.cores import check_core, make_core
-from atari_vlm.world_models.dreamer.layers import BlockLinear, draw_weights
+from atari_vlm.world_models.dreamer.cores.layers import BlockLinear, draw_weights
 
 SIZES = {
     "gru": {"hidden": 12},

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from atari_vlm.errors import check_count
 from atari_vlm.world_models.dreamer.cores.base import VectorCore
 from atari_vlm.world_models.dreamer.cores.gru import gated
-from atari_vlm.world_models.dreamer.layers import NORM_EPS, BlockLinear, dense
+from atari_vlm.world_models.dreamer.cores.layers import NORM_EPS, BlockLinear, dense
 
 
 class BlockGruCore(VectorCore):

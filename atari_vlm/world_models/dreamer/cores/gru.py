@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from atari_vlm.errors import check_count
 from atari_vlm.world_models.dreamer.cores.base import VectorCore
-from atari_vlm.world_models.dreamer.layers import linear
+from atari_vlm.world_models.dreamer.cores.layers import linear
 
 _NORM_EPS = 1e-3
 

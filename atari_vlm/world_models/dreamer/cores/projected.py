@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from atari_vlm.errors import check_count
 from atari_vlm.world_models.dreamer.cores.base import State
+from atari_vlm.world_models.dreamer.cores.layers import linear
 from atari_vlm.world_models.dreamer.cores.mamba import MambaCore
-from atari_vlm.world_models.dreamer.layers import linear
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ def parse(kind: type[C], argv: Sequence[str] | None, text: str | None) -> C:
     Options come from the command line, below it from ``--config FILE`` and ``--resume RUN``. A key in a place that is not
     meant for one is refused without being shown.
     """
-    words = _words(kind, sys.argv[1:] if argv is None else argv)
+    words = _switched(kind, _words(kind, sys.argv[1:] if argv is None else argv))
     _refuse_keys(words)
     prog, heading = f"python -m atari_vlm.{kind.program}", wrapped(text or "")
     groups = list(_groups(kind))
@@ -151,6 +151,21 @@ def _words(kind: type[Options], argv: Sequence[str]) -> list[str]:
             word = f"{flag}=None"
         elif word.lower() == "none" and last.startswith("--") and _name(last) in open_ones:
             word = "None"
+        words.append(word)
+    return words
+
+
+def _switched(kind: type[Options], argv: Sequence[str]) -> list[str]:
+    """The words, with a switch whose value is written out (``--real_env True``) as the switch alone."""
+    switches = {item.name for item in dataclasses.fields(kind) if str(item.type) == "bool"}
+    words: list[str] = []
+    for word in argv:
+        flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        if not equals and words and words[-1].startswith("--"):
+            flag = words[-1]
+        if value.lower() in ("true", "false") and _name(flag) in switches:
+            words = words if equals else words[:-1]
+            word = flag if value.lower() == "true" else f"--no-{flag[2:]}"
         words.append(word)
     return words
 

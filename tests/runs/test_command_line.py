@@ -47,6 +47,19 @@ def test_the_line_of_a_configuration_asks_for_the_same(options):
     assert again(config) == config
 
 
+@pytest.mark.parametrize(
+    ("words", "switched"),
+    [
+        (["--use_icl", "True", "--eval-only", "false"], (True, False)),
+        (["--use-icl=true", "--eval_only=True"], (True, True)),
+        (["--eval-only", "--game", "Pong"], (False, True)),
+    ],
+)
+def test_a_switch_may_have_its_value_written_out(words, switched):
+    config = parse(TrainConfig, words, None)
+    assert (config.use_icl, config.eval_only) == switched
+
+
 @given(st.integers(0, 100_000), st.integers(1, 10**6), st.booleans())
 def test_the_line_names_only_what_differs_from_the_defaults(seed, episodes, eval_only):
     config = TrainConfig(seed=seed, num_episodes=episodes, eval_only=eval_only)

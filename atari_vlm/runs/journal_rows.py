@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -50,12 +50,13 @@ class StepRow:
 class CallRow:
     """One call of a VLM. ``reply`` is ``None`` while no answer has arrived.
 
-    ``request`` is ``[[role, [["text", sha] | ["image", sha], ...]], ...]``; ``reply`` is ``Reply.as_dict()`` for the kind
-    ``"complete"`` and ``{"scores": [...]}`` for ``"scores"``. ``started_at`` is Unix time in seconds. ``cached``: the answer
-    came from a cache, and cost nothing.
+    ``task`` is the number of the episode, or of the simulation of a search, that it was made for. ``request`` is
+    ``[[role, [["text", sha] | ["image", sha], ...]], ...]``; ``reply`` is ``Reply.as_dict()`` for the kind ``"complete"`` and
+    ``{"scores": [...]}`` for ``"scores"``. ``started_at`` is Unix time in seconds. ``cached``: the answer came from a cache, and
+    cost nothing.
     """
 
-    episode: int
+    task: int
     call: int
     step: int
     kind: Literal["complete", "scores"]
@@ -71,6 +72,63 @@ class CallRow:
         return self.reply is not None and not self.cached
 
 
+@dataclass(frozen=True)
+class SimulationRow:
+    """What became of one simulation of a search, which is one question to its writer.
+
+    ``kind`` is what was asked for, ``parent`` the simulation whose program was to be fixed or improved (``None``: no program).
+    ``outcome`` is plain data: program (SHA-256 of the text, or ``None``), score, failure, error, fields, held_out, example,
+    verified. ``calls`` is how many calls it made.
+    """
+
+    simulation: int
+    kind: str
+    parent: int | None
+    outcome: dict[str, Any]
+    calls: int = 1
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """A program in the tree of a search; ``program`` is the SHA-256 of its text. See ``atari_vlm.synthesis.SearchNode``."""
+
+    node: int
+    parent: int | None
+    call: int
+    kind: str
+    score: float
+    bug: int
+    visits: int
+    value: float
+    terminal: int
+    fixes_left: int | None
+    program: str | None
+    failure: str
+    alpha: float | None
+    beta: float | None
+
+
+def simulation_row(row: Any) -> SimulationRow:
+    """A simulation from its row."""
+    number, kind, parent, outcome, calls = row
+    return SimulationRow(number, kind, parent, json.loads(outcome), calls)
+
+
+def simulation_values(row: SimulationRow) -> tuple[Any, ...]:
+    """A simulation as it is stored."""
+    return row.simulation, row.kind, row.parent, dumps(row.outcome), row.calls
+
+
+def node_row(row: Any) -> NodeRow:
+    """A node from its row."""
+    return NodeRow(*row)
+
+
+def node_values(row: NodeRow) -> tuple[Any, ...]:
+    """A node as it is stored."""
+    return tuple(getattr(row, item.name) for item in fields(row))
+
+
 def call_row(row: Any) -> CallRow:
     """A call from its row."""
     reply = None if row[6] is None else json.loads(row[6])
@@ -80,7 +138,7 @@ def call_row(row: Any) -> CallRow:
 
 def call_values(row: CallRow) -> tuple[Any, ...]:
     """What is stored of a call before it is answered, but for the clock."""
-    return row.episode, row.call, row.step, row.kind, row.request_key, dumps(row.request)
+    return row.task, row.call, row.step, row.kind, row.request_key, dumps(row.request)
 
 
 def step_values(row: StepRow) -> tuple[Any, ...]:

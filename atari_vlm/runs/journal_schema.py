@@ -2,7 +2,8 @@
 
 Every row carries a digest of its values, and the number of rows that belong together is kept: of ``meta`` and ``episodes`` in
 ``meta``, of an episode's calls and steps in its row when it is done. A flipped bit, or a row that is gone, is therefore told
-when it is read. Journals of version 1 have none of this and are read as they are; opened for writing, they become version 2.
+when it is read. Journals of version 1 have none of this, and those before version 3 no tables of searches; they are read as they
+are, and become version 3 when they are opened for writing.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from typing import Any
 
 from atari_vlm.errors import RunError, StorageError, one_line
 
-VERSION = 2
+VERSION = 3
 OWN = "_journal"  # the row of meta that is the journal's own: its id, and how many rows there are
-COLUMNS = {
+COLUMNS = {  # tables that every version has; the ``episode`` of a call is the number of its task, which may be a simulation
     "meta": ("key", "value"),
     "episodes": (
         *(
@@ -61,6 +62,13 @@ COLUMNS = {
         ),
     ),
 }
+SEARCH_COLUMNS = {  # since version 3
+    "simulations": ("simulation", "kind", "parent", "outcome", "calls"),
+    "nodes": (
+        *("node", "parent", "call", "kind", "score", "bug", "visits", "value", "terminal"),
+        *("fixes_left", "program", "failure", "alpha", "beta"),
+    ),
+}
 _ADDED = {
     "episodes": ("calls", "INTEGER", None),
     "calls": ("cached", "INTEGER NOT NULL DEFAULT 0", 0),
@@ -75,6 +83,13 @@ CREATE TABLE calls (episode INTEGER, call INTEGER, step INTEGER NOT NULL, kind T
 CREATE TABLE steps (episode INTEGER, step INTEGER, action INTEGER NOT NULL, source TEXT NOT NULL, reward REAL NOT NULL,
     terminated INTEGER NOT NULL, truncated INTEGER NOT NULL, info TEXT NOT NULL, decision TEXT NOT NULL,
     PRIMARY KEY (episode, step)) WITHOUT ROWID
+"""
+_SEARCH_TABLES = """
+CREATE TABLE simulations (simulation INTEGER PRIMARY KEY, kind TEXT NOT NULL, parent INTEGER, outcome TEXT NOT NULL,
+    calls INTEGER NOT NULL, digest BLOB);
+CREATE TABLE nodes (node INTEGER PRIMARY KEY, parent INTEGER, call INTEGER NOT NULL, kind TEXT NOT NULL, score REAL NOT NULL,
+    bug INTEGER NOT NULL, visits INTEGER NOT NULL, value REAL NOT NULL, terminal INTEGER NOT NULL, fixes_left INTEGER,
+    program TEXT, failure TEXT NOT NULL, alpha REAL, beta REAL, digest BLOB)
 """
 _LONGEST_VALUE = 1 << 28
 # what sqlite3 raises for a file: the second when the damaged name of a table stands in its message
@@ -97,7 +112,7 @@ def insert(db: sqlite3.Connection, table: str, values: Sequence[Any]) -> None:
 @functools.cache
 def select(table: str, version: int) -> str:
     """The start of a query for whole rows: the columns, then the digest (``NULL`` in version 1)."""
-    names = list(COLUMNS[table])
+    names = list(_columns(table))
     if version == 1 and table in _ADDED:
         names[-1] = "NULL" if _ADDED[table][2] is None else str(_ADDED[table][2])
     return f"SELECT {', '.join(names)}, {'NULL' if version == 1 else 'digest'} FROM {table} "
@@ -108,7 +123,7 @@ def checked(table: str, version: int, rows: list[Any]) -> list[tuple[Any, ...]]:
     for row in rows:
         if version != 1 and row[-1] != digest_of(table, row[:-1]):
             raise ValueError(
-                f"a row of {table} is not what was written (of {COLUMNS[table][0]} {row[0]!r:.60})"
+                f"a row of {table} is not what was written (of {_columns(table)[0]} {row[0]!r:.60})"
             )
     return [tuple(row[:-1]) for row in rows]
 
@@ -152,28 +167,46 @@ def not_written(path: Path, error: Exception) -> RunError:
 
 
 def _upgrade(db: sqlite3.Connection, version: int) -> None:
-    """Make the tables (version 0), or give those of version 1 what this version adds; all of it or nothing."""
+    """Make the tables (version 0), or give older ones what later versions added; all of it or nothing."""
     db.execute("BEGIN IMMEDIATE")
     try:
         if version == 0:
-            for statement in _TABLES.split(";\n"):
-                db.execute(statement)
-        for table, (column, kind, _) in _ADDED.items():
-            db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
-        for table in COLUMNS:
-            db.execute(f"ALTER TABLE {table} ADD COLUMN digest BLOB")
-        for table, columns in COLUMNS.items():
-            for row in db.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall():
-                insert(db, table, row)
-        counts = {table: _count(db, table) for table in ("meta", "episodes")}
-        own = {"id": secrets.token_hex(8), **counts}
-        insert(db, "meta", (OWN, json.dumps(own, sort_keys=True)))
+            _make(db, _TABLES)
+        if version < 2:
+            _seal(db)
+        _make(db, _SEARCH_TABLES)
+        (own,) = db.execute("SELECT value FROM meta WHERE key = ?", (OWN,)).fetchone()
+        grown = {**json.loads(own), **dict.fromkeys(SEARCH_COLUMNS, 0)}
+        insert(db, "meta", (OWN, json.dumps(grown, sort_keys=True)))
         db.execute(f"PRAGMA user_version={VERSION}")
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def _make(db: sqlite3.Connection, tables: str) -> None:
+    for statement in tables.split(";\n"):
+        db.execute(statement)
+
+
+def _seal(db: sqlite3.Connection) -> None:
+    """What version 2 added: digests of rows, counts of them, the journal's id."""
+    for table, (column, kind, _) in _ADDED.items():
+        db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+    for table in COLUMNS:
+        db.execute(f"ALTER TABLE {table} ADD COLUMN digest BLOB")
+    for table, columns in COLUMNS.items():
+        for row in db.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall():
+            insert(db, table, row)
+    counts = {table: _count(db, table) for table in ("meta", "episodes")}
+    own = {"id": secrets.token_hex(8), **counts}
+    insert(db, "meta", (OWN, json.dumps(own, sort_keys=True)))
+
+
+def _columns(table: str) -> tuple[str, ...]:
+    return COLUMNS[table] if table in COLUMNS else SEARCH_COLUMNS[table]
 
 
 def _count(db: sqlite3.Connection, table: str) -> int:
@@ -222,9 +255,8 @@ def version_of(db: sqlite3.Connection, path: Path) -> int:
         raise RunError(
             f"{path} has journal version {version}; this package reads version {VERSION}"
         )
-    if {name for name in tables if not name.startswith("sqlite_")} != (
-        {*COLUMNS, "blobs"} if version else set()
-    ):
+    known = {*COLUMNS, "blobs", *(SEARCH_COLUMNS if version > 2 else ())} if version else set()
+    if {name for name in tables if not name.startswith("sqlite_")} != known:
         raise RunError(
             f"{path} is not a journal but another program's database; nothing was changed in it"
         )

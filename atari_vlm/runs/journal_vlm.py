@@ -1,4 +1,6 @@
-"""A VLM around a VLM that records every call of one episode, and serves it from the record when the episode is played again.
+"""A VLM around a VLM that records every call of one task, and serves it from the record when the task is done again.
+
+A task is an episode, or a simulation of a search.
 
 It stands outermost, around cache and budget: what the journal serves costs nothing and is not counted again.
 """
@@ -25,15 +27,15 @@ Answer = TypeVar("Answer")
 
 
 class JournalVLM:
-    """The calls of one episode, numbered in the order they are made.
+    """The calls of one task, numbered in the order they are made.
 
     Whoever plays sets :attr:`step` before each decision. An agent makes its calls one after the other, so that call index
-    and request belong together in every run of the episode; a request that differs from the recorded one raises
+    and request belong together in every run of the task; a request that differs from the recorded one raises
     :class:`RunError` and says where they part.
     """
 
-    def __init__(self, vlm: VLM, journal: Journal, episode: int):
-        self._vlm, self._journal, self._episode = vlm, journal, episode
+    def __init__(self, vlm: VLM, journal: Journal, task: int):
+        self._vlm, self._journal, self._task = vlm, journal, task
         self.name, self.capabilities = vlm.name, vlm.capabilities
         self.step = 0
         self.asked = 0
@@ -77,7 +79,7 @@ class JournalVLM:
     ) -> CallRow:
         """The recorded call with its reply if it has one, else the newly recorded request."""
         call = self._next_call
-        recorded = self._journal.call(self._episode, call)
+        recorded = self._journal.call(self._task, call)
         request, blobs = encode_request(messages)
         if recorded is not None and (recorded.request_key, recorded.kind, recorded.step) != (
             key,
@@ -89,16 +91,16 @@ class JournalVLM:
         self._calls_of_step.append(call)
         if recorded is not None and recorded.reply is not None:
             return recorded
-        row = CallRow(self._episode, call, self.step, kind, key, request, None, time.time())
+        row = CallRow(self._task, call, self.step, kind, key, request, None, time.time())
         self._journal.record_request(row, blobs)
         return row
 
     def _answered(self, row: CallRow, reply: dict[str, Any], cached: bool) -> None:
-        self._journal.record_reply(row.episode, row.call, reply, cached=cached)
+        self._journal.record_reply(row.task, row.call, reply, cached=cached)
         self.asked += not cached
 
     def _asker(self, row: CallRow) -> str:
-        return f"{self._journal.id} {row.episode} {row.call}"
+        return f"{self._journal.id} {row.task} {row.call}"
 
     def _read(self, read: Callable[[Any], Answer], reply: dict[str, Any]) -> Answer:
         """A recorded reply through its schema."""
@@ -106,7 +108,7 @@ class JournalVLM:
             return read(reply)
 
     def _difference(self, recorded: CallRow, kind: str, request: list[Any]) -> str:
-        where = f"{self._journal.path}: episode {self._episode} diverged from its journal at call {recorded.call}: "
+        where = f"{self._journal.path}: task {self._task} diverged from its journal at call {recorded.call}: "
         if recorded.step != self.step:
             return f"{where}recorded at step {recorded.step}, asked now at step {self.step}"
         if recorded.kind != kind:

@@ -36,6 +36,7 @@ ROOMS = {  # prefix below atari_vlm -> (floor, room)
     "training.in_context": (5, "in-context learning"),
     "training.imagination": (5, "imagination"),
     "evaluation": (5, "evaluation"),
+    "synthesis": (5, "synthesis"),
     **{name: (6, "programs") for name in PROGRAMS.split()},
 }
 SEES = {("agents", "planning")}  # rooms of one floor that may, in one direction

@@ -1,0 +1,48 @@
+"""The page of a run folder that holds a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from atari_vlm.files import atomic_write
+from atari_vlm.reporting.tree.tree_data import read_entries
+from atari_vlm.reporting.tree.tree_page import Facts, render_tree
+from atari_vlm.runs.command_line import recorded_line
+from atari_vlm.runs.journal import Journal
+from atari_vlm.runs.run_folder import read_config
+from atari_vlm.settings import flat
+
+
+def holds_search(config: Mapping[str, Any]) -> bool:
+    """Whether a run's config.yaml is that of a search."""
+    return isinstance(config["settings"].get("search"), dict)
+
+
+def write_tree(run: str | Path, out: str | Path | None = None) -> Path:
+    """Write the page of a search to ``out`` (default ``tree.html`` in its folder); returns its path.
+
+    The run may still be going on. Raises ``ConfigError`` when ``run`` is no run folder and ``RunError`` when its journal is
+    damaged.
+    """
+    folder = Path(run)
+    config = read_config(folder)
+    with Journal(folder / "journal.sqlite", read_only=True) as journal:
+        entries = read_entries(journal)
+    title = folder.resolve().name
+    page = render_tree(title, _facts(config), recorded_line(config), entries)
+    target = Path(out) if out is not None else folder / "tree.html"
+    atomic_write(target, page)
+    return target
+
+
+def _facts(config: Mapping[str, Any]) -> Facts:
+    settings = {**config["settings"], **(config["settings"].get("search") or {})}
+    settings.pop("search", None)
+    values = {"atari-vlm": config.get("atari_vlm", "unknown"), **flat(settings)}
+    return [
+        (name.replace("_", " "), str(value))
+        for name, value in values.items()
+        if value not in (None, "", [], {})
+    ]

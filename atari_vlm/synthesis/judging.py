@@ -1,0 +1,115 @@
+"""How well a program predicts a buffer: the outcome of a call, with the mispredicted transitions that its writer is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from atari_vlm.experience.transitions import TransitionBuffer
+from atari_vlm.synthesis.config import SearchConfig
+from atari_vlm.synthesis.records import Outcome
+from atari_vlm.world_models.code.scoring import ProgramScore, score_program
+
+_MOST_EXAMPLES = 12  # kept of one program
+_LONGEST_HISTORY = 8  # steps before a counterexample that are shown
+
+
+class ProgramJudge:
+    """Scores programs on the feedback transitions, and for the report alone on the held-out ones."""
+
+    def __init__(self, buffer: TransitionBuffer, config: SearchConfig):
+        self._buffer, self._config = buffer, config
+        self._rows = split(len(buffer), config.held_out, config.seed)
+        self._feedback, self._held_out = (
+            buffer.take(rows) if len(rows) else None for rows in self._rows
+        )
+
+    def __call__(self, program: str) -> Outcome:
+        """Run the program on every transition. Raises ``SandboxUnavailableError`` where programs cannot be held."""
+        assert self._feedback is not None
+        score = self._score(program, self._feedback)
+        if score.bug:
+            return Outcome(program, failure="bug", error=score.error or "")
+        other = None if self._held_out is None else self._score(program, self._held_out)
+        examples = tuple(self._examples(score))
+        verified = None
+        if self._config.replay_verify:
+            counter = self._counterexample(score, other)
+            verified = counter is None
+            examples = examples or tuple(filter(None, (counter,)))
+        return Outcome(
+            program=program,
+            score=score.score,
+            fields={"next_state": score.next_state, **score.fields},
+            events={name: (event.count, event.recall) for name, event in score.events.items()},
+            held_out=None if other is None else other.score,
+            examples=examples,
+            verified=verified,
+        )
+
+    def _score(self, program: str, part: TransitionBuffer) -> ProgramScore:
+        deadline_s = self._config.deadline_s
+        return score_program(program, part, scorer=self._config.scorer, deadline_s=deadline_s)
+
+    def _examples(self, score: ProgramScore) -> Iterator[dict[str, Any]]:
+        """The first mispredicted transition, or the first of each kind: which fields are wrong, and which reward was due."""
+        assert self._feedback is not None
+        seen = set()
+        for row in _wrong_rows(score):
+            kind = (*_wrong_fields(score, row), float(self._feedback.rewards[row]))
+            if kind not in seen:
+                seen.add(kind)
+                yield _example(self._feedback.row(row), score, row)
+            if self._config.feedback == "first" or len(seen) == _MOST_EXAMPLES:
+                return
+
+    def _counterexample(
+        self, score: ProgramScore, other: ProgramScore | None
+    ) -> dict[str, Any] | None:
+        """The mispredicted transition of the whole buffer that the fewest steps of its episode lead to, with these steps."""
+        found = []
+        for part, rows in zip((score, other), self._rows, strict=True):
+            wrong = [] if part is None else _wrong_rows(part)
+            found += [(self._age(int(rows[at])), int(rows[at]), part, at) for at in wrong]
+        if not found:
+            return None
+        age, row, part, at = min(found, key=lambda each: each[:2])
+        assert part is not None
+        before = [self._buffer.row(row - back) for back in range(min(age, _LONGEST_HISTORY), 0, -1)]
+        history = [(step["state"], step["action"]) for step in before]
+        return {**_example(self._buffer.row(row), part, at), "history": history}
+
+    def _age(self, row: int) -> int:
+        """Steps of the episode before a row of the buffer."""
+        starts = self._buffer.trajectory_starts
+        return int(row - starts[np.searchsorted(starts, row, side="right") - 1])
+
+
+def split(count: int, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows for feedback and rows held out, int64 each in order; at least one is for feedback."""
+    held = min(int(count * held_out), count - 1)
+    order = np.random.RandomState(seed).permutation(count)
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def _wrong_rows(score: ProgramScore) -> list[int]:
+    """Rows that are not all right; after a bug the one where it was met."""
+    if score.bug:
+        return [score.failing or 0]
+    right = np.all(list(score.right.values()), axis=0)
+    return [int(row) for row in np.flatnonzero(~right)]
+
+
+def _wrong_fields(score: ProgramScore, at: int) -> list[str]:
+    return [name for name, right in score.right.items() if not right[at]]
+
+
+def _example(truth: dict[str, Any], score: ProgramScore, at: int) -> dict[str, Any]:
+    """A transition and what was predicted of it, as plain data; ``at`` is its row in what was scored."""
+    truth = {**truth, "done": truth["terminated"]}
+    wanted = ("state", "action", "next_state", "reward", "done")
+    said = score.prediction(at) or {"next_state": "", "reward": "", "done": score.error or ""}
+    wrong = _wrong_fields(score, at) if score.right else ["it raises"]
+    return {**{name: truth[name] for name in wanted}, "predicted": said, "wrong": wrong}

@@ -1,0 +1,128 @@
+"""What the writer is asked: the environment, what a program has to be, and what is wanted of it this time."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from string import Template
+from typing import Any
+
+from atari_vlm.synthesis.config import SearchConfig
+from atari_vlm.synthesis.records import Choice, Outcome
+from atari_vlm.types import Message
+from atari_vlm.vlm.base import Sampling
+
+
+@dataclass(frozen=True)
+class Question:
+    """A choice in words; ``sampling.sample`` counts earlier draws of the same words."""
+
+    choice: Choice
+    messages: tuple[Message, ...]
+    sampling: Sampling
+
+
+class Questions:
+    """Makes the questions of one search; what it makes depends on the choices before, so it is called in their order."""
+
+    def __init__(self, env_id: str, description: str, config: SearchConfig):
+        self._config = config
+        self._about = {
+            "env": env_id,
+            "description": description.strip(),
+            "contract": _template("contract").template.strip(),
+        }
+        self._asked: Counter[str] = Counter()
+        self._improved: Counter[str] = Counter()
+
+    def ask(self, choice: Choice) -> Question:
+        """The question for a choice."""
+        return self._question(choice, self._words(choice))
+
+    def ask_shorter(self, call: int, program: str) -> Question:
+        """The question for a shorter program that does the same."""
+        choice = Choice(call, "simplify", basis=Outcome(program))
+        return self._question(choice, self._filled("simplify", program=fenced(program)))
+
+    def _question(self, choice: Choice, words: str) -> Question:
+        draw = self._asked[words]
+        self._asked[words] += 1
+        sampling = Sampling(
+            temperature=self._config.temperature,
+            max_tokens=self._config.reply_tokens,
+            seed=self._config.seed,
+            sample=draw,
+            top_p=self._config.top_p,
+            top_k=self._config.top_k,
+        )
+        system = _template("system").template.strip()
+        return Question(choice, (Message.of("system", system), Message.of("user", words)), sampling)
+
+    def _words(self, choice: Choice) -> str:
+        if choice.kind == "generate":
+            begun = _template("begun").substitute(partial=fenced(choice.partial))
+            thinking = _template("thinking").template
+            wanted = [begun] * bool(choice.partial) + [thinking] * (
+                self._config.method == "zero-shot"
+            )
+            return self._filled("generate", more="\n".join(wanted))
+        basis = choice.basis
+        assert basis is not None and basis.program is not None
+        if choice.kind == "fix":
+            return self._filled("fix", program=fenced(basis.program), error=fenced(basis.error, ""))
+        example = self._example(basis)
+        return self._filled("improve", program=fenced(basis.program), example=example)
+
+    def _example(self, basis: Outcome) -> str:
+        """A mispredicted transition of the program, another one each time where there are several."""
+        if not basis.examples:
+            return ""
+        turn = self._improved[basis.program or ""]
+        self._improved[basis.program or ""] += 1
+        return _template("mispredicted").substitute(
+            example_in_words(basis.examples[turn % len(basis.examples)])
+        )
+
+    def _filled(self, name: str, **values: str) -> str:
+        return _template(name).substitute(values, **self._about).strip()
+
+
+def fenced(text: str, language: str = "python") -> str:
+    """``text``, word for word, between fences that it does not hold itself."""
+    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def example_in_words(example: Mapping[str, Any]) -> dict[str, str]:
+    """The parts of an example as a prompt shows them."""
+    predicted = example["predicted"]
+    history = example.get("history") or []
+    steps = "".join(f"- in {_shown(state)} action {_shown(action)}\n" for state, action in history)
+    before = f"The episode began with these steps, which led there:\n{steps}\n" if steps else ""
+    return {
+        "history": before,
+        "state": _shown(example["state"]),
+        "action": _shown(example["action"]),
+        "truth": _step_in_words(example),
+        "prediction": _step_in_words(predicted),
+        "wrong": ", ".join(example["wrong"]),
+    }
+
+
+def _step_in_words(step: Mapping[str, Any]) -> str:
+    names = (("state", "next_state"), ("reward", "reward"), ("done", "done"))
+    return "\n".join(f"- {word}: {_shown(step[name])}" for word, name in names)
+
+
+def _shown(value: Any) -> str:
+    """Plain data as Python writes it."""
+    return value if isinstance(value, str) else repr(value)
+
+
+def _template(name: str) -> Template:
+    folder = resources.files("atari_vlm.synthesis") / "prompts"
+    return Template((folder / f"{name}.md").read_text(encoding="utf-8"))

@@ -81,7 +81,7 @@ class TransitionBuffer:
         return tuple(slice(a, b) for a, b in zip(begins, [*begins[1:], len(self)], strict=True))
 
     def states(self) -> list[Any]:
-        """The observations one by one as a program is given them: numbers, arrays of float64 or int64, lists and dicts of those."""
+        """The observations one by one as a program is given them: numbers, float64 or int64 arrays, lists and dicts of them."""
         return [_state(self.observations, row) for row in range(len(self))]
 
     def row(self, row: int) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import numpy as np
 from atari_vlm.agents.vlm_agent import VLMAgentOptions
 from atari_vlm.errors import ConfigError, UnknownNameError, check_count
 from atari_vlm.planning.scoring import PlanScores, ValueFunction, check_discount, score_plans
+from atari_vlm.trees import take_row
 from atari_vlm.types import Action, Transition
-from atari_vlm.world_models.base import WorldModel, in_units_of, take_row
+from atari_vlm.world_models.base import WorldModel, in_units_of
 from atari_vlm.world_models.view import FrameSource, WorldView
 
 Follow = Literal["first", "whole"] | int

@@ -9,7 +9,8 @@ import numpy as np
 
 from atari_vlm.checker_states import check_step, content, go_on_alike
 from atari_vlm.errors import require
-from atari_vlm.world_models.base import WorldModel, map_leaves, take_rows
+from atari_vlm.trees import map_leaves, take_rows
+from atari_vlm.world_models.base import WorldModel
 
 
 def check_estimates(model: WorldModel[Any], context: tuple[Any, np.ndarray], seed: int) -> None:

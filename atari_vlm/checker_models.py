@@ -13,15 +13,9 @@ from atari_vlm.actions import as_actions, check_action_space, random_actions
 from atari_vlm.checker_abilities import check_estimates, wrong_observe, wrong_rollout
 from atari_vlm.checker_states import ROUNDING, check_step, content, flat_rows
 from atari_vlm.errors import ConfigError, ContractError, require
-from atari_vlm.world_models.base import (
-    StartFrames,
-    WorldModel,
-    described,
-    fits,
-    map_leaves,
-    take_row,
-    take_rows,
-)
+from atari_vlm.space_trees import described, fits
+from atari_vlm.trees import map_leaves, take_row, take_rows
+from atari_vlm.world_models.base import StartFrames, WorldModel
 
 
 def check_world_model(

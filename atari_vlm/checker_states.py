@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from atari_vlm.errors import require
-from atari_vlm.world_models.base import ModelStep, map_leaves
+from atari_vlm.trees import map_leaves
+from atari_vlm.world_models.base import ModelStep
 
 ROUNDING = {"frames": 1.0, "rewards": 1e-4, "ends": 0.0}  # another batch size may round otherwise
 

@@ -12,17 +12,11 @@ import numpy as np
 
 from atari_vlm.actions import as_action, as_actions, check_action_space, still_action
 from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.space_trees import described, fits, is_rgb
+from atari_vlm.trees import stacked, take_row
 from atari_vlm.types import Action
-from atari_vlm.world_models.base import (
-    StartFrames,
-    WorldModel,
-    check_fit,
-    described,
-    fits,
-    stacked,
-    take_row,
-)
-from atari_vlm.world_models.view import Context, can_see, eye_of, is_rgb, picture_of
+from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit, context_space_of
+from atari_vlm.world_models.view import Context, can_see, eye_of, picture_of
 
 Start = gymnasium.Env[Any, Any] | Sequence[gymnasium.Env[Any, Any]] | StartFrames | None
 StartContext = tuple[
@@ -34,7 +28,7 @@ class StoredStart:
     """Contexts of :class:`StartFrames`, drawn at random."""
 
     def __init__(self, frames: StartFrames, world_model: WorldModel[Any]):
-        space = world_model.observation_space
+        space = context_space_of(world_model)
         if not fits(space, frames.observations, 2):
             raise MismatchError(
                 f"the model sees {space}, the start frames are {described(frames.observations, 2)}"
@@ -158,6 +152,6 @@ def _check_real(env: gymnasium.Env[Any, Any], world_model: WorldModel[Any]) -> N
         raise MismatchError(
             f"the model was made at frame skip {world_model.frame_skip}, the real environment has {skip}"
         )
-    wanted, shown = world_model.observation_space, env.observation_space
+    wanted, shown = context_space_of(world_model), env.observation_space
     if not can_see(wanted, shown) and not (is_rgb(wanted) and env.render_mode == "rgb_array"):
         raise MismatchError(f"the model sees {wanted}, the real environment shows {shown}")

@@ -9,7 +9,8 @@ import gymnasium
 import numpy as np
 
 from atari_vlm.actions import as_action
-from atari_vlm.world_models.base import WorldModel, take_row
+from atari_vlm.trees import take_row
+from atari_vlm.world_models.base import WorldModel
 from atari_vlm.wrappers.dream_start import Start
 from atari_vlm.wrappers.world_model_vector_env import WorldModelVectorEnv
 

@@ -16,14 +16,8 @@ from gymnasium.vector.utils import batch_space
 from atari_vlm.actions import as_actions
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
 from atari_vlm.spaces import autoreset_mode_of
-from atari_vlm.world_models.base import (
-    WorldModel,
-    map_leaves,
-    put_rows,
-    stacked,
-    take_row,
-    take_rows,
-)
+from atari_vlm.trees import map_leaves, put_rows, stacked, take_row, take_rows
+from atari_vlm.world_models.base import WorldModel
 from atari_vlm.wrappers.dream_start import RealStart, Start, start_of
 
 

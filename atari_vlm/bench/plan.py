@@ -18,7 +18,8 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.planning.scoring import random_plans, score_plans
 from atari_vlm.planning.simulation import MCTSConfig
 from atari_vlm.planning.tree_search import mcts
-from atari_vlm.world_models.base import ModelStep, take_rows
+from atari_vlm.trees import take_rows
+from atari_vlm.world_models.base import ModelStep
 from atari_vlm.world_models.emulator import EmulatorWorldModel
 
 SIMULATIONS, ROLLOUT = 100, 30

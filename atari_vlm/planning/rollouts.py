@@ -10,7 +10,8 @@ import numpy as np
 
 from atari_vlm.actions import random_actions
 from atari_vlm.planning.scoring import roll
-from atari_vlm.world_models.base import WorldModel, put_rows, take_rows
+from atari_vlm.trees import put_rows, take_rows
+from atari_vlm.world_models.base import WorldModel
 
 _TRIES = 8  # other actions that are drawn where a reward is no number
 

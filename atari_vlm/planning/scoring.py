@@ -16,7 +16,8 @@ import numpy as np
 
 from atari_vlm.actions import as_actions, random_actions
 from atari_vlm.errors import ConfigError, MismatchError, check_count, check_positive
-from atari_vlm.world_models.base import ModelStep, WorldModel, check_one_row, take_rows
+from atari_vlm.trees import take_rows
+from atari_vlm.world_models.base import ModelStep, WorldModel, check_one_row
 
 ValueFunction = Callable[
     [Any], np.ndarray

@@ -13,7 +13,7 @@ from atari_vlm.errors import ConfigError, UnknownNameError, check_count
 from atari_vlm.planning.rollouts import finite_returns, held
 from atari_vlm.planning.scoring import ValueFunction, check_discount, random_plans
 from atari_vlm.planning.tree import Node, Tree
-from atari_vlm.world_models.base import take_rows
+from atari_vlm.trees import take_rows
 
 
 @dataclass(frozen=True)

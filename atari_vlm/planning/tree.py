@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from atari_vlm.world_models.base import map_leaves, take_rows
+from atari_vlm.trees import map_leaves, take_rows
 
 
 class Node:

@@ -1,7 +1,7 @@
 """The world-model protocol: explicit state, everything batched, steps pure, randomness an argument.
 
-A state is a tree (tuple, dict or dataclass) whose leaves are arrays or tensors with the rows on the
-first axis; that is all a planner needs to know about it (:func:`take_rows`, :func:`concat_rows`).
+A state is a tree (:mod:`atari_vlm.trees`) whose leaves are arrays or tensors with the rows on the
+first axis; that is all a planner needs to know about it.
 
 Semantics: (1) row ``i`` out depends on row ``i`` in only. (2) ``step`` never changes the state it
 is given, so a search may branch. (3) A model terminates, an environment truncates. (4) One model
@@ -10,8 +10,7 @@ step is one agent step. (5) Nothing is decoded unless asked for.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -19,6 +18,8 @@ import gymnasium
 import numpy as np
 
 from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.space_trees import described
+from atari_vlm.trees import leaves, map_leaves
 
 S = TypeVar("S")
 
@@ -39,16 +40,18 @@ class WorldModel(Protocol[S]):
     ``observation_space`` is the space of one decoded row; ``action_space`` is one that
     :mod:`atari_vlm.actions` takes. ``frame_skip`` is emulator frames per step (1 where there is no
     emulator). ``reward_transform`` names what the rewards are: ``"none"`` (the game's own) or
-    ``"sign"``. Actions are int64 ``(B,)``, or float32 ``(B, A)`` where they are continuous, always
-    of the space.
+    ``"sign"``. Actions are int64 ``(B,)``, or where they have several parts int64 or float32
+    ``(B, A)``, always of the space.
 
-    Observations are arrays, or dicts of arrays where ``observation_space`` is a ``Dict``: in
-    contexts, start frames and ``decode`` alike.
+    Observations are trees (:mod:`atari_vlm.space_trees`) of arrays, dicts for ``Dict`` and tuples
+    for ``Tuple`` spaces, texts an object array of ``str``: in contexts, start frames and ``decode``
+    alike.
 
-    A model may also have ``context_length`` (pictures that ``init`` reads, default 1; 0: none),
-    ``action_names``, ``start`` (:class:`StartFrames`), ``shown_shape`` (of the pictures it learned
-    from, before they were brought to its size), and what makes a planner faster or better.
-    ``check_world_model`` holds each to its promise where it is there:
+    A model may also have ``context_space`` (of what ``init`` and ``observe`` read, where that is
+    another one than ``decode`` shows), ``context_length`` (observations that ``init`` reads,
+    default 1; 0: none), ``action_names``, ``start`` (:class:`StartFrames`), ``shown_shape`` (of the
+    pictures it learned from, before they were brought to its size), and what makes a planner or a
+    dream faster or better. ``check_world_model`` holds each to its promise where it is there:
 
     - ``observe(state, action, observation, *, rng) -> state``: takes in one real step; the state
       that ``init`` gives for the longer context. A recurrent model then never reads an episode
@@ -58,6 +61,11 @@ class WorldModel(Protocol[S]):
       equal to stepping.
     - ``policy(state)``: float ``(B, n)``, the probability of each action, or ``(B, A)``, actions.
     - ``value(state)``: float ``(B,)``, the expected return from here, in the model's units.
+    - ``step_one(state, action, *, rng) -> (state, observation, reward, terminated)``: one step of a
+      state of one row by one action, with what it shows, a float and a bool: ``step`` and
+      ``decode`` without arrays of one.
+    - ``render(state)``: a picture of every row, uint8 ``(B, H, W, 3)``, where observations are none.
+    - ``imagined_text(state)``: a list of B strings, what the dream says.
     """
 
     observation_space: gymnasium.Space[Any]
@@ -72,9 +80,7 @@ class WorldModel(Protocol[S]):
         ...
 
     def step(self, state: S, action: np.ndarray, *, rng: np.random.Generator) -> ModelStep[S]:
-        """One step for every row; ``action`` int64 ``(B,)``, or float32 ``(B, A)`` where actions
-        are continuous.
-        """
+        """One step for every row; ``action`` int64 ``(B,)``, or int64 or float32 ``(B, A)``."""
         ...
 
     def decode(self, state: S) -> Any:
@@ -84,8 +90,8 @@ class WorldModel(Protocol[S]):
 
 @dataclass(frozen=True)
 class StartFrames:
-    """Contexts a dream can begin from: ``observations`` ``(N, T, ...)`` with ``actions`` between
-    them, int64 ``(N, T - 1)`` or float32 ``(N, T - 1, A)``.
+    """Contexts a dream can begin from: a tree of ``observations`` ``(N, T, ...)`` with ``actions``
+    between them, int64 ``(N, T - 1)``, or int64 or float32 ``(N, T - 1, A)``.
 
     A model that carries its own start frames has them as attribute ``start`` (``None`` or absent:
     it needs a real env).
@@ -95,8 +101,7 @@ class StartFrames:
     actions: np.ndarray
 
     def __post_init__(self) -> None:
-        shapes: set[tuple[int, ...]] = set()
-        map_leaves(lambda leaf: shapes.add(leaf.shape[:2]), self.observations)
+        shapes = {leaf.shape[:2] for leaf in leaves(self.observations)}
         if len(shapes) != 1 or len(first := shapes.pop()) != 2:
             raise ConfigError(
                 f"start frames are (N, T, ...) throughout, got {described(self.observations)}"
@@ -123,83 +128,51 @@ class Forecast:
     scores: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
+def context_space_of(model: WorldModel[Any]) -> gymnasium.Space[Any]:
+    """The space of the observations that a model reads; of what it shows where it does not say."""
+    space: gymnasium.Space[Any] | None = getattr(model, "context_space", None)
+    return model.observation_space if space is None else space
+
+
 def check_fit(
-    model: WorldModel[Any], action_names: Sequence[str], frame_skip: int, other: str
+    model: WorldModel[Any],
+    action_names: Sequence[str],
+    frame_skip: int,
+    other: str,
+    action_space: gymnasium.Space[Any] | None = None,
 ) -> None:
     """Raise ``MismatchError``, naming both sides, unless ``model`` was made for these actions and
     this frame skip.
 
-    ``other`` is what to call the side that is not the model. A model without ``action_names`` is
+    ``other`` is what to call the side that is not the model. Where a side has no names of actions,
+    the spaces must be equal; a model without names whose other side gives no ``action_space`` is
     held to their number.
     """
-    names, n = (
-        tuple(getattr(model, "action_names", ())),
-        getattr(model.action_space, "n", len(action_names)),
-    )
-    if names != tuple(action_names) and (names or n != len(action_names)):
-        acts = ", ".join(names) or f"{n} unnamed actions"
-        raise MismatchError(
-            f"the world model acts with {acts}; {other} with {', '.join(action_names)}"
-        )
-    if n != len(action_names):
-        raise MismatchError(
-            f"the world model has {model.action_space} and {len(names)} action names"
-        )
+    names = tuple(getattr(model, "action_names", None) or ())
+    if action_space is not None and not (names and action_names):
+        if model.action_space != action_space:
+            raise MismatchError(
+                f"the world model acts in {model.action_space}; {other} in {action_space}"
+            )
+    else:
+        _check_names(model, names, tuple(action_names), other)
     if model.frame_skip != frame_skip:
         raise MismatchError(
             f"the world model was made at frame skip {model.frame_skip}; {other} has {frame_skip}"
         )
 
 
-def map_leaves(function: Callable[..., Any], *trees: Any) -> Any:
-    """Apply ``function`` to corresponding leaves of equally shaped trees of tuples, lists, dicts
-    and dataclasses.
-    """
-    first = trees[0]
-    if first is None:
-        return None
-    if isinstance(first, dict):
-        return {key: map_leaves(function, *(tree[key] for tree in trees)) for key in first}
-    if isinstance(first, tuple) and hasattr(first, "_fields"):
-        return type(first)(*(map_leaves(function, *leaves) for leaves in zip(*trees, strict=True)))
-    if isinstance(first, (tuple, list)):
-        return type(first)(map_leaves(function, *leaves) for leaves in zip(*trees, strict=True))
-    if dataclasses.is_dataclass(first) and not isinstance(first, type):
-        names = [field.name for field in dataclasses.fields(first)]
-        return dataclasses.replace(
-            first,
-            **{
-                name: map_leaves(function, *(getattr(tree, name) for tree in trees))
-                for name in names
-            },
+def _check_names(
+    model: WorldModel[Any], names: tuple[str, ...], theirs: tuple[str, ...], other: str
+) -> None:
+    n = getattr(model.action_space, "n", len(theirs))
+    if names != theirs and (names or n != len(theirs)):
+        acts = ", ".join(names) or f"{n} unnamed actions"
+        raise MismatchError(f"the world model acts with {acts}; {other} with {', '.join(theirs)}")
+    if n != len(theirs):
+        raise MismatchError(
+            f"the world model has {model.action_space} and {len(names)} action names"
         )
-    return function(*trees)
-
-
-def fits(space: gymnasium.Space[Any], observations: Any, leading: int) -> bool:
-    """Whether ``observations`` are arrays of the space's shape and type after ``leading`` axes, in
-    a ``Dict`` all of them.
-    """
-    if isinstance(space, gymnasium.spaces.Dict):
-        alike = isinstance(observations, dict) and observations.keys() == space.spaces.keys()
-        return alike and all(
-            fits(sub, observations[key], leading) for key, sub in space.spaces.items()
-        )
-    shape = getattr(observations, "shape", ())
-    return shape[leading:] == space.shape and observations.dtype == space.dtype
-
-
-def described(observations: Any, leading: int = 0) -> str:
-    """Types and shapes of observations after ``leading`` axes, for a sentence."""
-    if isinstance(observations, dict):
-        return (
-            "{"
-            + ", ".join(
-                f"{key}: {described(value, leading)}" for key, value in observations.items()
-            )
-            + "}"
-        )
-    return f"{getattr(observations, 'dtype', type(observations).__name__)} {np.shape(observations)[leading:]}"
 
 
 def check_one_row(state: Any) -> None:
@@ -217,44 +190,3 @@ def check_one_row(state: Any) -> None:
 def in_units_of(world_model: WorldModel[Any], reward: float) -> float:
     """A real reward in the model's units (``reward_transform``) and precision (float32)."""
     return float(np.float32(np.sign(reward) if world_model.reward_transform == "sign" else reward))
-
-
-def stacked(trees: Sequence[Any]) -> Any:
-    """Several equally shaped trees of arrays as one, with a new first axis."""
-    return map_leaves(lambda *leaves: np.stack(leaves), *trees)
-
-
-def take_rows(state: Any, rows: Sequence[int] | np.ndarray) -> Any:
-    """The rows of a state in the given order (int64 indices); repeated indices repeat rows."""
-    index = np.ascontiguousarray(rows, dtype=np.int64)
-    return map_leaves(lambda leaf: leaf[index], state)
-
-
-def take_row(state: Any, row: int | np.integer[Any]) -> Any:
-    """One row of a tree of arrays, without the first axis; copies."""
-    return map_leaves(lambda leaf: np.array(leaf[row]), state)
-
-
-def concat_rows(states: Sequence[Any]) -> Any:
-    """Stack the rows of several states into one."""
-
-    def join(*leaves: Any) -> Any:
-        if isinstance(leaves[0], np.ndarray):
-            return np.concatenate(leaves)
-        import torch
-
-        return torch.cat(leaves)
-
-    return map_leaves(join, *states)
-
-
-def put_rows(state: Any, rows: Sequence[int] | np.ndarray, values: Any) -> Any:
-    """A copy of ``state`` whose given rows are those of ``values``."""
-    index = np.ascontiguousarray(rows, dtype=np.int64)
-
-    def put(leaf: Any, value: Any) -> Any:
-        copied = leaf.copy() if isinstance(leaf, np.ndarray) else leaf.clone()
-        copied[index] = value
-        return copied
-
-    return map_leaves(put, state, values)

@@ -34,7 +34,8 @@ from atari_vlm.errors import (
     reading,
 )
 from atari_vlm.files import naming, open_new, sync_folder
-from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit, described, fits
+from atari_vlm.space_trees import described, fits
+from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit
 from atari_vlm.world_models.checkpoint_files import (
     CONFIG,
     MANIFEST,

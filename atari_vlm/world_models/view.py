@@ -15,32 +15,46 @@ from typing import Any
 import cv2
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Dict, Text, Tuple
 
 from atari_vlm.actions import as_action, as_actions
 from atari_vlm.description import Facts
 from atari_vlm.errors import MismatchError
 from atari_vlm.games import game_names
 from atari_vlm.pil_images import source_of
+from atari_vlm.space_trees import is_rgb, nothing_of, parts_of, picture_in
 from atari_vlm.spaces import PILImage
+from atari_vlm.trees import stacked
 from atari_vlm.types import Action
-from atari_vlm.world_models.base import WorldModel, stacked
+from atari_vlm.world_models.base import WorldModel, context_space_of
 
 FrameSource = Callable[[], Any]
 _SCREEN_WIDTH, _SCREEN_HEIGHTS = 160, range(200, 261)  # of ALE
 
 
 def as_seen(shown: Any, space: gymnasium.Space[Any], whose: str = "the environment") -> Any:
-    """What is ``shown`` as a model with observation space ``space`` sees it: a fresh array of its
-    shape and dtype, or a dict.
+    """What is ``shown`` as a model that reads ``space`` sees it: a fresh array of its shape and
+    dtype, a text, or a dict or tuple of these.
 
     A picture uint8 ``(H, W, C)`` of another size is averaged over areas. Other numbers may change
     their type where that keeps what they say (float64 to float32), never their shape.
     ``MismatchError`` names both sides where nothing fits.
     """
-    if isinstance(space, gymnasium.spaces.Dict):
-        return {
-            key: as_seen(_entry(shown, key, whose), sub, whose) for key, sub in space.spaces.items()
-        }
+    if isinstance(space, Dict):
+        parts = space.spaces.items()
+        return {key: as_seen(_entry(shown, key, whose), sub, whose) for key, sub in parts}
+    if isinstance(space, Tuple):
+        subs = enumerate(space.spaces)
+        return tuple(as_seen(_entry(shown, index, whose), sub, whose) for index, sub in subs)
+    if isinstance(space, Text):
+        if space.contains(shown):
+            return str(shown)
+        raise MismatchError(f"the model reads {space}, {whose} shows {shown!r:.80}")
+    return _array_seen(shown, space, whose)
+
+
+def _array_seen(shown: Any, space: gymnasium.Space[Any], whose: str) -> np.ndarray:
+    """:func:`as_seen` of one array."""
     array = np.asarray(shown)
     if array.ndim == 2 and space.shape is not None and space.shape[2:] == (1,):
         array = array[..., None]
@@ -55,7 +69,7 @@ def as_seen(shown: Any, space: gymnasium.Space[Any], whose: str = "the environme
         resized = cv2.resize(array, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
         return np.asarray(resized).reshape(shape)
     if array.shape == space.shape and _keeps(array.dtype, space.dtype):
-        converted = array.astype(space.dtype)
+        converted: np.ndarray = array.astype(space.dtype)
         if space.contains(converted) and (
             array.dtype.kind == "f" or np.array_equal(array, converted)
         ):
@@ -63,14 +77,12 @@ def as_seen(shown: Any, space: gymnasium.Space[Any], whose: str = "the environme
     raise MismatchError(f"the model sees {space}, {whose} shows {array.dtype} {array.shape}")
 
 
-def _entry(shown: Any, key: str, whose: str = "the environment") -> Any:
+def _entry(shown: Any, key: str | int, whose: str = "the environment") -> Any:
     """An entry of what is shown; ``MismatchError`` where there is none."""
-    if not isinstance(shown, Mapping) or key not in shown:
-        has = (
-            ", ".join(map(str, shown))
-            if isinstance(shown, Mapping)
-            else f"{type(shown).__name__} without entries"
-        )
+    entries: Any = range(len(shown)) if isinstance(shown, tuple) else ()
+    entries = shown.keys() if isinstance(shown, Mapping) else entries
+    if key not in entries:
+        has = ", ".join(map(str, entries)) or f"{type(shown).__name__} without entries"
         raise MismatchError(f"the model is shown the entry {key!r}; {whose} shows {has}")
     return shown[key]
 
@@ -80,12 +92,6 @@ def _keeps(given: Any, wanted: Any) -> bool:
     fractions.
     """
     return np.dtype(given).kind in "iuf" and np.can_cast(given, wanted, "same_kind")
-
-
-def is_rgb(space: gymnasium.Space[Any]) -> bool:
-    """Whether ``space`` is one of colour pictures uint8 ``(H, W, 3)``."""
-    shape = space.shape or ()
-    return len(shape) == 3 and shape[2] == 3 and space.dtype == np.uint8
 
 
 def shown_by(observation: Any) -> Any:
@@ -117,21 +123,23 @@ class Eye:
         shown_shape: tuple[int, ...] | None = None,
     ):
         self.space, self._source, self._shown_shape = space, frame_source, shown_shape
-        parts = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {}
+        picture = (picture_in(space) or (None,))[:1]
         self._parts = {
-            key: Eye(sub, frame_source, shown_shape) if key == "image" else Eye(sub)
-            for key, sub in parts.items()
+            key: Eye(sub, frame_source, shown_shape) if (key,) == picture else Eye(sub)
+            for key, sub in parts_of(space).items()
         }
 
     def __call__(self, observation: Any) -> Any:
         """The picture as the model sees it; ``MismatchError`` for one that was not made as those it
         learned from.
 
-        For a model with a ``Dict`` space a dict, of which the entry ``image`` is such a picture.
+        For a model with a ``Dict`` or ``Tuple`` space a dict or tuple, whose one RGB picture (of
+        several the entry ``image``) is such a picture.
         """
         if self._parts:
-            return {key: part(observation if key == "image" else _entry(observation, key))
+            seen = {key: part(observation if key == "image" else _entry(observation, key))
                     for key, part in self._parts.items()}  # fmt: skip
+            return seen if isinstance(self.space, Dict) else tuple(seen.values())
         if self._source is None:
             shown = shown_by(observation)
             if _is_resized(observation) and (
@@ -187,18 +195,21 @@ def can_see(space: gymnasium.Space[Any], shown: gymnasium.Space[Any]) -> bool:
     """Whether a model with observation space ``space`` can be shown observations of the space
     ``shown``.
     """
-    if isinstance(space, gymnasium.spaces.Dict):
-        parts = shown.spaces if isinstance(shown, gymnasium.spaces.Dict) else {}
-        return all(key in parts and can_see(sub, parts[key]) for key, sub in space.spaces.items())
-    if isinstance(shown, gymnasium.spaces.Dict) and "image" in shown.spaces:
+    if isinstance(space, (Dict, Tuple)):
+        parts = parts_of(shown) if isinstance(shown, type(space)) else {}
+        wanted = parts_of(space)
+        return all(key in parts and can_see(sub, parts[key]) for key, sub in wanted.items())
+    if isinstance(space, Text):
+        return isinstance(shown, Text)
+    if isinstance(shown, Dict) and "image" in shown.spaces:
         shown = shown["image"]
     if is_rgb(space) and isinstance(shown, PILImage):
         return True
-    wanted, given = space.shape or (), shown.shape or ()
+    shape, given = space.shape or (), shown.shape or ()
     if (
         space.dtype == shown.dtype == np.uint8
-        and len(wanted) == len(given) == 3
-        and wanted[2] == given[2]
+        and len(shape) == len(given) == 3
+        and shape[2] == given[2]
     ):
         return True
     return (
@@ -227,7 +238,7 @@ class Context:
     """
 
     def __init__(self, world_model: WorldModel[Any]):
-        self._space, self._action_space = world_model.observation_space, world_model.action_space
+        self._space, self._action_space = context_space_of(world_model), world_model.action_space
         self.length = int(getattr(world_model, "context_length", 1))
         self.reset()
 
@@ -255,21 +266,14 @@ class Context:
         self._moved = True
 
     def arrays(self) -> tuple[Any, np.ndarray]:
-        """Observations ``(T, ...)``, and the actions between them: int64 ``(T - 1,)`` or float32
-        ``(T - 1, A)``.
+        """Observations ``(T, ...)``, and the actions between them, int64 ``(T - 1,)``, or int64 or
+        float32 ``(T - 1, A)``.
         """
         num = len(self._pictures)
         if num == 0:
             return nothing_of(self._space), as_actions(self._action_space, [])
         between = list(self._actions)[max(0, len(self._actions) - (num - 1)) :]
         return stacked(list(self._pictures)), as_actions(self._action_space, between)
-
-
-def nothing_of(space: gymnasium.Space[Any]) -> Any:
-    """Zero observations of a space, ``(0, ...)``."""
-    if isinstance(space, gymnasium.spaces.Dict):
-        return {key: nothing_of(sub) for key, sub in space.spaces.items()}
-    return np.zeros((0, *(space.shape or ())), space.dtype)
 
 
 class WorldView:
@@ -331,6 +335,5 @@ class WorldView:
 
 def eye_of(world_model: WorldModel[Any], frame_source: FrameSource | None = None) -> Eye:
     """The eye of a model, which may say in ``shown_shape`` what it learned from."""
-    return Eye(
-        world_model.observation_space, frame_source, getattr(world_model, "shown_shape", None)
-    )
+    shown_shape = getattr(world_model, "shown_shape", None)
+    return Eye(context_space_of(world_model), frame_source, shown_shape)

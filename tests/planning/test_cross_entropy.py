@@ -5,8 +5,8 @@ from planning_models import Point, Table
 from atari_vlm.errors import ConfigError
 from atari_vlm.planning import CEMConfig, MPPIConfig, cem, mppi
 from atari_vlm.planning.cross_entropy import ICEM, Categorical, coloured_noise
+from atari_vlm.trees import take_rows
 from atari_vlm.world_models import CatchWorldModel
-from atari_vlm.world_models.base import take_rows
 
 STARTS = range(8)
 

@@ -4,8 +4,8 @@ from planning_models import Counted, Point, Table
 
 from atari_vlm.errors import ConfigError, MismatchError
 from atari_vlm.planning import random_shooting, score_plans
+from atari_vlm.trees import take_rows
 from atari_vlm.world_models import CatchWorldModel
-from atari_vlm.world_models.base import take_rows
 
 RNG = np.random.default_rng(0)
 ROOT = np.zeros(1)

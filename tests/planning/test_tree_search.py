@@ -7,8 +7,8 @@ from planning_models import Counted, Point, Table
 from atari_vlm.errors import ConfigError, NotSupportedError, UnknownNameError
 from atari_vlm.planning import MCTSConfig, mcts
 from atari_vlm.planning.rollouts import held
+from atari_vlm.trees import take_rows
 from atari_vlm.world_models import CatchWorldModel
-from atari_vlm.world_models.base import take_rows
 
 CONFIGS = {
     "uct": MCTSConfig(),

@@ -12,8 +12,9 @@ from track import BOX, FROM_ONE, TrackModel
 
 from atari_vlm.checker import check_world_model
 from atari_vlm.errors import ContractError
+from atari_vlm.trees import take_rows
 from atari_vlm.world_models import CatchWorldModel, EmulatorWorldModel
-from atari_vlm.world_models.base import ModelStep, StartFrames, take_rows
+from atari_vlm.world_models.base import ModelStep, StartFrames
 
 
 class Catch(CatchWorldModel):

@@ -5,8 +5,8 @@ import pytest
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.errors import ConfigError
 from atari_vlm.games import game_names
+from atari_vlm.trees import concat_rows, take_rows
 from atari_vlm.world_models import EmulatorWorldModel
-from atari_vlm.world_models.base import concat_rows, take_rows
 from atari_vlm.world_models.emulator import INEXACT
 
 RNG = np.random.default_rng(0)

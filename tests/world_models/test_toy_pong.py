@@ -7,8 +7,8 @@ from gymnasium.utils.env_checker import check_env
 
 from atari_vlm.checker import check_world_model
 from atari_vlm.errors import ConfigError
+from atari_vlm.trees import take_rows
 from atari_vlm.world_models import SoloPongWorldModel, load_world_model, save_checkpoint
-from atari_vlm.world_models.base import take_rows
 from atari_vlm.wrappers import WorldModelEnv, WorldModelVectorEnv
 
 RNG = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from atari_vlm.experience.replay import Replay
 from atari_vlm.runs.seeds import train_seed
 from atari_vlm.training.imagination.games import TrainingGame
 from atari_vlm.training.imagination.lanes import Drawing, GameStep, Lanes, Returns
-from atari_vlm.world_models.base import map_leaves
+from atari_vlm.trees import map_leaves
 from atari_vlm.world_models.learned.learner import Policy
 
 _MEMORY = "collector.memory"

@@ -11,7 +11,7 @@ import torch
 
 from atari_vlm.actions import Action
 from atari_vlm.training.imagination.games import LOST_LIFE, TrainingGame
-from atari_vlm.world_models.base import put_rows, take_rows
+from atari_vlm.trees import put_rows, take_rows
 from atari_vlm.world_models.learned.learner import Metrics, Policy
 
 Observation = dict[str, np.ndarray]

@@ -12,7 +12,8 @@ from atari_vlm.actions import random_actions
 from atari_vlm.checker_models import check_world_model
 from atari_vlm.errors import require
 from atari_vlm.experience.replay import FOLLOWED, Column, Replay
-from atari_vlm.world_models.base import StartFrames, map_leaves, take_rows
+from atari_vlm.trees import map_leaves, take_rows
+from atari_vlm.world_models.base import StartFrames
 from atari_vlm.world_models.checkpoint import Checkpoint
 from atari_vlm.world_models.families import load_part
 from atari_vlm.world_models.learned.device import Device

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from atari_vlm.errors import check_positive, check_temperature
-from atari_vlm.world_models.base import map_leaves
+from atari_vlm.trees import map_leaves
 from atari_vlm.world_models.learned.learner import ActionDistribution, Actor, Policy
 from atari_vlm.world_models.learned.model import LearnedWorldModel
 

@@ -23,7 +23,8 @@ from torch import Tensor
 from atari_vlm.actions import as_actions
 from atari_vlm.errors import check_temperature
 from atari_vlm.settings import with_changes
-from atari_vlm.world_models.base import ModelStep, StartFrames, map_leaves
+from atari_vlm.trees import map_leaves
+from atari_vlm.world_models.base import ModelStep, StartFrames
 from atari_vlm.world_models.checkpoint import Checkpoint
 from atari_vlm.world_models.learned.device import Device
 

@@ -11,7 +11,7 @@ from replay_helpers import add_step, picture_replay
 
 from atari_vlm.errors import ConfigError, MismatchError, StoppedError
 from atari_vlm.training.imagination.checkpoints import Checkpoints
-from atari_vlm.world_models.base import map_leaves
+from atari_vlm.trees import map_leaves
 from atari_vlm.world_models.learned.team import Team, open_team
 from atari_vlm.world_models.rem import learner as learner_module
 

@@ -50,7 +50,7 @@ class PolicyAgent:
             space = gymnasium.spaces.Box(0, 255, self._inputs[IMAGE].shape, np.uint8)
             self._eye = Eye(space, frame_source, read.config.get("shown_shape"))
         self._state = self._policy.begin(1)
-        self._names, self._checkpoint = tuple(read.config["action_names"]), str(checkpoint)
+        self._names, self._checkpoint = read.action_names, str(checkpoint)
         self._temperature = temperature
         self._generator = self._torch.Generator(device).manual_seed(0)
 

@@ -1,8 +1,9 @@
 """The one entry for actions: which action spaces there are here, and what is an action of one.
 
-An action space is ``Discrete`` (``start`` to ``start + n - 1``), or a bounded ``Box`` of floats
-with one axis. Many actions are int64 ``(...)`` or float32 ``(..., A)``; one action is an ``int`` or
-float32 ``(A,)``. Other numeric types are cast; what the space does not contain is refused.
+An action space is ``Discrete`` (``start`` to ``start + n - 1``), or a ``MultiDiscrete`` or a bounded
+``Box`` of floats with one axis. Many actions are int64 ``(...)``, or int64 or float32 ``(..., A)``;
+one action is an ``int``, or int64 or float32 ``(A,)``. Other numeric types are cast; what the space
+does not contain is refused.
 """
 
 from __future__ import annotations
@@ -12,31 +13,34 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.types import Action
 
 
-def check_action_space(space: gymnasium.Space[Any], whose: str = "this one") -> Discrete | Box:
+def check_action_space(
+    space: gymnasium.Space[Any], whose: str = "this one"
+) -> Discrete | MultiDiscrete | Box:
     """``space``, if it is one of those above; ``ConfigError`` names ``whose`` it is otherwise."""
     if isinstance(space, Discrete):
         return space
-    if (
-        isinstance(space, Box)
-        and space.dtype in (np.float32, np.float64)
-        and len(space.shape) == 1
-        and space.shape[0]
-    ):
-        if np.isfinite(space.low).all() and np.isfinite(space.high).all():
+    if isinstance(space, (MultiDiscrete, Box)) and len(space.shape) == 1 and space.shape[0]:
+        if isinstance(space, MultiDiscrete) or _is_bounded(space):
             return space
     raise ConfigError(
-        f"actions are Discrete, or a bounded Box of floats with one axis; {whose} has {space}"
+        f"actions are Discrete, or a bounded Box of floats with one axis, or a MultiDiscrete with one axis; {whose} has {space}"
     )
 
 
+def _is_bounded(space: Box) -> bool:
+    floats = space.dtype in (np.float32, np.float64)
+    return bool(floats and np.isfinite(space.low).all() and np.isfinite(space.high).all())
+
+
 def as_actions(space: gymnasium.Space[Any], actions: Any, what: str = "actions") -> np.ndarray:
-    """``actions`` of any leading shape as int64 ``(...)`` or float32 ``(..., A)``, a fresh array.
+    """``actions`` of any leading shape as int64 ``(...)``, or int64 or float32 ``(..., A)``, a fresh
+    array.
 
     ``ConfigError``, which calls them ``what``, for a ragged list, another type or last axis, and
     for what is no action of ``space``.
@@ -46,27 +50,31 @@ def as_actions(space: gymnasium.Space[Any], actions: Any, what: str = "actions")
         array = np.asarray(actions)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{what} must all have one length, got {actions!r}") from error
-    return (
-        _discrete(space, array, what)
-        if isinstance(space, Discrete)
-        else _continuous(space, array, what)
-    )
-
-
-def _discrete(space: Discrete, array: np.ndarray, what: str) -> np.ndarray:
     if array.size == 0:
-        return np.zeros(array.shape, np.int64)
-    low, high = int(space.start), int(space.start + space.n - 1)
-    if array.dtype.kind not in "iu" or array.min() < low or array.max() > high:
+        return _none(space, array)
+    return _continuous(space, array, what) if isinstance(space, Box) else _whole(space, array, what)
+
+
+def _none(space: Discrete | MultiDiscrete | Box, array: np.ndarray) -> np.ndarray:
+    """No actions, however they were written."""
+    leading = array.shape
+    if space.shape and leading[-1:] == space.shape:
+        leading = leading[:-1]
+    dtype = np.float32 if isinstance(space, Box) else np.int64
+    return np.zeros((*leading, *(space.shape or ())), dtype)
+
+
+def _whole(space: Discrete | MultiDiscrete, array: np.ndarray, what: str) -> np.ndarray:
+    low = space.start
+    high = low + (space.n if isinstance(space, Discrete) else space.nvec) - 1
+    shaped = array.shape[-1:] == space.shape or not space.shape
+    if array.dtype.kind not in "iu" or not shaped or (array < low).any() or (array > high).any():
         raise ConfigError(f"{what} must be whole numbers from {low} to {high}, got {_short(array)}")
     return array.astype(np.int64)
 
 
 def _continuous(space: Box, array: np.ndarray, what: str) -> np.ndarray:
     (width,) = space.shape
-    if array.size == 0:
-        leading = array.shape[:-1] if array.shape[-1:] == (width,) else array.shape
-        return np.zeros((*leading, width), np.float32)
     if array.dtype.kind not in "iuf" or array.shape[-1:] != (width,):
         raise ConfigError(f"{what} must be numbers (..., {width}), got {array.dtype} {array.shape}")
     with np.errstate(over="ignore"):
@@ -81,11 +89,17 @@ def _short(array: np.ndarray) -> str:
 
 
 def as_action(space: gymnasium.Space[Any], action: Any, what: str = "action") -> Action:
-    """One action as an ``int`` or float32 ``(A,)``, a fresh array; 0-d arrays and tensors of any
-    library are taken too.
+    """One action as an ``int``, or int64 or float32 ``(A,)``, a fresh array; 0-d arrays and tensors
+    of any library are taken too.
     """
     if isinstance(check_action_space(space), Discrete):
-        return int(as_actions(space, as_index(action, what), what))
+        index = as_index(action, what)
+        low, n = int(space.start), int(space.n)  # type: ignore[attr-defined]
+        if not low <= index < low + n:
+            raise ConfigError(
+                f"{what} must be whole numbers from {low} to {low + n - 1}, got {index}"
+            )
+        return index
     array = as_actions(space, action, what)
     if array.ndim != 1:
         raise ConfigError(f"{what} is one action {space.shape}, got {np.shape(action)}")
@@ -113,10 +127,12 @@ def bounds(space: Box) -> tuple[np.ndarray, np.ndarray]:
 def random_actions(
     space: gymnasium.Space[Any], shape: tuple[int, ...], rng: np.random.Generator
 ) -> np.ndarray:
-    """Uniformly random actions, int64 ``shape`` or float32 ``(*shape, A)``."""
+    """Uniformly random actions, int64 ``shape``, or int64 or float32 ``(*shape, A)``."""
     space = check_action_space(space)
     if isinstance(space, Discrete):
         return rng.integers(int(space.n), size=shape) + int(space.start)
+    if isinstance(space, MultiDiscrete):
+        return rng.integers(space.nvec, size=(*shape, *space.shape)) + space.start
     return np.clip(
         rng.uniform(space.low, space.high, (*shape, *space.shape)).astype(np.float32),
         *bounds(space),
@@ -130,4 +146,13 @@ def still_action(space: gymnasium.Space[Any]) -> Action:
     space = check_action_space(space)
     if isinstance(space, Discrete):
         return int(space.start)
+    if isinstance(space, MultiDiscrete):
+        return space.start.astype(np.int64)
     return np.clip(np.zeros(space.shape, np.float32), *bounds(space))
+
+
+def numbers_of(space: gymnasium.Space[Any]) -> range:
+    """The numbers of ``Discrete`` actions; none of any other."""
+    if not isinstance(space, Discrete):
+        return range(0)
+    return range(int(space.start), int(space.start + space.n))

@@ -10,12 +10,18 @@ import gymnasium
 import numpy as np
 
 from atari_vlm.actions import as_actions, check_action_space, random_actions
-from atari_vlm.checker_abilities import check_estimates, wrong_observe, wrong_rollout
-from atari_vlm.checker_states import ROUNDING, check_step, content, flat_rows
+from atari_vlm.checker_abilities import (
+    check_estimates,
+    check_telling,
+    wrong_observe,
+    wrong_rollout,
+    wrong_step_one,
+)
+from atari_vlm.checker_states import alike, check_step, content, same
 from atari_vlm.errors import ConfigError, ContractError, require
 from atari_vlm.space_trees import described, fits
-from atari_vlm.trees import map_leaves, take_row, take_rows
-from atari_vlm.world_models.base import StartFrames, WorldModel
+from atari_vlm.trees import leaves, map_leaves, stacked, take_row, take_rows
+from atari_vlm.world_models.base import StartFrames, WorldModel, context_space_of
 
 
 def check_world_model(
@@ -36,8 +42,9 @@ def check_world_model(
     order must give those rows (but for rounding), unless the model draws random numbers, which it
     may hand to other rows then: it draws when one of 16 seeds gives something else. What the model
     can do besides is held to its promise: ``observe`` gives the state that ``init`` gives for the
-    longer context, ``rollout`` is stepping (both compared where the model does not draw),
-    ``policy`` gives probabilities or actions, and ``value`` numbers, a row each.
+    longer context, ``rollout`` is stepping and so is ``step_one`` (all compared where the model
+    does not draw), ``policy`` gives probabilities or actions, ``value`` numbers, ``render``
+    pictures and ``imagined_text`` texts, a row each.
     """
     _check_declaration(model)
     start = _checked_start(model, start)
@@ -47,22 +54,24 @@ def check_world_model(
     actions = random_actions(model.action_space, (steps, rows), rng)  # (T, B) or (T, B, A)
     first = _dream(model, context, actions, seed)
     for name, one, other in zip(_PARTS, first, _dream(model, context, actions, seed), strict=True):
-        require(np.array_equal(one, other), f"equal seeds give equal {name}")
+        require(same(one, other), f"equal seeds give equal {name}")
     _check_rows(model, start, (row_ids, actions), seed, first)
 
     def draws() -> bool:
         others = (_dream(model, context, actions, seed + k) for k in range(1, 17))
-        return any(not all(map(np.array_equal, first, other)) for other in others)
+        return any(not same(first, other) for other in others)
 
     if wrong := _wrong_in_subset(model, context, actions, seed, first):
         require(draws(), f"{wrong} of a subset of rows are the subset of the {wrong}")
     check_estimates(model, context, seed)
-    for name, check in (("observe", wrong_observe), ("rollout", wrong_rollout)):
+    check_telling(model, context, seed)
+    for name, check in _ABILITIES.items():
         if hasattr(model, name) and (wrong := check(model, context, actions, seed)):
             require(draws(), wrong)
 
 
 _PARTS = ("frames", "rewards", "ends")
+_ABILITIES = {"observe": wrong_observe, "rollout": wrong_rollout, "step_one": wrong_step_one}
 
 
 def _check_declaration(model: WorldModel[Any]) -> None:
@@ -95,6 +104,9 @@ def _checked_start(model: WorldModel[Any], start: StartFrames | None) -> StartFr
         start is not None, "a model without start frames is checked with start=StartFrames(...)"
     )
     assert start is not None
+    space = context_space_of(model)
+    shown = described(start.observations, 2)
+    require(fits(space, start.observations, 2), f"start frames are of {space}, not {shown}")
     try:
         actions = as_actions(model.action_space, start.actions, "the actions of start frames")
     except ConfigError as error:
@@ -104,8 +116,8 @@ def _checked_start(model: WorldModel[Any], start: StartFrames | None) -> StartFr
 
 def _dream(
     model: WorldModel[Any], context: tuple[Any, np.ndarray], actions: np.ndarray, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames ``(T + 1, B, ...)``, rewards ``(T, B)`` and ends ``(T, B)``; everything on the way is
+) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Observations ``(T + 1, B, ...)``, rewards ``(T, B)`` and ends ``(T, B)``; everything on the way is
     checked.
     """
     n = len(context[1])
@@ -124,32 +136,28 @@ def _dream(
         frames.append(_frames(model, state, n))
         rewards.append(np.array(step.reward))
         ends.append(np.array(step.terminated))
-    return np.stack(frames), np.stack(rewards), np.stack(ends)
+    return stacked(frames), np.stack(rewards), np.stack(ends)
 
 
-def _frames(model: WorldModel[Any], state: Any, n: int) -> np.ndarray:
-    """The decoded rows as float64 ``(n, .)``; they must be of the space, and be nobody else's
-    memory.
-    """
+def _frames(model: WorldModel[Any], state: Any, n: int) -> Any:
+    """The decoded rows, copied; they must be of the space, and be nobody else's memory."""
     before = content(state)
     frames, space = model.decode(state), model.observation_space
     require(fits(space, frames, 1), f"decode() returns {space} in rows, not {described(frames, 1)}")
-    flat = flat_rows(frames)
-    require(len(flat) == n, f"decode() returns {n} rows, not {len(flat)}")
+    counts = {len(leaf) for leaf in leaves(frames)}
+    require(counts == {n}, f"decode() returns {n} rows, not {sorted(counts)}")
     require(
         all(space.contains(take_row(frames, row)) for row in range(n)),
         "decoded rows lie in observation_space",
     )
+    kept = map_leaves(np.array, frames)
     map_leaves(_overwrite, frames)
     require(
         content(state) == before,
         "decode() changes nothing, and what it returns is not the state's own memory",
     )
-    require(
-        np.array_equal(flat_rows(model.decode(state)), flat),
-        "decode() of one state is always the same",
-    )
-    return flat
+    require(same(model.decode(state), kept), "decode() of one state is always the same")
+    return kept
 
 
 def _overwrite(leaf: np.ndarray) -> None:
@@ -162,7 +170,7 @@ def _check_rows(
     start: StartFrames,
     rows_and_actions: tuple[np.ndarray, np.ndarray],
     seed: int,
-    first: tuple[np.ndarray, ...],
+    first: tuple[Any, ...],
 ) -> None:
     """Row 0 and the last row stay what they were while the rows between them get other contexts and
     actions.
@@ -172,14 +180,15 @@ def _check_rows(
     rows, changed = rows.copy(), actions.copy()
     rows[others] = (rows[others] + 1) % len(start.actions)
     changed[:, others] = actions[::-1, others]
-    if isinstance(model.action_space, gymnasium.spaces.Discrete):
-        n, first_action = int(model.action_space.n), int(model.action_space.start)
-        changed[:, others] = (actions[:, others] - first_action + 1) % n + first_action
+    space: Any = model.action_space
+    if isinstance(space, gymnasium.spaces.Discrete):
+        changed[:, others] = (actions[:, others] - space.start + 1) % space.n + space.start
     again = _dream(model, take_rows((start.observations, start.actions), rows), changed, seed)
     for name, one, other in zip(_PARTS, first, again, strict=True):
-        alike = np.array_equal(one[:, [0, -1]], other[:, [0, -1]])
+        untouched = [map_leaves(lambda leaf: leaf[:, [0, -1]], tree) for tree in (one, other)]
         require(
-            alike, f"{name} of a row depend on that row only; they changed with the rows beside it"
+            same(*untouched),
+            f"{name} of a row depend on that row only; they changed with the rows beside it",
         )
 
 
@@ -188,7 +197,7 @@ def _wrong_in_subset(
     context: tuple[Any, np.ndarray],
     actions: np.ndarray,
     seed: int,
-    first: tuple[np.ndarray, ...],
+    first: tuple[Any, ...],
 ) -> str:
     """Take rows out of a state halfway and go on; the first part that differs from what they did
     before, or ``""``.
@@ -204,10 +213,9 @@ def _wrong_in_subset(
         check_step(step, (len(rows),))
         state = step.state
         parts = (_frames(model, state, len(rows)), step.reward, step.terminated)
-        expected = (first[0][t + 1, rows], first[1][t, rows], first[2][t, rows])
+        shown = map_leaves(lambda leaf, t=t: leaf[t + 1, rows], first[0])
+        expected = (shown, first[1][t, rows], first[2][t, rows])
         for name, one, other in zip(_PARTS, expected, parts, strict=True):
-            if not np.allclose(
-                one.astype(np.float64), other.astype(np.float64), rtol=1e-4, atol=ROUNDING[name]
-            ):
+            if not alike(one, other):
                 return name
     return ""

@@ -1,7 +1,7 @@
-"""Spaces as JSON data and back: those a buffer or a checkpoint of a program can have.
+"""Spaces as JSON data and back: those a buffer or a checkpoint can have.
 
-``Discrete``, ``Box``, ``MultiDiscrete``, ``MultiBinary``, and ``Tuple`` and ``Dict`` of them. JSON has no infinity, so the bounds
-of a ``Box`` may be the words ``"inf"`` and ``"-inf"``; a bound that is the same everywhere is written once.
+``Discrete``, ``Box``, ``MultiDiscrete``, ``MultiBinary``, ``Text``, and ``Tuple`` and ``Dict`` of them. JSON has no infinity, so
+the bounds of a ``Box`` may be the words ``"inf"`` and ``"-inf"``; a bound that is the same everywhere is written once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 
 from atari_vlm.errors import ConfigError, UnknownNameError, reading
 
@@ -38,6 +38,9 @@ def space_to_json(space: gymnasium.Space[Any]) -> dict[str, Any]:
         return {"space": type(space).__name__, **numbers, **_form(space)}
     if isinstance(space, MultiBinary):
         return {"space": "MultiBinary", "shape": list(space.shape)}
+    if isinstance(space, Text):
+        lengths = {"min_length": space.min_length, "max_length": space.max_length}
+        return {"space": "Text", **lengths, "charset": "".join(sorted(space.character_set))}
     raise ConfigError(
         f"a {type(space).__name__} space cannot be written; spaces are {', '.join(_READERS)}"
     )
@@ -126,6 +129,14 @@ def _multi_binary(value: Plain, depth: int) -> MultiBinary:
     return MultiBinary(shape[0] if len(shape) == 1 else shape)
 
 
+def _text(value: Plain, depth: int) -> Text:
+    charset = value["charset"]
+    if not isinstance(charset, str):
+        raise ConfigError(f"a charset is a string, got {charset!r:.80}")
+    shortest, longest = _whole(value, "min_length"), _whole(value, "max_length")
+    return Text(longest, min_length=shortest, charset=charset)
+
+
 def _tuple(value: Plain, depth: int) -> Tuple:
     return Tuple([_space(part, depth + 1) for part in value["spaces"]])
 
@@ -140,5 +151,6 @@ _READERS: dict[str, Callable[[Plain, int], gymnasium.Space[Any]]] = {
     "Discrete": lambda value, depth: Discrete(_whole(value, "n"), start=_whole(value, "start")),
     "MultiBinary": _multi_binary,
     "MultiDiscrete": _multi_discrete,
+    "Text": _text,
     "Tuple": _tuple,
 }

@@ -54,12 +54,12 @@ def value_at(observation: Any, path: Path) -> Any:
 def fits(space: gymnasium.Space[Any], observations: Any, leading: int) -> bool:
     """Whether ``observations`` are a tree of arrays as the space has it, after ``leading`` axes."""
     if isinstance(space, (Dict, Tuple)):
-        parts = parts_of(space)
         if not isinstance(observations, dict if isinstance(space, Dict) else tuple):
             return False
-        keys = observations.keys() if isinstance(space, Dict) else range(len(observations))
-        return set(keys) == set(parts) and all(
-            fits(part, observations[key], leading) for key, part in parts.items()
+        there = observations if isinstance(observations, dict) else dict(enumerate(observations))
+        parts = parts_of(space)
+        return there.keys() == parts.keys() and all(
+            fits(part, there[key], leading) for key, part in parts.items()
         )
     if not isinstance(observations, np.ndarray):
         return False

@@ -18,7 +18,7 @@ import numpy as np
 
 from atari_vlm._lazy import computed_once
 
-Action = int | np.ndarray  # a number, or float32 (A,)
+Action = int | np.ndarray  # a number, or int64 or float32 (A,)
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "refusal", "filter"]
 
@@ -253,7 +253,7 @@ class Proposal:
 class Decision:
     """One chosen action, why it was chosen, and every reply that was asked for on the way (re-asks included).
 
-    ``action`` is a number, or float32 ``(A,)`` where actions are continuous. ``problems`` says, per rejected reply,
+    ``action`` is a number, or int64 or float32 ``(A,)`` where actions have parts. ``problems`` says, per rejected reply,
     why it was not understood. ``details`` is plain JSON data for the report (for example a planner's plans and scores).
     """
 

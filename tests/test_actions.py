@@ -16,6 +16,7 @@ from atari_vlm.errors import ConfigError
 
 ONE_TWO, BELOW = spaces.Discrete(2, start=1), spaces.Discrete(3, start=-1)
 BOX = spaces.Box(-1, 1, (2,), np.float32)
+PARTS = spaces.MultiDiscrete([2, 3], start=[1, -1])
 FINE = spaces.Box(np.array([-0.1]), np.array([0.1]), dtype=np.float64)  # 0.1 is more in float32
 TENTH = np.nextafter(np.float32(0.1), np.float32(0))
 
@@ -23,7 +24,7 @@ TENTH = np.nextafter(np.float32(0.1), np.float32(0))
 @pytest.mark.parametrize(
     "space",
     [
-        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiDiscrete([[2, 3]]),
         spaces.MultiBinary(3),
         spaces.Box(-1, 1, (2, 2), np.float32),
         spaces.Box(-1, 1, (), np.float32),
@@ -49,6 +50,8 @@ def test_other_spaces_are_refused_by_name(space):
         (ONE_TWO, [1, 2], [1, 2]),
         (BELOW, np.array([-1, 1], np.int8), [-1, 1]),
         (ONE_TWO, np.array([[2]], np.uint64), [[2]]),
+        (PARTS, [[1, -1], [2, 1]], [[1, -1], [2, 1]]),
+        (PARTS, np.array([[[2, 0]]], np.int8), [[[2, 0]]]),
         (BOX, [[1, 0]], [[1, 0]]),
         (BOX, np.array([[0.7, -0.7]], np.float64), [[np.float32(0.7), np.float32(-0.7)]]),
         (
@@ -64,7 +67,7 @@ def test_other_spaces_are_refused_by_name(space):
 )
 def test_numbers_are_cast(space, given, wanted):
     actions = as_actions(space, given)
-    assert actions.dtype == (np.int64 if isinstance(space, spaces.Discrete) else np.float32)
+    assert actions.dtype == (np.float32 if isinstance(space, spaces.Box) else np.int64)
     assert actions.tolist() == np.array(wanted).tolist() and actions is not given
 
 
@@ -78,6 +81,11 @@ def test_numbers_are_cast(space, given, wanted):
         (ONE_TWO, ["1"]),
         (ONE_TWO, [[1], [1, 2]]),
         (ONE_TWO, [2**63 + 1]),
+        (PARTS, [[0, 0]]),
+        (PARTS, [[1, 2]]),
+        (PARTS, [[1]]),
+        (PARTS, [1]),
+        (PARTS, [[1.0, 0.0]]),
         (BOX, [[9.0, 0.0]]),
         (BOX, [[np.nan, 0.0]]),
         (BOX, [[1e300, 0.0]]),
@@ -104,10 +112,14 @@ def test_one_action_of_any_library():
     assert kept.dtype == np.float32 and not kept.any()
     with pytest.raises(ConfigError):
         as_action(BOX, np.zeros((1, 2)))
+    parts = as_action(PARTS, torch.tensor([2, 1]))
+    assert parts.dtype == np.int64 and parts.tolist() == [2, 1]
+    assert still_action(PARTS).tolist() == [1, -1]
 
 
 @pytest.mark.parametrize(
-    "space", [ONE_TWO, BELOW, BOX, FINE, spaces.Box(np.float32([0.5, 1]), np.float32([0.5, 3]))]
+    "space",
+    [ONE_TWO, BELOW, PARTS, BOX, FINE, spaces.Box(np.float32([0.5, 1]), np.float32([0.5, 3]))],
 )
 def test_what_is_drawn_is_of_the_space(space):
     drawn = random_actions(space, (200, 3), np.random.default_rng(0))

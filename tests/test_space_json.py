@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sequence, Text, Tuple
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.space_json import space_from_json, space_to_json
@@ -19,6 +19,7 @@ SPACES = [
     MultiDiscrete([3, 4], start=[1, 2]),
     MultiBinary(4),
     MultiBinary((2, 3)),
+    Text(7, min_length=0, charset="abc \n"),
     Tuple((Discrete(32), Discrete(11), Discrete(2))),
     Dict({"z": Box(0, 5, (2,), np.int64), "a": Tuple((Discrete(2), Dict({"deep": Discrete(9)})))}),
 ]
@@ -41,8 +42,8 @@ def test_the_bounds_of_cart_pole_are_exact():
 
 
 def test_other_spaces_are_refused_by_name():
-    with pytest.raises(ConfigError, match="a Text space cannot be written"):
-        space_to_json(Text(5))
+    with pytest.raises(ConfigError, match="a Sequence space cannot be written"):
+        space_to_json(Sequence(Discrete(2)))
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,8 @@ def test_other_spaces_are_refused_by_name():
         {"space": "Box", "low": 0, "high": 1, "shape": [3], "dtype": ["float32"]},
         {"space": "MultiBinary", "shape": "4"},
         {"space": "MultiDiscrete", "nvec": [0, 2], "start": 0, "shape": [2], "dtype": "int64"},
+        {"space": "Text", "min_length": 0, "max_length": 3, "charset": 7},
+        {"space": "Text", "min_length": 4, "max_length": 3, "charset": "ab"},
         {"space": "Tuple", "spaces": 3},
         {"space": "Dict", "spaces": [["a"]]},
         {"space": ["Box"]},

@@ -14,11 +14,13 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from atari_vlm.actions import as_actions
-from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
+from atari_vlm.errors import ConfigError
+from atari_vlm.space_trees import map_space
 from atari_vlm.spaces import autoreset_mode_of
-from atari_vlm.trees import map_leaves, put_rows, stacked, take_row, take_rows
+from atari_vlm.trees import take_row
 from atari_vlm.world_models.base import WorldModel
-from atari_vlm.wrappers.dream_start import RealStart, Start, start_of
+from atari_vlm.wrappers.dream_start import Start
+from atari_vlm.wrappers.dreaming import Dreaming, replaced
 
 
 class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
@@ -35,13 +37,14 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         autoreset_mode: gymnasium's: NEXT_STEP, SAME_STEP (the last frame is in
             ``info["final_obs"]``), or DISABLED (reset ended rows with
             ``reset(options={"reset_mask": mask})``).
-        render_mode: ``"rgb_array"`` (the decoded frames) or ``None``.
+        render_mode: ``"rgb_array"`` (what the model draws, or the picture that it shows) or ``None``.
         reanchor_every: needs one real environment per dream, which then plays the same actions;
             after each so many steps the model's state is made anew from its frames, and
             ``info["reanchored"]`` bool ``(B,)`` says in which rows. Reward and termination stay the
             model's; once the real episode has ended its dream goes on alone.
 
-    ``info`` holds ``imagined_steps`` int64 ``(B,)``, the steps of each dream.
+    ``info`` holds ``imagined_steps`` int64 ``(B,)``, the steps of each dream, and where the model
+    tells one ``imagined_text``, a list of B strings.
     """
 
     metadata = {  # noqa: RUF012
@@ -61,35 +64,19 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         render_mode: str | None = None,
         reanchor_every: int | None = None,
     ):
-        given = {"max_episode_steps": max_episode_steps, "reanchor_every": reanchor_every}
-        check_positive(
-            num_envs=num_envs, **{name: value for name, value in given.items() if value is not None}
-        )
-        if render_mode not in (None, "rgb_array"):
-            raise UnknownNameError("render_mode", render_mode, ("rgb_array",))
         self._mode = autoreset_mode_of(autoreset_mode)
-        space = world_model.observation_space
-        if (
-            render_mode is not None
-            and isinstance(space, gymnasium.spaces.Dict)
-            and "image" not in space.spaces
-        ):
-            raise ConfigError(f"a dream is rendered from its pictures; the model shows {space}")
-        self._start = start_of(start, world_model)
-        self._check_real(num_envs, reanchor_every)
+        self._dreaming = Dreaming(
+            world_model, num_envs, start, max_episode_steps, render_mode, reanchor_every
+        )
         self.world_model, self.num_envs, self.render_mode = world_model, num_envs, render_mode
         self.max_episode_steps, self.reanchor_every = max_episode_steps, reanchor_every
-        fps = max(1, round(60 / world_model.frame_skip)) if world_model.frame_skip > 1 else 15
+        fps = self._dreaming.render_fps
         self.metadata = {**self.metadata, "autoreset_mode": self._mode, "render_fps": fps}
         self.single_observation_space = world_model.observation_space
         self.single_action_space = world_model.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._state: Any = None
-        self._observe = None if reanchor_every is None else getattr(world_model, "observe", None)
-        self._real_state: Any = (
-            None  # what the real environments lead to, of a model that can observe
-        )
         self._frames: Any = None
         self._steps = np.zeros(num_envs, np.int64)
         self._done = np.ones(num_envs, bool)
@@ -139,7 +126,13 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         if self.max_episode_steps is not None:
             truncated = (self._steps >= self.max_episode_steps) & live & ~terminated
         reward = np.where(live, step.reward, 0.0).astype(np.float64)
-        anchors = self._reanchor(live, actions, terminated | truncated)
+        anchors: dict[str, Any] = {}
+        if self._dreaming.anchor is not None:
+            going = (live, np.where(terminated | truncated, 0, self._steps))
+            self._state, reanchored = self._dreaming.anchor.follow(
+                self._state, actions, going, self.np_random
+            )
+            anchors = {"reanchored": reanchored, "_reanchored": np.ones(self.num_envs, bool)}
         self._begin(np.flatnonzero(ended))
         self._done = terminated | truncated
         self._frames = self.world_model.decode(self._state)
@@ -151,30 +144,16 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         return self._shown(), reward, terminated, truncated, {**self._info(), **anchors, **info}
 
     def render(self) -> tuple[np.ndarray, ...] | None:
-        """Every dream's last decoded frame; ``None`` without a render mode or before the first
-        reset.
+        """Every dream's picture, uint8 ``(H, W, 3)``; ``None`` without a render mode or before the
+        first reset, ``NotSupportedError`` where the model draws none.
         """
         if self.render_mode is None or self._frames is None:
             return None
-        return tuple(
-            np.array(self._frames["image"] if isinstance(self._frames, dict) else self._frames)
-        )
+        return tuple(self._dreaming.pictures(self._state, self._frames))
 
     def get_action_meanings(self) -> list[str]:
         """Action names, where the model knows them, else numbers."""
-        n, first = (int(getattr(self.single_action_space, name, 0)) for name in ("n", "start"))
-        return list(getattr(self.world_model, "action_names", map(str, range(first, first + n))))
-
-    def _check_real(self, num_envs: int, reanchor_every: int | None) -> None:
-        real = self._start.envs if isinstance(self._start, RealStart) else []
-        if len(real) > 1 and len(real) != num_envs:
-            raise ConfigError(
-                f"start is one real environment or one for each of the {num_envs} dreams, got {len(real)}"
-            )
-        if reanchor_every is not None and len(real) != num_envs:
-            raise ConfigError(
-                f"reanchor_every needs a real environment for each of the {num_envs} dreams as start, got {len(real)}"
-            )
+        return self._dreaming.action_names()
 
     def _check_actions(self, actions: Any) -> np.ndarray:
         if self._state is None:
@@ -194,68 +173,36 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     def _begin(self, rows: np.ndarray) -> None:
         """Start new dreams in ``rows``."""
         if len(rows):
-            fresh = self._made([self._start.begin(int(row), self.np_random) for row in rows])
-            self._state = self._replaced(self._state, rows, fresh)
-            if self._observe is not None:
-                self._real_state = self._replaced(self._real_state, rows, fresh)
+            fresh = self._dreaming.begin(rows, self.np_random)
+            self._state = replaced(self._state, rows, fresh, self.num_envs)
             self._steps[rows] = 0
             self._done[rows] = False
 
-    def _made(self, contexts: list[tuple[Any, np.ndarray]]) -> Any:
-        """The state of as many rows, made from their contexts."""
-        observations, actions = (stacked(part) for part in zip(*contexts, strict=True))
-        return self.world_model.init(observations, actions, rng=self.np_random)
-
     def _shown(self) -> Any:
-        """What the dreams show now, copied."""
-        return map_leaves(np.array, self._frames)
+        """What the dreams show now, copied; texts as tuples, as gymnasium batches them."""
 
-    def _replaced(self, state: Any, rows: np.ndarray, fresh: Any) -> Any:
-        return fresh if len(rows) == self.num_envs else put_rows(state, rows, fresh)
+        def copied(space: gymnasium.Space[Any], leaf: np.ndarray) -> Any:
+            return tuple(leaf) if isinstance(space, gymnasium.spaces.Text) else leaf.copy()
 
-    def _reanchor(self, live: np.ndarray, actions: np.ndarray, over: np.ndarray) -> dict[str, Any]:
-        """Let the real environments follow; where it is time, bring the dreams that go on back to
-        them.
-        """
-        if self.reanchor_every is None:
-            return {}
-        assert isinstance(self._start, RealStart)
-        self._start.follow(np.flatnonzero(live), actions)
-        if self._observe is not None:
-            pictures = self._start.latest()
-            self._real_state = self._observe(
-                self._real_state, actions, pictures, rng=self.np_random
-            )
-        due = live & ~over & (self._steps % self.reanchor_every == 0)
-        rows = np.array(
-            [row for row in np.flatnonzero(due).tolist() if not self._start.is_over(row)], np.int64
-        )
-        if len(rows):
-            contexts = [self._start.context(row) for row in rows]
-            fresh = (
-                take_rows(self._real_state, rows)
-                if self._observe is not None
-                else self._made(contexts)
-            )
-            self._state = self._replaced(self._state, rows, fresh)
-        reanchored = np.zeros(self.num_envs, bool)
-        reanchored[rows] = True
-        return {"reanchored": reanchored, "_reanchored": np.ones(self.num_envs, bool)}
+        return map_space(copied, self.single_observation_space, self._frames)
 
     def _final(self) -> dict[str, Any]:
         """What SAME_STEP keeps of the rows that just ended, before they begin anew."""
         final = np.full(self.num_envs, None, dtype=object)
         for row in np.flatnonzero(self._done):
             final[row] = take_row(self._frames, row)
-        final_info = {
-            "imagined_steps": self._steps * self._done,
-            "_imagined_steps": self._done.copy(),
-        }
+        final_info = self._told(self._done)
         masks = {"_final_obs": self._done.copy(), "_final_info": self._done.copy()}
         return {"final_obs": final, "final_info": final_info, **masks}
 
     def _info(self) -> dict[str, Any]:
-        return {
-            "imagined_steps": self._steps.copy(),
-            "_imagined_steps": np.ones(self.num_envs, bool),
-        }
+        return self._told(np.ones(self.num_envs, bool))
+
+    def _told(self, rows: np.ndarray) -> dict[str, Any]:
+        """What is told of some rows."""
+        steps = self._steps * rows
+        info: dict[str, Any] = {"imagined_steps": steps, "_imagined_steps": rows.copy()}
+        texts = self._dreaming.texts(self._state)
+        if texts is not None:
+            info |= {"imagined_text": texts, "_imagined_text": rows.copy()}
+        return info

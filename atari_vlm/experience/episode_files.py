@@ -1,10 +1,11 @@
 """Episodes in npz files: one form is written; two older ones are read as well.
 
-For E episodes of N steps together: ``actions`` int ``(N,)`` or float ``(N, A)``, ``rewards`` float ``(N,)``, ``terminated`` and
-``truncated`` bool ``(N,)``; ``observations`` uint8 pictures ``(N + E, H, W, 3)`` one episode after the other, of each one more
-than it has steps, or ``(N, H, W, 3)`` without what followed the last steps; ``starts`` int ``(E,)``: where in them each episode
-begins. Where there are any: ``observations/<name>`` for what else was observed, ``action_names`` strings, ``lost_life`` bool
-``(N,)``, ``action_start`` ``(1,)`` of actions that do not begin at 0, ``action_low`` and ``action_high`` ``(A,)``.
+For E episodes of N steps together: ``actions`` int ``(N,)`` or ``(N, A)``, or float ``(N, A)``, ``rewards`` float ``(N,)``,
+``terminated`` and ``truncated`` bool ``(N,)``; ``observations`` uint8 pictures ``(N + E, H, W, 3)`` one episode after the
+other, of each one more than it has steps, or ``(N, H, W, 3)`` without what followed the last steps; ``starts`` int ``(E,)``:
+where in them each episode begins. Where there are any: ``observations/<name>`` for what else was observed, ``action_names``
+strings, ``lost_life`` bool ``(N,)``, ``action_start`` ``(1,)`` or ``(A,)`` of actions that do not begin at 0, ``action_low`` and
+``action_high`` ``(A,)`` of floats, ``action_counts`` ``(A,)`` of whole numbers in several parts.
 
 Older files call the pictures ``frames``, or have no ``starts``: an episode then begins after each end.
 """
@@ -18,7 +19,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 from atari_vlm.actions import as_actions
 from atari_vlm.errors import ConfigError
@@ -38,12 +39,13 @@ FLAGS = ("terminated", "truncated", "lost_life")
 _NONE = "is no file of episodes"
 _MOST_ACTIONS = 4096
 _MEANT = {  # kinds of numpy's types, and the words for them
-    "actions": ("iuf", "whole numbers (N,), or floats (N, A)"),
+    "actions": ("iuf", "whole numbers (N,) or (N, A), or floats (N, A)"),
     "rewards": ("iuf", "real numbers, one a step"),
     **dict.fromkeys(FLAGS, ("biuf", "bool, or numbers 0 and 1, one a step")),
     "starts": ("iu", "whole numbers (E,)"),
     "action_names": ("U", "strings (A,)"),
-    "action_start": ("iu", "one whole number (1,)"),
+    "action_start": ("iu", "one whole number (1,), or one for each part (A,)"),
+    "action_counts": ("iu", "one whole number for each part (A,)"),
     **dict.fromkeys(("action_low", "action_high"), ("f", "floats (A,)")),
 }
 
@@ -55,7 +57,9 @@ def read_data_set(source: str) -> DataSet:
     with boundary(source, _NONE):
         episodes, space = _read(Path(source), ("terminated", "truncated"))
         if space is None:
-            raise ConfigError("actions of floats have their bounds in action_low and action_high")
+            raise ConfigError(
+                "actions of floats have their bounds in action_low and action_high, of whole numbers in parts their action_counts"
+            )
         return DataSet(episodes, space, episodes[0].action_names)
 
 
@@ -118,11 +122,11 @@ def _parts(episodes: Sequence[Episode], name: str, lasts: bool) -> Iterator[np.n
 def _described(space: gymnasium.Space[Any] | None) -> dict[str, np.ndarray]:
     if isinstance(space, Box):
         return {"action_low": space.low, "action_high": space.high}
-    return (
-        {"action_start": np.array([space.start])}
-        if isinstance(space, Discrete) and space.start
-        else {}
-    )
+    if isinstance(space, MultiDiscrete):
+        return {"action_counts": space.nvec, "action_start": space.start}
+    if isinstance(space, Discrete) and space.start:
+        return {"action_start": np.array([space.start])}
+    return {}
 
 
 def _read(path: Path, needed: Sequence[str]) -> tuple[list[Episode], gymnasium.Space[Any] | None]:
@@ -173,8 +177,10 @@ def _check_column(name: str, header: Header) -> None:
     if name not in _MEANT:
         return
     kinds, meant = _MEANT[name]
-    floats = name == "actions" and header.dtype.kind == "f"
-    if header.dtype.kind not in kinds or len(header.shape) != 1 + floats:
+    dims = {1}
+    if name == "actions":
+        dims = {2} if header.dtype.kind == "f" else {1, 2}
+    if header.dtype.kind not in kinds or len(header.shape) not in dims:
         raise ConfigError(f"{name} are {meant}; got {header.dtype} {header.shape}")
     if name == "action_names" and header.shape[0] > _MOST_ACTIONS:
         raise ConfigError(
@@ -227,12 +233,10 @@ def _actions(
 ) -> tuple[gymnasium.Space[Any] | None, tuple[str, ...]]:
     """The space of actions, and their names where they are numbered; numbers where the file has none."""
     if actions.ndim == 2:
-        low, high = arrays.get("action_low"), arrays.get("action_high")
-        if low is None or high is None:
-            return None, ()
-        box = Box(low, high, dtype=np.float32)
-        as_actions(box, actions)
-        return box, ()
+        space = _space_of_parts(arrays, actions.dtype)
+        if space is not None:
+            as_actions(space, actions)
+        return space, ()
     start = int(arrays["action_start"][0]) if "action_start" in arrays else 0
     if not names:
         count = int(actions.max(initial=start)) - start + 1
@@ -241,9 +245,23 @@ def _actions(
                 f"there are {count} actions and no action_names; without names at most {_MOST_ACTIONS} are read"
             )
         names = tuple(str(start + action) for action in range(count))
-    space = Discrete(len(names), start=start)
-    as_actions(space, actions)
-    return space, names
+    numbered = Discrete(len(names), start=start)
+    as_actions(numbered, actions)
+    return numbered, names
+
+
+def _space_of_parts(
+    arrays: Mapping[str, np.ndarray], dtype: np.dtype[Any]
+) -> gymnasium.Space[Any] | None:
+    """The space of actions ``(N, A)``; ``None`` where the file does not say it."""
+    if dtype.kind == "f":
+        low, high = arrays.get("action_low"), arrays.get("action_high")
+        return None if low is None or high is None else Box(low, high, dtype=np.float32)
+    counts = arrays.get("action_counts")
+    if counts is None:
+        return None
+    counts = counts.astype(np.int64)
+    return MultiDiscrete(counts, start=arrays.get("action_start", np.zeros_like(counts)))
 
 
 def _starts(

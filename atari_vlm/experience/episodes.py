@@ -24,7 +24,7 @@ class Episode:
     """One episode of T steps, or a piece of one.
 
     ``inputs``: what was observed, by name, each ``(T + 1, ...)``, or ``(T, ...)`` where what followed the last step was not kept;
-    ``image`` are uint8 pictures ``(H, W, 3)``. ``actions``: executed on them, int64 ``(T,)`` or float32 ``(T, A)``.
+    ``image`` are uint8 pictures ``(H, W, 3)``. ``actions``: executed on them, int64 ``(T,)``, or int64 or float32 ``(T, A)``.
     ``rewards``: floats ``(T,)`` that float32 can hold. ``terminated``, ``truncated`` (at the last step alone) and
     ``lost_life``: bool ``(T,)``. ``kind`` is one of ``KINDS`` or ``""``. Raises ``MismatchError`` for anything else.
     """
@@ -106,9 +106,11 @@ class Episode:
 
 
 def check_actions(actions: np.ndarray) -> None:
-    """Raise ``MismatchError`` unless these are actions of some space: int64 ``(T,)`` or finite float32 ``(T, A)``."""
-    numbered = actions.dtype == np.int64 and actions.ndim == 1
-    if not numbered and not (
+    """Raise ``MismatchError`` unless these are actions of some space: int64 ``(T,)`` or ``(T, A)``, or finite float32
+    ``(T, A)``.
+    """
+    whole = actions.dtype == np.int64 and actions.ndim in (1, 2)
+    if not whole and not (
         actions.dtype == np.float32 and actions.ndim == 2 and np.isfinite(actions).all()
     ):
         raise MismatchError(
@@ -142,7 +144,7 @@ def as_pictures(values: np.ndarray, what: str) -> np.ndarray:
 class DataSet:
     """Recorded play to learn from: episodes of one game, of one step at least, and its actions.
 
-    ``action_names`` of numbered actions are as many as these; floats have none.
+    ``action_names`` of numbered actions are as many as these; others have none.
     """
 
     episodes: Sequence[Episode]

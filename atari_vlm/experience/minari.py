@@ -14,11 +14,11 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
 import atari_vlm
 from atari_vlm._lazy import require
-from atari_vlm.actions import as_actions, check_action_space
+from atari_vlm.actions import as_actions, check_action_space, numbers_of
 from atari_vlm.conditions import free_memory
 from atari_vlm.errors import ConfigError
 from atari_vlm.experience.episodes import IMAGE, DataSet, Episode, as_pictures
@@ -76,11 +76,7 @@ def read_minari(dataset_id: str) -> DataSet:
     dataset = open_minari(dataset_id)
     with unreadable(dataset_id):
         space = check_action_space(dataset.action_space, "it")
-        numbers = (
-            range(int(space.start), int(space.start + space.n))
-            if isinstance(space, Discrete)
-            else ()
-        )
+        numbers = numbers_of(space)
         names = tuple(map(str, dataset.storage.metadata.get("action_names", numbers)))
         _check_memory(dataset)
         return DataSet(list(episodes_of(dataset, names)), space, names if numbers else ())

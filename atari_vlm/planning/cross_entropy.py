@@ -101,6 +101,32 @@ class Categorical:
         return self._actions[self.probabilities.argmax(1)]
 
 
+class Categoricals:
+    """A :class:`Categorical` for each part of the actions, independent."""
+
+    def __init__(self, space: gymnasium.spaces.MultiDiscrete, horizon: int):
+        pairs = zip(space.nvec.tolist(), space.start.tolist(), strict=True)
+        self.parts = [Categorical(n, horizon, start) for n, start in pairs]
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Plans int64 ``(n, H, A)``."""
+        return np.stack([part.sample(n, rng) for part in self.parts], -1)
+
+    def fit(self, plans: np.ndarray, weights: np.ndarray, smoothing: float) -> None:
+        """Move towards the weighted plans; ``weights`` ``(n,)`` sum to 1."""
+        for a, part in enumerate(self.parts):
+            part.fit(plans[..., a], weights, smoothing)
+
+    def shift_to(self, plan: np.ndarray) -> None:
+        """Start around the rest of the last plan."""
+        for a, part in enumerate(self.parts):
+            part.shift_to(plan[..., a])
+
+    def mode(self) -> np.ndarray:
+        """The most likely plan, int64 ``(H, A)``."""
+        return np.stack([part.mode() for part in self.parts], -1)
+
+
 class Gaussian:
     """Diagonal Gaussian actions inside a Box: ``mean`` and ``std`` ``(H, A)``."""
 
@@ -132,6 +158,9 @@ class Gaussian:
         return np.clip(self.mean, self._low, self._high).astype(np.float32)
 
 
+Sampler = Categorical | Categoricals | Gaussian
+
+
 def coloured_noise(
     beta: float, shape: tuple[int, int, int], rng: np.random.Generator
 ) -> np.ndarray:
@@ -151,17 +180,17 @@ def coloured_noise(
     return noise / np.sqrt((noise**2).mean((0, 1), keepdims=True))
 
 
-def distribution(
-    space: gymnasium.Space[Any], horizon: int, noise_beta: float = 0.0
-) -> Categorical | Gaussian:
+def distribution(space: gymnasium.Space[Any], horizon: int, noise_beta: float = 0.0) -> Sampler:
     """The widest sampling distribution over plans of an action space."""
     space = check_action_space(space, "the world model")
     if isinstance(space, gymnasium.spaces.Box):
         return Gaussian(space, horizon, noise_beta)
+    if isinstance(space, gymnasium.spaces.MultiDiscrete):
+        return Categoricals(space, horizon)
     return Categorical(int(space.n), horizon, int(space.start))
 
 
-def start_from(sampler: Categorical | Gaussian, space: gymnasium.Space[Any], plan: Any) -> None:
+def start_from(sampler: Sampler, space: gymnasium.Space[Any], plan: Any) -> None:
     """Start a search around the rest of ``plan`` ``(H,)`` or ``(H, A)``, which was followed until
     now; ``None``: nowhere.
     """

@@ -75,7 +75,7 @@ def roll(
     discount: float = 1.0,
     value: ValueFunction | None = None,
 ) -> Rollout:
-    """Follow ``plans`` ``(B, H)`` (or ``(B, H, A)`` where actions are continuous) from the B rows
+    """Follow ``plans`` ``(B, H)`` (or ``(B, H, A)`` where actions have parts) from the B rows
     of ``state``.
     """
     horizon = plans.shape[1]
@@ -120,7 +120,7 @@ def _stepped(
 
 
 def check_plans(action_space: gymnasium.Space[Any], plans: Any, what: str = "plans") -> np.ndarray:
-    """``plans`` as int64 ``(P, H)``, or float32 ``(P, H, A)`` for a Box, of legal actions;
+    """``plans`` as int64 ``(P, H)``, or int64 or float32 ``(P, H, A)``, of legal actions;
     ``ConfigError`` otherwise.
     """
     array = as_actions(action_space, plans, what)
@@ -187,7 +187,7 @@ def score_plans(
 def random_plans(
     action_space: gymnasium.Space[Any], num_plans: int, horizon: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Uniformly random plans, ``(P, H)`` int64 or ``(P, H, A)`` float32 within the bounds of a Box."""
+    """Uniformly random plans, int64 ``(P, H)``, or int64 or float32 ``(P, H, A)``."""
     return random_actions(action_space, (num_plans, horizon), rng)
 
 

@@ -37,7 +37,7 @@ class StepRow:
 
     episode: int
     step: int
-    action: int | list[float]
+    action: int | list[int] | list[float]
     source: str
     reward: float
     terminated: bool
@@ -158,8 +158,8 @@ def step_row_of(row: Any) -> StepRow:
     return StepRow(*values)
 
 
-def _number_or_text(action: int | list[float]) -> int | str:
-    """An action as its column holds it: a number, or a continuous one as JSON."""
+def _number_or_text(action: int | list[int] | list[float]) -> int | str:
+    """An action as its column holds it: a number, or its parts as JSON."""
     return action if isinstance(action, int) else json.dumps(action)
 
 

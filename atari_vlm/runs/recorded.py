@@ -36,7 +36,9 @@ class RecordedAgent:
             action: Action = row.action
             proposal = Proposal((row.action,), decision["reasoning"])
         else:
-            action, proposal = np.array(row.action, np.float32), None
+            parts = np.array(row.action)
+            action = parts.astype(np.float32 if parts.dtype.kind == "f" else np.int64)
+            proposal = None
         return Decision(action, Source(row.source), proposal, (reply,), tuple(decision["problems"]))
 
     def observe(self, transition: Transition) -> None:

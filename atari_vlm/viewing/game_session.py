@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from atari_vlm.actions import as_action
+from atari_vlm.actions import as_action, numbers_of
 from atari_vlm.agents.base import Agent
 from atari_vlm.description import read_actions
 from atari_vlm.errors import ConfigError
@@ -66,7 +66,7 @@ class GameSession:
         if decision is None and action is None:
             raise ConfigError("there is no agent to choose an action")
         wanted = action if decision is None else decision.action
-        executed = as_action(self.env.action_space, wanted)  # int, or float32 (A,)
+        executed = as_action(self.env.action_space, wanted)  # int, or an array (A,)
         self._observation, reward, terminated, truncated, info = self.env.step(executed)
         self._step += 1
         self._return += float(reward)
@@ -116,8 +116,7 @@ class GameSession:
         return tuple(meanings())
 
     def _name(self, action: Any) -> str:
-        first = int(getattr(self.env.action_space, "start", 0))
-        return action_text(action, self.action_names(), first)
+        return action_text(action, self.action_names(), numbers_of(self.env.action_space).start)
 
     def _observed_picture(self) -> np.ndarray:
         """The picture that the player acts on: that of the observation where it has one, else the rendered one."""

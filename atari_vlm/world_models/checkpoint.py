@@ -22,8 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 
+from atari_vlm.actions import check_action_space
 from atari_vlm.conditions import versions
 from atari_vlm.errors import (
     AtariVLMError,
@@ -34,8 +36,9 @@ from atari_vlm.errors import (
     reading,
 )
 from atari_vlm.files import naming, open_new, sync_folder
+from atari_vlm.space_json import space_from_json
 from atari_vlm.space_trees import described, fits
-from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit
+from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit, context_space_of
 from atari_vlm.world_models.checkpoint_files import (
     CONFIG,
     MANIFEST,
@@ -45,14 +48,13 @@ from atari_vlm.world_models.checkpoint_files import (
     WEIGHTS,
     from_json,
     manifest_of,
-    pack_start,
     pack_tensors,
     read_files,
     to_json,
-    unpack_start,
     unpack_tensors,
 )
 from atari_vlm.world_models.checkpoint_program import pack_program, unpack_program
+from atari_vlm.world_models.checkpoint_start import pack_start, unpack_start
 from atari_vlm.world_models.families import family, load_part
 
 REWARD_TRANSFORMS = ("none", "sign")
@@ -62,8 +64,9 @@ REWARD_TRANSFORMS = ("none", "sign")
 class Checkpoint:
     """What a checkpoint folder holds.
 
-    ``config`` always has ``action_names`` (list of words; one for each number where actions are continuous), ``frame_skip``
-    (int >= 1) and ``reward_transform`` (``"none"`` or ``"sign"``); ``game`` (a game's name) where the model is of one.
+    ``config`` always has ``frame_skip`` (int >= 1), ``reward_transform`` (``"none"`` or ``"sign"``) and the actions:
+    ``action_names`` (list of words), or ``action_space`` (:mod:`atari_vlm.space_json`), or both; ``game`` (a game's name) where
+    the model is of one.
     ``tensors`` are writable arrays; ``program`` is the text of a model that is one.
     """
 
@@ -77,18 +80,31 @@ class Checkpoint:
     def __post_init__(self) -> None:
         family(self.kind)
         names, skip = self.config.get("action_names"), self.config.get("frame_skip")
-        if (
-            not isinstance(names, (list, tuple))
-            or not names
-            or not all(isinstance(n, str) for n in names)
-        ):
-            raise ConfigError(f"config['action_names'] is a list of words, got {names!r}")
+        listed = isinstance(names, (list, tuple)) and all(isinstance(n, str) for n in names)
+        if not (listed and names) and (self.action_space is None or not (listed or names is None)):
+            raise ConfigError(
+                f"config['action_names'] is a list of words, got {names!r}, where there is no config['action_space']"
+            )
         if type(skip) is not int or skip < 1:
             raise ConfigError(f"config['frame_skip'] is a whole number of at least 1, got {skip!r}")
         if self.config.get("reward_transform") not in REWARD_TRANSFORMS:
             raise UnknownNameError(
                 "reward_transform", self.config.get("reward_transform"), REWARD_TRANSFORMS
             )
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The names of the actions; empty where they have none."""
+        return tuple(self.config.get("action_names") or ())
+
+    @property
+    def action_space(self) -> gymnasium.Space[Any] | None:
+        """The space of the actions where ``config`` has one; ``ConfigError`` for what is none."""
+        written = self.config.get("action_space")
+        if written is None:
+            return None
+        space = space_from_json(written, "config['action_space']")
+        return check_action_space(space, "config['action_space']")
 
 
 def save_checkpoint(
@@ -162,13 +178,14 @@ def build_model(checkpoint: Checkpoint, where: str, **options: Any) -> WorldMode
     with reading(f"the checkpoint {where}", CheckpointError, passing=(AtariVLMError,)):
         model: WorldModel[Any] = load(checkpoint, **options)
     config = checkpoint.config
-    check_fit(model, config["action_names"], config["frame_skip"], f"the config of {where}")
+    told = (checkpoint.action_names, config["frame_skip"], f"the config of {where}")
+    check_fit(model, *told, checkpoint.action_space)
     if model.reward_transform != config["reward_transform"]:
         transform = config["reward_transform"]
         raise MismatchError(
             f"the model's rewards are {model.reward_transform!r}, the config of {where} says {transform!r}"
         )
-    start, space = checkpoint.start, model.observation_space
+    start, space = checkpoint.start, context_space_of(model)
     if start is not None and not fits(space, start.observations, 2):
         frames = described(start.observations, 2)
         raise MismatchError(f"the model sees {space}, the start frames of {where} are {frames}")

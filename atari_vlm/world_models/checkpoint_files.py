@@ -6,7 +6,6 @@ Nothing here runs what it reads: JSON, arrays of plain numbers, safetensors. Siz
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -20,9 +19,7 @@ import numpy as np
 from atari_vlm._lazy import require
 from atari_vlm.conditions import free_memory
 from atari_vlm.errors import CheckpointError, ConfigError, reading
-from atari_vlm.experience.npz_files import Header, arrays_in
 from atari_vlm.files import open_real
-from atari_vlm.world_models.base import StartFrames
 
 MANIFEST, CONFIG, PROVENANCE = "manifest.json", "config.json", "provenance.json"
 WEIGHTS, START, PROGRAM = "weights.safetensors", "start.npz", "program.py"
@@ -36,7 +33,6 @@ _MOST_BYTES = {
     START: 1 << 30,
     PROGRAM: MOST_PROGRAM_BYTES,
 }
-_MOST_START_BYTES = 1 << 31  # unpacked
 _MOST_HEADER_BYTES = 1 << 24
 _PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib", ".dill"}
 _TYPES = {
@@ -262,75 +258,6 @@ def _span(name: str, entry: Any, where: str) -> tuple[int, int]:
         if not sound or end - begin != math.prod(shape) * size:
             raise ValueError("it contradicts itself")
         return begin, end
-
-
-def pack_start(start: StartFrames) -> bytes:
-    """Start frames as a compressed npz."""
-    file = io.BytesIO()
-    arrays: dict[str, Any] = {
-        **_named("observations", start.observations),
-        "actions": start.actions,
-    }
-    np.savez_compressed(file, **arrays)
-    return file.getvalue()
-
-
-def _named(name: str, observations: Any) -> dict[str, np.ndarray]:
-    """The arrays of observations; in a dict each under ``name/key``."""
-    if not isinstance(observations, dict):
-        return {name: observations}
-    if wrong := [key for key in observations if not isinstance(key, str) or "/" in key]:
-        raise ConfigError(f"start frames are named by words without a slash, got {wrong}")
-    return {
-        n: array
-        for key, value in observations.items()
-        for n, array in _named(f"{name}/{key}", value).items()
-    }
-
-
-def _tree(arrays: Mapping[str, np.ndarray]) -> Any:
-    """The inverse of :func:`_named`, without the first part of the names."""
-    if "" in arrays:
-        (array,) = arrays.values()
-        return array
-    heads = {name.partition("/")[0] for name in arrays}
-    below = {
-        head: {n[len(head) + 1 :]: a for n, a in arrays.items() if n.partition("/")[0] == head}
-        for head in heads
-    }
-    return {head: _tree(parts) for head, parts in below.items()}
-
-
-def unpack_start(raw: bytes, where: str) -> StartFrames:
-    """Read start frames; ``CheckpointError`` for another content, for Python objects, and for what unpacks to too much."""
-    with reading(where, CheckpointError):
-        arrays = arrays_in(io.BytesIO(raw), lambda name: True, _check_start)
-        if any(
-            array.dtype.kind == "f" and not np.isfinite(array).all() for array in arrays.values()
-        ):
-            raise ValueError("it holds numbers that are none")
-        actions, head = arrays.pop("actions"), len("observations")
-        return StartFrames(
-            _tree({name[head:].removeprefix("/"): array for name, array in arrays.items()}), actions
-        )
-
-
-def _check_start(headers: Mapping[str, Header]) -> None:
-    shown = [name for name in headers if re.fullmatch(r"observations(/[^/]+)*", name)]
-    if (
-        headers.keys() != {"actions", *shown}
-        or not shown
-        or sum(h.nbytes for h in headers.values()) > _MOST_START_BYTES
-    ):
-        raise ValueError(
-            f"it must hold observations and actions of at most {_MOST_START_BYTES} bytes"
-        )
-    if headers["actions"].dtype.kind not in "if" or any(
-        headers[name].dtype.kind not in "fiub" for name in shown
-    ):
-        raise ValueError(
-            f"its arrays are of the types {', '.join(str(h.dtype) for h in headers.values())}"
-        )
 
 
 def _sha256(raw: bytes) -> str:

@@ -81,7 +81,7 @@ def test_named_observations_keep_their_names():
     [
         ({"rewards": (0.0, float("nan"), 0.0, 0.0)}, "the reward of step 1 is nan"),
         ({"rewards": (0.0, 0.0, 1e39, 0.0)}, r"the reward of step 2 is 1e\+39"),
-        ({"done": (spaces.MultiDiscrete([2, 2]), [np.array([0, 1])] * 4)}, "it has MultiDiscrete"),
+        ({"done": (spaces.MultiBinary(2), [np.array([0, 1], np.int8)] * 4)}, "it has MultiBinary"),
         ({"done": (spaces.Box(-np.inf, np.inf, (1,), np.float32), [np.zeros(1, np.float32)] * 4)}, "bounded Box"),
         ({"done": (spaces.Discrete(3), [0, 1, 7, 0])}, "from 0 to 2"),
         ({"shown": (spaces.Text(5), ["a"] * 5)}, "observations are numbers"),

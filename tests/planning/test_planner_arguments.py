@@ -60,7 +60,7 @@ def test_what_they_plan_is_of_the_space(planner, space):
 @pytest.mark.parametrize(
     "space",
     [
-        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiDiscrete([[2, 3]]),
         spaces.MultiBinary(3),
         spaces.Box(-1, 1, (2, 2), np.float32),
         spaces.Box(0, 3, (1,), np.int32),

@@ -9,6 +9,7 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.world_models.base import StartFrames
 from atari_vlm.wrappers import WorldModelEnv, WorldModelVectorEnv
 
+PARTS = spaces.MultiDiscrete([3, 2], start=[0, 1])
 WIDE = spaces.Box(np.float32([0.5, -1]), np.float32([1, 1]))
 
 
@@ -19,7 +20,7 @@ def dream(space, context_length=1, **options):
     return model, world
 
 
-@pytest.mark.parametrize("space", [THREE, FROM_ONE, spaces.Discrete(2, start=-1), BOX, WIDE])
+@pytest.mark.parametrize("space", [THREE, FROM_ONE, spaces.Discrete(2, start=-1), BOX, WIDE, PARTS])
 def test_a_dream_takes_its_own_samples(space):
     model, world = dream(space)
     for _ in range(5):
@@ -30,9 +31,7 @@ def test_a_dream_takes_its_own_samples(space):
     dreams.reset(seed=0)
     for actions in (dreams.action_space.sample(), list(dreams.action_space.sample())):
         dreams.step(actions)
-        assert model.given[-1].dtype == (
-            np.int64 if isinstance(space, spaces.Discrete) else np.float32
-        )
+        assert model.given[-1].dtype == (np.float32 if isinstance(space, spaces.Box) else np.int64)
     numbers = (
         range(space.start, space.start + space.n) if isinstance(space, spaces.Discrete) else ()
     )
@@ -59,6 +58,9 @@ def test_actions_of_other_libraries():
         (THREE, [1]),
         (THREE, "1"),
         (FROM_ONE, 0),
+        (PARTS, [3, 1]),
+        (PARTS, [0, 0]),
+        (PARTS, 1),
         (BOX, [9.0]),
         (BOX, [np.nan]),
         (BOX, 0.5),
@@ -77,7 +79,7 @@ def test_what_is_no_action_is_refused(space, action):
     assert not model.given
 
 
-@pytest.mark.parametrize("space", [THREE, FROM_ONE, BOX, WIDE])
+@pytest.mark.parametrize("space", [THREE, FROM_ONE, BOX, WIDE, PARTS])
 def test_a_real_game_begins_and_anchors_a_dream_with_what_was_played(space):
     real = Track(space)
     model, world = dream(space, context_length=3, start=real, reanchor_every=2)
@@ -91,7 +93,7 @@ def test_a_real_game_begins_and_anchors_a_dream_with_what_was_played(space):
         played.append(np.asarray(action).tolist())
     assert info["reanchored"] and model.contexts[-1][1].tolist() == played[-2:]
     assert model.contexts[-1][1].dtype == (
-        np.int64 if isinstance(space, spaces.Discrete) else np.float32
+        np.float32 if isinstance(space, spaces.Box) else np.int64
     )
 
 
@@ -109,6 +111,6 @@ def test_start_frames_hold_actions_of_the_space():
 
 
 def test_other_spaces_are_refused():
-    model = TrackModel(spaces.MultiDiscrete([2, 2]))
-    with pytest.raises(ConfigError, match="the world model has MultiDiscrete"):
+    model = TrackModel(spaces.MultiBinary(2))
+    with pytest.raises(ConfigError, match="the world model has MultiBinary"):
         WorldModelEnv(model)

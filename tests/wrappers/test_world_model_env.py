@@ -175,7 +175,7 @@ def test_start_frames_and_a_real_environment_that_is_not_stepped():
     dream.reset(seed=0)
     for _ in range(3):
         dream.step(np.zeros(4, int))
-    assert real.unwrapped._dreams._steps[0] == 0  # reset for its picture, never played
+    assert real.unwrapped._steps == 0  # reset for its picture, never played
 
 
 def test_context_of_two_frames_comes_from_the_real_environment():
@@ -200,7 +200,7 @@ def test_reanchoring_brings_the_dream_back():
     agree, anchored = [], []
     for _ in range(9):
         frame, *_, info = dream.step(1)
-        agree.append(np.array_equal(frame, real._dreams._frames[0]))
+        agree.append(np.array_equal(frame, real._frames[0]))
         anchored.append(info["reanchored"])
     assert anchored == [step % 3 == 2 for step in range(9)]
     assert (

@@ -16,10 +16,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
 import atari_vlm  # noqa: F401 (registers the ids)
-from atari_vlm.actions import as_action, check_action_space
+from atari_vlm.actions import as_action, check_action_space, numbers_of
 from atari_vlm.errors import (
     AtariVLMError,
     ConfigError,
@@ -107,8 +107,7 @@ class TrainingGame(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     ``facts`` say what it is, ``inputs`` what of it is wanted (default: all, at its own size). Observations
     are dictionaries of fresh arrays, rewards finite float32 numbers, and a step ends a game in one way only.
-    Actions are those of the environment: ``Discrete`` (from its ``start`` on), or a bounded ``Box`` with
-    one axis.
+    Actions are those of the environment, of a space that :mod:`atari_vlm.actions` takes.
     """
 
     def __init__(self, env: Env, config: GameConfig, inputs: Mapping[str, Column] | None = None):
@@ -259,14 +258,11 @@ def _is_atari(game: str) -> bool:
 
 
 def _action_names(env: Env) -> tuple[str, ...]:
-    """The environment's own names where there is one an action, else numbers; none for a ``Box``."""
-    space = env.action_space
-    if not isinstance(space, Discrete):
-        return ()
-    meanings = attribute(env, "get_action_meanings")
+    """The environment's own names where there is one an action, else numbers; none where actions have parts."""
+    numbers = numbers_of(env.action_space)
+    meanings = attribute(env, "get_action_meanings") if numbers else None
     names = tuple(map(str, meanings())) if callable(meanings) else ()
-    numbers = range(int(space.start), int(space.start + space.n))
-    return names if len(names) == space.n else tuple(map(str, numbers))
+    return names if len(names) == len(numbers) else tuple(map(str, numbers))
 
 
 def _space(column: Column) -> Box:

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box
 from torch import Tensor
 
 from atari_vlm.actions import as_actions
@@ -72,7 +72,7 @@ class ModelFacts:
         """Those of a checkpoint."""
         config = checkpoint.config
         return cls(
-            tuple(config["action_names"]),
+            checkpoint.action_names,
             config["frame_skip"],
             config["reward_transform"],
             checkpoint.start,
@@ -94,7 +94,7 @@ class LearnedWorldModel(Generic[S]):
     """A :class:`~atari_vlm.world_models.base.WorldModel` over tensor methods.
 
     Observations are arrays, or mappings of arrays where ``observation_space`` is a ``Dict``. Inside,
-    discrete actions count from 0, whatever the space's ``start``.
+    whole actions count from 0, whatever the space's ``start``.
     """
 
     context_length = 1
@@ -158,8 +158,9 @@ class LearnedWorldModel(Generic[S]):
 
     def _actions(self, actions: np.ndarray) -> Tensor:
         """Actions of the space as the networks take them."""
-        given, space = as_actions(self.action_space, actions), self.action_space
-        return self._tensor(given - int(space.start) if isinstance(space, Discrete) else given)
+        space: Any = self.action_space
+        given = as_actions(space, actions)
+        return self._tensor(given if isinstance(space, Box) else given - space.start)
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:

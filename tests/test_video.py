@@ -1,31 +1,19 @@
 """Videos are complete or absent, and what keeps one from being written is said in one sentence with its path."""
 
-import contextlib
 import os
 
 import numpy as np
 import pytest
+from small_disk import small_files
 
 from atari_vlm.errors import StorageError
 from atari_vlm.video import VideoWriter
 
 pytest.importorskip("imageio_ffmpeg")
-resource = pytest.importorskip("resource")
 
 
 def noise(n):
     return np.random.default_rng(n).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-
-
-@contextlib.contextmanager
-def small_files(most_bytes):
-    """ffmpeg, begun inside, dies where a file of its would grow beyond ``most_bytes``."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def write(path, pictures):

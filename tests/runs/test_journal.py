@@ -1,10 +1,10 @@
 import dataclasses
-import resource
 import sqlite3
 import threading
 
 import numpy as np
 import pytest
+from small_disk import small_files
 
 from atari_vlm.errors import ConfigError, RunError
 from atari_vlm.runs.journal import CallRow, EpisodeRow, Journal, StepRow
@@ -275,14 +275,12 @@ def test_damage_is_a_run_error(tmp_path, change, read):
 
 def test_a_full_disk_is_a_run_error_and_loses_nothing(tmp_path):
     path = recorded(tmp_path / "journal.sqlite")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with Journal(path) as journal:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, before[1]))
-        try:
-            with pytest.raises(RunError, match="cannot be written"):
-                journal.set_meta(big="x" * 500_000)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        with (
+            small_files(path.stat().st_size),
+            pytest.raises(RunError, match="cannot be written"),
+        ):
+            journal.set_meta(big="x" * 500_000)
         journal.set_meta(small=1)
     with Journal(path, read_only=True) as journal:
         assert journal.meta() == {"small": 1}

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from small_disk import small_files
 
 from atari_vlm.errors import StorageError
 from atari_vlm.runs.metrics import MetricsLog
@@ -56,15 +57,7 @@ def test_training_on_a_full_disk(tmp_path):
     assert (tmp_path / "run" / "results.json").exists()
 
 
-@pytest.fixture
-def full():
-    """Files that take no more than a few bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_checkpoint_on_a_full_disk_keeps_the_old_one(tmp_path, full):
+def test_a_checkpoint_on_a_full_disk_keeps_the_old_one(tmp_path):
     sizes = {"rows": 6, "columns": 5, "cell_px": 2, "num_balls": 3}
     config = {
         **sizes,
@@ -76,16 +69,14 @@ def test_a_checkpoint_on_a_full_disk_keeps_the_old_one(tmp_path, full):
         tmp_path / "model", kind="catch", config=config, start=CatchWorldModel(**sizes).start
     )
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    full()
-    with pytest.raises(StorageError, match="model cannot be written"):
+    with small_files(10), pytest.raises(StorageError, match="model cannot be written"):
         save_checkpoint(folder, kind="catch", config=config)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_metrics_on_a_full_disk(tmp_path, full):
+def test_metrics_on_a_full_disk(tmp_path):
     log = MetricsLog(tmp_path, 0)
-    full()
-    with pytest.raises(StorageError, match=r"metrics\.jsonl cannot be written"):
+    with small_files(10), pytest.raises(StorageError, match=r"metrics\.jsonl cannot be written"):
         log.add(1, {"loss": 0.123456789})
     log.close()

@@ -145,6 +145,39 @@ def test_a_planted_arrow_is_seen(module, planted):
     assert len(wrong_arrows(planted, module)) == 1
 
 
+def unreadable_loads(text: str) -> list[str]:
+    """Calls of ``load`` whose module is put together from pieces, where no reader and no test sees which one it is."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "load"
+        and any(isinstance(argument, (ast.JoinedStr, ast.BinOp)) for argument in node.args)
+    ]
+
+
+def named_parts(text: str) -> set[str]:
+    """Strings ``module:name`` of this package."""
+    nodes = ast.walk(ast.parse(text))
+    strings = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    return {s for s in strings if A_MODULE.fullmatch(s) and ":" in s}
+
+
+@pytest.mark.parametrize("module", sorted(set(FILES) - {"atari_vlm.cli"}))
+def test_strings_name_parts_that_are_there(module):
+    text = FILES[module].read_text()
+    assert unreadable_loads(text) == []
+    for part in named_parts(text):
+        home, name = part.split(":")
+        assert home in FILES and re.search(rf"\b{name}\b", FILES[home].read_text()), part
+
+
+def test_a_planted_string_is_seen():
+    assert unreadable_loads('load(f"{home}.config:preset")') == ["load(f'{home}.config:preset')"]
+    assert named_parts('X = {"a": "atari_vlm.no.such:thing"}') == {"atari_vlm.no.such:thing"}
+
+
 def test_every_room_is_named():
     homeless = []
     for module in FILES:

@@ -31,7 +31,7 @@ class Device:
             torch.Generator(self.name)
             float(torch.zeros(1, device=self.name).sum())  # "meta" makes tensors and computes none
         except Exception as error:  # every backend has its own way to be absent
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
             raise ConfigError(f"there is no device {self.name!r} here: {reason}") from error
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:

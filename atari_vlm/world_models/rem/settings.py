@@ -228,7 +228,8 @@ def actions_of(facts: GameFacts) -> gymnasium.spaces.Discrete:
         return space
     abilities = f"shows {described(facts.inputs)} and acts" if facts.inputs else "acts"
     raise ConfigError(
-        f"REM learns from one RGB picture uint8 (H, W, 3) and discrete actions; {facts.game} {abilities} with {space}"
+        "REM learns from one RGB picture uint8 (H, W, 3), the observation itself or its key image, and from discrete "
+        f"actions; {facts.game} {abilities} with {space}"
     )
 
 

@@ -76,7 +76,7 @@ def search_in(
     """
     request = request_for(place, writer, buffer, config)
     with (
-        _within_limits(writer, config) as asked,
+        _within_limits(writer, config, manner.api_key) as asked,
         contextlib.closing(RunFolder.open(request)) as run,
     ):
         on_run(run)
@@ -133,8 +133,10 @@ def _searching(buffer: TransitionBuffer, config: SearchConfig, record: Record) -
 
 
 @contextlib.contextmanager
-def _within_limits(writer: VLM, config: SearchConfig) -> Iterator[LimitedVLM]:
-    asked = limited(writer, config)
+def _within_limits(
+    writer: VLM, config: SearchConfig, api_key: str | None = None
+) -> Iterator[LimitedVLM]:
+    asked = limited(writer, config, api_key=api_key)
     try:
         yield asked
     finally:

@@ -71,10 +71,14 @@ class NoRecord:
 
 @dataclass(frozen=True)
 class Manner:
-    """How a search is carried out, which its result does not depend on. ``stop`` is set by whoever wants it to end."""
+    """How a search is carried out, which its result does not depend on.
+
+    ``stop`` is set by whoever wants it to end; ``api_key`` is kept out of everything that is written.
+    """
 
     progress: Progress = field(default_factory=Quiet)
     stop: threading.Event | None = None
+    api_key: str | None = field(default=None, repr=False)
 
 
 QUIETLY = Manner()

@@ -126,6 +126,12 @@ def find_env(name: str | int) -> BenchmarkEnv:
     return BenchmarkEnv(env_id, name, paper_id, note)
 
 
+def env_of_buffer(name: str) -> BenchmarkEnv | None:
+    """The benchmark's environment of a name that stands in a file; ``None`` for any other, since a name can import code."""
+    known = name == MANUAL_GAME or name in _PAPER_IDS or name in _PAPER_ID
+    return find_env(name) if known else None
+
+
 def _by_index(index: int) -> str:
     ids = benchmark_ids()
     if isinstance(index, bool) or not 0 <= index < len(ids):

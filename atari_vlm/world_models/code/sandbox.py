@@ -32,6 +32,7 @@ from atari_vlm.world_models.code.worker import (
     CALL,
     DONE,
     LOAD,
+    REPLY,
     ROLLOUT,
     STEP,
     STEP_ROWS,
@@ -85,11 +86,11 @@ class Sandbox:
 
         Arguments are plain data or numeric arrays, which arrive as arrays; in the answer arrays are lists.
         """
-        return self._ask(CALL, [method, *args], seed, plain=True)
+        return self._ask(CALL, [method, *args], seed, self.deadline_s, True)
 
     def step(self, state: Any, action: Any, *, seed: int = 0) -> tuple[Any, float, bool]:
         """One step from a state in either contract, in one crossing; arrays stay arrays. The lean way for one row."""
-        answer = self._ask(STEP, [state, action], seed)
+        answer = self._ask(STEP, [state, action], seed, self.deadline_s)
         if type(answer) is not list or [type(item) for item in answer[1:]] != [float, bool]:
             self._refuse("a step is (state, reward, done)")
         return tuple(answer)  # type: ignore[return-value]
@@ -111,7 +112,7 @@ class Sandbox:
 
     def audit(self, state: Any, action: Any) -> tuple[bool, list[Any] | None, list[Any] | None]:
         """For :func:`check_program`: whether a step changes states, that step, and a second after it without a crossing."""
-        answer = self._ask(AUDIT, [state, action], 1)
+        answer = self._ask(AUDIT, [state, action], 1, self.deadline_s)
         steps: list[Any] = answer[1:] if isinstance(answer, list) and len(answer) == 3 else [0]
         if any(step is not None and (type(step) is not list or len(step) != 3) for step in steps):
             self._refuse("an audit is a word and two steps")
@@ -157,8 +158,8 @@ class Sandbox:
     def _few_rows(
         self, operation: int, states: Any, actions: np.ndarray, horizon: int, seed: int
     ) -> RowSteps:
-        scale = max(1.0, len(actions) * horizon / _STEPS)
-        answer = self._ask(operation, [states, actions], seed, scale)
+        deadline_s = self.deadline_s * max(1.0, len(actions) * horizon / _STEPS)
+        answer = self._ask(operation, [states, actions], seed, deadline_s)
         shape = actions.shape[:1] if operation == STEP_ROWS else actions.shape[:2]
         try:
             return read_rows(answer, states, shape, self.program)
@@ -166,19 +167,22 @@ class Sandbox:
             self._refuse(str(error))
 
     def _ask(
-        self, operation: int, value: Any, seed: int, scale: float = 1.0, *, plain: bool = False
+        self, operation: int, value: list[Any], seed: int, deadline_s: float, plain: bool = False
     ) -> Any:
         try:
             body = wire.pack(value)
         except wire.WireError as error:
             raise ConfigError(f"what a program is given is plain data: {error}") from error
         with self._lock:
-            outcome, answer = self._at_hand().ask(operation, body, seed, self.deadline_s * scale)
-        return self._read(outcome, answer, plain)
+            worker = self._worker
+            if worker is None or not worker.is_ours():
+                worker = self._worker = self._again()
+            outcome, frame = worker.ask(operation, body, seed, deadline_s)
+        return self._read(outcome, frame, plain)
 
-    def _read(self, outcome: int, body: bytes, plain: bool = False) -> Any:
+    def _read(self, outcome: int, frame: bytes, plain: bool = False) -> Any:
         try:
-            value = wire.unpack(body, plain=plain)
+            value = wire.unpack(frame, REPLY.size, plain)
             if outcome == DONE:
                 return value
             error = fault_error(value, self.program)
@@ -192,18 +196,16 @@ class Sandbox:
             self._drop()
         raise SandboxViolationError(f"the program's answer is none: {wire.clean(what)}")
 
-    def _at_hand(self) -> Worker:
-        """The worker, or a new one for one that was stopped, or that belongs to the process we were forked from."""
+    def _again(self) -> Worker:
+        """A new worker for one that was stopped, or that belongs to the process we were forked from."""
         if self._closed:
             raise SandboxError("this sandbox is closed")
-        if self._worker is None or not self._worker.is_ours():
-            self._worker = self._start()
-        return self._worker
+        return self._start()
 
     def _start(self) -> Worker:
         worker = Worker(self.memory_mb)
         try:
-            outcome, body = worker.ask(LOAD, wire.pack(self.program), 0, self.deadline_s)
+            outcome, body = worker.ask(LOAD, wire.pack([self.program]), 0, self.deadline_s)
             self.contract, self.methods = _loaded(self._read(outcome, body))
         except wire.WireError as error:
             worker.kill()

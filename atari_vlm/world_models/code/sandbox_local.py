@@ -34,7 +34,7 @@ class LocalProgram:
     def call(self, method: str, *args: Any, seed: int = 0) -> Any:
         """As :meth:`Sandbox.call`."""
         given = [as_sent(value) for value in args]
-        return as_sent(self._run(seed, self._program.call, method, given), plain=True)
+        return as_sent(self._run(seed, self._program.call, method, *given), plain=True)
 
     def step(self, state: Any, action: Any, *, seed: int = 0) -> tuple[Any, float, bool]:
         """As :meth:`Sandbox.step`."""
@@ -72,7 +72,8 @@ class LocalProgram:
 
     def _run(self, seed: int, function: Any, *arguments: Any) -> Any:
         try:
-            self._program.seed(seed)
+            if self._program.draws:
+                self._program.seed(seed)
             return function(*arguments)
         except Exception as error:
             self._raise(error)

@@ -48,6 +48,8 @@ _ENVIRONMENT = {
 _BOOT_S = 60.0  # our own code, on a machine as busy as it may be
 _CPU_S = 60  # what an orphan may still burn
 _PIPE_BYTES = 1 << 18
+_CHUNK = 1 << 16
+_REQUEST_REST = REQUEST.size - 4  # what the length of a frame counts besides its value
 _ADVICE = "--unsafe-local-code runs programs in this process, without any protection"
 
 
@@ -89,8 +91,8 @@ class Worker:
 
     def _await_lock(self) -> None:
         try:
-            outcome, body = self._receive(0, time.monotonic() + _BOOT_S)
-            said = wire.unpack(body)
+            outcome, body = self._receive(self._read(until := time.monotonic() + _BOOT_S), 0, until)
+            said = wire.unpack(body, REPLY.size)
             self.landlock: int = said["landlock"]
         except SandboxError as error:
             words = self._last_words()
@@ -111,18 +113,29 @@ class Worker:
         return f" ({words})" if words else ""
 
     def ask(self, operation: int, body: bytes, seed: int, deadline_s: float) -> tuple[int, bytes]:
-        """Outcome and body of an answer.
+        """Outcome of an answer, and its frame: the value begins at ``REPLY.size``.
 
         Raises ``SandboxTimeoutError``, ``SandboxCrashError`` or ``SandboxViolationError``, and then there is no worker any more.
         """
         now, self._deadline_s = time.monotonic(), deadline_s
-        deadline = now + deadline_s
         if now > self._renewed or deadline_s > _CPU_S:
             self._renew(now, deadline_s)
         self._number = number = (self._number + 1) & 0xFFFFFFFF
-        frame = REQUEST.pack(REQUEST.size - 4 + len(body), number, seed, operation) + body
-        self._send(frame, deadline)
-        return self._receive(number, deadline)
+        frame = REQUEST.pack(len(body) + _REQUEST_REST, number, seed, operation) + body
+        try:
+            sent = os.write(self._out, frame)
+        except OSError:
+            sent = 0
+        if sent < len(frame):
+            self._send(frame[sent:], now + deadline_s)
+        if self._readable.poll(deadline_s * 1000 + 1):
+            data = os.read(self._in, _CHUNK)
+            if len(data) >= REPLY.size:
+                size, said, outcome = REPLY.unpack_from(data)
+                if said == number and len(data) == size + 4:
+                    return outcome, data
+            return self._receive(data, number, now + deadline_s)
+        self._late()
 
     def _renew(self, now: float, deadline_s: float) -> None:
         """Move the limit of CPU seconds: whatever becomes of us, a worker in a loop ends by itself."""
@@ -136,27 +149,29 @@ class Worker:
             pass  # it has gone, as the next read will tell
 
     def _send(self, frame: bytes, deadline: float) -> None:
-        rest = memoryview(frame)
-        while rest:
+        """What did not go out at once."""
+        while frame:
             try:
-                rest = rest[os.write(self._out, rest) :]
+                frame = frame[os.write(self._out, frame) :]
             except BlockingIOError:
                 self._wait(self._writable, deadline)
             except BrokenPipeError:
                 self._died()
 
-    def _receive(self, number: int, deadline: float) -> tuple[int, bytes]:
-        data = self._read(deadline)
+    def _receive(self, data: bytes, number: int, deadline: float) -> tuple[int, bytes]:
+        """The whole of a frame that begins with ``data``, if it is one."""
+        if not data:
+            self._died()
         while len(data) < REPLY.size:
             data += self._read(deadline)
         size, said, outcome = REPLY.unpack_from(data)
-        if said != number or not REPLY.size - 4 <= size <= wire.LIMIT + REPLY.size:
+        if said != number or not REPLY.size <= size + 4 <= wire.LIMIT + REPLY.size:
             self._out_of_turn()
-        if len(data) - 4 < size:
+        if len(data) < size + 4:
             data = self._rest(data, size + 4, deadline)
-        if len(data) - 4 != size:
+        if len(data) != size + 4:
             self._out_of_turn()
-        return outcome, data[REPLY.size :]
+        return outcome, data
 
     def _rest(self, data: bytes, size: int, deadline: float) -> bytes:
         parts, have = [data], len(data)
@@ -167,7 +182,7 @@ class Worker:
 
     def _read(self, deadline: float) -> bytes:
         self._wait(self._readable, deadline)
-        data = os.read(self._in, _PIPE_BYTES >> 2)
+        data = os.read(self._in, _CHUNK)
         if not data:
             self._died()
         return data
@@ -175,8 +190,11 @@ class Worker:
     def _wait(self, poll: select.poll, deadline: float) -> None:
         left = deadline - time.monotonic()
         if left <= 0 or not poll.poll(left * 1000 + 1):
-            self.kill()
-            raise SandboxTimeoutError(f"the program did not answer within {self._deadline_s:g} s")
+            self._late()
+
+    def _late(self) -> NoReturn:
+        self.kill()
+        raise SandboxTimeoutError(f"the program did not answer within {self._deadline_s:g} s")
 
     def _out_of_turn(self) -> NoReturn:
         self.kill()
@@ -205,13 +223,18 @@ class Worker:
         return self._process.pid
 
     def kill(self) -> None:
-        """End and reap it; again and again does no harm."""
+        """End and reap it; again and again does no harm. A fork of ours lets it live."""
         if self._in < 0:
             return
-        self._process.kill()
-        self._process.wait()
+        if self._owner == os.getpid():
+            self._process.kill()
+            self._process.wait()
         _close(self._in, self._out)
         self._in = self._out = -1
+
+    def __del__(self) -> None:
+        if hasattr(self, "_owner"):
+            self.kill()
 
 
 def _folders() -> list[str]:

@@ -1,19 +1,19 @@
 """What crosses the boundary between us and a worker: plain data and arrays as bytes, and back, without trust.
 
 A value is plain data (``None``, bool, int, float, text, lists, dicts with text for keys) that may hold numeric arrays. Tuples
-arrive as lists, numpy scalars and arrays without a dimension as Python numbers, arrays of text or objects as lists. Three forms,
-by the first byte: ``L`` a short list of numbers and arrays (the lean one), ``J`` JSON, ``M`` JSON beside arrays. :func:`unpack`
-takes any bytes whatever: it gives a value or raises :class:`WireError`, and nothing else comes of it.
+arrive as lists, numpy scalars and arrays without a dimension as Python numbers, arrays of text or objects as lists. On the wire
+each part is one byte of kind and what belongs to it; a list of floats alone is one block. :func:`unpack` takes any bytes
+whatever: it gives a value or raises :class:`WireError`, and nothing else comes of it.
 
 Both sides read this file; it imports numpy and the standard library only.
 """
 
 from __future__ import annotations
 
-import json
 import struct
 import unicodedata
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -22,13 +22,12 @@ import numpy as np
 LIMIT = 1 << 20  # bytes of one reply
 _DEPTH = 64  # of lists and dicts in one another
 _DIMENSIONS = 8
-_ARRAY = "\0array"  # key of a dict that stands for an array in form M
 _KINDS = "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64".split()
 _DTYPES = [np.dtype(kind) for kind in _KINDS]
 _CODES = {dtype: code for code, dtype in enumerate(_DTYPES)}
-_SHAPES = [struct.Struct(f"<BB{n}I") for n in range(_DIMENSIONS + 1)]
+_SHAPES = [struct.Struct(f"<cBB{n}I") for n in range(_DIMENSIONS + 1)]
 _FLOAT, _INT, _COUNT = struct.Struct("<cd"), struct.Struct("<cq"), struct.Struct("<cI")
-_ITEMS = 16  # of form L
+_VECTOR = struct.Struct("<cBI")
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
@@ -45,220 +44,214 @@ def clean(text: str, limit: int = 500) -> str:
 
 def pack(value: Any) -> bytes:
     """The bytes of a value. Raises :class:`WireError` for what is no plain data."""
-    if type(value) in (tuple, list) and 0 < len(value) <= _ITEMS:
-        parts = [b"L"]
-        for item in value:
-            write = _WRITERS.get(type(item))
-            part = write(item) if write is not None else None
-            if part is None:
-                break
-            parts.append(part)
-        else:
-            return b"".join(parts)
-    return _pack_json(value)
+    return _part(value, 0)
 
 
-def _array_item(array: np.ndarray) -> bytes | None:
-    if array.dtype not in _CODES or not 0 < array.ndim <= _DIMENSIONS:
-        return None
-    return b"a" + _array_bytes(array)
+def _part(value: Any, depth: int) -> bytes:
+    flat = _FLAT.get(type(value))
+    if flat is not None:
+        return flat(value)
+    for kind, nested in _NESTED.items():
+        if isinstance(value, kind):
+            return nested(value, depth)
+    for kind, flat in _FLAT.items():  # what is derived from these: an IntEnum, a numpy.str_
+        if isinstance(value, kind):
+            return flat(value)
+    raise WireError(f"{type(value).__name__} is no plain data")
 
 
-def _int_item(value: Any) -> bytes | None:
-    return _INT.pack(b"i", value) if -(1 << 63) <= value < 1 << 63 else None
+def _list(value: Any, depth: int) -> bytes:
+    if value and type(value[0]) is float and set(map(type, value)) == _ONLY_FLOATS:
+        return struct.pack(f"<cI{len(value)}d", b"F", len(value), *value)
+    _check_depth(depth)
+    parts = [_COUNT.pack(b"l", len(value))]
+    for item in value:
+        flat = _FLAT.get(type(item))
+        parts.append(_part(item, depth + 1) if flat is None else flat(item))
+    return b"".join(parts)
 
 
-def _text_item(value: str) -> bytes | None:
+def _dict(value: dict[str, Any], depth: int) -> bytes:
+    _check_depth(depth)
+    parts = [_COUNT.pack(b"m", len(value))]
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise WireError(f"the keys of a dict are text, a {type(key).__name__} is no plain data")
+        parts += _text(key), _part(item, depth + 1)
+    return b"".join(parts)
+
+
+def _odd_array(array: np.ndarray, depth: int) -> bytes:
+    """An array of text or objects, or without a dimension; one of another class."""
+    if array.dtype in _CODES and 0 < array.ndim <= _DIMENSIONS:
+        return _array(np.asarray(array))
+    if array.dtype.kind in "OU" or (array.dtype in _CODES and array.ndim == 0):
+        return _part(array.tolist(), depth + 1)
+    raise WireError(f"an array {array.shape} of {array.dtype} is no plain data")
+
+
+def _scalar(value: np.generic, depth: int) -> bytes:
+    if isinstance(value.item(), np.generic | complex | bytes):
+        raise WireError(f"{type(value).__name__} is no plain data")
+    return _part(value.item(), depth + 1)
+
+
+def _array(array: np.ndarray) -> bytes:
+    code, ndim = _CODES.get(array.dtype), array.ndim
+    if code is None or not 0 < ndim <= _DIMENSIONS:
+        return _odd_array(array, 0)
+    if ndim == 1:
+        return _VECTOR.pack(b"v", code, len(array)) + array.tobytes()
+    return _SHAPES[ndim].pack(b"a", code, ndim, *array.shape) + array.tobytes()
+
+
+def _int(value: int) -> bytes:
+    if -(1 << 63) <= value < 1 << 63:
+        return _INT.pack(b"i", value)
+    data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+    return _COUNT.pack(b"z", len(data)) + data
+
+
+def _text(value: str) -> bytes:
     try:
         text = value.encode()
-    except UnicodeEncodeError:  # half a pair: JSON says so
-        return None
+    except UnicodeEncodeError:
+        raise WireError("text that UTF-8 cannot hold is no plain data") from None
     return _COUNT.pack(b"s", len(text)) + text
 
 
-_WRITERS: dict[type, Callable[[Any], bytes | None]] = {
-    np.ndarray: _array_item,
-    float: lambda value: _FLOAT.pack(b"f", value),
-    np.float64: lambda value: _FLOAT.pack(b"f", value),
-    np.float32: lambda value: _FLOAT.pack(b"f", value),
-    int: _int_item,
-    np.int64: _int_item,
-    str: _text_item,
-    bool: lambda value: b"y" if value else b"n",
-    np.bool_: lambda value: b"y" if value else b"n",
+_FLAT: dict[type, Callable[[Any], bytes]] = {
+    float: partial(_FLOAT.pack, b"d"),
+    bool: {False: b"f", True: b"t"}.__getitem__,
+    int: _int,
+    str: _text,
+    type(None): {None: b"n"}.__getitem__,
+    np.ndarray: _array,
 }
+_NESTED: dict[type, Callable[[Any, int], bytes]] = {
+    list: _list,
+    tuple: _list,
+    dict: _dict,
+    np.ndarray: _odd_array,
+    np.generic: _scalar,
+}
+_ONLY_FLOATS = {float}
 
 
-def _array_bytes(array: np.ndarray) -> bytes:
-    return _SHAPES[array.ndim].pack(_CODES[array.dtype], array.ndim, *array.shape) + array.tobytes()
+def _check_depth(depth: int) -> None:
+    if depth >= _DEPTH:
+        raise WireError(f"lists and dicts are at most {_DEPTH} deep in one another")
 
 
-def _pack_json(value: Any) -> bytes:
-    arrays: list[bytes] = []
+def unpack(data: bytes, at: int = 0, plain: bool = False) -> Any:
+    """The value of these bytes from ``at`` on; arrays are fresh and writable, or lists where ``plain``.
 
-    def plain(item: Any) -> Any:
-        if isinstance(item, np.generic):
-            return _scalar(item)
-        if not isinstance(item, np.ndarray):
-            raise WireError(f"{type(item).__name__} is no plain data")
-        if item.ndim == 0 or item.dtype not in _CODES:
-            return _listed(item)
-        if item.ndim > _DIMENSIONS:
-            raise WireError(f"an array has at most {_DIMENSIONS} dimensions")
-        arrays.append(_array_bytes(np.asarray(item)))
-        return {_ARRAY: len(arrays) - 1}
-
-    try:
-        text = json.dumps(value, ensure_ascii=False, default=plain).encode()
-        if b"{" in text:
-            _check_keys(value)
-    except WireError:
-        raise
-    except (ValueError, TypeError, RecursionError, OverflowError) as error:
-        raise WireError(f"it is no plain data: {error}") from None
-    return b"".join((_COUNT.pack(b"M", len(text)), text, *arrays)) if arrays else b"J" + text
-
-
-def _scalar(item: Any) -> Any:
-    value = item.item()
-    if isinstance(value, np.generic | complex | bytes):
-        raise WireError(f"{type(item).__name__} is no plain data")
-    return value
-
-
-def _listed(array: np.ndarray) -> Any:
-    """An array without a dimension as a number, one of text or of Python objects as lists."""
-    if array.ndim == 0 and array.dtype in _CODES:
-        return array.item()
-    if array.dtype.kind not in "OU":
-        raise WireError(f"an array of {array.dtype} is no plain data")
-    return array.tolist()
-
-
-def _check_keys(value: Any) -> None:
-    """JSON would make text of other keys silently."""
-    level = [value] if isinstance(value, (list, tuple, dict)) else []
-    while level:
-        for item in level:
-            for key in item if isinstance(item, dict) else ():
-                if not isinstance(key, str) or key == _ARRAY:
-                    raise WireError(f"the keys of a dict are text, got {key!r:.50}")
-        level = _children(level)
-
-
-def _children(level: list[Any]) -> list[Any]:
-    """The containers within containers."""
-    return [
-        child
-        for item in level
-        for child in (item.values() if isinstance(item, dict) else item)
-        if isinstance(child, (list, tuple, dict))
-    ]
-
-
-def unpack(data: bytes, *, plain: bool = False) -> Any:
-    """The value of these bytes; arrays are fresh and writable, or lists where ``plain``.
-
-    Raises :class:`WireError` for bytes that are no value: wrong forms, lengths, types, depths, keys, text that UTF-8 does not
-    hold.
+    Raises :class:`WireError` for bytes that are no value: kinds, lengths, types, depths, text that UTF-8 does not hold, a rest.
     """
     try:
-        return _FORMS[data[:1]](data, plain)
+        value, end = _READERS[data[at]](data, at, plain, 0)
     except WireError:
         raise
-    except (ValueError, struct.error, LookupError, TypeError, OverflowError) as error:
+    except (ValueError, struct.error, LookupError, OverflowError, MemoryError) as error:
         raise WireError(f"these bytes are no value: {error}") from None
-    except (RecursionError, MemoryError) as error:
-        raise WireError(f"this value is too large: {type(error).__name__}") from None
+    if end != len(data):
+        raise WireError("these bytes are more than a value")
+    return value
 
 
-def _unpack_items(data: bytes, plain: bool) -> list[Any]:
+def _read_list(data: bytes, at: int, plain: bool, depth: int) -> tuple[list[Any], int]:
+    n, at = _count(data, at)
+    _check_depth(depth)
     items: list[Any] = []
-    at, end = 1, len(data)
-    while at < end:
+    for _ in range(n):
         kind = data[at]
-        if kind == 97:  # a
-            array, at = _read_array(data, at + 1, plain)
-            items.append(array)
-        elif kind == 102:  # f
+        if kind == 100:  # d, here once more: most of what crosses
             items.append(_FLOAT.unpack_from(data, at)[1])
             at += 9
-        elif kind == 105:  # i
-            items.append(_INT.unpack_from(data, at)[1])
-            at += 9
-        elif kind in (121, 110):  # y n
-            items.append(kind == 121)
+        elif kind == 116 or kind == 102:  # t f
+            items.append(kind == 116)
             at += 1
-        elif kind == 115:  # s
-            at += 5 + (size := _COUNT.unpack_from(data, at)[1])
-            items.append(str(data[at - size : at], "utf-8"))
         else:
-            raise WireError(f"no kind of item {kind}")
-        if len(items) > _ITEMS:
-            raise WireError(f"more than {_ITEMS} items")
-    return items
+            item, at = _READERS[kind](data, at, plain, depth + 1)
+            items.append(item)
+    return items, at
 
 
-def _read_array(data: bytes, at: int, plain: bool) -> tuple[Any, int]:
-    dtype, ndim = _DTYPES[data[at]], data[at + 1]
-    form = _SHAPES[ndim]
-    shape = form.unpack_from(data, at)[2:]
-    at += form.size
-    count = shape[0] if ndim == 1 else prod(shape)
-    if count * dtype.itemsize > len(data) - at:
+def _read_dict(data: bytes, at: int, plain: bool, depth: int) -> tuple[dict[str, Any], int]:
+    n, at = _count(data, at)
+    _check_depth(depth)
+    items = {}
+    for _ in range(n):
+        if data[at] != 115:
+            raise WireError("the keys of a dict are text")
+        key, at = _read_text(data, at, plain, depth)
+        items[key], at = _READERS[data[at]](data, at, plain, depth + 1)
+    return items, at
+
+
+def _read_floats(data: bytes, at: int, plain: bool, depth: int) -> tuple[list[float], int]:
+    n, at = _count(data, at)
+    return list(struct.unpack_from(f"<{n}d", data, at)), at + 8 * n
+
+
+def _read_text(data: bytes, at: int, plain: bool, depth: int) -> tuple[str, int]:
+    at += 5
+    end: int = at + _COUNT.unpack_from(data, at - 5)[1]
+    if end > len(data):
+        raise WireError("text that is longer than its bytes")
+    return data[at:end].decode(), end
+
+
+def _read_big(data: bytes, at: int, plain: bool, depth: int) -> tuple[int, int]:
+    n, at = _count(data, at)
+    return int.from_bytes(data[at : at + n], "little", signed=True), at + n
+
+
+def _count(data: bytes, at: int) -> tuple[int, int]:
+    """How many follow: never more than there are bytes left."""
+    n: int = _COUNT.unpack_from(data, at)[1]
+    if n > len(data) - at - 5:
+        raise WireError("more is announced than there is")
+    return n, at + 5
+
+
+def _read_vector(data: bytes, at: int, plain: bool, depth: int) -> tuple[Any, int]:
+    _, code, n = _VECTOR.unpack_from(data, at)
+    array, end = _numbers(data, at + 6, _DTYPES[code], n)
+    return (array.tolist() if plain else array.copy()), end
+
+
+def _read_array(data: bytes, at: int, plain: bool, depth: int) -> tuple[Any, int]:
+    form = _SHAPES[data[at + 2]]
+    _, code, _, *shape = form.unpack_from(data, at)
+    array, end = _numbers(data, at + form.size, _DTYPES[code], prod(shape))
+    array = array.reshape(shape)
+    return (array.tolist() if plain else array.copy()), end
+
+
+def _numbers(data: bytes, at: int, dtype: np.dtype[Any], n: int) -> tuple[np.ndarray, int]:
+    end = at + n * dtype.itemsize
+    if end > len(data):
         raise WireError("an array that is longer than its bytes")
-    array = np.frombuffer(data, dtype, count, at) if count else np.zeros(0, dtype)
-    if dtype.kind == "b":
+    if n == 0:
+        return np.zeros(0, dtype), end
+    array = np.frombuffer(data, dtype, n, at)
+    if dtype is _DTYPES[0]:
         array = array.view(np.uint8) != 0  # any other byte than 0 and 1 would be an odd truth
-    if ndim != 1:
-        array = array.reshape(shape)
-    return (array.tolist() if plain else array.copy()), at + count * dtype.itemsize
+    return array, end
 
 
-def _unpack_json(data: bytes, plain: bool) -> Any:
-    return _checked(data[1:], None)
-
-
-def _unpack_mixed(data: bytes, plain: bool) -> Any:
-    at = _COUNT.size + _COUNT.unpack_from(data)[1]
-    text = data[_COUNT.size : at]
-    arrays = []
-    while at < len(data):
-        array, at = _read_array(data, at, plain)
-        arrays.append(array)
-
-    def place(item: dict[str, Any]) -> Any:
-        return arrays[_index(item[_ARRAY], len(arrays))] if _ARRAY in item else item
-
-    return _checked(text, place)
-
-
-def _index(value: Any, n: int) -> int:
-    if type(value) is not int or not 0 <= value < n:
-        raise WireError("an array that is not there")
-    return value
-
-
-def _checked(text: bytes, place: Callable[[dict[str, Any]], Any] | None) -> Any:
-    value = json.loads(text.decode(), object_hook=place)
-    if b"\\u" in text:
-        json.dumps(value, ensure_ascii=False, default=lambda array: None).encode()
-    if text.count(b"[") + text.count(b"{") > _DEPTH:
-        _check_depth(value)
-    return value
-
-
-def _check_depth(value: Any) -> None:
-    level = [value] if isinstance(value, (list, dict)) else []
-    for _ in range(_DEPTH):
-        if not level:
-            return
-        level = _children(level)
-    raise WireError(f"lists and dicts are at most {_DEPTH} deep in one another")
-
-
-_FORMS: dict[bytes, Callable[[bytes, bool], Any]] = {
-    b"L": _unpack_items,
-    b"J": _unpack_json,
-    b"M": _unpack_mixed,
+_READERS: dict[int, Callable[[bytes, int, bool, int], tuple[Any, int]]] = {
+    ord("a"): _read_array,
+    ord("v"): _read_vector,
+    ord("d"): lambda data, at, plain, depth: (_FLOAT.unpack_from(data, at)[1], at + 9),
+    ord("i"): lambda data, at, plain, depth: (_INT.unpack_from(data, at)[1], at + 9),
+    ord("s"): _read_text,
+    ord("t"): lambda data, at, plain, depth: (True, at + 1),
+    ord("f"): lambda data, at, plain, depth: (False, at + 1),
+    ord("n"): lambda data, at, plain, depth: (None, at + 1),
+    ord("F"): _read_floats,
+    ord("m"): _read_dict,
+    ord("z"): _read_big,
+    ord("l"): _read_list,
 }

@@ -10,6 +10,7 @@ number, one byte of outcome, a packed value.
 from __future__ import annotations
 
 import builtins
+import gc
 import importlib
 import io
 import os
@@ -40,6 +41,7 @@ _PRELOADED = (
     *(f"numpy.{part}" for part in "fft linalg ma polynomial random typing".split()),
 )
 _CHUNK = 1 << 16
+_REPLY_REST = REPLY.size - 4  # what the length of a frame counts besides its value
 
 
 def main() -> NoReturn:
@@ -49,6 +51,7 @@ def main() -> NoReturn:
         importlib.import_module(name)
     _quiet()
     _seed_what_has_no_seed()
+    gc.freeze()  # what is here now stays
     said = _lock(request_fd, reply_fd, memory_bytes)
     _send(reply_fd, 0, DONE if said["seccomp"] else RAISED, wire.pack(said))
     if said["seccomp"]:
@@ -80,6 +83,8 @@ def _seed_what_has_no_seed() -> None:
         seeded(self, random.getrandbits(64) if a is None else a, version)
 
     random.Random.seed = seed  # type: ignore[method-assign]
+    random.seed(0)
+    np.random.seed(0)
     np.random.bit_generator.randbits = random.getrandbits  # type: ignore[attr-defined]
 
 
@@ -144,29 +149,38 @@ def _builtins() -> dict[str, Any]:
 def _serve(request_fd: int, reply_fd: int) -> None:
     """Answer frame after frame."""
     program: Any = None
+    run: dict[int, Callable[..., Any]] = {}
     while data := _receive(request_fd):
-        _, number, seed, operation = REQUEST.unpack_from(data)
-        outcome, body = DONE, b""
+        size, number, seed, operation = REQUEST.unpack_from(data)
+        if size + 4 > len(data):
+            data += _rest(request_fd, size + 4 - len(data))
         try:
-            value = wire.unpack(data[REQUEST.size :])
+            value = wire.unpack(data, REQUEST.size)
             if operation == LOAD:
-                random.seed(seed)
-                np.random.seed(seed)
-                program = Program(value, _builtins())
-                answer: Any = [program.contract, program.methods()]
+                program = Program(value[0], _builtins())
+                run, answer = _operations(program), [program.contract, program.methods()]
             else:
-                program.seed(seed)
-                answer = _OPERATIONS[operation](program, value)
-            body = wire.pack(answer)
+                if program.draws:
+                    program.seed(seed)
+                answer = run[operation](*value)
+            outcome, body = DONE, wire.pack(answer)
             if len(body) > wire.LIMIT:
-                raise wire.WireError(
-                    f"it has {len(body):,} bytes, and at most {wire.LIMIT:,} cross"
-                )
+                raise wire.WireError(f"{len(body):,} bytes, and at most {wire.LIMIT:,} cross")
         except wire.WireError as error:
             outcome, body = UNSENDABLE, wire.pack([str(error)[:500]])
         except BaseException as error:
             outcome, body = RAISED, _packed_fault(error)
         _send(reply_fd, number, outcome, body)
+
+
+def _operations(program: Program) -> dict[int, Callable[..., Any]]:
+    return {
+        CALL: program.call,
+        STEP: program.step,
+        STEP_ROWS: lambda *given: _rows(program.step_rows(*given)),
+        ROLLOUT: lambda *given: _rows(program.rollout(*given)),
+        AUDIT: program.audit,
+    }
 
 
 def _packed_fault(error: BaseException) -> bytes:
@@ -182,33 +196,26 @@ def _rows(found: Rows) -> list[Any]:
     return [states, rewards, dones, faults] if faults else [states, rewards, dones]
 
 
-_OPERATIONS: dict[int, Callable[[Program, Any], Any]] = {
-    CALL: lambda program, value: program.call(value[0], value[1:]),
-    STEP: lambda program, value: program.step(*value),
-    STEP_ROWS: lambda program, value: _rows(program.step_rows(*value)),
-    ROLLOUT: lambda program, value: _rows(program.rollout(*value)),
-    AUDIT: lambda program, value: program.audit(*value),
-}
-
-
 def _receive(fd: int) -> bytes:
-    """One frame; nothing when the other side has gone."""
+    """The beginning of a frame, at least its head; nothing when the other side has gone."""
     data = os.read(fd, _CHUNK)
-    while 0 < len(data) < 4:
-        data += os.read(fd, _CHUNK)
-    if not data:
-        return data
-    missing, parts = int.from_bytes(data[:4], "little") + 4 - len(data), [data]
+    if 0 < len(data) < REQUEST.size:
+        data += _rest(fd, REQUEST.size - len(data))
+    return data
+
+
+def _rest(fd: int, missing: int) -> bytes:
+    parts = []
     while missing > 0:
         parts.append(os.read(fd, min(missing, 16 * _CHUNK)))
         if not parts[-1]:
-            return b""
+            os._exit(0)
         missing -= len(parts[-1])
-    return data if len(parts) == 1 else b"".join(parts)
+    return b"".join(parts)
 
 
 def _send(fd: int, number: int, outcome: int, body: bytes) -> None:
-    frame = REPLY.pack(REPLY.size - 4 + len(body), number, outcome) + body
+    frame = REPLY.pack(len(body) + _REPLY_REST, number, outcome) + body
     sent = os.write(fd, frame)
     while sent < len(frame):
         sent += os.write(fd, frame[sent:])

@@ -41,7 +41,7 @@ class Program:
         if builtins is not None:
             module.__dict__["__builtins__"] = builtins
         sys.modules["program"] = module  # where dataclasses and pickles look their module up
-        self._draws = "random" in text
+        self.draws = "random" in text
         exec(compile(text, FILENAME, "exec", dont_inherit=True), module.__dict__)
         environment = module.__dict__.get("Environment")
         self._home: Any = environment() if isinstance(environment, type) else module
@@ -50,12 +50,11 @@ class Program:
         self._methods: dict[str, Callable[..., Any]] = {}
 
     def seed(self, seed: int) -> None:
-        """What ``random`` and ``numpy.random`` draw from here on; nothing for a program that names neither."""
-        if self._draws:
-            random.seed(seed)
-            np.random.seed(seed)
+        """What ``random`` and ``numpy.random`` draw from here on; of use where ``draws``: the program names one of them."""
+        random.seed(seed)
+        np.random.seed(seed)
 
-    def call(self, method: str, args: list[Any]) -> Any:
+    def call(self, method: str, *args: Any) -> Any:
         """What a method answers, as the program gave it."""
         function = self._methods.get(method)
         if function is None:
@@ -80,10 +79,10 @@ class Program:
     def step(self, state: Any, action: Any) -> tuple[Any, float, bool]:
         """One step from a state, in either contract."""
         if self.contract == 1:
-            self.call("set_state", [state])
-            answer = self.call("step", [action])
+            self.call("set_state", state)
+            answer = self.call("step", action)
         else:
-            answer = self.call("step", [state, action])
+            answer = self.call("step", state, action)
         return _triple(answer)
 
     def audit(self, state: Any, action: Any) -> tuple[bool, Any, Any]:
@@ -101,7 +100,7 @@ class Program:
             return changed, None, None
         if first[2]:
             return changed, answer, None
-        again = self.call("step", [action] if self.contract == 1 else [first[0], action])
+        again = self.call("step", *([action] if self.contract == 1 else [first[0], action]))
         return changed or pack(first[0]) != kept, answer, _triple(again)
 
     def step_rows(self, states: Any, actions: np.ndarray) -> Rows:
@@ -112,7 +111,7 @@ class Program:
         """
         if self.has("step_batch"):
             try:
-                return *_batch(self.call("step_batch", [copied(states), actions]), states), []
+                return *_batch(self.call("step_batch", copied(states), actions), states), []
             except Exception:  # row by row it is seen which one it was
                 pass
         after, rewards, dones, faults = self.rollout_rows(states, actions[:, None])
@@ -135,7 +134,7 @@ class Program:
         given, states, over = states, copied(states), np.zeros(len(plans), bool)
         for t in range(plans.shape[1]):
             kept = copied(states) if over.any() else None
-            answer = self.call("step_batch", [states, np.ascontiguousarray(plans[:, t])])
+            answer = self.call("step_batch", states, np.ascontiguousarray(plans[:, t]))
             states, rewards[:, t], ended = _batch(answer, given)
             if kept is not None:
                 states = _staying(over, kept, states)

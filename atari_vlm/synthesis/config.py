@@ -23,7 +23,7 @@ Preset = Literal["paper", "code"]
 Scorer = Literal["paper", "code", "tolerant"]
 Feedback = Literal["first", "diverse"]
 Prior = tuple[float, int]  # an average value, and how many results it counts as
-EXECUTION = ("budget_usd", "max_calls", "max_tokens", "cache", "cache_mode")
+EXECUTION = ("budget_usd", "max_calls", "max_tokens", "cache", "cache_mode", "unsafe_local_code")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class SearchConfig:
     ``replay_verify``: a program is accepted only if it replays every transition, the held-out ones too; ``simplify`` calls at
     most ask for a shorter program that is equal. ``description`` stands in for the environment's own in the prompts.
     ``reply_tokens``, ``temperature``, ``top_p`` and ``top_k`` go to the writer (``None``: its own default). The limits stop the
-    search with ``BudgetExhaustedError``; ``cache`` is a reply cache shared between runs.
+    search with ``BudgetExhaustedError``; ``cache`` is a reply cache shared between runs. ``unsafe_local_code`` runs programs in
+    this process instead of the sandbox.
     """
 
     method: Method = "gif-mcts"
@@ -83,6 +84,7 @@ class SearchConfig:
     max_tokens: int | None = None
     cache: Path | None = None
     cache_mode: CacheMode = "readwrite"
+    unsafe_local_code: bool = False
 
     def __post_init__(self) -> None:
         """Raise ``ConfigError`` (``UnknownNameError`` for a word) for the first option that cannot be."""

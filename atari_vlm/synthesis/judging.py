@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from atari_vlm.errors import ConfigError
 from atari_vlm.experience.transitions import TransitionBuffer
 from atari_vlm.synthesis.config import SearchConfig
 from atari_vlm.synthesis.records import Outcome
+from atari_vlm.world_models.code.sandbox import check_text
 from atari_vlm.world_models.code.scoring import ProgramScore, score_program
 
 _MOST_EXAMPLES = 12  # kept of one program
@@ -27,8 +29,15 @@ class ProgramJudge:
         )
 
     def __call__(self, program: str) -> Outcome:
-        """Run the program on every transition. Raises ``SandboxUnavailableError`` where programs cannot be held."""
+        """Run the program on every transition. Raises ``SandboxUnavailableError`` where programs cannot be held.
+
+        What cannot be a program at all (too long, NUL) counts as a reply without one, and is shown to nobody again.
+        """
         assert self._feedback is not None
+        try:
+            check_text(program)
+        except ConfigError as error:
+            return Outcome(failure="no-code", error=str(error))
         score = self._score(program, self._feedback)
         if score.bug:
             return Outcome(program, failure="bug", error=score.error or "")
@@ -50,8 +59,14 @@ class ProgramJudge:
         )
 
     def _score(self, program: str, part: TransitionBuffer) -> ProgramScore:
-        deadline_s = self._config.deadline_s
-        return score_program(program, part, scorer=self._config.scorer, deadline_s=deadline_s)
+        config = self._config
+        return score_program(
+            program,
+            part,
+            scorer=config.scorer,
+            deadline_s=config.deadline_s,
+            unsafe_local_code=config.unsafe_local_code,
+        )
 
     def _examples(self, score: ProgramScore) -> Iterator[dict[str, Any]]:
         """The first mispredicted transition, or the first of each kind: which fields are wrong, and which reward was due."""

@@ -18,6 +18,7 @@ from atari_vlm.runs.run_folder import RunFolder
 from atari_vlm.synthesis.config import SearchConfig
 from atari_vlm.synthesis.recording import bytes_of, sha_of
 from atari_vlm.synthesis.records import SearchResult
+from atari_vlm.world_models.code.sandbox_local import LocalProgram
 
 _COLUMNS = tuple(item.name for item in dataclasses.fields(NodeRow))
 
@@ -50,7 +51,8 @@ def write_results(
     if result.program is not None:
         atomic_write(run.path / "best.py", bytes_of(result.program))
         if content["runs"]:
-            _write_checkpoint(run.path, result.program, buffer, content)
+            loaded = LocalProgram(result.program) if config.unsafe_local_code else result.program
+            _write_checkpoint(run.path, loaded, buffer, content)
     atomic_write(run.path / "results.json", json.dumps(content, indent=1) + "\n")
 
 
@@ -85,7 +87,7 @@ def results_of(
 
 
 def _write_checkpoint(
-    folder: Path, program: str, buffer: TransitionBuffer, content: dict[str, Any]
+    folder: Path, program: str | LocalProgram, buffer: TransitionBuffer, content: dict[str, Any]
 ) -> None:
     spaces = {
         "observation_space": buffer.observation_space,

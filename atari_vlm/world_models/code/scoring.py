@@ -34,6 +34,7 @@ from atari_vlm.errors import (
 from atari_vlm.experience.transitions import TransitionBuffer
 from atari_vlm.world_models.code.matching import Parts, matches
 from atari_vlm.world_models.code.sandbox import Sandbox
+from atari_vlm.world_models.code.sandbox_local import LocalProgram
 from atari_vlm.world_models.code.sandbox_rows import RowSteps
 
 Scorer = Literal["tolerant", "paper", "code"]
@@ -89,17 +90,25 @@ class ProgramScore:
 
 
 def score_program(
-    program: str, buffer: TransitionBuffer, *, scorer: Scorer = "tolerant", deadline_s: float = 2.0
+    program: str,
+    buffer: TransitionBuffer,
+    *,
+    scorer: Scorer = "tolerant",
+    deadline_s: float = 2.0,
+    unsafe_local_code: bool = False,
 ) -> ProgramScore:
     """Let a program predict every transition of ``buffer``, in a sandbox, and compare.
 
-    ``deadline_s`` as in :class:`~atari_vlm.world_models.code.sandbox.Sandbox`. Raises ``UnknownNameError`` for the scorer and
+    ``deadline_s`` as in :class:`~atari_vlm.world_models.code.sandbox.Sandbox`; ``unsafe_local_code`` runs the program in this
+    process instead, for code of your own. Raises ``UnknownNameError`` for the scorer and
     ``ConfigError`` for what is no text of a program; whatever the program does becomes part of the result.
     """
     if scorer not in SCORERS:
         raise UnknownNameError("scorer", scorer, SCORERS)
     try:
-        with Sandbox(program, deadline_s=deadline_s) as sandbox:
+        with (LocalProgram if unsafe_local_code else Sandbox)(
+            program, deadline_s=deadline_s
+        ) as sandbox:
             steps = sandbox.step_rows(buffer.states(), buffer.actions)
     except FAULTS as error:
         return _bug(scorer, str(error), None)

@@ -20,6 +20,7 @@ from atari_vlm.actions import as_actions, check_action_space
 from atari_vlm.errors import ConfigError
 from atari_vlm.experience.transition_files import write_buffer
 from atari_vlm.settings import plain
+from atari_vlm.trees import map_leaves, take_rows
 
 _KINDS = {"f": "biuf", "i": "biu", "u": "biu", "b": "biu"}  # of numbers, by what they become
 
@@ -82,14 +83,15 @@ class TransitionBuffer:
 
     def states(self) -> list[Any]:
         """The observations one by one as a program is given them: numbers, float64 or int64 arrays, lists and dicts of them."""
-        return [_state(self.observations, row) for row in range(len(self))]
+        wide = map_leaves(_wide, self.observations)
+        return [_row(wide, row) for row in range(len(self))]
 
     def row(self, row: int) -> dict[str, Any]:
         """One transition as plain data: ``state``, ``action``, ``next_state``, ``reward``, ``terminated``, ``truncated``."""
         return {
-            "state": _plain_row(self.observations, row),
+            "state": map_leaves(lambda leaf: leaf[row].tolist(), self.observations),
             "action": self.actions[row].tolist(),
-            "next_state": _plain_row(self.next_observations, row),
+            "next_state": map_leaves(lambda leaf: leaf[row].tolist(), self.next_observations),
             "reward": float(self.rewards[row]),
             "terminated": bool(self.terminated[row]),
             "truncated": bool(self.truncated[row]),
@@ -100,10 +102,10 @@ class TransitionBuffer:
         index = np.asarray(rows, np.int64)
         follows = (np.diff(index) == 1) & ~np.isin(index[1:], self.trajectory_starts)
         return TransitionBuffer(
-            take(self.observations, index),
+            take_rows(self.observations, index),
             self.actions[index],
             self.rewards[index],
-            take(self.next_observations, index),
+            take_rows(self.next_observations, index),
             self.terminated[index],
             self.truncated[index],
             env_id=self.env_id,
@@ -173,29 +175,13 @@ def _leaf(space: gymnasium.Space[Any], values: Any, n: int, what: str) -> np.nda
     return made
 
 
-def take(rows: Any, index: Any) -> Any:
-    """The rows ``index`` of a tree of arrays."""
-    if isinstance(rows, dict):
-        return {name: take(part, index) for name, part in rows.items()}
-    return tuple(take(part, index) for part in rows) if isinstance(rows, tuple) else rows[index]
+def _wide(leaf: np.ndarray) -> np.ndarray:
+    return leaf.astype(np.float64 if leaf.dtype.kind == "f" else np.int64)
 
 
-def _state(rows: Any, row: int) -> Any:
-    if isinstance(rows, dict):
-        return {name: _state(part, row) for name, part in rows.items()}
-    if isinstance(rows, tuple):
-        return [_state(part, row) for part in rows]
-    if rows.ndim == 1:
-        return rows[row].item()
-    return rows[row].astype(np.float64 if rows.dtype.kind == "f" else np.int64)
-
-
-def _plain_row(rows: Any, row: int) -> Any:
-    if isinstance(rows, dict):
-        return {name: _plain_row(part, row) for name, part in rows.items()}
-    return (
-        [_plain_row(part, row) for part in rows] if isinstance(rows, tuple) else rows[row].tolist()
-    )
+def _row(rows: Any, row: int) -> Any:
+    """A row with plain numbers where an array has no dimension left."""
+    return map_leaves(lambda leaf: leaf[row] if leaf.ndim > 1 else leaf[row].item(), rows)
 
 
 def _rewards(values: Any) -> np.ndarray:

@@ -4,6 +4,7 @@ from atari_vlm._lazy import attach
 
 _ENTRY_POINTS = {
     "BenchmarkEnv": "atari_vlm.synthesis.benchmark.catalogue",
+    "RisingCEM": "atari_vlm.synthesis.benchmark.players",
     "ManualGame": "atari_vlm.synthesis.benchmark.manual_game",
     "benchmark_ids": "atari_vlm.synthesis.benchmark.catalogue",
     "find_env": "atari_vlm.synthesis.benchmark.catalogue",

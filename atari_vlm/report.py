@@ -48,7 +48,7 @@ class ReportConfig(Options):
     run: Annotated[Path, tyro.conf.Positional]
     """the folder of the run"""
     out: Path | None = None
-    """the file to write (default: report.html in the run's folder)"""
+    """the file to write (default: report.html in the run's folder, tree.html of a search for programs)"""
     max_mb: float = 24.0
     """about how large the file may get"""
 

@@ -10,6 +10,7 @@ from atari_vlm import prompts
 from atari_vlm.files import atomic_write
 from atari_vlm.reporting.page.html import RunFacts, report_page
 from atari_vlm.reporting.page.replayed import environment_replay
+from atari_vlm.reporting.tree.tree_report import holds_search, write_tree
 from atari_vlm.runs.answered import answered_in
 from atari_vlm.runs.command_line import recorded_line
 from atari_vlm.runs.continuing import started_in
@@ -35,13 +36,15 @@ _SHOWN = (
 
 
 def write_report(run: str | Path, out: str | Path | None = None, max_mb: float = 24.0) -> Path:
-    """Write the report of a run folder to ``out`` (default ``report.html`` in it); returns its path.
+    """Write the report of a run folder to ``out`` (default ``report.html`` in it, ``tree.html`` of a search); returns its path.
 
     The run may still be going on. Raises ``ConfigError`` when ``run`` is no run folder and ``RunError`` when its journal is
     damaged.
     """
     folder = Path(run)
     config = read_config(folder)
+    if holds_search(config):
+        return write_tree(folder, out)
     settings = dict(config["settings"])
     if settings.get("dream") is not None:
         settings["dream"] = str(started_in(config) / settings["dream"])

@@ -35,6 +35,11 @@ class Entry:
         """The feedback score; 0 where there is none."""
         return float(self.outcome.get("score", 0.0))
 
+    @property
+    def solved(self) -> bool:
+        """Whether the search could end with it."""
+        return self.score == 1.0 and self.outcome.get("verified") is not False
+
 
 def read_entries(journal: Journal) -> dict[int, Entry]:
     """Every finished call by number, the root (0) first; ``RunError`` where the journal is damaged."""
@@ -51,13 +56,17 @@ def read_entries(journal: Journal) -> dict[int, Entry]:
 def best_of(entries: Mapping[int, Entry]) -> Entry | None:
     """The call of the best program: the first of the highest score, accepted ones first, a shorter one in its place."""
     written = [entry for entry in entries.values() if entry.program is not None]
-    return max(written, key=_rank, default=None)
+    found = [entry for entry in written if entry.kind != "simplify"]
+    best = max(found, key=lambda entry: (entry.solved, entry.score, -entry.number), default=None)
+    for entry in written:
+        if best is not None and entry.kind == "simplify" and _replaces(entry, best):
+            best = entry
+    return best
 
 
-def _rank(entry: Entry) -> tuple[bool, float, int, int]:
-    accepted = entry.score == 1.0 and entry.outcome.get("verified") is not False
-    shorter = -len(entry.program or "") if accepted and entry.kind == "simplify" else -(10**9)
-    return accepted, entry.score, shorter, -entry.number
+def _replaces(entry: Entry, best: Entry) -> bool:
+    right = entry.solved and entry.outcome.get("held_out") in (None, 1.0)
+    return right and len(entry.program or "") < len(best.program or "")
 
 
 def _entry(journal: Journal, row: SimulationRow, node: NodeRow | None) -> Entry:

@@ -20,13 +20,14 @@ Facts = Sequence[tuple[str, str]]
 def render_tree(title: str, facts: Facts, command: str, entries: Mapping[int, Entry]) -> str:
     """The whole page; ``facts`` stand at its head, ``command`` is the line that makes the run again."""
     best = best_of(entries)
-    style = "\n".join((_file("page", "report.css"), _file("tree", "tree.css")))
+    style = (resources.files("atari_vlm.reporting.tree") / "tree.css").read_text(encoding="utf-8")
     policy = f"default-src 'none'; style-src 'sha256-{_sha256(style)}'; base-uri 'none'; form-action 'none'"
     body = [
         '<header class="top"><div><p class="eyebrow">search for a program</p>',
         f"<h1>{_text(title)}</h1></div>{_tiles(entries, best)}</header>",
-        f'<section class="card">{_definitions(facts)}{_command(command)}</section>',
-        '<main class="search"><div class="column"><section class="card wide"><h2>Programs</h2>',
+        f'<section class="card">{_definitions(facts[:_CHIEF])}<details><summary>All conditions</summary>',
+        f"{_definitions(facts[_CHIEF:])}</details>{_command(command)}</section>",
+        '<main><div class="column"><section class="card forest"><h2>Programs</h2>',
         draw_tree(entries, None if best is None else best.number)
         or "<p>Nothing was asked yet.</p>",
         _LEGEND,
@@ -44,6 +45,7 @@ def render_tree(title: str, facts: Facts, command: str, entries: Mapping[int, En
     )
 
 
+_CHIEF = 8  # facts that are always shown
 _LEGEND = (
     '<p class="legend"><span class="generate">generate</span><span class="improve">improve</span>'
     '<span class="fix">fix</span><span class="failed">failed</span><span class="best">best</span></p>'
@@ -75,7 +77,7 @@ def _section(entries: Mapping[int, Entry], entry: Entry, best: Entry | None) -> 
         _definitions(_facts_of(entry)),
         _scores(entry.outcome.get("fields") or {}),
         _events(entry.outcome.get("events") or {}),
-        _words("What it raised", entry.outcome.get("error")),
+        _words("What it raised", entry.outcome.get("error"), "raised"),
         *(_example(example) for example in entry.outcome.get("examples") or ()),
         _words("Program", entry.program),
         _difference(entry, parent),
@@ -193,8 +195,8 @@ def _command(line: str) -> str:
     return f"<pre>{_text(line)}</pre>" if line else ""
 
 
-def _words(title: str, text: Any) -> str:
-    return f"<h3>{title}</h3><pre>{_text(text)}</pre>" if text else ""
+def _words(title: str, text: Any, kind: str = "words") -> str:
+    return f'<h3>{title}</h3><pre class="{kind}">{_text(text)}</pre>' if text else ""
 
 
 def _folded(title: str, text: str) -> str:
@@ -220,7 +222,3 @@ def _text(value: Any) -> str:
 
 def _sha256(inline: str) -> str:
     return base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
-
-
-def _file(room: str, name: str) -> str:
-    return (resources.files("atari_vlm.reporting") / room / name).read_text(encoding="utf-8")

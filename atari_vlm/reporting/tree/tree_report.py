@@ -14,6 +14,8 @@ from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.run_folder import read_config
 from atari_vlm.settings import flat
 
+_CHIEF = ("method", "preset", "scorer", "budget", "seed", "parallel")
+
 
 def holds_search(config: Mapping[str, Any]) -> bool:
     """Whether a run's config.yaml is that of a search."""
@@ -38,9 +40,16 @@ def write_tree(run: str | Path, out: str | Path | None = None) -> Path:
 
 
 def _facts(config: Mapping[str, Any]) -> Facts:
-    settings = {**config["settings"], **(config["settings"].get("search") or {})}
-    settings.pop("search", None)
-    values = {"atari-vlm": config.get("atari_vlm", "unknown"), **flat(settings)}
+    """What a search was made with, the chief things first."""
+    searched = flat(config["settings"].get("search") or {})
+    others = {**config["settings"], "search": {}, "atari-vlm": config.get("atari_vlm", "unknown")}
+    first = {"env": others.pop("env", None), "writer": others.pop("endpoint", None)}
+    values = {
+        **first,
+        **{name: searched.pop(name, None) for name in _CHIEF},
+        **searched,
+        **flat(others),
+    }
     return [
         (name.replace("_", " "), str(value))
         for name, value in values.items()

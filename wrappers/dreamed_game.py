@@ -174,9 +174,10 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
         return keys_to_action(self._observer.action_names)
 
     def close(self) -> None:
-        """Close the real game, if there is one."""
+        """Close the real game, if there is one, and what the model holds."""
         if self._real is not None:
             self._real.close()
+        close_model(self.world_model)
 
     def _screen(self) -> np.ndarray:
         assert self._frame is not None
@@ -199,6 +200,13 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state["arguments"])  # type: ignore[misc]
         self.spec = state["spec"]
+
+
+def close_model(model: WorldModel[Any]) -> None:
+    """Let a model end what it holds besides memory, a process for instance."""
+    close = getattr(model, "close", None)
+    if close is not None:
+        close()
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from atari_vlm.errors import check_count
 from atari_vlm.picture import ResizeShape, target_shape
 from atari_vlm.registration import MAX_EPISODE_STEPS
 from atari_vlm.world_models.base import check_fit
-from atari_vlm.wrappers.dreamed_game import facts_of, model_for, on_screen, shown
+from atari_vlm.wrappers.dreamed_game import close_model, facts_of, model_for, on_screen, shown
 from atari_vlm.wrappers.world_model_vector_env import WorldModelVectorEnv
 
 
@@ -123,6 +123,10 @@ class DreamedVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nda
     def get_action_meanings(self) -> list[str]:
         """ALE's names of the actions, in index order."""
         return list(self._names)
+
+    def close_extras(self, **_: Any) -> None:
+        """End what the model holds."""
+        close_model(self.world_model)
 
     def _fill(self, frames: np.ndarray, rows: np.ndarray) -> None:
         """The first pictures of new dreams fill their stacks."""

@@ -65,6 +65,7 @@ class WorldModel(Protocol[S]):
       state of one row by one action, with what it shows, a float and a bool: ``step`` and
       ``decode`` without arrays of one.
     - ``render(state)``: a picture of every row, uint8 ``(B, H, W, 3)``, where observations are none.
+    - ``close()``: ends what the model holds besides memory (the process of a program).
     - ``imagined_text(state)``: a list of B strings, what the dream says.
     """
 

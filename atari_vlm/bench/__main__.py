@@ -17,6 +17,7 @@ from atari_vlm.errors import ConfigError, UnknownNameError
 
 # Each subject's module has `cases(peers: dict[str, str]) -> list[Case]`.
 SUBJECTS = {
+    "code": "atari_vlm.bench.code:cases",
     "env": "atari_vlm.bench.env:cases",
     "image": "atari_vlm.bench.image:cases",
     "plan": "atari_vlm.bench.plan:cases",
@@ -30,7 +31,7 @@ class BenchConfig:
     """What to measure."""
 
     subject: Annotated[str, tyro.conf.Positional]
-    """env, image, plan, vlm or world-model"""
+    """code, env, image, plan, vlm or world-model"""
     rounds: int = 5
     """rounds of ours and peer in turn"""
     only: str = ""

@@ -26,19 +26,20 @@ class Case:
 
     ``ours`` and ``peer`` do ``count`` units of work per call. ``goal`` bounds ``ratio``: with ``better="lower"`` the ratio is
     ours / peer time per unit and must be at most the goal; with ``"higher"`` it is peer / ours time per unit (a speed-up)
-    and must be at least it.
+    and must be at least it. Without a goal the ratio is only shown. ``most_us`` bounds our own microseconds a unit as well.
     """
 
     name: str
     peer_name: str
     ours: Unit
     peer: Unit
-    goal: float
+    goal: float | None
     better: Literal["lower", "higher"] = "higher"
     count: int = 1
     peer_count: int | None = None
     clock: Literal["cpu", "wall"] = "cpu"
     note: str = ""
+    most_us: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,20 @@ class Result:
     ratio: float
     ratio_low: float
     ratio_high: float
-    goal: float
+    goal: float | None
     better: str
     clock: str
     rounds: int
     note: str
+    most_us: float | None = None
 
     @property
     def reached(self) -> bool:
-        """Whether the ratio meets the goal."""
+        """Whether the ratio meets the goal, and our time its own."""
+        if self.most_us is not None and self.ours_us > self.most_us:
+            return False
+        if self.goal is None:
+            return True
         return self.ratio <= self.goal if self.better == "lower" else self.ratio >= self.goal
 
 
@@ -105,6 +111,7 @@ def measure(case: Case, rounds: int = 5) -> Result:
         clock=case.clock,
         rounds=rounds,
         note=case.note,
+        most_us=case.most_us,
     )
 
 
@@ -123,12 +130,10 @@ def to_markdown(subject: str, results: list[Result], options: str = "") -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for r in results:
-        sign = "<=" if r.better == "lower" else ">="
         kind = "x the peer's time" if r.better == "lower" else "x faster"
         lines.append(
             f"| {r.name} | {r.peer_name} | {r.ours_us:,.1f} us | {r.peer_us:,.1f} us | "
-            f"{r.ratio:.2f}{kind} ({r.ratio_low:.2f}-{r.ratio_high:.2f}) | {sign} {r.goal:g} | "
-            f"{'yes' if r.reached else '**no**'} |"
+            f"{r.ratio:.2f}{kind} ({r.ratio_low:.2f}-{r.ratio_high:.2f}) | {_goal(r)} | {_reached(r)} |"
         )
     named: dict[str, list[str]] = {}
     for r in results:
@@ -137,6 +142,19 @@ def to_markdown(subject: str, results: list[Result], options: str = "") -> str:
         f"- {'; '.join(dict.fromkeys(names))}: {note}" for note, names in named.items() if note
     ]
     return "\n".join([*lines, *(["", *notes] if notes else []), ""])
+
+
+def _goal(result: Result) -> str:
+    sign = "<=" if result.better == "lower" else ">="
+    ratio = [] if result.goal is None else [f"{sign} {result.goal:g}"]
+    most = [] if result.most_us is None else [f"<= {result.most_us:g} us"]
+    return ", ".join([*ratio, *most]) or "-"
+
+
+def _reached(result: Result) -> str:
+    if result.goal is None and result.most_us is None:
+        return "-"
+    return "yes" if result.reached else "**no**"
 
 
 def to_json(subject: str, results: list[Result], options: str = "") -> str:

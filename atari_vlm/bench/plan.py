@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from atari_vlm.bench.measure import Case
+from atari_vlm.bench.measure import Case, Unit
 from atari_vlm.bench.plain_search import PlainSearch
 from atari_vlm.bench.random_rem import random_rem
 from atari_vlm.errors import ConfigError
@@ -119,24 +119,29 @@ def search_case(peers: dict[str, str]) -> Case:
         peer_name = "our own plain sequential search, no peer given"
         return Case(name, peer_name, ours, lambda: plain.run(state[0].tolist(), SIMULATIONS), 1.0,
                     count=10 * SIMULATIONS, peer_count=SIMULATIONS, note=note)  # fmt: skip
-    module = _peer_module(Path(peers["cwm"]))
-
-    def peer() -> None:
-        simulator = PlainCartPole()
-        module.StochasticMCTS(
-            np.array(simulator.state), simulator, simulator.valid_actions, 1.0, 0.99, ROLLOUT
-        ).run(SIMULATIONS)
-
     return Case(
         name,
         "Code World Models",
         ours,
-        peer,
+        peer_search(peers["cwm"]),
         30.0,
         count=10 * SIMULATIONS,
         peer_count=SIMULATIONS,
         note=note,
     )
+
+
+def peer_search(root: str) -> Unit:
+    """The Code World Models planner on CartPole in plain Python, one search of :data:`SIMULATIONS` a call."""
+    module = _peer_module(Path(root))
+
+    def search() -> None:
+        simulator = PlainCartPole()
+        module.StochasticMCTS(
+            np.array(simulator.state), simulator, simulator.valid_actions, 1.0, 0.99, ROLLOUT
+        ).run(SIMULATIONS)
+
+    return search
 
 
 def _peer_module(root: Path) -> Any:

@@ -1,0 +1,220 @@
+"""``python -m atari_vlm.proofs.code_planning``: does planning in a program pay in the real game? Writes code_planning.md.
+
+A tree search in a program of CartPole-v1 and the cross-entropy method in one of Pendulum-v1 play gymnasium's own games, and
+these alone say what was earned. The programs are the true dynamics, written by hand and run in the sandbox; they are held
+against the same planner with the same seeds over gymnasium's own step.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import tyro
+
+from atari_vlm.agents.base import Agent
+from atari_vlm.agents.planners import CEMAgent, MCTSAgent
+from atari_vlm.agents.simple import RandomAgent
+from atari_vlm.bench.code_programs import CART_POLE, PENDULUM
+from atari_vlm.conditions import machine
+from atari_vlm.ending import program
+from atari_vlm.files import atomic_write
+from atari_vlm.planning.cross_entropy import CEMConfig
+from atari_vlm.planning.simulation import MCTSConfig
+from atari_vlm.runs.rollout import play_episode
+from atari_vlm.scores.statistics import aggregate
+from atari_vlm.world_models.base import ModelStep, WorldModel
+from atari_vlm.world_models.code.model import CodeWorldModel
+
+SEARCH = MCTSConfig(num_simulations=25, depth=30, rollout_steps=30, batch_size=1)
+SHOOT = CEMConfig(horizon=20, population=64, elites=8, iterations=3, keep_elites=0.3)
+PROGRAMS = {"CartPole-v1": CART_POLE, "Pendulum-v1": PENDULUM}
+PLAYERS = ("program", "real", "random")
+GOAL, MARGIN = 195.0, 0.1  # of CartPole's mean return; of Pendulum's, relative to the real dynamics
+Returns = dict[tuple[str, str], list[float]]
+
+
+@dataclass(frozen=True)
+class CodePlanningConfig:
+    """What to play."""
+
+    seeds: list[int] = field(default_factory=lambda: list(range(10)))
+    steps: int = 500
+    """at most so many steps an episode; gymnasium cuts Pendulum at 200 and CartPole at 500"""
+    out: Path = Path("docs/results")
+    """where code_planning.md and .json go"""
+
+
+class RealDynamics:
+    """gymnasium's own ``step`` of CartPole or Pendulum as a world model, a row after the other."""
+
+    frame_skip, reward_transform = 1, "none"
+
+    def __init__(self, env: gymnasium.Env[Any, Any]):
+        self._real: Any = env.unwrapped
+        self.observation_space, self.action_space = env.observation_space, env.action_space
+
+    def init(
+        self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator
+    ) -> np.ndarray:
+        """The game's own variables, float64 ``(B, .)``, read from the last observation."""
+        last = observations[:, -1].astype(np.float64)
+        return (
+            last
+            if last.shape[1] == 4
+            else np.stack([np.arctan2(last[:, 1], last[:, 0]), last[:, 2]], 1)
+        )
+
+    def step(
+        self, state: np.ndarray, action: np.ndarray, *, rng: np.random.Generator
+    ) -> ModelStep[np.ndarray]:
+        """Put every row in the game, step it, and read it out."""
+        following, rewards, ends = (
+            np.empty_like(state),
+            np.zeros(len(state), np.float32),
+            np.zeros(len(state), bool),
+        )
+        for row, (variables, chosen) in enumerate(zip(state, action, strict=True)):
+            self._real.state, self._real.steps_beyond_terminated = variables, None
+            _, rewards[row], ends[row], _, _ = self._real.step(chosen)
+            following[row] = self._real.state
+        return ModelStep(following, rewards, ends)
+
+    def decode(self, state: np.ndarray) -> np.ndarray:
+        """Observations."""
+        if state.shape[1] == 4:
+            return state.astype(np.float32)
+        return np.stack([np.cos(state[:, 0]), np.sin(state[:, 0]), state[:, 1]], 1).astype(
+            np.float32
+        )
+
+
+def make_model(game: str, player: str) -> WorldModel[Any]:
+    """The model in which a player of ``game`` plans."""
+    env = gymnasium.make(game)
+    if player == "real":
+        return RealDynamics(env)
+    return CodeWorldModel(
+        PROGRAMS[game], observation_space=env.observation_space, action_space=env.action_space
+    )
+
+
+def play(game: str, player: str, seeds: Sequence[int], steps: int) -> tuple[list[float], float]:
+    """Returns of an episode for each seed, and the seconds of a decision."""
+    model = None if player == "random" else make_model(game, player)
+    returns, decisions, began = [], 0, time.perf_counter()
+    for seed in seeds:
+        env = gymnasium.make(game)
+        trajectory = play_episode(env, make_agent(game, model, env), seed=seed, max_steps=steps)
+        returns.append(trajectory.episode_return)
+        decisions += trajectory.length
+        env.close()
+    if isinstance(model, CodeWorldModel):
+        model.close()
+    return returns, (time.perf_counter() - began) / decisions
+
+
+def make_agent(game: str, model: WorldModel[Any] | None, env: gymnasium.Env[Any, Any]) -> Agent:
+    """Who plays: a search in the model, or nobody's plan."""
+    if model is None:
+        return RandomAgent(action_space=env.action_space)
+    return MCTSAgent(model, SEARCH) if game == "CartPole-v1" else CEMAgent(model, SHOOT)
+
+
+def verdicts(returns: Returns) -> list[tuple[str, bool]]:
+    """What was to be shown, in a sentence each, and whether it was."""
+    cart_pole = float(np.mean(returns["CartPole-v1", "program"]))
+    ours, real = (float(np.mean(returns["Pendulum-v1", player])) for player in ("program", "real"))
+    gap = abs(ours - real) / abs(real)
+    return [
+        (
+            f"MCTS in the CartPole program earns {cart_pole:.1f}, at least {GOAL:g}",
+            cart_pole >= GOAL,
+        ),
+        (
+            f"CEM in the Pendulum program earns {gap:.2%} off the real dynamics, at most {MARGIN:.0%}",
+            gap <= MARGIN,
+        ),
+    ]
+
+
+def to_markdown(
+    config: CodePlanningConfig, returns: Returns, seconds: dict[tuple[str, str], float]
+) -> str:
+    """The page."""
+    info, seeds = machine(), ", ".join(map(str, config.seeds))
+    lines = [
+        "# Planning in programs",
+        "",
+        f"`python -m atari_vlm.proofs.code_planning`: seeds {seeds}, at most {config.steps} steps an episode.",
+        f"{info['cpu']}, Python {info['python']}, gymnasium {info['versions'].get('gymnasium')}.",
+        "",
+        f"- CartPole-v1: `{SEARCH}`, the tree kept from step to step",
+        f"- Pendulum-v1: `{SHOOT}`, planned anew at every step",
+        "- program: the true dynamics written by hand, every step of it in the sandbox; real: the same planner and seeds over",
+        "  gymnasium's own step; random: uniform actions",
+        "",
+        "Mean return with its 95 % bootstrap interval, and milliseconds a decision (the real game's step included).",
+        "",
+        "| game | " + " | ".join(PLAYERS) + " |",
+        "|---|" + "---|" * len(PLAYERS),
+    ]
+    for game in PROGRAMS:
+        lines.append(
+            f"| {game} | "
+            + " | ".join(_cell(returns[game, p], seconds[game, p]) for p in PLAYERS)
+            + " |"
+        )
+    lines += [
+        "",
+        *(f"- {text}: {'yes' if shown else '**no**'}" for text, shown in verdicts(returns)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _cell(returns: Sequence[float], seconds: float) -> str:
+    mean = aggregate(np.array(returns, np.float64)[:, None], "mean")
+    return f"{mean} ({1000 * seconds:.2f} ms)"
+
+
+def prove(config: CodePlanningConfig, say: Callable[[str], None]) -> int:
+    """Play everything and write the page; 0 when all was shown, 3 when not."""
+    returns: Returns = {}
+    seconds: dict[tuple[str, str], float] = {}
+    for game in PROGRAMS:
+        for player in PLAYERS:
+            key = game, player
+            returns[key], seconds[key] = play(game, player, config.seeds, config.steps)
+            say(
+                f"{game} {player}: mean {np.mean(returns[key]):.1f}, {1000 * seconds[key]:.2f} ms a decision"
+            )
+    page = to_markdown(config, returns, seconds)
+    config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / "code_planning.md").write_text(page)
+    rows = [
+        {"game": game, "player": player, "returns": got} for (game, player), got in returns.items()
+    ]
+    kept = {"seeds": config.seeds, "steps": config.steps, "machine": machine(), "rows": rows}
+    atomic_write(config.out / "code_planning.json", json.dumps(kept, indent=1) + "\n")
+    print(page)
+    return 0 if all(shown for _, shown in verdicts(returns)) else 3
+
+
+@program
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and run."""
+    name = "python -m atari_vlm.proofs.code_planning"
+    config = tyro.cli(CodePlanningConfig, args=argv, prog=name, description=__doc__)
+    return prove(config, lambda line: print(line, file=sys.stderr, flush=True))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -77,7 +77,7 @@ def test_a_core_by_name_from_pretrained_weights(saved, caplog):
     _, folder = saved
     with caplog.at_level("INFO"):
         core = make_core("mamba", (5, 2), 12, from_pretrained=folder, layers=1)
-    assert "16 wide: projections from 7 inputs and to 12 outputs" in caplog.text
+    assert "16 wide: inputs of 5 + 2 and outputs of 12 are brought to its width" in caplog.text
     assert torch.equal(
         core.core.layers[0].mixer.D, MambaCore.from_pretrained(folder).layers[0].mixer.D
     )

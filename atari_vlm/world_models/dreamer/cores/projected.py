@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
-from atari_vlm.errors import check_count
 from atari_vlm.world_models.dreamer.cores.base import State
 from atari_vlm.world_models.dreamer.cores.layers import linear
 from atari_vlm.world_models.dreamer.cores.mamba import MambaCore
@@ -16,13 +17,31 @@ logger = logging.getLogger(__name__)
 
 
 class ProjectedCore(nn.Module):
-    """``core`` between a linear map of its inputs and one of its outputs, each only where the sizes differ."""
+    """``core`` with a linear map of its inputs before it, and one of its outputs behind it where the sizes differ.
 
-    def __init__(self, core: MambaCore, input_size: int, output_size: int):
+    Parts of the input that are of the core's width are read as they are, as a language model reads its embeddings; the others go
+    through the map, and all are added. With ``quiet`` the map begins at 0, which leaves a language model what it was.
+    """
+
+    def __init__(
+        self, core: MambaCore, input_sizes: Sequence[int], output_size: int, *, quiet: bool = False
+    ):
         super().__init__()
-        self.core, self.output_size = core, output_size
-        self.into = _between(input_size, core.width)
-        self.out = _between(core.width, output_size)
+        self.core, self.output_size, self.input_sizes = core, output_size, list(input_sizes)
+        others = sum(size for size in input_sizes if size != core.width)
+        self.into = linear(others, core.width) if others else None
+        if quiet and self.into is not None and core.width in input_sizes:
+            nn.init.zeros_(self.into.weight)
+        same = output_size == core.width
+        self.out = nn.Identity() if same else linear(core.width, output_size)
+
+    def _read(self, x: Tensor) -> Tensor:
+        parts = x.split(self.input_sizes, -1)
+        read = [part for part in parts if part.shape[-1] == self.core.width]
+        if self.into is not None:
+            others = [part for part in parts if part.shape[-1] != self.core.width]
+            read.append(self.into(torch.cat(others, -1)))
+        return torch.stack(read).sum(0) if len(read) > 1 else read[0]
 
     def init(self, batch: int) -> State:
         """As the protocol has it."""
@@ -30,21 +49,17 @@ class ProjectedCore(nn.Module):
 
     def step(self, x: Tensor, state: State, reset: Tensor) -> tuple[Tensor, State]:
         """As the protocol has it."""
-        y, state = self.core.step(self.into(x), state, reset)
+        y, state = self.core.step(self._read(x), state, reset)
         return self.out(y), state
 
     def scan(self, x: Tensor, state: State, reset: Tensor) -> tuple[Tensor, State]:
         """As the protocol has it."""
-        y, state = self.core.scan(self.into(x), state, reset)
+        y, state = self.core.scan(self._read(x), state, reset)
         return self.out(y), state
 
     def select(self, state: State, index: Tensor) -> State:
         """As the protocol has it."""
         return self.core.select(state, index)
-
-
-def _between(inputs: int, outputs: int) -> nn.Module:
-    return nn.Identity() if inputs == outputs else linear(inputs, outputs)
 
 
 def mamba(
@@ -67,18 +82,19 @@ def mamba(
     else:
         width, layers = output_size if width is None else width, 2 if layers is None else layers
         core = MambaCore(width, layers, state_size, conv_kernel, expand, time_step_rank)
-    return fitted(core, sum(input_sizes), output_size)
+    return fitted(core, input_sizes, output_size, quiet=from_pretrained is not None)
 
 
-def fitted(core: MambaCore, input_size: int, output_size: int) -> nn.Module:
-    """The core itself where its width is that of inputs and outputs, else between projections, which is logged."""
-    check_count(input_size=input_size, output_size=output_size)
-    if input_size == core.width == output_size:
+def fitted(
+    core: MambaCore, input_sizes: Sequence[int], output_size: int, *, quiet: bool = False
+) -> nn.Module:
+    """The core itself where its width is that of the only input and of the output, else a logged :class:`ProjectedCore`."""
+    if tuple(input_sizes) == (core.width,) and output_size == core.width:
         return core
     logger.info(
-        "the Mamba core is %d wide: projections from %d inputs and to %d outputs stand around it",
+        "the Mamba core is %d wide: inputs of %s and outputs of %d are brought to its width and back",
         core.width,
-        input_size,
+        " + ".join(map(str, input_sizes)),
         output_size,
     )
-    return ProjectedCore(core, input_size, output_size)
+    return ProjectedCore(core, input_sizes, output_size, quiet=quiet)

@@ -93,6 +93,11 @@ class Episode:
         }
         return replace(self, inputs=inputs)
 
+    def after(self, t: int) -> dict[str, np.ndarray] | None:
+        """What was observed after step ``t``, where that was kept."""
+        kept = all(len(values) > t + 1 for values in self.inputs.values())
+        return {name: values[t + 1] for name, values in self.inputs.items()} if kept else None
+
     def steps(self) -> Iterator[dict[str, Any]]:
         """Each step as a replay takes it."""
         columns = {
@@ -207,23 +212,30 @@ def fill_replay(replay: Replay, data: DataSet) -> None:
         raise MismatchError(
             f"the data set shows {', '.join(data.inputs)}; {', '.join(missing)} is needed"
         )
+
+    def read(shown: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        taken = {name: shown[name] for name in wanted}
+        if IMAGE in wanted:
+            taken[IMAGE] = as_seen(taken[IMAGE], space, "the data set")
+        return taken
+
     for episode in data.episodes:
-        for step in episode.steps():
-            shown = {name: step.pop(name) for name in episode.inputs}
-            if IMAGE in wanted:
-                shown[IMAGE] = as_seen(shown[IMAGE], space, "the data set")
-            replay.add({**step, **{name: shown[name] for name in wanted}})
+        for t, step in enumerate(episode.steps()):
+            shown, after = {name: step.pop(name) for name in episode.inputs}, episode.after(t)
+            replay.add({**step, **read(shown)}, after=read(after) if after else None)
         replay.stop_episode()
 
 
-def as_replay(episodes: Sequence[Episode]) -> Replay:
+def as_replay(episodes: Sequence[Episode], *, arrivals: bool = False) -> Replay:
     """A replay of their steps, labelled as in training: a lost life ends an episode."""
     actions = episodes[0].actions
     columns = {**columns_of(episodes[0]), "action": Column(actions.shape[1:], actions.dtype.name)}
-    replay = Replay(columns, sum(map(len, episodes)) + 1)
+    steps = sum(map(len, episodes))
+    replay = Replay(columns, (2 * steps if arrivals else steps) + 1, arrivals=arrivals)
     for episode in episodes:
-        for step, lost_life in zip(episode.steps(), episode.lost_life, strict=True):
-            replay.add({**step, "terminated": step["terminated"] or lost_life})
+        for t, step in enumerate(episode.steps()):
+            ends = step["terminated"] or episode.lost_life[t]
+            replay.add({**step, "terminated": ends}, after=episode.after(t))
         replay.stop_episode()
     return replay
 
@@ -251,6 +263,8 @@ class ReplayEpisodes(Sequence[Episode]):
         }
         kept = {name: self._read(name, slots) for name in columns}
         action, *followed = (kept.pop(name) for name in ("action", *FOLLOWED))
+        if self._replay.arrivals and (followed[1][-1] or followed[2][-1]):
+            action, followed = action[:-1], [followed[0][:-1], *(ends[1:] for ends in followed[1:])]
         return Episode(kept, action, *followed, action_names=self._names)
 
 

@@ -38,7 +38,8 @@ class Replay:
 
     ``reserve`` further slots let a run be killed at any point: steps added since :meth:`saved` never overwrite a step that the
     last checkpoint still knows. ``folder`` holds the files of columns on disk (``<name>.<type>``; pictures in ``frames.u8``);
-    without one they are in RAM. ``num_envs`` environments share capacity and reserve equally.
+    without one they are in RAM. ``num_envs`` environments share capacity and reserve equally. With ``arrivals`` an ended episode
+    has one row more, for what was seen after its last step: that row has the end, no reward, and the action before it.
     """
 
     def __init__(
@@ -49,8 +50,9 @@ class Replay:
         reserve: int = 0,
         folder: Path | None = None,
         num_envs: int = 1,
+        arrivals: bool = False,
     ):
-        self.columns = {**columns, **FOLLOWED}
+        self.columns, self.arrivals = {**columns, **FOLLOWED}, arrivals
         self._rings = Rings(num_envs, capacity, reserve)
         self.serial = np.full(
             self.num_slots, -1, np.int64
@@ -110,12 +112,22 @@ class Replay:
         """Slots of all kept steps, oldest first, one environment after the other."""
         return self._rings.kept()
 
-    def add(self, step: Mapping[str, Any], env: int = 0) -> None:
+    def add(
+        self, step: Mapping[str, Any], env: int = 0, after: Mapping[str, Any] | None = None
+    ) -> None:
         """Copy in one step: every column that is not written back. The first one after an end begins a new episode.
 
-        Raises ``MismatchError`` for values that are not of their columns, ``StorageError`` when the disk has no room, and
+        ``after`` is what was seen after it, of which a replay with arrivals keeps that after an end; where it is not known,
+        what was seen before the step stands for it. Raises ``MismatchError`` for values that are not of their columns, ``StorageError`` when the disk has no room, and
         ``RunError`` when a checkpoint's steps would be overwritten and when one episode outgrows the replay.
         """
+        if self.arrivals and (step["terminated"] or step["truncated"]):
+            self.add_row({**step, "terminated": False, "truncated": False}, env)
+            step = {**step, **(after or {}), "reward": 0.0}
+        self.add_row(step, env)
+
+    def add_row(self, step: Mapping[str, Any], env: int = 0) -> None:
+        """Copy in one row as it is; errors as of :meth:`add`."""
         values = self._checked(step)
         for file in self._files.values():
             file.reserve()
@@ -223,6 +235,7 @@ class Replay:
     def histories(self, count: int, length: int, rng: np.random.Generator) -> Segments:
         """Segments that *end* at a uniformly drawn step with at least one before it; padded on the left."""
         firsts, stops = self.bounds()
+        stops = stops - self.arrivals  # nothing is done on arrival
         firsts, stops = firsts[stops - firsts >= 2], stops[stops - firsts >= 2]
         if not len(firsts):
             raise RunError("the replay buffer has no episode of two steps yet")
@@ -254,7 +267,8 @@ class Replay:
             f"shape.{name}.{column.dtype}": np.array(column.shape, np.int64)
             for name, column in on_disk.items()
         }
-        return {**self._rings.arrays(), **self._slot_arrays(), **checksums, **shapes}
+        arrivals = {"arrivals": np.ones(1, np.bool_)} if self.arrivals else {}
+        return {**self._rings.arrays(), **self._slot_arrays(), **checksums, **shapes, **arrivals}
 
     def _slot_arrays(self) -> dict[str, np.ndarray]:
         """A row a slot; columns that would be on disk if there were a folder are not among them."""
@@ -313,7 +327,8 @@ def saved_replay(arrays: Mapping[str, np.ndarray], folder: Path) -> Replay:
             column, dtype = column.rsplit(".", 1)
             columns[column] = Column(tuple(array.tolist()), dtype, on_disk=True)
         elif (
-            name not in (*FOLLOWED, "cursor", "starts", "serial", "priority") and kind != "checksum"
+            name not in (*FOLLOWED, "cursor", "starts", "serial", "priority", "arrivals")
+            and kind != "checksum"
         ):
             columns[name] = Column(array.shape[1:], array.dtype.name)
     frames = folder / f"{_FILES['image']}.u8"
@@ -322,6 +337,7 @@ def saved_replay(arrays: Mapping[str, np.ndarray], folder: Path) -> Replay:
     ):  # of before shapes were kept
         side = math.isqrt(frames.stat().st_size // slots // 3)
         columns["image"] = Column((side, side, 3), "uint8", on_disk=True)
-    replay = Replay(columns, slots, folder=folder, num_envs=len(arrays["cursor"]) // 2)
+    envs, arrivals = len(arrays["cursor"]) // 2, "arrivals" in arrays
+    replay = Replay(columns, slots, folder=folder, num_envs=envs, arrivals=arrivals)
     replay.restore(arrays)
     return replay

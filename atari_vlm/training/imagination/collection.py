@@ -73,7 +73,8 @@ class Collector:
                 self._next_game(lane)
         for _ in range(steps // len(self._going)):
             for step in self.lanes.step(Drawing(generator, exploring.temperature, explore)):
-                replay.add(step.columns(exploring.life_loss_ends), step.lane)
+                row = step.columns(exploring.life_loss_ends)
+                replay.add(row, step.lane, after=step.next_observation)
                 self._note(step, exploring, done)
                 on_step()
         return done

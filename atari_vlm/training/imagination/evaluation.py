@@ -68,7 +68,8 @@ def measure(learner: Learner, played: Sequence[Episode], temperature: float, epo
     """Held-out losses and, where the world model has begun to learn, imagined returns at the player's
     ``temperature``.
     """
-    held_out = learner.held_out(as_replay(played), epoch)
+    replay = as_replay(played, arrivals=learner.replay.arrivals)
+    held_out = learner.held_out(replay, epoch)
     metrics = {f"held_out/{name}": value for name, value in held_out.items()}
     if learner.dreams(epoch):
         model, config = learner.world_model(), DreamConfig(temperature=temperature)

@@ -34,7 +34,7 @@ def _send_newest(team: Team, replay: Replay, what: tuple[int, int]) -> None:
                 for name, values in columns.items()
                 if not replay.columns[name].written_back
             }
-            replay.add(step, env)
+            replay.add_row(step, env)
 
 
 def send_frames(team: Team, replay: Replay) -> None:

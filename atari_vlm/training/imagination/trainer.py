@@ -89,12 +89,13 @@ class WorldModelTrainer:
         if self.is_main:
             self._log = MetricsLog(run.folder, self.epoch, run.log, run.progress.say)
 
-    def _open_replay(self, columns: Mapping[str, Column]) -> Replay:
+    def _open_replay(self, columns: Mapping[str, Column], *, arrivals: bool = False) -> Replay:
         settings, where = self.settings, self.run.folder / "replay" if self.is_main else None
         played = 0 if self.run.facts.offline else settings.play.steps
-        reserve = played * settings.checkpoint_every
+        reserve = played * settings.checkpoint_every * (2 if arrivals else 1)
+        envs, capacity = settings.play.envs, settings.capacity
         return Replay(
-            columns, settings.capacity, reserve=reserve, folder=where, num_envs=settings.play.envs
+            columns, capacity, reserve=reserve, folder=where, num_envs=envs, arrivals=arrivals
         )
 
     def _begin(self) -> None:
@@ -248,7 +249,7 @@ class WorldModelTrainer:
     def longest_episode(self) -> int:
         """Steps after which a game that is collected from is cut: no episode outgrows the replay."""
         play = self.settings.play
-        return min(play.max_steps, self.settings.capacity // play.envs)
+        return min(play.max_steps, self.settings.capacity // play.envs - self.replay.arrivals)
 
     def remarks(self) -> Iterator[str]:
         """What is learned from, and how long it may take to play it: known before anything is played."""

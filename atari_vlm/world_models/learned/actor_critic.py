@@ -13,16 +13,20 @@ from atari_vlm.world_models.learned.imagination import Imagination
 from atari_vlm.world_models.learned.schedule import PolicyGradient
 
 
-def lambda_returns(rewards: Tensor, discounts: Tensor, values: Tensor, lam: float) -> Tensor:
+def lambda_returns(
+    rewards: Tensor, discounts: Tensor, values: Tensor, lam: float | Tensor
+) -> Tensor:
     """Lambda-returns ``(B, T)`` from rewards and discounts of T steps and values ``(B, T + 1)``.
 
     ``G_t = r_t + discount_t [(1 - lam) V_{t+1} + lam G_{t+1}]`` with ``G_T = V_T`` (Sutton & Barto,
-    section 12.1); a discount is 0 where an episode ends.
+    section 12.1); a discount is 0 where an episode ends. ``lam`` may be one for each step,
+    ``(B, T)``: 0 where what follows is of another episode.
     """
     following = values[:, -1]
     returns = []
     for t in reversed(range(rewards.shape[1])):
-        mixed = (1 - lam) * values[:, t + 1] + lam * following
+        share = lam[:, t] if isinstance(lam, Tensor) else lam
+        mixed = (1 - share) * values[:, t + 1] + share * following
         following = rewards[:, t] + discounts[:, t] * mixed
         returns.append(following)
     return torch.stack(returns[::-1], dim=1)

@@ -52,8 +52,8 @@ def check_learner(make_learner: MakeLearner, *, updates: int = 2, seed: int = 0)
 def _made(make_learner: MakeLearner, seed: int) -> Learner:
     """A learner on a replay of random play, the same for the same seed."""
 
-    def opened(columns: Mapping[str, Column]) -> Replay:
-        return Replay(columns, _STEPS + 1)
+    def opened(columns: Mapping[str, Column], *, arrivals: bool = False) -> Replay:
+        return Replay(columns, (2 if arrivals else 1) * _STEPS + 1, arrivals=arrivals)
 
     torch.manual_seed(seed)
     learner = make_learner(Workplace(opened, Device(), Team(), seed))

@@ -65,9 +65,11 @@ class GameFacts:
 
 @dataclass(frozen=True)
 class Workplace:
-    """What a learner works with. It calls ``open_replay`` once, with the columns that the replay must keep."""
+    """What a learner works with. It calls ``open_replay`` once, with the columns that the replay must keep, and with
+    ``arrivals=True`` where it learns from what is seen after the last step of an episode.
+    """
 
-    open_replay: Callable[[Mapping[str, Column]], Replay]
+    open_replay: Callable[..., Replay]
     device: Device
     team: Team
     seed: int

@@ -1,0 +1,77 @@
+"""Which of a game's inputs a Dreamer reads and shows again: pictures, vectors and texts, found by themselves where not given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from atari_vlm.errors import ConfigError, UnknownNameError
+from atari_vlm.experience.columns import Column
+from atari_vlm.world_models.dreamer.config import DreamerConfig, KeysConfig
+from atari_vlm.world_models.inputs import TEXT, described
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The inputs that are read, by kind and name, at the size they are read at; ``shown`` are those that are shown again."""
+
+    pictures: Mapping[str, Column]
+    vectors: Mapping[str, Column]
+    texts: Mapping[str, Column]
+    shown: tuple[str, ...]
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """All that is read."""
+        return {**self.pictures, **self.vectors, **self.texts}
+
+
+def keys_of(config: DreamerConfig, inputs: Mapping[str, Column], whose: str) -> Keys:
+    """What a Dreamer of these sizes makes of what ``whose`` game shows.
+
+    Raises ``UnknownNameError`` for a key that is not there, with those that are, and ``ConfigError`` where none is left.
+    """
+    sorted_in: dict[str, dict[str, Column]] = {"cnn": {}, "mlp": {}, "text": {}}
+    for name, column in inputs.items():
+        sorted_in[_kind(name, column, config)][name] = column
+    read = {
+        kind: _selected(keys.encoder, sorted_in[kind], f"{kind}_keys.encoder of {whose}")
+        for kind, keys in _by_kind(config).items()
+    }
+    shown: list[str] = []
+    for kind, keys in _by_kind(config).items():
+        shown += _selected(keys.decoder, read[kind], f"{kind}_keys.decoder of {whose}")
+    if not any(read.values()):
+        raise ConfigError(
+            f"nothing is left to learn from: {whose} shows {described(inputs) or 'nothing'}"
+        )
+    px = config.frame_px
+    pictures = {
+        name: Column((px, px, column.shape[-1]), "uint8", on_disk=True)
+        for name, column in read["cnn"].items()
+    }
+    return Keys(pictures, read["mlp"], read["text"], tuple(shown))
+
+
+def _by_kind(config: DreamerConfig) -> dict[str, KeysConfig]:
+    return {"cnn": config.cnn_keys, "mlp": config.mlp_keys, "text": config.text_keys}
+
+
+def _kind(name: str, column: Column, config: DreamerConfig) -> str:
+    """Bytes in three axes are a picture; a text is what is called so, here or in the settings."""
+    if column.dtype == "uint8" and len(column.shape) == 3:
+        return "cnn"
+    named = (*(config.text_keys.encoder or ()), *(config.text_keys.decoder or ()))
+    is_bytes = np.dtype(column.dtype) == np.uint8 and len(column.shape) == 1
+    return "text" if is_bytes and (name == TEXT or name in named) else "mlp"
+
+
+def _selected(
+    names: Sequence[str] | None, present: Mapping[str, Column], what: str
+) -> dict[str, Column]:
+    for name in names or ():
+        if name not in present:
+            raise UnknownNameError(f"key in {what}", name, present)
+    return dict(present) if names is None else {name: present[name] for name in names}

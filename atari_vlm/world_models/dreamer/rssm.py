@@ -1,0 +1,202 @@
+"""The recurrent state-space model: a sequence core, and the latent z that it foretells (prior) and that is seen (posterior)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from atari_vlm.world_models.dreamer.config import DreamerConfig
+from atari_vlm.world_models.dreamer.cores import SequenceCore
+from atari_vlm.world_models.dreamer.cores.base import State, VectorCore
+from atari_vlm.world_models.dreamer.heads import perceptron
+from atari_vlm.world_models.dreamer.layers import linear
+from atari_vlm.world_models.dreamer.losses import unimix
+from atari_vlm.world_models.dreamer.slots import core_of
+from atari_vlm.world_models.learned.heads import categorical
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Where a world model is: the core's state, its last output ``h`` ``(B, deter)`` and ``z`` ``(B, latent)``, groups of one-hot."""
+
+    core: State
+    h: Tensor
+    z: Tensor
+
+    @property
+    def features(self) -> Tensor:
+        """What heads see, ``(B, features)``."""
+        return torch.cat([self.z, self.h], -1)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a real sequence was read as: features ``(B, T, .)``, log-probabilities ``(B, T, groups, classes)``, and the latents of
+    the steps that were to be kept, ``(B, K, ...)``.
+    """
+
+    h: Tensor
+    z: Tensor
+    posterior: Tensor
+    prior: Tensor
+    kept: Latent
+
+
+class Rssm(nn.Module):
+    """``embedding`` floats are what the encoder makes of an observation, ``action`` floats stand for an action."""
+
+    def __init__(self, config: DreamerConfig, embedding: int, action: int):
+        super().__init__()
+        self.config = config
+        self.core = core_of(config, (config.latent, action))
+        seen = embedding + (config.deter if config.posterior == "coupled" else 0)
+        layers = 2 if config.generation == "nature" else 1
+        self.prior = self._logits(config.deter, layers)
+        self.posterior = self._logits(seen, 1)
+
+    def _logits(self, inputs: int, layers: int) -> nn.Sequential:
+        body = perceptron(self.config, inputs, [self.config.hidden] * layers)
+        return nn.Sequential(*body, linear(self.config.hidden, self.config.latent))
+
+    @property
+    def sequence(self) -> SequenceCore:
+        """The core."""
+        return cast(SequenceCore, self.core)
+
+    def begin(self, rows: int) -> Latent:
+        """Before anything was seen: the core's first state, and no z."""
+        core = self.sequence.init(rows)
+        like = next(self.parameters())
+        h = (
+            core["h"]
+            if isinstance(self.core, VectorCore)
+            else like.new_zeros(rows, self.config.deter)
+        )
+        return Latent(core, h, like.new_zeros(rows, self.config.latent))
+
+    def advance(
+        self, latent: Latent, action: Tensor, reset: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """The core's output after an action ``(B, A)``, and its state; rows of ``reset`` begin anew, without z and action."""
+        x = torch.cat([latent.z, action], -1)
+        if reset is None:
+            reset = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        else:
+            x = x.masked_fill(reset[:, None], 0.0)
+        return self.sequence.step(x, latent.core, reset)
+
+    def foretold(self, h: Tensor) -> Tensor:
+        """The prior's log-probabilities ``(..., groups, classes)``."""
+        return self._mixed(self.prior(h))
+
+    def seen(self, h: Tensor, embedding: Tensor) -> Tensor:
+        """The posterior's log-probabilities ``(..., groups, classes)``."""
+        coupled = self.config.posterior == "coupled"
+        return self._mixed(self.posterior(torch.cat([h, embedding], -1) if coupled else embedding))
+
+    def _mixed(self, logits: Tensor) -> Tensor:
+        grouped = logits.unflatten(-1, (self.config.groups, self.config.classes))
+        return unimix(grouped, self.config.unimix)
+
+    def draw(
+        self, likely: Tensor, generator: torch.Generator | None, temperature: float = 1.0
+    ) -> Tensor:
+        """A z ``(..., latent)`` from log-probabilities; gradients pass straight through to these."""
+        drawn = categorical(likely.detach(), generator, temperature)
+        hot = functional.one_hot(drawn, self.config.classes).to(likely.dtype)
+        if likely.requires_grad:
+            probabilities = likely.exp()
+            hot = hot + probabilities - probabilities.detach()
+        return hot.flatten(-2)
+
+    def read(
+        self,
+        embedding: Tensor,
+        actions: Tensor,
+        reset: Tensor,
+        latent: Latent,
+        generator: torch.Generator | None,
+        keep: Sequence[int],
+    ) -> Reading:
+        """Read T observations ``(B, T, embedding)``, before each an action ``(B, T, A)``, from ``latent`` on.
+
+        ``reset`` ``(B, T)`` marks where episodes begin; the latents of the steps ``keep`` are given back.
+        """
+        if self.config.posterior == "coupled":
+            return self._stepped(embedding, actions, reset, latent, generator, keep)
+        return self._scanned(embedding, actions, reset, latent, generator, keep)
+
+    def _stepped(
+        self,
+        embedding: Tensor,
+        actions: Tensor,
+        reset: Tensor,
+        latent: Latent,
+        generator: torch.Generator | None,
+        keep: Sequence[int],
+    ) -> Reading:
+        wanted, latents, posteriors = set(keep), [], []
+        hs, zs = [], []
+        for t in range(embedding.shape[1]):
+            h, core = self.advance(latent, actions[:, t], reset[:, t])
+            likely = self.seen(h, embedding[:, t])
+            latent = Latent(core, h, self.draw(likely, generator))
+            hs.append(h)
+            zs.append(latent.z)
+            posteriors.append(likely)
+            if t in wanted:
+                latents.append(latent)
+        h = torch.stack(hs, 1)
+        return Reading(
+            h, torch.stack(zs, 1), torch.stack(posteriors, 1), self.foretold(h), _joined(latents)
+        )
+
+    def _scanned(
+        self,
+        embedding: Tensor,
+        actions: Tensor,
+        reset: Tensor,
+        latent: Latent,
+        generator: torch.Generator | None,
+        keep: Sequence[int],
+    ) -> Reading:
+        posterior = self.seen(embedding, embedding)
+        z = self.draw(posterior, generator)
+        before = torch.cat([latent.z[:, None], z[:, :-1]], 1)
+        x = torch.cat([before, actions], -1).masked_fill(reset[..., None], 0.0)
+        core, outputs, latents, begin = latent.core, [], [], 0
+        for stop in [*(t + 1 for t in self._cuts(keep)), x.shape[1]]:
+            if stop > begin:
+                y, core = self.sequence.scan(x[:, begin:stop], core, reset[:, begin:stop])
+                outputs.append(y)
+                latents.append(Latent(core, y[:, -1], z[:, stop - 1]))
+            begin = stop
+        h = torch.cat(outputs, 1)
+        kept = (
+            _of_vectors(h, z, keep)
+            if isinstance(self.core, VectorCore)
+            else _joined(latents[: len(keep)])
+        )
+        return Reading(h, z, posterior, self.foretold(h), kept)
+
+    def _cuts(self, keep: Sequence[int]) -> Sequence[int]:
+        """Where a scan is cut to have the core's state; one whose output is its state is never cut."""
+        return () if isinstance(self.core, VectorCore) else keep
+
+
+def _joined(latents: Sequence[Latent]) -> Latent:
+    """Latents of K steps as one, ``(B, K, ...)``."""
+    core = {name: torch.stack([one.core[name] for one in latents], 1) for name in latents[0].core}
+    return Latent(
+        core, torch.stack([one.h for one in latents], 1), torch.stack([one.z for one in latents], 1)
+    )
+
+
+def _of_vectors(h: Tensor, z: Tensor, keep: Sequence[int]) -> Latent:
+    index = torch.as_tensor(keep, device=h.device)
+    return Latent({"h": h[:, index]}, h[:, index], z[:, index])

@@ -118,7 +118,9 @@ class Replay:
         """Copy in one step: every column that is not written back. The first one after an end begins a new episode.
 
         ``after`` is what was seen after it, of which a replay with arrivals keeps that after an end; where it is not known,
-        what was seen before the step stands for it. Raises ``MismatchError`` for values that are not of their columns, ``StorageError`` when the disk has no room, and
+        what was seen before the step stands for it.
+
+        Raises ``MismatchError`` for values that are not of their columns, ``StorageError`` when the disk has no room, and
         ``RunError`` when a checkpoint's steps would be overwritten and when one episode outgrows the replay.
         """
         if self.arrivals and (step["terminated"] or step["truncated"]):

@@ -151,7 +151,10 @@ PRESETS = tuple(_PRESETS)
 
 
 def preset(name: str) -> DreamerConfig:
-    """The sizes of that name: ``tiny`` for one CPU core, ``1m`` to ``400m``, ``xs`` to ``xl`` of 2023; ``UnknownNameError`` for none."""
+    """The sizes of a name: ``tiny`` for one CPU core, ``1m`` to ``400m``, ``xs`` to ``xl`` of 2023.
+
+    ``UnknownNameError`` for any other.
+    """
     if name not in _PRESETS:
         raise UnknownNameError("Dreamer preset", name, _PRESETS)
     return _PRESETS[name]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from torch import nn
 
 from atari_vlm.world_models.dreamer.config import DreamerConfig
-from atari_vlm.world_models.dreamer.layers import dense, draw_weights, linear
+from atari_vlm.world_models.dreamer.cores.layers import dense, draw_weights, linear
 
 NORM_EPS_2023 = 1e-3
 
@@ -24,9 +25,7 @@ def hidden_layer(config: DreamerConfig, inputs: int, outputs: int) -> nn.Sequent
 def perceptron(config: DreamerConfig, inputs: int, widths: Sequence[int]) -> nn.Sequential:
     """Hidden layers of these widths."""
     sizes = [inputs, *widths]
-    return nn.Sequential(
-        *(hidden_layer(config, *pair) for pair in zip(sizes, sizes[1:], strict=False))
-    )
+    return nn.Sequential(*(hidden_layer(config, *pair) for pair in itertools.pairwise(sizes)))
 
 
 def head(

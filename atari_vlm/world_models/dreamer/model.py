@@ -11,6 +11,7 @@ from gymnasium.spaces import Box, Dict
 from torch import Tensor
 
 from atari_vlm.experience.columns import Column
+from atari_vlm.space_json import space_from_json
 from atari_vlm.world_models.checkpoint import Checkpoint
 from atari_vlm.world_models.dreamer.actor import DreamerPolicy, Playing, seen
 from atari_vlm.world_models.dreamer.config import DreamerConfig
@@ -75,7 +76,7 @@ class DreamerWorldModel(LearnedWorldModel[Latent]):
         return LatentStep(after, reward, draw < ends)
 
     def features(self, state: Latent) -> Tensor:
-        """z and the core's output, ``(B, features)``."""
+        """Z and the core's output, ``(B, features)``."""
         return state.features
 
     def show(self, state: Latent) -> Any:
@@ -99,7 +100,7 @@ class DreamerWorldModel(LearnedWorldModel[Latent]):
             return seen(self.networks, Playing(state, code), inputs, None, 0.0)
 
     def policy(self, state: Latent) -> np.ndarray:
-        """The probability of each action, float32 ``(B, n)``, or the likeliest actions ``(B, A)`` where they are not one choice."""
+        """The probability of each action, float32 ``(B, n)``, or where they are not one choice the likeliest actions."""
         with self._running():
             does = self.networks.policy(state.features)
             if isinstance(does, Categorical):
@@ -169,7 +170,7 @@ def _networks_of(checkpoint: Checkpoint) -> Networks:
         name: Column(tuple(shape), dtype)
         for name, (dtype, *shape) in checkpoint.config["inputs"].items()
     }
-    space = space_from(checkpoint.config["actions"])
+    space = space_from_json(checkpoint.config["action_space"], "the action space")
     networks = seeded_networks(config, columns, space, 0)
     load_weights({NETWORKS: networks}, checkpoint.tensors)
     return networks

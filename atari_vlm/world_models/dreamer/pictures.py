@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TypeVar
 
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from atari_vlm.world_models.dreamer.config import DreamerConfig
+from atari_vlm.world_models.dreamer.cores.layers import NORM_EPS, BlockLinear, draw_weights, linear
 from atari_vlm.world_models.dreamer.heads import NORM_EPS_2023, hidden_layer
-from atari_vlm.world_models.dreamer.layers import NORM_EPS, BlockLinear, draw_weights, linear
 
 STAGES = 4
 _WIDTHS = {"nature": (2, 3, 4, 4), "2023": (1, 2, 4, 8)}  # channels of the stages, times the depth
@@ -44,7 +45,7 @@ class PictureEncoder(nn.Module):
         self.pools = config.generation == "nature"
         widths = [channels, *_stage_widths(config)]
         self.convolutions = nn.ModuleList(
-            _convolution(config, *pair) for pair in zip(widths, widths[1:], strict=False)
+            _convolution(config, *pair) for pair in itertools.pairwise(widths)
         )
         self.norms = nn.ModuleList(ChannelNorm(config, width) for width in widths[1:])
         self.outputs = widths[-1] * (config.frame_px // 2**STAGES) ** 2
@@ -71,7 +72,7 @@ class PictureDecoder(nn.Module):
             self.begin = _JointMap(config, self.edge, widest)
         widths = [widest, *reversed(others), channels]
         make = _convolution if self.nature else _widening
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(itertools.pairwise(widths))
         self.convolutions = nn.ModuleList(
             make(config, *pair, bias=self.nature or pair is pairs[-1]) for pair in pairs
         )

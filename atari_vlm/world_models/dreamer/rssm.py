@@ -13,8 +13,8 @@ from torch.nn import functional
 from atari_vlm.world_models.dreamer.config import DreamerConfig
 from atari_vlm.world_models.dreamer.cores import SequenceCore
 from atari_vlm.world_models.dreamer.cores.base import State, VectorCore
+from atari_vlm.world_models.dreamer.cores.layers import linear
 from atari_vlm.world_models.dreamer.heads import perceptron
-from atari_vlm.world_models.dreamer.layers import linear
 from atari_vlm.world_models.dreamer.losses import unimix
 from atari_vlm.world_models.dreamer.slots import core_of
 from atari_vlm.world_models.learned.heads import categorical
@@ -22,7 +22,7 @@ from atari_vlm.world_models.learned.heads import categorical
 
 @dataclass(frozen=True)
 class Latent:
-    """Where a world model is: the core's state, its last output ``h`` ``(B, deter)`` and ``z`` ``(B, latent)``, groups of one-hot."""
+    """Where a world model is: the core's state, its output ``h`` ``(B, deter)``, and ``z`` ``(B, latent)``, groups of one-hot."""
 
     core: State
     h: Tensor

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from atari_vlm.world_models.dreamer.config import DreamerConfig
 from atari_vlm.world_models.dreamer.cores import SequenceCore, make_core
 from atari_vlm.world_models.dreamer.cores.base import State
-from atari_vlm.world_models.dreamer.layers import linear
+from atari_vlm.world_models.dreamer.cores.layers import linear
 
 _NARROW = ("gru", "block_gru")  # cores of ours whose inputs go through layers of config.hidden
 

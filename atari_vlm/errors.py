@@ -16,6 +16,7 @@
     ├── BudgetExhaustedError          dollars, calls or tokens are used up; resumable                         [75]
     ├── ReplayMissError               a recording does not hold this request                                  [65]
     ├── RunError                      a run folder is locked, was made by another config, or diverged         [73]
+    │   ├── DivergedError             a loss is no finite number; the run's last checkpoint is whole           [73]
     │   └── StorageError (OSError)    a file cannot be written, mostly a full disk; resumable                 [74]
     ├── CheckpointError               a checkpoint is damaged, unsafe or of another kind                      [65]
     ├── ContractError (AssertionError) an implementation breaks a protocol of this package                     [1]
@@ -33,7 +34,7 @@ from __future__ import annotations
 
 import difflib
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -141,6 +142,17 @@ class RunError(AtariVLMError):
     """A run folder is locked, belongs to another configuration, or diverged from its journal."""
 
     exit_code = 73
+
+
+class DivergedError(RunError):
+    """A loss is no finite number. ``arrays`` are what it was computed from; nothing was learned from them."""
+
+    def __init__(self, message: str = "", arrays: Mapping[str, Any] | None = None):
+        super().__init__(message)
+        self.arrays = dict(arrays or {})
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.arrays)
 
 
 class StorageError(RunError, OSError):

@@ -96,7 +96,11 @@ def rem_facts(run):
     }
     return {
         "metrics": [
-            {name: value for name, value in line.items() if not name.endswith("seconds")}
+            {
+                name: value
+                for name, value in line.items()
+                if not name.endswith(("seconds", "per_second"))
+            }
             for line in lines
         ],
         "arrays": {

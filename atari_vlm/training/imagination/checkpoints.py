@@ -86,5 +86,6 @@ def start_frames(learner: Learner, seed: int) -> StartFrames | None:
     slots = history.slots[history.mask.all(1)]
     if not len(slots):
         return None
-    actions = replay.read("action", slots)
-    return StartFrames(replay.read("image", slots), actions[:, : length - 1])
+    actions, names = replay.read("action", slots), tuple(learner.policy().inputs)
+    shown = {name: replay.read(name, slots) for name in names}
+    return StartFrames(shown if len(names) > 1 else shown[names[0]], actions[:, : length - 1])

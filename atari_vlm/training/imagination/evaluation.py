@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from atari_vlm.experience.episodes import Episode, as_replay, newest_episodes
+from atari_vlm.experience.episodes import IMAGE, Episode, as_replay, newest_episodes
 from atari_vlm.training.imagination.media import (
     MediaConfig,
     keep_newest,
     save_episodes,
     write_reconstructions,
 )
+from atari_vlm.world_models.base import map_leaves
 from atari_vlm.world_models.learned.imagination import Contexts, DreamConfig, Imagination, dream
 from atari_vlm.world_models.learned.learner import Learner, Metrics, Policy
 from atari_vlm.world_models.learned.model import LearnedWorldModel
@@ -58,10 +59,12 @@ def imagined_returns(
 
 def beginnings(policy: Policy[Any], games: Sequence[Episode], length: int) -> Contexts:
     """The first ``length`` steps of each game, which are so many at least."""
-    (name,) = policy.inputs
-    frames = np.stack([episode.pictures[:length] for episode in games])
+    inputs = {
+        name: np.stack([episode.inputs[name][:length] for episode in games])
+        for name in policy.inputs
+    }
     actions = np.stack([episode.actions[:length] for episode in games])
-    return Contexts({name: frames}, actions, np.ones(actions.shape, np.bool_))
+    return Contexts(inputs, actions, np.ones(actions.shape, np.bool_))
 
 
 def measure(learner: Learner, played: Sequence[Episode], temperature: float, epoch: int) -> Metrics:
@@ -115,33 +118,40 @@ class Gallery:
             return []
         rng = np.random.default_rng([self.epoch, 1])
         history = replay.histories(self.config.episodes, HISTORY, rng)
-        (name,) = policy.inputs
-        inputs = {name: replay.read("image", history.slots)}
+        inputs = {name: replay.read(name, history.slots) for name in policy.inputs}
         contexts = Contexts(inputs, replay.read("action", history.slots), history.mask)
         generator = torch.Generator(model.place.name).manual_seed(self.epoch)
         config = DreamConfig(min(self.config.steps, DreamConfig().steps), self.temperature)
-        frames: list[np.ndarray] = []
+        shown: list[Any] = []
         dreams = dream(
             policy,
             model,
             contexts,
             config,
             generator,
-            lambda state: frames.append(model.decode(state)),
+            lambda state: shown.append(model.decode(state)),
         )
-        return as_episodes(dreams, np.stack(frames, 1))
+        frames = map_leaves(lambda *leaves: np.stack(leaves, 1), *shown)
+        names = tuple(policy.inputs)
+        return as_episodes(dreams, frames if len(names) > 1 else {names[0]: frames})
 
     def _reconstructions(self, learner: Learner, model: LearnedWorldModel[Any]) -> None:
-        """Eight frames of the replay beside what the model makes of them."""
-        rng = np.random.default_rng(self.epoch)
-        frames = learner.replay.read("image", learner.replay.any_slots(8, rng))
-        state = model.init(frames[:, None], np.zeros((len(frames), 0), np.int64), rng=rng)
+        """Eight pictures of the replay beside what the model makes of them."""
+        names, rng = tuple(learner.policy().inputs), np.random.default_rng(self.epoch)
+        slots = learner.replay.any_slots(8, rng)
+        shown = {name: learner.replay.read(name, slots) for name in names}
+        if IMAGE not in shown or shown[IMAGE].shape[-1] != 3:
+            return
+        context = {name: values[:, None] for name, values in shown.items()}
+        none = learner.replay.read("action", slots[:, None])[:, :0]
+        state = model.init(context if len(names) > 1 else context[IMAGE], none, rng=rng)
+        made = model.decode(state)
         path = self.folder / "reconstructions" / f"epoch-{self.epoch:06d}.png"
-        write_reconstructions(path, frames, model.decode(state))
+        write_reconstructions(path, shown[IMAGE], made[IMAGE] if len(names) > 1 else made)
 
 
-def as_episodes(dreams: Imagination, frames: np.ndarray) -> list[Episode]:
-    """Dreams whose states look like ``shown`` ``(B, N + 1, H, W, 3)``, each up to its end; one that did
+def as_episodes(dreams: Imagination, shown: dict[str, np.ndarray]) -> list[Episode]:
+    """Dreams whose states look like ``shown``, ``(B, N + 1, ...)`` by name, each up to its end; one that did
     not end counts as truncated.
     """
     episodes = []
@@ -152,6 +162,6 @@ def as_episodes(dreams: Imagination, frames: np.ndarray) -> list[Episode]:
         )
         truncated = np.zeros(length, np.bool_)
         truncated[-1] = not terminated[-1]
-        inputs = {"image": frames[row, : length + 1]}
+        inputs = {name: values[row, : length + 1] for name, values in shown.items()}
         episodes.append(Episode(inputs, actions, rewards, terminated, truncated))
     return episodes

@@ -21,7 +21,7 @@ import numpy as np
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.experience.episode_files import write_episodes
-from atari_vlm.experience.episodes import KINDS, Episode
+from atari_vlm.experience.episodes import IMAGE, KINDS, Episode
 from atari_vlm.files import atomic_write, remove_left_behind
 from atari_vlm.picture import encode_png
 from atari_vlm.video import VideoWriter, can_write_videos
@@ -60,7 +60,7 @@ def save_episodes(
         replace(e, name=name, action_names=names) for name, e in zip(titles, episodes, strict=True)
     ]
     write_episodes(path, titled)
-    if can_write_videos():
+    if IMAGE in titled[0].inputs and can_write_videos():
         _film(path, titled)
     return path
 

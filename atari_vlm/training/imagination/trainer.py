@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from atari_vlm.errors import RunError, StoppedError
+from atari_vlm.errors import DivergedError, RunError, StoppedError
+from atari_vlm.experience.npz_files import write_arrays
 from atari_vlm.experience.replay import Column, Replay
 from atari_vlm.runs.metrics import MetricsLog
 from atari_vlm.runs.progress import Progress, Quiet, Task, running
@@ -174,7 +175,9 @@ class WorldModelTrainer:
                 **games.metrics("collection"),
             }
         send_steps(self.team, self.replay, before)
-        return {**metrics, "collection/seconds": time.monotonic() - began}
+        seconds = time.monotonic() - began
+        speed = {"collection/seconds": seconds, "collection/per_second": play.steps / seconds}
+        return {**metrics, **speed}
 
     def update(self, part: Stage, epoch: int, steps: tuple[int, int]) -> Metrics:
         """An epoch's updates of one stage: means of what they report, and seconds."""
@@ -185,12 +188,29 @@ class WorldModelTrainer:
         with self._task(part.name.replace("_", " "), count, "updates") as advanced:
             for _ in range(count):
                 self._check_stop()
-                rows.append(self.learner.update(part.name))
+                rows.append(self._one_update(part.name))
                 advanced()
         means = {
             f"{part.name}/{key}": float(np.mean([row[key] for row in rows])) for key in rows[0]
         }
-        return {**means, f"{part.name}/seconds": time.monotonic() - began}
+        seconds = time.monotonic() - began
+        return {
+            **means,
+            f"{part.name}/seconds": seconds,
+            f"{part.name}/per_second": count / seconds,
+        }
+
+    def _one_update(self, stage: str) -> Metrics:
+        """An update of the learner; what a loss that is no number was computed from is kept in the run's folder."""
+        try:
+            return self.learner.update(stage)
+        except DivergedError as error:
+            path = self.run.folder / f"diverged-rank-{self.team.rank}.npz"
+            write_arrays(path, error.arrays)
+            saved = f"the batch is in {path}"
+            raise DivergedError(
+                f"{error}; {saved}. The run stops in epoch {self.epoch + 1} and goes on from its last checkpoint"
+            ) from error
 
     def evaluate(self, epoch: int) -> Metrics:
         """Real games, what can be measured on them, and media."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from atari_vlm.experience.columns import Column
 from atari_vlm.space_json import space_from_json
+from atari_vlm.world_models.base import map_leaves
 from atari_vlm.world_models.checkpoint import Checkpoint
 from atari_vlm.world_models.dreamer.actor import DreamerPolicy, Playing, seen
 from atari_vlm.world_models.dreamer.config import DreamerConfig
@@ -43,7 +44,9 @@ class DreamerWorldModel(LearnedWorldModel[Latent]):
     ):
         super().__init__(facts, options)
         self.networks = networks.to(self.place.name).eval()
-        spaces = {name: _space(column) for name, column in networks.keys.columns.items()}
+        spaces: dict[str, gymnasium.Space[Any]] = {
+            name: _space(column) for name, column in networks.keys.columns.items()
+        }
         self.bare = bare and len(spaces) == 1
         self.observation_space = next(iter(spaces.values())) if self.bare else Dict(spaces)
         self.action_space = networks.code.space
@@ -65,15 +68,19 @@ class DreamerWorldModel(LearnedWorldModel[Latent]):
     ) -> LatentStep[Latent]:
         """The foretold z, the expected reward, and an end by the chance that the continue head leaves."""
         networks, temperature = self.networks, self.options.temperature
-        h, core = networks.rssm.advance(state, networks.code.encode(action))
-        z = networks.rssm.draw(networks.rssm.foretold(h), generator, temperature)
-        after = Latent(core, h, z)
+        after = self.foretold(state, action, generator)
         reward = networks.scalar.mean(networks.reward(after.features))
         ends = 1 - networks.chance_to_go_on(after)
         if temperature == 0:
             return LatentStep(after, reward, ends > 0.5)
         draw = torch.rand(ends.shape, generator=generator, device=ends.device)
         return LatentStep(after, reward, draw < ends)
+
+    def foretold(self, state: Latent, action: Tensor, generator: torch.Generator) -> Latent:
+        """The latent after an action, z drawn from the prior."""
+        rssm = self.networks.rssm
+        h, core = rssm.advance(state, self.networks.code.encode(action))
+        return Latent(core, h, rssm.draw(rssm.foretold(h), generator, self.options.temperature))
 
     def features(self, state: Latent) -> Tensor:
         """Z and the core's output, ``(B, features)``."""
@@ -95,7 +102,7 @@ class DreamerWorldModel(LearnedWorldModel[Latent]):
     ) -> Latent:
         """Take in one real step of every row: an action ``(B,)`` and the observation ``(B, ...)`` that followed."""
         with self._running():
-            inputs = self._named(self._tensors(observation))
+            inputs = self._named(map_leaves(self._tensor, observation))
             code = self.networks.code.encode(self._actions(action))
             return seen(self.networks, Playing(state, code), inputs, None, 0.0)
 

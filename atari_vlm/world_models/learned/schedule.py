@@ -20,18 +20,24 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class ReplayRatio:
-    """``ratio`` updates for every step played beyond the first ``prefill``; fractions add up over epochs."""
+    """``ratio`` updates for every step played beyond the first ``prefill``; fractions add up over epochs.
+
+    An epoch in which nothing is played has ``idle`` of them: a data set, or dreams alone.
+    """
 
     ratio: float
     prefill: int = 0
+    idle: int = 0
 
     def __post_init__(self) -> None:
         check_positive(ratio=self.ratio)
-        if self.prefill < 0:
-            raise ConfigError(f"prefill must not be negative, got {self.prefill!r}")
+        if self.prefill < 0 or self.idle < 0:
+            raise ConfigError(f"prefill and idle must not be negative, got {self}")
 
     def due(self, epoch: int, steps: tuple[int, int]) -> int:
         """See :class:`Schedule`; a function of the steps alone, so that a run may be stopped anywhere."""
+        if steps[0] == steps[1]:
+            return self.idle
         before, after = (math.floor(max(0, count - self.prefill) * self.ratio) for count in steps)
         return after - before
 

@@ -1,0 +1,162 @@
+"""A Dreamer's losses: of the world model on real sequences, and of the player on imagined and replayed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from atari_vlm.world_models.base import map_leaves
+from atari_vlm.world_models.dreamer.actor import DreamerActor
+from atari_vlm.world_models.dreamer.batches import Batch
+from atari_vlm.world_models.dreamer.losses import kl_losses
+from atari_vlm.world_models.dreamer.model import DreamerWorldModel
+from atari_vlm.world_models.dreamer.networks import Networks
+from atari_vlm.world_models.dreamer.rssm import Latent, Reading
+from atari_vlm.world_models.dreamer.settings import Behaviour
+from atari_vlm.world_models.learned.actor_critic import ReturnScale, lambda_returns
+from atari_vlm.world_models.learned.imagination import Imagination, imagine
+from atari_vlm.world_models.learned.model import LatentStep
+
+
+class Inside(DreamerWorldModel):
+    """The world model as it is imagined in to learn: it only moves; rewards and ends are read off all states at once."""
+
+    def imagine(
+        self, state: Latent, action: Tensor, *, generator: torch.Generator
+    ) -> LatentStep[Latent]:
+        """The foretold latent; no reward, no end."""
+        after = self.foretold(state, action, generator)
+        nothing = state.h.new_zeros(len(state.h))
+        return LatentStep(after, nothing, nothing.bool())
+
+
+def world_model_losses(
+    networks: Networks, batch: Batch, reading: Reading, free_nats: float
+) -> dict[str, Tensor]:
+    """Means over a batch: ``reconstruction``, ``reward``, ``goes_on``, ``dynamics``, ``representation``."""
+    h, z = reading.h.flatten(0, 1), reading.z.flatten(0, 1)
+    flat = {name: values.flatten(0, 1) for name, values in batch.inputs.items()}
+    shown = networks.decoder.losses(networks.decoder(h, z), flat)
+    features = torch.cat([z, h], -1)
+    dynamics, representation = kl_losses(reading.posterior, reading.prior, free_nats)
+    goes_on = (~batch.terminal).float().flatten() * networks.config.goes_on
+    chance = networks.goes_on(features).squeeze(-1).float()
+    nothing = h.new_zeros(())
+    return {
+        "reconstruction": sum((loss.mean() for loss in shown.values()), nothing),
+        "reward": networks.scalar.loss(networks.reward(features), batch.rewards.flatten()).mean(),
+        "goes_on": functional.binary_cross_entropy_with_logits(chance, goes_on),
+        "dynamics": dynamics.mean(),
+        "representation": representation.mean(),
+    }
+
+
+def read(
+    networks: Networks, batch: Batch, generator: torch.Generator | None, starts: int
+) -> Reading:
+    """A batch read by the world model; latents are kept of the last ``starts`` steps."""
+    rows, length = batch.reset.shape
+    flat = {name: values.flatten(0, 1) for name, values in batch.inputs.items()}
+    embedding = networks.encoder(flat).unflatten(0, (rows, length))
+    keep = range(length - starts, length)
+    return networks.rssm.read(embedding, batch.actions, batch.reset, batch.latent, generator, keep)
+
+
+@dataclass(frozen=True)
+class Dreamed:
+    """N rollouts of H steps: features ``(N, H + 1, F)``, rewards ``(N, H)``, and the chance to go on at each state, with the
+    discount in it, ``(N, H + 1)``.
+    """
+
+    imagined: Imagination
+    features: Tensor
+    rewards: Tensor
+    goes_on: Tensor
+
+    @property
+    def weights(self) -> Tensor:
+        """How likely each state is still of the episode, ``(N, H + 1)``."""
+        return self.goes_on.cumprod(1)
+
+
+def dreamed(
+    model: Inside, batch: Batch, kept: Latent, steps: int, generator: torch.Generator
+) -> Dreamed:
+    """Play on from the kept latents ``(B, K, ...)`` of a batch, which no gradient reaches."""
+    networks, starts = model.networks, kept.h.shape[1]
+    begin: Latent = map_leaves(lambda leaf: leaf.detach().flatten(0, 1), kept)
+    features: list[Tensor] = []
+    actor = DreamerActor(networks)
+    imagined = imagine(
+        model,
+        begin,
+        actor,
+        actor.begin(len(begin.h)),
+        steps=steps,
+        generator=generator,
+        watch=lambda state: features.append(state.features),
+    )
+    seen = torch.stack(features, 1)
+    with torch.no_grad():
+        rewards = networks.scalar.mean(networks.reward(seen[:, 1:]))
+        chances = networks.goes_on(seen[:, 1:]).squeeze(-1).float().sigmoid()
+    real = (~batch.terminal[:, -starts:]).float().flatten() * networks.config.goes_on
+    return Dreamed(imagined, seen, rewards, torch.cat([real[:, None], chances], 1))
+
+
+def player_losses(
+    networks: Networks,
+    dream: Dreamed,
+    config: Behaviour,
+    scale: ReturnScale,
+    gather: Callable[[Tensor], Tensor],
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Means of ``policy`` (REINFORCE with the value as baseline, and entropy), ``value`` and ``entropy``; and the lambda-returns
+    ``(N, H)``.
+    """
+    imagined, weights = dream.imagined, dream.weights[:, :-1]
+    outputs = imagined.outputs
+    values = networks.scalar.mean(outputs).detach()
+    returns = lambda_returns(dream.rewards, dream.goes_on[:, 1:], values, config.lam)
+    advantages = (returns - values[:, :-1]) / scale.update(gather(returns))
+    entropy = imagined.policies.entropy()
+    taken = imagined.policies.log_prob(imagined.actions)
+    policy = -(weights * (taken * advantages + config.entropy * entropy)).mean()
+    value = weights * value_loss(
+        networks, outputs[:, :-1], dream.features[:, :-1], returns, config.slow_weight
+    )
+    return {"policy": policy, "value": value.mean(), "entropy": entropy.mean()}, returns
+
+
+def replayed_value_loss(
+    networks: Networks, batch: Batch, reading: Reading, returns: Tensor, config: Behaviour
+) -> Tensor:
+    """The critic's loss on the last real steps of each sequence, with what was imagined from each as its value.
+
+    Its gradient goes on into the world model. ``returns`` are those imagined from the kept steps, ``(B, K)``.
+    """
+    starts = returns.shape[1]
+    features = torch.cat([reading.z, reading.h], -1)[:, -starts:-1]
+    terminal, last = batch.terminal[:, -starts:], batch.last[:, -starts:]
+    discounts = (~terminal[:, 1:]).float() * networks.config.goes_on
+    lam = config.lam * (~last[:, 1:]).float()
+    targets = lambda_returns(batch.rewards[:, -starts:][:, 1:], discounts, returns, lam)
+    outputs = networks.critic(features)
+    losses = value_loss(networks, outputs, features.detach(), targets, config.slow_weight)
+    return ((~last[:, :-1]).float() * losses).mean()
+
+
+def value_loss(
+    networks: Networks, outputs: Tensor, features: Tensor, targets: Tensor, slow_weight: float
+) -> Tensor:
+    """Of the critic's ``outputs`` for returns, and for what the slow critic says of the same ``features``; per element."""
+    loss = networks.scalar.loss(outputs, targets)
+    if not slow_weight:
+        return loss
+    with torch.no_grad():
+        slow = networks.scalar.mean(networks.slow_critic(features))
+    return loss + slow_weight * networks.scalar.loss(outputs, slow)

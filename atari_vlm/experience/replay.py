@@ -71,6 +71,12 @@ class Replay:
         on_disk = [name for name, column in self.columns.items() if column.on_disk]
         self._checksums = {name: np.zeros(self.num_slots, np.uint32) for name in on_disk}
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The columns that a game shows: not what was done, what followed it, and what a learner keeps."""
+        known = {*FOLLOWED, "action"}
+        return tuple(n for n, c in self.columns.items() if n not in known and not c.written_back)
+
     def __len__(self) -> int:
         """Steps that are kept."""
         return len(self._rings)

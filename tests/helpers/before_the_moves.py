@@ -96,11 +96,7 @@ def rem_facts(run):
     }
     return {
         "metrics": [
-            {
-                name: value
-                for name, value in line.items()
-                if not name.endswith(("seconds", "per_second"))
-            }
+            {name: value for name, value in line.items() if not name.endswith("seconds")}
             for line in lines
         ],
         "arrays": {

@@ -86,6 +86,7 @@ def start_frames(learner: Learner, seed: int) -> StartFrames | None:
     slots = history.slots[history.mask.all(1)]
     if not len(slots):
         return None
-    actions, names = replay.read("action", slots), tuple(learner.policy().inputs)
-    shown = {name: replay.read(name, slots) for name in names}
-    return StartFrames(shown if len(names) > 1 else shown[names[0]], actions[:, : length - 1])
+    actions = replay.read("action", slots)
+    shown = {name: replay.read(name, slots) for name in replay.shown}
+    observations = shown if len(shown) > 1 else next(iter(shown.values()))
+    return StartFrames(observations, actions[:, : length - 1])

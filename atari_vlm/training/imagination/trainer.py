@@ -176,8 +176,8 @@ class WorldModelTrainer:
             }
         send_steps(self.team, self.replay, before)
         seconds = time.monotonic() - began
-        speed = {"collection/seconds": seconds, "collection/per_second": play.steps / seconds}
-        return {**metrics, **speed}
+        self._speeds["collection/steps_per_second"] = play.steps / seconds
+        return {**metrics, "collection/seconds": seconds}
 
     def update(self, part: Stage, epoch: int, steps: tuple[int, int]) -> Metrics:
         """An epoch's updates of one stage: means of what they report, and seconds."""

@@ -208,7 +208,7 @@ def test_a_dream_ends_at_its_end_and_counts_no_more():
         torch.tensor([[False, True, False], [False, False, False], [True, True, False]]),
     )
     assert dreams.lengths.tolist() == [2, 3, 1] and dreams.returns.tolist() == [3.0, 7.0, 1.0]
-    first, second, third = as_episodes(dreams, np.zeros((3, 4, 16, 16, 3), np.uint8))
+    first, second, third = as_episodes(dreams, {"image": np.zeros((3, 4, 16, 16, 3), np.uint8)})
     assert first.pictures.shape == (3, 16, 16, 3) and first.terminated.tolist() == [False, True]
     assert second.truncated.tolist() == [False, False, True] and len(third) == 1
 

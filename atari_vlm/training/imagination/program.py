@@ -43,7 +43,17 @@ from atari_vlm.world_models.learned.learner import OFFLINE, GameFacts, Metrics, 
 from atari_vlm.world_models.learned.schedule import TrainingSettings
 from atari_vlm.world_models.learned.team import device_of_rank, open_team, text_from_first
 
-_SHOWN = ("return", "reconstruction", "tokens", "accuracy", "imagined_return", "loss", "seconds")
+_SHOWN = (
+    "return",
+    "reconstruction",
+    "tokens",
+    "accuracy",
+    "imagined_return",
+    "loss",
+    "seconds",
+    "steps_per_second",
+    "updates_per_second",
+)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ class WorldModelTrainer:
         self.collector = Collector(self._games(), self.policy, run.seed) if plays else None
         self.checkpoints = Checkpoints(run.folder / "checkpoints", self.learner.kind)
         self.epoch = 0
+        self._speeds: Metrics = {}  # of an epoch, for who watches: no part of its metrics
         torch.manual_seed(run.seed + 1_000_033 * run.team.rank)
         self._begin()
         self._log = None
@@ -131,6 +132,7 @@ class WorldModelTrainer:
     def next_epoch(self) -> Metrics:
         """One epoch and its metrics."""
         began, epoch, before = time.process_time(), self.epoch + 1, self.replay.written
+        self._speeds.clear()
         metrics = self.collect(epoch)
         if epoch == 1:
             self._check_episodes()
@@ -194,11 +196,8 @@ class WorldModelTrainer:
             f"{part.name}/{key}": float(np.mean([row[key] for row in rows])) for key in rows[0]
         }
         seconds = time.monotonic() - began
-        return {
-            **means,
-            f"{part.name}/seconds": seconds,
-            f"{part.name}/per_second": count / seconds,
-        }
+        self._speeds[f"{part.name}/updates_per_second"] = count / seconds
+        return {**means, f"{part.name}/seconds": seconds}
 
     def _one_update(self, stage: str) -> Metrics:
         """An update of the learner; what a loss that is no number was computed from is kept in the run's folder."""
@@ -274,6 +273,8 @@ class WorldModelTrainer:
     def remarks(self) -> Iterator[str]:
         """What is learned from, and how long it may take to play it: known before anything is played."""
         facts, play = self.run.facts, self.settings.play
+        yield f"on {self.run.device.name} ({self.run.device.precision}): {self._sizes()}"
+        yield from getattr(self.learner, "remarks", tuple)()
         if facts.offline:
             return
         yield f"{facts.game} shows {described(facts.inputs)}; learned from is {described(self.policy.inputs)}"
@@ -281,6 +282,15 @@ class WorldModelTrainer:
         yield f"an evaluation plays {games}, each of at most {play.eval_max_steps} steps (play.eval_max_steps)"
         if self.longest_episode < play.max_steps:
             yield f"games are cut after {self.longest_episode} steps: the replay holds no longer episode (capacity)"
+
+    def _sizes(self) -> str:
+        """How many numbers are trained, and what the replay takes."""
+        weights = sum(array.size for array in self.learner.weights().values())
+        slots, columns = self.replay.num_slots, self.replay.columns.values()
+        on_disk = slots * sum(column.step_bytes for column in columns if column.on_disk) / 1e6
+        in_memory = slots * sum(column.step_bytes for column in columns if not column.on_disk) / 1e6
+        replay = f"{slots} steps, {on_disk:.0f} MB on disk and {in_memory:.0f} MB in memory"
+        return f"{weights / 1e6:.2f} million weights; a replay of {replay}"
 
     def _game(self, max_noops: int, max_steps: int) -> TrainingGame:
         facts = self.run.facts
@@ -293,7 +303,7 @@ class WorldModelTrainer:
         if self._log is not None:
             self._log.add(self.epoch, metrics)
             if self.run.report is not None:
-                self.run.report(self.epoch, metrics)
+                self.run.report(self.epoch, {**metrics, **self._speeds})
 
     @property
     def log(self) -> MetricsLog:

@@ -10,7 +10,7 @@ import numpy as np
 
 from atari_vlm.agents.vlm_agent import VLMAgentOptions
 from atari_vlm.errors import ConfigError, UnknownNameError, check_count
-from atari_vlm.planning.scoring import PlanScores, ValueFunction, check_discount, score_plans
+from atari_vlm.planning.scoring import PlanScores, Valuing, check_discount, score_plans
 from atari_vlm.trees import take_row
 from atari_vlm.types import Action, Transition
 from atari_vlm.world_models.base import WorldModel, in_units_of
@@ -78,7 +78,7 @@ class Judge:
         self,
         world_model: WorldModel[Any] | None,
         options: PlanOptions,
-        value: ValueFunction | None,
+        value: Valuing,
         frame_source: FrameSource | None,
     ):
         self.world_model, self._options, self._value = world_model, options, value

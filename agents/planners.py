@@ -9,7 +9,7 @@ import numpy as np
 from atari_vlm.actions import as_action
 from atari_vlm.errors import check_count
 from atari_vlm.planning.cross_entropy import CEMConfig, cem
-from atari_vlm.planning.scoring import PlanScores, ValueFunction
+from atari_vlm.planning.scoring import PlanScores, Valuing
 from atari_vlm.planning.simulation import MCTSConfig
 from atari_vlm.planning.tree import Tree
 from atari_vlm.planning.tree_search import SearchResult, mcts
@@ -26,7 +26,7 @@ class _PlanningAgent:
     def __init__(
         self,
         world_model: WorldModel[Any],
-        value: ValueFunction | None,
+        value: Valuing,
         frame_source: FrameSource | None,
     ):
         self.world_model, self._value = world_model, value
@@ -58,7 +58,7 @@ class MCTSAgent(_PlanningAgent):
         world_model: WorldModel[Any],
         config: MCTSConfig | None = None,
         *,
-        value: ValueFunction | None = None,
+        value: Valuing = "own",
         reuse_tree: bool = True,
         follow: int = 1,
         frame_source: FrameSource | None = None,
@@ -135,7 +135,7 @@ class CEMAgent(_PlanningAgent):
         world_model: WorldModel[Any],
         config: CEMConfig | None = None,
         *,
-        value: ValueFunction | None = None,
+        value: Valuing = "own",
         frame_source: FrameSource | None = None,
     ):
         super().__init__(world_model, value, frame_source)

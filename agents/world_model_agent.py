@@ -18,7 +18,7 @@ from atari_vlm.agents.action_buffer import ActionBuffer
 from atari_vlm.agents.plan_judge import Expected, Judge, PlanOptions
 from atari_vlm.agents.plan_request import PlanRequest, ProposedPlans
 from atari_vlm.description import read_actions
-from atari_vlm.planning.scoring import PlanScores, ValueFunction
+from atari_vlm.planning.scoring import PlanScores, Valuing
 from atari_vlm.types import Decision, Proposal, Source, Transition
 from atari_vlm.vlm.base import VLM
 from atari_vlm.world_models.base import WorldModel
@@ -47,7 +47,7 @@ class WorldModelAgent:
         num_plans: int = 3,
         action_buffer: ActionBuffer | None = None,
         options: PlanOptions | None = None,
-        value: ValueFunction | None = None,
+        value: Valuing = "own",
         frame_source: FrameSource | None = None,
         **request_options: Any,
     ):

@@ -18,7 +18,7 @@ from atari_vlm.actions import bounds, check_action_space
 from atari_vlm.errors import ConfigError, check_count, check_positive
 from atari_vlm.planning.scoring import (
     PlanScores,
-    ValueFunction,
+    Valuing,
     check_discount,
     check_plans,
     score_plans,
@@ -206,7 +206,7 @@ def cem(
     rng: np.random.Generator,
     warm_start: np.ndarray | None = None,
     initial_plans: np.ndarray | None = None,
-    value: ValueFunction | None = None,
+    value: Valuing = "own",
 ) -> PlanScores:
     """Search for a plan from the one row of ``state``; returns the last population with the best
     plan ever seen in it.

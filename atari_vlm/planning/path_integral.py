@@ -11,7 +11,7 @@ import numpy as np
 
 from atari_vlm.errors import check_count, check_positive
 from atari_vlm.planning.cross_entropy import distribution, start_from
-from atari_vlm.planning.scoring import PlanScores, ValueFunction, check_discount, score_plans
+from atari_vlm.planning.scoring import PlanScores, Valuing, check_discount, score_plans
 from atari_vlm.world_models.base import WorldModel
 
 
@@ -40,7 +40,7 @@ def mppi(
     *,
     rng: np.random.Generator,
     warm_start: np.ndarray | None = None,
-    value: ValueFunction | None = None,
+    value: Valuing = "own",
 ) -> PlanScores:
     """Search for a plan; plan 0 of the result is the weighted mean (discrete: the most likely
     actions), the rest the samples.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from atari_vlm.actions import random_actions
+from atari_vlm.planning.faults import step_rows
 from atari_vlm.planning.scoring import roll
 from atari_vlm.trees import put_rows, take_rows
 from atari_vlm.world_models.base import WorldModel
@@ -30,7 +31,7 @@ def finite_returns(
     A future that runs into a reward that is none is rolled out anew, with other actions where that
     happens; it ends there if none helps.
     """
-    returns = roll(world_model, state, plans, rng=rng, discount=discount).returns
+    returns = roll(world_model, state, plans, rng=rng, discount=discount, value=None).returns
     wrong = np.flatnonzero(~np.isfinite(returns))
     if len(wrong):
         returns[wrong] = _around(world_model, take_rows(state, wrong), plans[wrong], rng, discount)
@@ -46,7 +47,7 @@ def _around(
 ) -> np.ndarray:
     returns, alive = np.zeros(len(plans)), np.ones(len(plans), bool)
     for t, actions in enumerate(plans.T):
-        step = world_model.step(state, actions, rng=rng)
+        step = step_rows(world_model, state, actions, rng=rng)
         following, reward, over = (
             step.state,
             step.reward.astype(np.float64),
@@ -57,7 +58,7 @@ def _around(
             if not len(rows):
                 break
             others = random_actions(world_model.action_space, (len(rows),), rng)
-            again = world_model.step(take_rows(state, rows), others, rng=rng)
+            again = step_rows(world_model, take_rows(state, rows), others, rng=rng)
             following = put_rows(following, rows, again.state)
             reward[rows], over[rows] = again.reward, again.terminated
         alive &= np.isfinite(reward)

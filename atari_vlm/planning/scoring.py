@@ -1,7 +1,8 @@
 """What plans are worth in a world model: all of them in one batched rollout, nothing decoded.
 
 A plan is worth the discounted reward predicted along it, up to a predicted end, plus the value of
-the last state where a value function is given. With several futures (or several models) a plan is
+the last state where a value function is given or the model has its own. A plan on whose way the
+model's program raises is worth minus infinity. With several futures (or several models) a plan is
 worth the mean minus ``pessimism`` times the standard deviation over them.
 """
 
@@ -9,19 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 
 from atari_vlm.actions import as_actions, random_actions
 from atari_vlm.errors import ConfigError, MismatchError, check_count, check_positive
+from atari_vlm.planning.faults import rollout_rows, step_rows
 from atari_vlm.trees import take_rows
 from atari_vlm.world_models.base import ModelStep, WorldModel, check_one_row
 
-ValueFunction = Callable[
-    [Any], np.ndarray
-]  # state of B rows -> float (B,); a model's own `value`, for instance
+ValueFunction = Callable[[Any], np.ndarray]  # state of B rows -> float (B,)
+Valuing = ValueFunction | Literal["own"] | None  # "own": the model's `value`, where it has one
 Imagined = tuple[
     np.ndarray, np.ndarray, np.ndarray, Any
 ]  # rewards (B, H), alive (B,), lengths (B,), last state
@@ -73,19 +74,20 @@ def roll(
     *,
     rng: np.random.Generator,
     discount: float = 1.0,
-    value: ValueFunction | None = None,
+    value: Valuing = "own",
 ) -> Rollout:
     """Follow ``plans`` ``(B, H)`` (or ``(B, H, A)`` where actions have parts) from the B rows
     of ``state``.
     """
     horizon = plans.shape[1]
     if hasattr(world_model, "rollout"):
-        rewards, alive, lengths, state = _rolled(world_model.rollout(state, plans, rng=rng))
+        rewards, alive, lengths, state = _rolled(rollout_rows(world_model, state, plans, rng=rng))
     else:
         rewards, alive, lengths, state = _stepped(world_model, state, plans, rng)
     returns = discount ** np.arange(horizon) @ rewards.T
-    if value is not None and alive.any():
-        returns = returns + discount**horizon * np.where(alive, value(state), 0.0)
+    bootstrap = value_of(world_model, value)
+    if bootstrap is not None and alive.any():
+        returns = returns + discount**horizon * np.where(alive, bootstrap(state), 0.0)
     return Rollout(returns, rewards, lengths, state)
 
 
@@ -109,7 +111,7 @@ def _stepped(
     alive = np.ones(n, bool)
     rewards, lengths = np.zeros((horizon, n)), np.zeros(n, np.int64)
     for t in range(horizon):
-        step = world_model.step(state, actions[t], rng=rng)
+        step = step_rows(world_model, state, actions[t], rng=rng)
         np.copyto(rewards[t], step.reward, where=alive)
         lengths += alive
         alive = alive & ~step.terminated
@@ -117,6 +119,14 @@ def _stepped(
         if not np.count_nonzero(alive):
             break
     return rewards.T, alive, lengths, state
+
+
+def value_of(world_model: WorldModel[Any], value: Valuing) -> ValueFunction | None:
+    """The value function that is meant."""
+    if value != "own":
+        return value
+    own: ValueFunction | None = getattr(world_model, "value", None)
+    return own
 
 
 def check_plans(action_space: gymnasium.Space[Any], plans: Any, what: str = "plans") -> np.ndarray:
@@ -144,14 +154,15 @@ def score_plans(
     *,
     discount: float = 1.0,
     rng: np.random.Generator,
-    value: ValueFunction | None = None,
+    value: Valuing = "own",
     num_futures: int = 1,
     pessimism: float = 0.0,
 ) -> PlanScores:
     """Score ``plans`` from the one row of ``state``.
 
     An ensemble is a sequence of models with a sequence of their states. ``num_futures`` futures are
-    sampled per plan and model. ``discount`` is in (0, 1]. Raises ``ConfigError`` for plans that are
+    sampled per plan and model. ``discount`` is in (0, 1]. ``value`` is a value function, ``"own"``
+    (the model's, where it has one) or ``None``. Raises ``ConfigError`` for plans that are
     empty, ragged or illegal.
     """
     check_count(num_futures=num_futures)
@@ -199,7 +210,7 @@ def random_shooting(
     horizon: int = 10,
     discount: float = 1.0,
     rng: np.random.Generator,
-    value: ValueFunction | None = None,
+    value: Valuing = "own",
 ) -> PlanScores:
     """Score ``num_plans`` random plans; ``result.plans[result.best]`` is the one to follow."""
     check_count(num_plans=num_plans, horizon=horizon)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from atari_vlm.errors import ConfigError, UnknownNameError, check_count
+from atari_vlm.planning.faults import step_rows
 from atari_vlm.planning.rollouts import finite_returns, held
 from atari_vlm.planning.scoring import ValueFunction, check_discount, random_plans
 from atari_vlm.planning.tree import Node, Tree
@@ -145,7 +146,7 @@ class Simulation:
         numbers = {leaf: i for i, leaf in enumerate(dict.fromkeys(leaves))}
         parents = take_rows(tree.states, [node.row for node, _ in numbers])
         actions = np.array([action + self.first for _, action in numbers])
-        step = self.model.step(parents, actions, rng=self.rng)
+        step = step_rows(self.model, parents, actions, rng=self.rng)
         count, rewards, ends = len(numbers), step.reward.tolist(), step.terminated.tolist()
         first = tree.append(step.state, count)
         children = [self.add(*leaf, first + i, rewards[i], ends[i]) for leaf, i in numbers.items()]
@@ -183,7 +184,7 @@ class Simulation:
         for actions in self.random_plans(len(nodes)).T:
             if not any(going):
                 break
-            step = self.model.step(state, actions, rng=self.rng)
+            step = step_rows(self.model, state, actions, rng=self.rng)
             state, rewards, ends = step.state, step.reward.tolist(), step.terminated.tolist()
             first = tree.append(state, len(nodes))
             for i in [i for i, goes in enumerate(going) if goes]:

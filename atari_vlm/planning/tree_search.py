@@ -27,7 +27,7 @@ import numpy as np
 
 from atari_vlm.actions import check_action_space
 from atari_vlm.errors import NotSupportedError
-from atari_vlm.planning.scoring import ValueFunction
+from atari_vlm.planning.scoring import Valuing, value_of
 from atari_vlm.planning.simulation import MCTSConfig, Simulation, checked_prior
 from atari_vlm.planning.tree import Tree
 from atari_vlm.world_models.base import WorldModel, check_one_row
@@ -56,7 +56,7 @@ def mcts(
     *,
     rng: np.random.Generator,
     prior: np.ndarray | None = None,
-    value: ValueFunction | None = None,
+    value: Valuing = "own",
     tree: Tree | None = None,
 ) -> SearchResult:
     """Search from the one row of ``state`` and return the root's
@@ -64,15 +64,15 @@ def mcts(
 
     ``prior`` float ``(A,)`` are the root's action probabilities for PUCT (a VLM's, for instance);
     without it, and deeper down, they are those of the model's ``policy`` where it has one, else
-    uniform. ``value=model.value`` lets a model's own estimate stand in for rollouts. ``tree`` is
-    the last result's ``tree.advance(action)``; its root takes the given ``state``.
+    uniform. ``value`` estimates new nodes instead of rollouts: ``"own"`` is the model's ``value``
+    where it has one. ``tree`` is the last result's ``tree.advance(action)``; its root takes the given ``state``.
     """
     config = config or MCTSConfig()
     space = check_action_space(world_model.action_space, "the world model")
     if not isinstance(space, gymnasium.spaces.Discrete):
         raise NotSupportedError(f"mcts needs discrete actions, got {space}")
     check_one_row(state)
-    search = Simulation(world_model, config, int(space.n), rng, value)
+    search = Simulation(world_model, config, int(space.n), rng, value_of(world_model, value))
     room = config.num_simulations * (1 + config.rollout_steps * config.keep_rollouts)
     tree = Tree.grown(tree, state, room, int(space.n), int(space.start))
     if prior is not None:

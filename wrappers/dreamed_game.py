@@ -18,6 +18,7 @@ from atari_vlm.env.observing import Observer, View
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
 from atari_vlm.games import Game, game, game_names, game_or_generic
 from atari_vlm.picture import ResizeShape, resize, target_shape, to_ansi
+from atari_vlm.space_trees import Path, picture_in, value_at
 from atari_vlm.world_models.base import WorldModel, check_fit
 from atari_vlm.wrappers.world_model_env import WorldModelEnv, keys_to_action
 
@@ -29,11 +30,13 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
     """One Atari game dreamed by a world model, with the observation and action spaces of the real
     one.
 
-    The model's frames are stretched to the size of the game's screen; from there on an observation
-    is made as :class:`~atari_vlm.env.AtariVLMEnvironment` makes it, and the arguments of the same
-    names mean the same. Images have no palette. Rewards are the model's
-    (``metadata["reward_transform"]``), and so is ``terminated``. ``info`` holds ``episode_step``,
-    ``episode_reward``, ``imagined_steps`` and, with ``reanchor_every``, ``reanchored``.
+    The model's frames (the one RGB picture of what it shows) are stretched to the size of the
+    game's screen; from there on an observation is made as
+    :class:`~atari_vlm.env.AtariVLMEnvironment` makes it, and the arguments of the same names mean
+    the same. Images have no palette. Rewards are the model's (``metadata["reward_transform"]``),
+    and so is ``terminated``. ``info`` holds ``episode_step``, ``episode_reward``,
+    ``imagined_steps``, with ``reanchor_every`` ``reanchored``, and where the model tells one
+    ``imagined_text``.
 
     Args:
         game_name: the game, as the real environment takes it.
@@ -95,6 +98,7 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
             model, start=real, max_episode_steps=max_episode_steps, reanchor_every=reanchor_every
         )
         self._real, self.world_model = real, model
+        self._picture = picture_of(model)
         self.frame_skip, self.game_name = skip, played.name
         self._show(played, names, View(frame_stack, grayscale, image_format, prompt_type))
 
@@ -116,14 +120,16 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin a dream. ``options`` are not used."""
         super().reset(seed=seed)
-        self._frame, info = self._dream.reset(seed=seed)
+        observation, info = self._dream.reset(seed=seed)
+        self._frame = value_at(observation, self._picture)
         self._observer.begin()
         return self._observe(), self._info(info)
 
     def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Dream one step."""
         index = as_index(action)
-        self._frame, reward, terminated, truncated, info = self._dream.step(index)
+        observation, reward, terminated, truncated, info = self._dream.step(index)
+        self._frame = value_at(observation, self._picture)
         self._observer.count(index, reward)
         return self._observe(), reward, terminated, truncated, self._info(info)
 
@@ -272,12 +278,18 @@ def model_for(
     model: WorldModel[Any] = _lazy.load("atari_vlm.world_models:build_model")(
         checkpoint, path, **options
     )
-    shape = model.observation_space.shape or ()
-    if len(shape) != 3 or shape[2] != 3 or model.observation_space.dtype != np.uint8:
-        raise MismatchError(
-            f"a dreamed game is shown in uint8 (H, W, 3); the model in {path} shows {model.observation_space}"
-        )
+    picture_of(model)
     return model
+
+
+def picture_of(model: WorldModel[Any]) -> Path:
+    """Where the picture lies that a model shows; ``MismatchError`` for one without an RGB picture."""
+    path = picture_in(model.observation_space)
+    if path is None:
+        raise MismatchError(
+            f"a dreamed game is shown in uint8 (H, W, 3); the model shows {model.observation_space}"
+        )
+    return path
 
 
 def for_gymnasium(**arguments: Any) -> DreamedGame:

@@ -15,8 +15,16 @@ from atari_vlm.env.camera import CameraConfig
 from atari_vlm.errors import check_count
 from atari_vlm.picture import ResizeShape, target_shape
 from atari_vlm.registration import MAX_EPISODE_STEPS
+from atari_vlm.space_trees import value_at
 from atari_vlm.world_models.base import check_fit
-from atari_vlm.wrappers.dreamed_game import close_model, facts_of, model_for, on_screen, shown
+from atari_vlm.wrappers.dreamed_game import (
+    close_model,
+    facts_of,
+    model_for,
+    on_screen,
+    picture_of,
+    shown,
+)
 from atari_vlm.wrappers.world_model_vector_env import WorldModelVectorEnv
 
 
@@ -64,7 +72,7 @@ class DreamedVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nda
             render_mode=render_mode,
         )
         self.num_envs, self.render_mode = num_envs, render_mode
-        self.world_model, self._names = model, names
+        self.world_model, self._names, self._picture = model, names, picture_of(model)
         self.metadata = {
             **self._dreams.metadata,
             "privileged": False,
@@ -87,21 +95,22 @@ class DreamedVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nda
         """Begin all dreams, or those of ``options["reset_mask"]``; see
         :meth:`WorldModelVectorEnv.reset`.
         """
-        frames, info = self._dreams.reset(seed=seed, options=options)
+        observations, info = self._dreams.reset(seed=seed, options=options)
         mask = (options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_))
-        self._fill(frames, mask)
+        self._fill(value_at(observations, self._picture), mask)
         return self._stacks.copy(), info
 
     def step(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every dream; autoreset as :meth:`WorldModelVectorEnv.step` does it."""
-        frames, reward, terminated, truncated, info = self._dreams.step(actions)
+        observations, reward, terminated, truncated, info = self._dreams.step(actions)
+        frames = value_at(observations, self._picture)
         begun = info["imagined_steps"] == 0
         last = np.full(self.num_envs, None, dtype=object)
         for i in range(self.num_envs):
             ended = "final_obs" in info and info["final_obs"][i] is not None
-            newest = info["final_obs"][i] if ended else frames[i]
+            newest = value_at(info["final_obs"][i], self._picture) if ended else frames[i]
             if ended or not begun[i]:
                 self._stacks[i, :-1] = self._stacks[i, 1:]
                 self._stacks[i, -1] = self._shown(newest)

@@ -16,6 +16,7 @@ from atari_vlm.actions import as_action, numbers_of
 from atari_vlm.agents.base import Agent
 from atari_vlm.description import read_actions
 from atari_vlm.errors import ConfigError
+from atari_vlm.space_trees import picture_in, value_at
 from atari_vlm.spaces import Env
 from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.viewing.panels import Panel, action_text, draw_panels
@@ -120,12 +121,11 @@ class GameSession:
 
     def _observed_picture(self) -> np.ndarray:
         """The picture that the player acts on: that of the observation where it has one, else the rendered one."""
-        observation = self._observation
-        observed = (
-            observation["image"]
-            if isinstance(observation, Mapping) and "image" in observation
-            else observation
-        )
-        array = np.asarray(observed)
-        is_picture = array.dtype == np.uint8 and array.ndim in (2, 3) and min(array.shape[:2]) > 4
-        return array if is_picture else np.asarray(self.env.render())
+        path, observed = picture_in(self.env.observation_space), self._observation
+        if path is not None:
+            return np.asarray(value_at(observed, path))
+        if isinstance(observed, Mapping):
+            observed = observed.get("image")
+        array = np.asarray(None if isinstance(observed, tuple) else observed)
+        is_gray = array.dtype == np.uint8 and array.ndim in (2, 3) and min(array.shape[:2]) > 4
+        return array if is_gray else np.asarray(self.env.render())

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
+from gymnasium.spaces import Discrete
 
 from atari_vlm.errors import CheckpointError
 from atari_vlm.runs.progress import warn
@@ -75,6 +77,14 @@ class Checkpoints:
 
     def _path(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch:06d}"
+
+
+def actions_of(checkpoint: Checkpoint) -> gymnasium.Space[Any]:
+    """The actions that a run's checkpoint was made with."""
+    if checkpoint.action_space is not None:
+        return checkpoint.action_space
+    first = int(checkpoint.config.get("first_action", 0))
+    return Discrete(len(checkpoint.action_names), start=first)
 
 
 def start_frames(learner: Learner, seed: int) -> StartFrames | None:

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gymnasium.spaces import Discrete
-
 from atari_vlm.errors import ConfigError, RunError
 from atari_vlm.experience.episode_files import write_episodes
 from atari_vlm.experience.episodes import DataSet, ReplayEpisodes
@@ -20,8 +18,7 @@ from atari_vlm.experience.minari import About, write_minari
 from atari_vlm.experience.replay import saved_replay
 from atari_vlm.files import open_real
 from atari_vlm.runs.run_folder import read_config
-from atari_vlm.training.imagination.checkpoints import Checkpoints
-from atari_vlm.world_models.checkpoint import load_world_model
+from atari_vlm.training.imagination.checkpoints import Checkpoints, actions_of
 from atari_vlm.world_models.learned.arrays import subtree
 
 
@@ -43,15 +40,10 @@ def play_of_run(run: Path) -> Iterator[tuple[DataSet, str]]:
         newest = Checkpoints(run / "checkpoints").newest()
         if newest is None or not len(newest[1].tensors.get("replay.starts", ())):
             raise ConfigError(f"{run} has no checkpoint and replay to export yet")
-        config = newest[1].config
-        names = tuple(config["action_names"])
+        names = newest[1].action_names
         replay = saved_replay(subtree(newest[1].tensors, "replay"), run / "replay")
-        if replay.columns["action"].shape:
-            space = load_world_model(run / "model").action_space
-        else:
-            space = Discrete(len(names), start=config.get("first_action", 0))
         episodes = ReplayEpisodes(replay, names, copied=False)
-        yield DataSet(episodes, space, names), str(settings["source"])
+        yield DataSet(episodes, actions_of(newest[1]), names), str(settings["source"])
 
 
 def export_npz(run: Path, path: Path) -> int:

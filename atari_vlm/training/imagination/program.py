@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.spaces import Discrete
 from rich.console import Console
 
 from atari_vlm.errors import ConfigError, MismatchError, RunError, StoppedError
@@ -27,7 +26,7 @@ from atari_vlm.runs.terminal import messages, results
 from atari_vlm.runs.trackers import LogConfig, check_installed
 from atari_vlm.scores.statistics import aggregate
 from atari_vlm.settings import with_changes
-from atari_vlm.training.imagination.checkpoints import Checkpoints
+from atari_vlm.training.imagination.checkpoints import Checkpoints, actions_of
 from atari_vlm.training.imagination.evaluation import GAMES, STEPS, imagined_returns
 from atari_vlm.training.imagination.export import export_minari, export_npz
 from atari_vlm.training.imagination.games import GameConfig, facts_of, make_game, own_spelling
@@ -195,10 +194,14 @@ def _facts(options: TrainOptions, old: _Old | None, steps: DataSet | None) -> Ga
         raise ConfigError("either --game or --dataset says what to learn from")
     if old.checkpoint is None:
         raise ConfigError(f"the run has no checkpoint yet: give --dataset {old.source} again")
-    config = old.checkpoint.config
-    names = tuple(config["action_names"])
-    space = Discrete(len(names), start=int(config.get("first_action", 0)))
-    return GameFacts(OFFLINE, {}, space, names, config["frame_skip"])
+    checkpoint = old.checkpoint
+    return GameFacts(
+        OFFLINE,
+        {},
+        actions_of(checkpoint),
+        checkpoint.action_names,
+        checkpoint.config["frame_skip"],
+    )
 
 
 def _settings(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from atari_vlm.experience.replay import Column, Replay
+from atari_vlm.space_json import space_to_json
 from atari_vlm.world_models.learned.device import Device
 from atari_vlm.world_models.learned.random_streams import Streams
 from atari_vlm.world_models.learned.schedule import Schedule
@@ -56,6 +57,8 @@ class GameFacts:
             "action_names": names,
             "frame_skip": self.frame_skip,
         }
+        if not names:
+            config["action_space"] = space_to_json(self.action_space)
         if "image" in self.inputs:
             config["shown_shape"] = list(self.inputs["image"].shape)
         if self.keys:

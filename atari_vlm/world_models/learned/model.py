@@ -153,7 +153,10 @@ class LearnedWorldModel(Generic[S]):
         with self._running():
             return map_leaves(lambda leaf: leaf.cpu().numpy(), self.show(state))
 
-    def _tensor(self, values: np.ndarray) -> Tensor:
+    def _tensor(self, values: np.ndarray) -> Any:
+        """On the device; texts stay what they are."""
+        if values.dtype == object:
+            return values
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.place.name)
 
     def _actions(self, actions: np.ndarray) -> Tensor:

@@ -5,6 +5,7 @@ from atari_vlm._lazy import attach
 _ENTRY_POINTS = {
     "Checkpoint": "atari_vlm.world_models.checkpoint",
     "CatchWorldModel": "atari_vlm.world_models.catch",
+    "CueWorldModel": "atari_vlm.world_models.cue",
     "EmulatorWorldModel": "atari_vlm.world_models.emulator",
     "ModelStep": "atari_vlm.world_models.base",
     "SoloPongWorldModel": "atari_vlm.world_models.toy_pong",

@@ -7,6 +7,7 @@ A ball falls one row a step; a paddle on the bottom row moves left or right. Cat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,13 +137,17 @@ def check_cells(rows: int, columns: int, cell_px: int, count: int) -> None:
         )
 
 
-def load(checkpoint: Checkpoint) -> CatchWorldModel:
-    """The Catch of a checkpoint, whose config has ``rows``, ``columns``, ``cell_px`` and ``num_balls``."""
-    sizes = {
-        name: checkpoint.config.get(name) for name in ("rows", "columns", "cell_px", "num_balls")
-    }
+def whole_numbers(checkpoint: Checkpoint, names: Sequence[str], game: str) -> dict[str, int]:
+    """The sizes of a toy game as its checkpoint has them; ``ConfigError`` for one that is no whole number."""
+    sizes = {name: checkpoint.config.get(name) for name in names}
     if any(type(size) is not int for size in sizes.values()):
         raise ConfigError(
-            f"a checkpoint of Catch has whole numbers for {', '.join(sizes)}, got {sizes}"
+            f"a checkpoint of {game} has whole numbers for {', '.join(sizes)}, got {sizes}"
         )
-    return CatchWorldModel(**sizes)  # type: ignore[arg-type]
+    return sizes  # type: ignore[return-value]
+
+
+def load(checkpoint: Checkpoint) -> CatchWorldModel:
+    """The Catch of a checkpoint, whose config has ``rows``, ``columns``, ``cell_px`` and ``num_balls``."""
+    names = ("rows", "columns", "cell_px", "num_balls")
+    return CatchWorldModel(**whole_numbers(checkpoint, names, "Catch"))

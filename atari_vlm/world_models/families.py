@@ -46,6 +46,7 @@ class Family:
 
 _OURS = (
     Family("catch", "atari_vlm.world_models.catch:load"),
+    Family("cue", "atari_vlm.world_models.cue:load"),
     Family("solo-pong", "atari_vlm.world_models.toy_pong:load"),
     Family(
         kind="rem",

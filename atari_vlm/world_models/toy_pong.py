@@ -16,7 +16,7 @@ import numpy as np
 
 from atari_vlm.errors import ConfigError, check_positive
 from atari_vlm.world_models.base import ModelStep, StartFrames
-from atari_vlm.world_models.catch import check_cells
+from atari_vlm.world_models.catch import check_cells, whole_numbers
 from atari_vlm.world_models.checkpoint import Checkpoint
 
 ACTION_NAMES = ("NOOP", "RIGHT", "LEFT")
@@ -167,11 +167,5 @@ class SoloPongWorldModel:
 
 def load(checkpoint: Checkpoint) -> SoloPongWorldModel:
     """The game of a checkpoint, whose config has ``rows``, ``columns``, ``cell_px`` and ``num_returns``."""
-    sizes = {
-        name: checkpoint.config.get(name) for name in ("rows", "columns", "cell_px", "num_returns")
-    }
-    if any(type(size) is not int for size in sizes.values()):
-        raise ConfigError(
-            f"a checkpoint of one-paddle Pong has whole numbers for {', '.join(sizes)}, got {sizes}"
-        )
-    return SoloPongWorldModel(**sizes)  # type: ignore[arg-type]
+    names = ("rows", "columns", "cell_px", "num_returns")
+    return SoloPongWorldModel(**whole_numbers(checkpoint, names, "one-paddle Pong"))

@@ -38,7 +38,7 @@ from atari_vlm.world_models.code.sandbox_local import LocalProgram
 from atari_vlm.world_models.code.sandbox_rows import RowSteps
 
 Scorer = Literal["tolerant", "paper", "code"]
-SCORERS = ("tolerant", "paper", "code")
+SCORERS: tuple[Scorer, ...] = ("tolerant", "paper", "code")
 FAULTS = (SandboxProgramError, SandboxViolationError, SandboxTimeoutError, SandboxCrashError)
 _MOST_CLASSES = 20  # distinct rewards that are told apart in a report
 

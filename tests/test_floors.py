@@ -20,7 +20,7 @@ WORDS = (
     "experience scores vlm world_models agents vlm.base world_models.base agents.base world_models.view world_models.families "
     "env.emulator env.camera env.observing"
 )
-PROGRAMS = "__main__ train evaluate plan dream play report cli ending bench proofs"
+PROGRAMS = "__main__ train evaluate plan dream codewm play report cli ending bench proofs"
 ROOMS = {  # prefix below atari_vlm -> (floor, room)
     "": (0, "words"),
     **{name: (0, "words") for name in WORDS.split()},

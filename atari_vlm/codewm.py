@@ -1,0 +1,208 @@
+"""Code world models: a language model writes an environment as a program, a search finds the right one.
+
+    python -m atari_vlm.codewm search --env CartPole-v1                       # offline, with the bundled writer
+    python -m atari_vlm.codewm search --env CartPole-v1 --model gpt-4o --budget 10 --budget-usd 2
+    python -m atari_vlm.codewm search --idx 3 --model Qwen/Qwen2.5-Coder-7B-Instruct --method worldcoder --parallel 4
+    python -m atari_vlm.codewm collect --env Pendulum-v1 --n_transitions 1000 --policy cem --out buffers
+    python -m atari_vlm.codewm search --buffer buffers/train_buffer.npz --model gpt-4o
+    python -m atari_vlm.codewm tree atari_vlm_results/CartPole-v1-gif-mcts-001
+
+Generated programs run in a sandbox, see docs/security.md. The same command continues a search that was stopped, and --resume RUN
+continues any. ``-`` and ``_`` in the names of options are the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from atari_vlm.ending import program
+from atari_vlm.errors import (
+    AtariVLMError,
+    ConfigError,
+    NotSupportedError,
+    StoppedError,
+    UnknownNameError,
+)
+from atari_vlm.reporting.tree.tree_report import write_tree
+from atari_vlm.runs.bars import Bars
+from atari_vlm.runs.command_line import command_line, command_of, parse, resume_hint
+from atari_vlm.runs.options import shared
+from atari_vlm.runs.run_folder import RunFolder
+from atari_vlm.runs.stopping import stop_on_signals
+from atari_vlm.runs.terminal import messages, results
+from atari_vlm.synthesis.benchmark.collecting import fill_replay_buffer
+from atari_vlm.synthesis.command_options import (
+    CollectCommand,
+    SearchCommand,
+    TreeCommand,
+    keys_from,
+)
+from atari_vlm.synthesis.config import SearchConfig
+from atari_vlm.synthesis.records import SearchResult
+from atari_vlm.synthesis.run_search import Place, search_in
+from atari_vlm.synthesis.searching import Manner
+from atari_vlm.synthesis.subject import named_env, note_on, shard, transitions_for
+from atari_vlm.synthesis.writers import load_writer
+from atari_vlm.vlm.base import closing
+
+NOTHING_WRITTEN = 3  # no reply held a program
+_ELSEWHERE = ("speed", "apps")
+_COLUMNS = ("method", "scorer", "calls", "score", "held out", "failures", "cost")
+
+
+def search(arguments: Sequence[str]) -> int:
+    """Search for a program that models an environment.
+
+        python -m atari_vlm.codewm search --env CartPole-v1
+        python -m atari_vlm.codewm search --idx 0 --model MODEL --method worldcoder --budget 50
+
+    Without --buffer, transitions are collected first. Everything is journalled: the same command continues a search that was
+    stopped, whatever stopped it, and nothing is asked twice.
+    """
+    config = parse(SearchCommand, arguments, search.__doc__)
+    with keys_from(config.key_folder):
+        return max(search_one(one) for one in each_environment(config))
+
+
+def each_environment(config: SearchCommand) -> list[SearchCommand]:
+    """The command for each environment that is meant; one, unless ``--total-tasks`` names a part of the list."""
+    if config.total_tasks is None or config.idx is None:
+        return [config]
+    if config.run_name is not None or config.buffer is not None or config.resume is not None:
+        raise ConfigError(
+            "--total-tasks means several runs: leave --run-name, --resume and --buffer out"
+        )
+    names = shard(config.idx, config.total_tasks)
+    return [dataclasses.replace(config, env=name, idx=None, total_tasks=None) for name in names]
+
+
+def search_one(config: SearchCommand) -> int:
+    """Search for the program of one environment; returns the exit code."""
+    console = messages()
+    begun: list[Path] = []
+
+    def on_run(run: RunFolder) -> None:
+        begun.append(run.path)
+        console.print(f"run {run.path} ({'continued' if run.resumed else 'new'})")
+
+    options = settings_of(config)
+    buffer = transitions_for(config)
+    console.print("; ".join(filter(None, (str(buffer), note_on(buffer)))))
+    with (
+        stop_on_signals() as stop,
+        Bars(console) as bars,
+        closing(load_writer(config, buffer.env_id)) as vlm,
+    ):
+        manner = Manner(bars, stop, config.key())
+        try:
+            found = search_in(place_of(config), vlm, buffer, options, manner=manner, on_run=on_run)
+        except StoppedError:
+            console.print(f"stopped; {resume_hint(config, begun[0])}")
+            return stop.exit_code
+        except AtariVLMError as error:
+            if error.exit_code in (74, 75) and begun:  # a full disk, a limit, a vendor that is down
+                console.print(f"not finished; {resume_hint(config, begun[0], error)}")
+            raise
+    return show(found, config, buffer.env_id, begun[0])
+
+
+def place_of(config: SearchCommand) -> Place:
+    """Where the run lies, and the command that asks for it again."""
+    return Place(
+        save_dir=config.save_dir,
+        run_name=config.run_name,
+        resume=config.resume,
+        command=command_of(config),
+        command_line=command_line(config),
+    )
+
+
+def settings_of(config: SearchCommand) -> SearchConfig:
+    """The search's own options."""
+    described = None if config.description is None else config.description.read_text("utf-8")
+    return SearchConfig(**{**shared(config, SearchConfig), "description": described})
+
+
+def show(found: SearchResult, config: SearchCommand, env_id: str, run: Path) -> int:
+    """Print what was found, with the scorer beside it, and where it lies."""
+    table = Table(*_COLUMNS, title=env_id)
+    table.add_row(
+        config.method,
+        config.scorer,
+        str(found.calls),
+        f"{found.score:.4f}",
+        "none" if found.held_out_score is None else f"{found.held_out_score:.4f}",
+        ", ".join(f"{count} {name}" for name, count in found.failures.items()) or "none",
+        "unknown" if found.cost_usd is None else f"${found.cost_usd:.4f}",
+    )
+    out = results()
+    out.print(table)
+    if found.program is None:
+        out.print("no reply held a program")
+    else:
+        out.print(f"program: {run / 'best.py'}")
+    out.print(f"tree: {run / 'tree.html'}")
+    return NOTHING_WRITTEN if found.program is None else 0
+
+
+def tree(arguments: Sequence[str]) -> int:
+    """Write the page of a search: its tree, and of every program scores, failing transition, difference, question and cost."""
+    config = parse(TreeCommand, arguments, tree.__doc__)
+    results().print(write_tree(config.run, config.out))
+    return 0
+
+
+def collect(arguments: Sequence[str]) -> int:
+    """Play an environment and keep the transitions: random play, or plans of rising quality (--policy cem)."""
+    config = parse(CollectCommand, arguments, collect.__doc__)
+    env = named_env(config)
+    if env is None:
+        raise ConfigError("which environment? --env ID or --idx N")
+    policy: Any = config.policy
+    buffer = fill_replay_buffer(
+        env.asked,
+        config.n_transitions,
+        config.out,
+        config.buffer_name,
+        policy=policy,
+        seed=config.seed,
+    )
+    out = results()
+    out.print("; ".join(filter(None, (str(buffer), note_on(buffer)))))
+    out.print(f"{config.out / config.buffer_name}.npz")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "collect": collect,
+    "search": search,
+    "tree": tree,
+}
+
+
+@program
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        listed = ", ".join(COMMANDS)
+        print(f"{__doc__}\ncommands: {listed}; `codewm COMMAND --help` lists the options of one")
+        return 0 if arguments else 2
+    command, rest = arguments[0], arguments[1:]
+    if command in _ELSEWHERE:
+        raise NotSupportedError(
+            f"codewm {command} is not part of this version; there are {', '.join(COMMANDS)}"
+        )
+    if command not in COMMANDS:
+        raise UnknownNameError("command", command, COMMANDS)
+    return COMMANDS[command](rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

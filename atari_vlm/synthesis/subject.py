@@ -1,0 +1,81 @@
+"""What is modelled: from the options of a command line to an environment and its transitions."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.experience.transition_reading import read_buffer
+from atari_vlm.experience.transitions import TransitionBuffer
+from atari_vlm.synthesis.benchmark.catalogue import (
+    BenchmarkEnv,
+    benchmark_ids,
+    env_of_buffer,
+    find_env,
+)
+from atari_vlm.synthesis.benchmark.collecting import fill_replay_buffer
+from atari_vlm.synthesis.command_options import EnvironmentOptions, SearchCommand
+
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+def named_env(options: EnvironmentOptions) -> BenchmarkEnv | None:
+    """The environment that ``--env`` or ``--idx`` names; ``None`` where neither is given."""
+    named = options.env if options.env is not None else options.idx
+    return None if named is None else find_env(named)
+
+
+def transitions_for(options: SearchCommand) -> TransitionBuffer:
+    """The transitions of ``--buffer``, else of the environment that is named, collected now.
+
+    Raises ``ConfigError`` where nothing is named, ``MismatchError`` for a buffer of another environment.
+    """
+    env = named_env(options)
+    if options.buffer is None:
+        if env is None:
+            raise ConfigError(
+                "which environment? --env ID, --idx N, or --buffer FILE of its transitions"
+            )
+        return _collected(env, options)
+    buffer = read_buffer(options.buffer)
+    if env is not None and env.env_id != _made_as(buffer):
+        raise MismatchError(
+            f"{options.buffer} holds transitions of {buffer.env_id}; asked for is {env.asked}"
+        )
+    return buffer
+
+
+def note_on(buffer: TransitionBuffer) -> str:
+    """What else is to be known about the environment of a buffer, beside every number of it; empty for nothing."""
+    env = env_of_buffer(buffer.env_id)
+    if env is None or not env.note:
+        return ""
+    return f"the paper's {env.paper_id} is {env.env_id} here: {env.note}"
+
+
+def shard(index: int, count: int) -> tuple[str, ...]:
+    """Part ``index`` of the list of environments, split into ``count`` parts: every so-manieth of them."""
+    ids = benchmark_ids()
+    parts = min(count, len(ids))
+    if not 0 <= index < parts:
+        raise ConfigError(f"--idx is a part of --total-tasks, from 0 to {parts - 1}, got {index!r}")
+    return ids[index::count]
+
+
+def _collected(env: BenchmarkEnv, options: SearchCommand) -> TransitionBuffer:
+    """Transitions of ``env`` as ``--policy`` plays it; kept beside the runs, so that a search that goes on has the same."""
+    folder = options.save_dir / "buffers"
+    words = (env.env_id, options.policy, str(options.n_transitions), str(options.seed))
+    name = _NOT_IN_A_NAME.sub("-", "-".join(words))
+    if all((folder / f"{name}{end}").exists() for end in (".npz", ".json")):
+        return read_buffer(folder / f"{name}.npz")
+    policy: Any = options.policy
+    return fill_replay_buffer(
+        env.asked, options.n_transitions, folder, name, policy=policy, seed=options.seed
+    )
+
+
+def _made_as(buffer: TransitionBuffer) -> str:
+    env = env_of_buffer(buffer.env_id)
+    return buffer.env_id if env is None else env.env_id

@@ -1,0 +1,243 @@
+"""``python -m atari_vlm.codewm``: a whole search offline, what may be wrong with a command, and how a search goes on."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+from fake_server import FakeVendorServer
+
+from atari_vlm import codewm
+from atari_vlm.experience import fill_replay_buffer
+from atari_vlm.runs.journal import Journal
+from atari_vlm.synthesis.command_options import keys_from
+from atari_vlm.synthesis.subject import shard
+from atari_vlm.vlm.scripted.programs import write_program
+
+ROOT = Path(__file__).parent.parent
+KEY, ORG = "sk-canary-0123456789abcdef", "org-canary-42"
+
+
+def command(capsys, *words):
+    """Run a command; exit code, what it wrote, and what it said."""
+    code = codewm.main([str(word) for word in words])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def tree_of(run):
+    with (run / "nodes.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def replies_in(run):
+    with Journal(run / "journal.sqlite", read_only=True) as journal:
+        return len(list(journal.replies()))
+
+
+@pytest.fixture(scope="module")
+def buffers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("buffers")
+    for name in ("CartPole-v1", "CliffWalking-v1"):
+        fill_replay_buffer(name, 200, folder, name, seed=1)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "CliffWalking-v0"])
+def test_a_whole_search_offline(name, tmp_path, capsys):
+    words = ("--env", name, "--save_dir", tmp_path, "--run-name", "r", "--n_transitions", 300)
+    code, out, err = command(capsys, "search", *words, "--budget", 20)
+    run = tmp_path / "r"
+    assert code == 0 and str(run / "best.py") in out and "Traceback" not in err
+    found = json.loads((run / "results.json").read_text())
+    assert (found["method"], found["scorer"], found["score"]) == ("gif-mcts", "tolerant", 1.0)
+    assert found["held_out_score"] == 1.0 and found["calls"] <= 20 and found["cost_usd"] == 0
+    nodes = tree_of(run)
+    assert {node["failure"] for node in nodes} == {"", "bug"}
+    assert len(list((run / "programs").iterdir())) == len(
+        {n["program"] for n in nodes if n["program"]}
+    )
+    assert (run / "tree.html").is_file() and (run / "checkpoint" / "program.py").is_file()
+    assert "class Environment" in (run / "best.py").read_text()
+
+
+@pytest.mark.parametrize("method", ["worldcoder", "zero-shot", "best-of-n"])
+def test_the_other_methods(method, buffers, tmp_path, capsys):
+    words = ("--buffer", buffers / "CartPole-v1.npz", "--save_dir", tmp_path, "--run_name", "r")
+    code, _, _ = command(capsys, "search", *words, "--method", method, "--budget", 12)
+    assert code == 0 and json.loads((tmp_path / "r" / "results.json").read_text())["score"] == 1.0
+
+
+def test_a_search_that_a_limit_stopped_goes_on_as_if_it_had_not(buffers, tmp_path, capsys):
+    words = ("--buffer", buffers / "CartPole-v1.npz", "--save-dir", tmp_path, "--budget", 20)
+    assert command(capsys, "search", *words, "--run-name", "whole")[0] == 0
+    code, _, err = command(capsys, "search", *words, "--run-name", "cut", "--max-calls", 2)
+    hint = re.search(r"continue with: python -m atari_vlm\.codewm (.*)", err)
+    assert code == 75 and hint is not None and "Traceback" not in err
+    assert len(tree_of(tmp_path / "cut")) == 3
+    code, _, err = command(capsys, *hint[1].split())
+    assert code == 0 and "(continued)" in err
+    assert tree_of(tmp_path / "cut") == tree_of(tmp_path / "whole")
+
+
+def test_a_finished_search_that_is_named_is_shown_again(buffers, tmp_path, capsys):
+    words = ("search", "--buffer", buffers / "CartPole-v1.npz", "--save-dir", tmp_path)
+    first = command(capsys, *words, "--run-name", "r")
+    asked = replies_in(tmp_path / "r")
+    again = command(capsys, *words, "--run-name", "r")
+    assert (first[0], first[1]) == (again[0], again[1])
+    assert replies_in(tmp_path / "r") == asked > 1
+    assert command(capsys, *words)[0] == 0 and len(list(tmp_path.glob("*/config.yaml"))) == 2
+
+
+def test_the_buffer_that_was_collected_lies_beside_the_runs(tmp_path, capsys):
+    words = ("search", "--idx", 3, "--save_dir", tmp_path, "--n-transitions", 100, "--budget", 1)
+    command(capsys, *words)
+    (file,) = (tmp_path / "buffers").glob("*.npz")
+    assert file.name == "CartPole-v1-random-100-0.npz"
+    written = file.stat().st_mtime_ns
+    command(capsys, *words)
+    assert file.stat().st_mtime_ns == written
+
+
+def test_collect_writes_what_search_reads(tmp_path, capsys):
+    words = ("--env", "CartPole-v1", "--n_transitions", 50, "--out", tmp_path, "--buffer_name", "b")
+    code, out, _ = command(capsys, "collect", *words, "--policy", "random", "--seed", 3)
+    assert code == 0 and str(tmp_path / "b.npz") in out and "50 transitions" in out
+    words = ("--buffer", tmp_path / "b.npz", "--save_dir", tmp_path, "--budget", 1)
+    assert command(capsys, "search", *words)[0] == 0
+
+
+def test_part_of_the_list_is_a_run_an_environment(tmp_path, capsys):
+    assert [*shard(0, 1)][-1] == "rtfm" and len(shard(0, 1)) == 19
+    assert sorted(name for i in range(4) for name in shard(i, 4)) == sorted(shard(0, 1))
+    words = ("--idx", 3, "--total_tasks", 19, "--save_dir", tmp_path, "--budget", 1)
+    assert command(capsys, "search", *words, "--n_transitions", 40)[0] == 0
+    assert [run.parent.name for run in tmp_path.glob("*/results.json")] == [
+        "CartPole-v1-gif-mcts-001"
+    ]
+
+
+BAD = {
+    "an unknown environment": (("--env", "CartPole-v7"), "did you mean", "CartPole-v1"),
+    "an unknown method": (("--env", "CartPole-v1", "--method", "gifmcts"), "did you mean", "gif-mcts"),
+    "an unknown policy": (("--env", "CartPole-v1", "--policy", "randon"), "did you mean", "random"),
+    "two names": (("--env", "CartPole-v1", "--idx", 3), "--env or --idx", "not both"),
+    "no budget": (("--env", "CartPole-v1", "--budget", 0), "budget", "at least 1"),
+    "no environment": ((), "--env ID", "--idx N"),
+    "an index outside": (("--idx", 19), "from 0 to 18", "19"),
+    "a part outside": (("--idx", 4, "--total-tasks", 4), "from 0 to 3", "4"),
+    "parts of what": (("--total-tasks", 4), "--idx", "part"),
+    "another environment's buffer": (("--env", "Acrobot-v1", "--buffer", "CartPole-v1.npz"), "CartPole-v1", "Acrobot-v1"),
+    "no buffer": (("--buffer", "nothing.npz"), "nothing.npz", ""),
+    "a cut buffer": (("--buffer", "cut.npz"), "cut.npz", "no buffer of transitions"),
+    "a scripted writer's limits": (("--env", "Acrobot-v1"), "CartPole", "--model"),
+    "a server without a model": (("--env", "CartPole-v1", "--base-url", "http://127.0.0.1:9/v1"), "--model", ""),
+    "no key folder": (("--env", "CartPole-v1", "--model", "gpt-4o", "--key-folder", "nowhere"), "openai_key", ""),
+    "a writer that writes nothing": (("--env", "CartPole-v1", "--vlm", "nearest-example"), "writes no programs", ""),
+    "a folder without a model": (("--env", "CartPole-v1", "--model", "./nowhere"), "nowhere", "--base-url"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_is_wrong_is_said_in_one_line(what, buffers, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for file in buffers.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "cut.npz").write_bytes((buffers / "CartPole-v1.npz").read_bytes()[:900])
+    (tmp_path / "cut.json").write_bytes((buffers / "CartPole-v1.json").read_bytes())
+    words, *expected = BAD[what]
+    code, out, err = command(capsys, "search", *words, "--n_transitions", 20)
+    *_, line = err.splitlines()
+    assert line.startswith("error: ") and all(word in line for word in expected)
+    assert code == {"no key folder": 77, "a folder without a model": 69}.get(what, 2)
+    assert "Traceback" not in err and not out and not list(tmp_path.glob("*/*/config.yaml"))
+
+
+def test_commands_that_are_none_and_those_of_a_later_version(capsys):
+    for word in ("speed", "apps"):
+        code, _, err = command(capsys, word)
+        assert code == 2 and "not part of this version" in err and len(err.splitlines()) == 1
+    code, _, err = command(capsys, "serach")
+    assert code == 2 and "did you mean search" in err
+    assert command(capsys)[0] == 2 and command(capsys, "--help")[0] == 0
+
+
+def test_keys_of_a_folder_reach_the_vendor_and_no_file(buffers, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "openai"
+    folder.mkdir()
+    (folder / "openai_key").write_text(KEY + "\n")
+    (folder / "openai_org").write_text(ORG + "\n")
+    asked = []
+
+    def answer(text, images):
+        asked.append(text)
+        return write_program(text, 0) + f"\nMy key is {KEY}."
+
+    with FakeVendorServer(answer=answer) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.openai_url)
+        words = ("--buffer", buffers / "CartPole-v1.npz", "--save_dir", tmp_path / "runs")
+        words += ("--model", "gpt-4-turbo", "--key-folder", folder, "--budget", 12, "--top_p", 0.8)
+        code, out, err = command(capsys, "search", *words)
+        sent = server.requests[0]
+    assert code == 0 and len(asked) == 4
+    assert sent.headers["authorization"] == f"Bearer {KEY}"
+    assert sent.headers["openai-organization"] == ORG
+    assert (sent.body["top_p"], sent.body["model"]) == (0.8, "gpt-4-turbo")
+    assert all(message["role"] != "assistant" for message in sent.body["messages"])
+    for file in (tmp_path / "runs").rglob("*"):
+        if file.is_file():
+            held = file.read_bytes()
+            assert KEY.encode() not in held and ORG.encode() not in held, file
+    assert KEY not in out + err and "OPENAI_ORG_ID" not in __import__("os").environ
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "openai_key"), ("", "openai_key"), ("sk-ü", "characters")]
+)
+def test_a_key_folder_without_a_key_is_refused(content, said, tmp_path):
+    from atari_vlm.errors import AuthenticationError
+
+    if content is not None:
+        (tmp_path / "openai_key").write_text(content)
+    with pytest.raises(AuthenticationError, match=said), keys_from(tmp_path):
+        pass
+
+
+def test_a_model_of_texts_in_process_writes(buffers, tmp_path, capsys):
+    """Random weights write noise: every reply is a failure that is counted, and the exit code says that nothing was written."""
+    from atari_vlm.vlm.local.tiny import build_tiny
+
+    folder = build_tiny("llama", tmp_path / "tiny")
+    words = ("--buffer", buffers / "CartPole-v1.npz", "--save_dir", tmp_path, "--run_name", "r")
+    words += ("--model", folder, "--budget", 3, "--reply-tokens", 8, "--vlm-option", "device=cpu")
+    code, out, _ = command(capsys, "search", *words, "--parallel", 2)
+    assert code == codewm.NOTHING_WRITTEN and "no reply held a program" in out
+    found = json.loads((tmp_path / "r" / "results.json").read_text())
+    assert found["failures"] == {"cut": 3} and found["program"] is None and found["calls"] == 3
+    assert "temperature=1-top_p=0.8-top_k=100" in found["writer"]
+    assert not (tmp_path / "r" / "best.py").exists()
+
+
+def test_programs_may_run_in_this_process(buffers, tmp_path, capsys, monkeypatch):
+    from atari_vlm.world_models.code import sandbox
+
+    def refused(*_, **__):
+        raise AssertionError("a sandbox was made")
+
+    monkeypatch.setattr(sandbox.Sandbox, "__init__", refused)
+    words = ("--buffer", buffers / "CartPole-v1.npz", "--save_dir", tmp_path, "--run_name", "r")
+    assert command(capsys, "search", *words, "--unsafe-local-code")[0] == 0
+    assert json.loads((tmp_path / "r" / "results.json").read_text())["score"] == 1.0
+
+
+def test_tree_writes_the_page_again(buffers, tmp_path, capsys):
+    words = ("--buffer", buffers / "CartPole-v1.npz", "--save_dir", tmp_path, "--run_name", "r")
+    command(capsys, "search", *words)
+    page = (tmp_path / "r" / "tree.html").read_text()
+    code, out, _ = command(capsys, "tree", tmp_path / "r", "--out", tmp_path / "t.html")
+    assert code == 0 and out.strip() == str(tmp_path / "t.html")
+    assert (tmp_path / "t.html").read_text() == page
+    assert command(capsys, "tree", tmp_path)[0] == 2

@@ -92,9 +92,7 @@ def _check_declaration(model: WorldModel[Any]) -> None:
     except ConfigError as error:
         raise ContractError(str(error)) from error
     names, n = getattr(model, "action_names", None), getattr(model.action_space, "n", None)
-    require(
-        names is None or len(names) == n, f"action_names has one name for each of the {n} actions"
-    )
+    require(not names or len(names) == n, f"action_names has one name for each of the {n} actions")
 
 
 def _checked_start(model: WorldModel[Any], start: StartFrames | None) -> StartFrames:

@@ -56,10 +56,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(command: str, arguments: Sequence[str]) -> int:
     """Run one command."""
-    from atari_vlm.training.imagination import options, program
+    from atari_vlm.training.imagination import eval_program, options, program
 
     if command == "eval":
-        return program.evaluate(parse(options.EvalOptions, arguments, program.evaluate.__doc__))
+        evaluate = eval_program.evaluate
+        return evaluate(parse(options.EvalOptions, arguments, evaluate.__doc__))
     if command == "export":
         return program.export(parse(options.ExportOptions, arguments, program.export.__doc__))
     kind = options.train_options(command)

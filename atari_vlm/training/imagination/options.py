@@ -42,6 +42,8 @@ class LearnOptions(Options):
     settings_of_file: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     epochs: int | None = None
     """instead of the preset's; a finished run can be extended"""
+    total_steps: int | None = None
+    """the same in steps of play: as many epochs as play so many"""
     warm_start: str | None = field(default=None, metadata=AT_START)
     """checkpoint folder whose weights are the beginning"""
     warm_parts: tuple[str, ...] = ()
@@ -50,6 +52,12 @@ class LearnOptions(Options):
     def __post_init__(self) -> None:
         if self.epochs is not None:
             check_count(epochs=self.epochs)
+        if self.total_steps is not None:
+            check_count(total_steps=self.total_steps)
+            if self.epochs is not None or self.dataset:
+                raise ConfigError(
+                    "--total-steps counts steps of play: it stands without --epochs and --dataset"
+                )
         if self.game and self.dataset:
             raise ConfigError("either --game or --dataset says what to learn from, not both")
         super().__post_init__()
@@ -126,6 +134,8 @@ class EvalOptions(Options):
     max_steps: int = 27_000
     seed: int = 0
     device: str = "cpu"
+    json: Path | None = None
+    """file to write game, episodes, mean, interval (low, high), returns and human_normalised (null where unknown) to"""
 
     def check(self) -> None:
         """``ConfigError`` for what cannot be meant."""

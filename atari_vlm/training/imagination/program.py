@@ -8,37 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 
-from atari_vlm.errors import ConfigError, MismatchError, RunError, StoppedError
+from atari_vlm.errors import ConfigError, RunError, StoppedError
 from atari_vlm.experience.episode_files import read_data_set
-from atari_vlm.experience.episodes import DataSet, Episode, fill_replay
+from atari_vlm.experience.episodes import DataSet, fill_replay
 from atari_vlm.runs.bars import Bars
 from atari_vlm.runs.command_line import command_line, command_of
 from atari_vlm.runs.continuing import ResumeRules
-from atari_vlm.runs.progress import Task, running
 from atari_vlm.runs.run_folder import RunFolder, RunRequest, existing_run, read_config
-from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.runs.stopping import Stop, stop_on_signals
 from atari_vlm.runs.terminal import messages, results
 from atari_vlm.runs.trackers import LogConfig, check_installed
-from atari_vlm.scores.statistics import aggregate
 from atari_vlm.settings import with_changes
 from atari_vlm.training.imagination.checkpoints import Checkpoints, actions_of
-from atari_vlm.training.imagination.evaluation import GAMES, STEPS, imagined_returns
 from atari_vlm.training.imagination.export import export_minari, export_npz
-from atari_vlm.training.imagination.games import GameConfig, facts_of, make_game, own_spelling
-from atari_vlm.training.imagination.lanes import GameStep, Returns
-from atari_vlm.training.imagination.options import EvalOptions, ExportOptions, TrainOptions
-from atari_vlm.training.imagination.playing import EpisodeKeeper, Playing, play_games
+from atari_vlm.training.imagination.games import facts_of, own_spelling
+from atari_vlm.training.imagination.options import ExportOptions, TrainOptions
+from atari_vlm.training.imagination.remarks import remarks
 from atari_vlm.training.imagination.trainer import TrainingRun, WorldModelTrainer
-from atari_vlm.world_models.checkpoint import Checkpoint, build_model, read_checkpoint
+from atari_vlm.world_models.checkpoint import Checkpoint
 from atari_vlm.world_models.families import family, load_part
 from atari_vlm.world_models.learned.device import Device
-from atari_vlm.world_models.learned.imagination import DreamConfig
-from atari_vlm.world_models.learned.learner import OFFLINE, GameFacts, Metrics, Policy
+from atari_vlm.world_models.learned.learner import OFFLINE, GameFacts, Metrics
 from atari_vlm.world_models.learned.schedule import TrainingSettings
 from atari_vlm.world_models.learned.team import device_of_rank, open_team, text_from_first
 
@@ -222,8 +215,11 @@ def _settings(
         recorded = old.config["settings"][options.kind]
         settings = with_changes(settings, recorded, "the settings of the run")
     settings = with_changes(settings, options.changes(old.words if old is not None else ()))
-    if options.epochs is not None:
-        settings = dataclasses.replace(settings, epochs=options.epochs)
+    epochs = options.epochs
+    if options.total_steps is not None:
+        epochs = -(-options.total_steps // settings.play.steps)
+    if epochs is not None:
+        settings = dataclasses.replace(settings, epochs=epochs)
     return default, settings
 
 
@@ -242,12 +238,13 @@ def _train(plan: Plan, kind: str, console: Console, stop: Stop) -> int:
     try:
         if trainer.epoch:
             console.print(f"continuing {run.folder} after epoch {trainer.epoch}")
-        for remark in trainer.remarks():
+        for remark in remarks(trainer):
             console.print(remark)
         with bars:
             trainer.train()
     except StoppedError as stopped:
-        console.print(str(stopped))
+        trainer.save_model()
+        console.print(f"{stopped}; the model of now is {run.folder / 'model'}")
         return stop.exit_code
     finally:
         trainer.close()
@@ -259,75 +256,6 @@ def _train(plan: Plan, kind: str, console: Console, stop: Stop) -> int:
 def _show(console: Console, epochs: int, epoch: int, metrics: Metrics) -> None:
     shown = {name: value for name, value in metrics.items() if name.split("/")[1] in _SHOWN}
     console.print(f"epoch {epoch}/{epochs}: {', '.join(f'{k} {v:.4g}' for k, v in shown.items())}")
-
-
-def evaluate(options: EvalOptions) -> int:
-    """``dream eval``: real games with a trained player, and the same in its dream of these games."""
-    options.check()
-    checkpoint, device = read_checkpoint(options.model), Device(options.device)
-    policy: Policy[Any] = load_part(checkpoint.kind, "policy")(checkpoint, device.name)
-    game = options.game or str(checkpoint.config.get("game", OFFLINE))
-    if game == OFFLINE:
-        raise ConfigError(f"{options.model} learned from recorded steps; give --game to play one")
-    keys = tuple(checkpoint.config.get("keys", ()))
-    config = GameConfig(game, checkpoint.config["frame_skip"], 1, options.max_steps, keys)
-    _check_game(config, policy)
-    returns, played = _play(options, config, policy)
-    dreaming = DreamConfig(options.imagine_steps, options.temperature, options.imagine_temperature)
-    run_as = {"device": device.name, "temperature": dreaming.world_temperature}
-    model: Any = build_model(checkpoint, options.model, **run_as)
-    generator = torch.Generator(device.name).manual_seed(options.seed)
-    dreamed = imagined_returns(policy, model, played, dreaming, generator)
-    console, episodes = results(), len(returns.returns)
-    console.print(
-        f"{game}: mean return {_estimate(returns.returns)} (95 %, {episodes} episodes, "
-        f"temperature {options.temperature:g}, seed {options.seed}, max {options.max_steps} steps)"
-    )
-    if dreamed:
-        signs = " (rewards by sign)" if model.reward_transform == "sign" else ""
-        console.print(
-            f"in its dream of the first {len(played)} games, {options.imagine_steps} steps at "
-            f"most, temperature {options.imagine_temperature:g}: mean return "
-            f"{dreamed['imagined_return']:.4g} in {dreamed['imagined_length']:.4g} steps; really "
-            f"{dreamed['matched_return']:.4g} in {dreamed['matched_length']:.4g} steps{signs}"
-        )
-    return 0
-
-
-def _check_game(config: GameConfig, policy: Policy[Any]) -> None:
-    probe = make_game(config, policy.inputs)
-    probe.close()
-    if probe.action_space != policy.action_space:
-        spaces = f"{config.game} acts with {probe.action_space}, the model with"
-        raise MismatchError(f"{spaces} {policy.action_space}")
-
-
-def _play(
-    options: EvalOptions, config: GameConfig, policy: Policy[Any]
-) -> tuple[Returns, list[Episode]]:
-    """Real games, with a progress bar; the beginnings of the first ones are kept."""
-    bars = Bars(messages())
-    keeper = EpisodeKeeper(GAMES, max(STEPS, options.imagine_steps + 1))
-
-    def see(row: int, step: GameStep) -> None:
-        keeper.see(row, step)
-        if step.over:
-            advanced()
-
-    generator = torch.Generator(options.device).manual_seed(options.seed)
-    seeds = [eval_seed(options.seed, index) for index in range(options.episodes)]
-    with bars, running(bars, Task("evaluation", options.episodes, "games")) as advanced:
-        playing = Playing(generator, options.temperature, watch=see)
-        returns = play_games(lambda: make_game(config, policy.inputs), policy, seeds, playing)
-    return returns, keeper.episodes()
-
-
-def _estimate(returns: list[float]) -> str:
-    """``mean [low, high]``: the bootstrap's interval; none for a single episode."""
-    if len(returns) < 2:
-        return f"{returns[0]:.4g} [no interval of one episode]"
-    estimate = aggregate(np.array(returns)[:, None], "mean")
-    return f"{estimate.value:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]"
 
 
 def export(options: ExportOptions) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,6 @@ from atari_vlm.training.imagination.ranks import (
     streams_of_rank,
 )
 from atari_vlm.world_models.checkpoint import read_checkpoint, save_checkpoint
-from atari_vlm.world_models.inputs import described
 from atari_vlm.world_models.learned.arrays import subtree
 from atari_vlm.world_models.learned.device import Device
 from atari_vlm.world_models.learned.learner import GameFacts, Learner, Metrics, Stage, Workplace
@@ -270,28 +269,6 @@ class WorldModelTrainer:
         play = self.settings.play
         return min(play.max_steps, self.settings.capacity // play.envs - self.replay.arrivals)
 
-    def remarks(self) -> Iterator[str]:
-        """What is learned from, and how long it may take to play it: known before anything is played."""
-        facts, play = self.run.facts, self.settings.play
-        yield f"on {self.run.device.name} ({self.run.device.precision}): {self._sizes()}"
-        yield from getattr(self.learner, "remarks", tuple)()
-        if facts.offline:
-            return
-        yield f"{facts.game} shows {described(facts.inputs)}; learned from is {described(self.policy.inputs)}"
-        games = f"{play.eval_episodes} games, {play.final_episodes} at the end"
-        yield f"an evaluation plays {games}, each of at most {play.eval_max_steps} steps (play.eval_max_steps)"
-        if self.longest_episode < play.max_steps:
-            yield f"games are cut after {self.longest_episode} steps: the replay holds no longer episode (capacity)"
-
-    def _sizes(self) -> str:
-        """How many numbers are trained, and what the replay takes."""
-        weights = sum(array.size for array in self.learner.weights().values())
-        slots, columns = self.replay.num_slots, self.replay.columns.values()
-        on_disk = slots * sum(column.step_bytes for column in columns if column.on_disk) / 1e6
-        in_memory = slots * sum(column.step_bytes for column in columns if not column.on_disk) / 1e6
-        replay = f"{slots} steps, {on_disk:.0f} MB on disk and {in_memory:.0f} MB in memory"
-        return f"{weights / 1e6:.2f} million weights; a replay of {replay}"
-
     def _game(self, max_noops: int, max_steps: int) -> TrainingGame:
         facts = self.run.facts
         config = GameConfig(facts.game, max_noops=max_noops, max_steps=max_steps, keys=facts.keys)
@@ -321,17 +298,26 @@ class WorldModelTrainer:
         tensors = self.learner.arrays() | replay | streams
         if self.collector is not None:
             tensors |= self.collector.arrays()
-        config = {**self.run.facts.as_config(), **self.learner.config()}
-        provenance = {"seed": self.run.seed, "steps": self.replay.written, "epoch": self.epoch}
-        self.checkpoints.save(self.epoch, config, tensors, provenance)
-        save_checkpoint(
-            self.run.folder / "model",
-            kind=self.learner.kind,
-            config=config,
-            tensors=self.learner.weights(),
-            start=start_frames(self.learner, self.run.seed),
-            provenance=provenance,
-        )
+        self.checkpoints.save(self.epoch, self._config(), tensors, self._provenance())
+        self.save_model()
+
+    def save_model(self) -> None:
+        """Write the model of now by itself; rank 0 alone."""
+        if self.is_main:
+            save_checkpoint(
+                self.run.folder / "model",
+                kind=self.learner.kind,
+                config=self._config(),
+                tensors=self.learner.weights(),
+                start=start_frames(self.learner, self.run.seed),
+                provenance=self._provenance(),
+            )
+
+    def _config(self) -> dict[str, Any]:
+        return {**self.run.facts.as_config(), **self.learner.config()}
+
+    def _provenance(self) -> dict[str, Any]:
+        return {"seed": self.run.seed, "steps": self.replay.written, "epoch": self.epoch}
 
     def _check_stop(self) -> None:
         if self.team.any(self.run.stop is not None and self.run.stop.is_set()):

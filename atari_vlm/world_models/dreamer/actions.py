@@ -85,13 +85,13 @@ class ActionCode(nn.Module):
         if isinstance(space, Box):
             low, high = (torch.from_numpy(end.astype(np.float32)) for end in bounds(space))
             self.register_buffer("middle", (low + high) / 2, persistent=False)
-            self.register_buffer("half", (high - low) / 2, persistent=False)
+            self.register_buffer("reach", (high - low) / 2, persistent=False)
             self.size, self.outputs = len(low), 2 * len(low)
 
     def encode(self, actions: Tensor) -> Tensor:
         """Floats ``(..., size)`` for actions int64 ``(...)`` or ``(..., choices)``, or floats ``(..., A)``."""
         if not self.choices:
-            scaled = (actions - self.middle) / self.half.clamp(min=1e-8)
+            scaled = (actions - self.middle) / self.reach.clamp(min=1e-8)
             return scaled / scaled.abs().clamp(min=1)
         parts = [actions] if isinstance(self.space, Discrete) else actions.unbind(-1)
         hot = [functional.one_hot(part, n) for part, n in zip(parts, self.choices, strict=True)]
@@ -102,7 +102,7 @@ class ActionCode(nn.Module):
         if not self.choices:
             mean, spread = outputs.float().chunk(2, -1)
             std = _LEAST_STD + (_MOST_STD - _LEAST_STD) * (spread + 2).sigmoid()
-            return Normal(self.middle + self.half * mean.tanh(), self.half * std)
+            return Normal(self.middle + self.reach * mean.tanh(), self.reach * std)
         mixed = tuple(unimix(part, self.share) for part in outputs.split(self.choices, -1))
         return Categorical(mixed[0]) if isinstance(self.space, Discrete) else Choices(mixed)
 

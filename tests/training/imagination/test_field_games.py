@@ -11,6 +11,7 @@ from atari_vlm import dream
 from atari_vlm.errors import AtariVLMError, ConfigError, MismatchError, RunError, UnknownNameError
 from atari_vlm.experience.replay import Column
 from atari_vlm.training.imagination.games import LOST_LIFE, GameConfig, facts_of, make_game
+from atari_vlm.training.imagination.remarks import remarks
 from atari_vlm.world_models.rem.settings import preset
 
 PICTURE = {"image": Column((16, 16, 3), "uint8")}
@@ -242,10 +243,8 @@ def test_no_episode_outgrows_the_replay(tmp_path):
         trainer.replay.lengths.tolist() == [60]
         and trainer.replay.read("truncated", trainer.replay.kept())[-1]
     )
-    assert any("cut after 60 steps" in remark for remark in trainer.remarks())
-    assert any(
-        "3 at the end, each of at most 27000 steps" in remark for remark in trainer.remarks()
-    )
+    assert any("cut after 60 steps" in remark for remark in remarks(trainer))
+    assert any("3 at the end, each of at most 27000 steps" in remark for remark in remarks(trainer))
     several = rem_trainer(
         tmp_path / "several", "Case/Endless-v0", small(toy_settings(), steps=60, envs=2)
     )

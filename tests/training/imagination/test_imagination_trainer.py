@@ -17,8 +17,8 @@ from atari_vlm.checker import check_world_model
 from atari_vlm.errors import ConfigError, MismatchError, StoppedError
 from atari_vlm.experience.episode_files import read_data_set, write_episodes
 from atari_vlm.experience.episodes import ReplayEpisodes
+from atari_vlm.training.imagination.eval_program import evaluate
 from atari_vlm.training.imagination.options import EvalOptions
-from atari_vlm.training.imagination.program import evaluate
 from atari_vlm.world_models.checkpoint import load_world_model, read_checkpoint
 
 SECONDS = ("seconds", "cpu_seconds")

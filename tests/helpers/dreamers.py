@@ -1,0 +1,43 @@
+"""Small Dreamers for tests: spaces of several kinds, a config of a few thousand weights, and learners on them."""
+
+import dataclasses
+
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+
+from atari_vlm.settings import with_changes
+from atari_vlm.world_models.dreamer.config import DreamerConfig
+from atari_vlm.world_models.dreamer.settings import preset
+from atari_vlm.world_models.inputs import inputs_of
+from atari_vlm.world_models.learned.learner import GameFacts
+
+SMALL = DreamerConfig(
+    deter=32, hidden=16, groups=4, classes=5, depth=4, units=16, layers=1, frame_px=16, bins=15
+)
+STATE = Box(-10, 10, (3,), np.float32)
+PICTURE = Box(0, 255, (16, 16, 3), np.uint8)
+BOTH = Dict({"camera": PICTURE, "joints": STATE})
+TWO, PARTS = Discrete(2, start=3), MultiDiscrete([3, 2])
+FLOATS = Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 0.5], np.float32))
+
+
+def small(**changes):
+    """The small config with other values."""
+    return dataclasses.replace(SMALL, **changes)
+
+
+def facts_of(observation_space=STATE, action_space=TWO):
+    """What is known of a game with these spaces."""
+    columns = {name: part.column for name, part in inputs_of(observation_space, "a test").items()}
+    names = tuple(map(str, range(action_space.n))) if isinstance(action_space, Discrete) else ()
+    return GameFacts("Test-v0", columns, action_space, names)
+
+
+def settings_of(facts, networks=SMALL, **changes):
+    """Settings whose updates take milliseconds."""
+    made = dataclasses.replace(preset("tiny", facts), networks=networks)
+    quick = {
+        "learning": {"batch": 3, "length": 5, "prefill": 20},
+        "behaviour": {"steps": 3, "imag_last": 2},
+    }
+    return with_changes(with_changes(made, quick), changes)

@@ -162,7 +162,7 @@ def test_pictures_come_at_the_size_that_is_wanted():
 def test_rem_says_what_it_learns_from(name):
     with pytest.raises(
         ConfigError,
-        match=rf"one RGB picture .* and discrete actions; Case/{name}-v0 shows .* acts with",
+        match=rf"one RGB picture .* discrete actions; Case/{name}-v0 shows .* acts with",
     ):
         preset("tiny", facts_of(f"Case/{name}-v0"))
 

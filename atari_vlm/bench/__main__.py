@@ -18,6 +18,7 @@ from atari_vlm.errors import ConfigError, UnknownNameError
 # Each subject's module has `cases(peers: dict[str, str]) -> list[Case]`.
 SUBJECTS = {
     "code": "atari_vlm.bench.code:cases",
+    "cores": "atari_vlm.bench.cores:cases",
     "env": "atari_vlm.bench.env:cases",
     "image": "atari_vlm.bench.image:cases",
     "plan": "atari_vlm.bench.plan:cases",
@@ -31,7 +32,7 @@ class BenchConfig:
     """What to measure."""
 
     subject: Annotated[str, tyro.conf.Positional]
-    """code, env, image, plan, vlm or world-model"""
+    """code, cores, env, image, plan, vlm or world-model"""
     rounds: int = 5
     """rounds of ours and peer in turn"""
     only: str = ""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from atari_vlm.bench import cores
 from atari_vlm.bench.measure import Case, Unit
 from atari_vlm.bench.plain_rem import PlainStepper
 from atari_vlm.bench.random_rem import FACTS, random_rem
@@ -45,7 +46,7 @@ class _Other:
 
 
 def cases(peers: dict[str, str]) -> list[Case]:
-    """Imagination, decoding, parallel prediction, and the actor-critic's update, all of preset ``rem``."""
+    """Imagination, decoding, parallel prediction, and the actor-critic's update, all of preset ``rem``; and the Mamba core."""
     for name in peers:
         if name != "rem":
             raise UnknownNameError("peer of bench world-model", name, ["rem"])
@@ -67,7 +68,12 @@ def cases(peers: dict[str, str]) -> list[Case]:
             _decoding(models["bf16"], 3.0, other),
             _update(learner, other),
         ]
-    return [*all_cases, _encoded_once(learner), _parallel_prediction(network)]
+    return [
+        *all_cases,
+        _encoded_once(learner),
+        _parallel_prediction(network),
+        *cores.cases({}),
+    ]
 
 
 def _rem(path: str, network: TokenWorldModel) -> _Other:

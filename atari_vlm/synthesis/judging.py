@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,37 +11,42 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.experience.transitions import TransitionBuffer
 from atari_vlm.synthesis.config import SearchConfig
 from atari_vlm.synthesis.records import Outcome
+from atari_vlm.world_models.code.predicting import RowWorker
 from atari_vlm.world_models.code.sandbox import check_text
-from atari_vlm.world_models.code.scoring import ProgramScore, score_program
+from atari_vlm.world_models.code.scoring import ProgramScore, score_groups, worker_for
 
 _MOST_EXAMPLES = 12  # kept of one program
 _LONGEST_HISTORY = 8  # steps before a counterexample that are shown
 
 
 class ProgramJudge:
-    """Scores programs on the feedback transitions, and for the report alone on the held-out ones."""
+    """Scores programs on the feedback transitions, and on the held-out ones for the report alone.
 
-    def __init__(self, buffer: TransitionBuffer, config: SearchConfig):
+    ``make`` makes the workers they run in.
+    """
+
+    def __init__(
+        self,
+        buffer: TransitionBuffer,
+        config: SearchConfig,
+        make: Callable[..., RowWorker] | None = None,
+    ):
         self._buffer, self._config = buffer, config
-        self._rows = split(len(buffer), config.held_out, config.seed)
-        self._feedback, self._held_out = (
-            buffer.take(rows) if len(rows) else None for rows in self._rows
-        )
+        self._make = make or worker_for(config.unsafe_local_code)
+        self._rows, self._held_out = split(len(buffer), config.held_out, config.seed)
 
     def __call__(self, program: str) -> Outcome:
         """Run the program on every transition. Raises ``SandboxUnavailableError`` where programs cannot be held.
 
         What cannot be a program at all (too long, NUL) counts as a reply without one, and is shown to nobody again.
         """
-        assert self._feedback is not None
         try:
             check_text(program)
         except ConfigError as error:
             return Outcome(failure="no-code", error=str(error))
-        score = self._score(program, self._feedback)
+        score, other = self._scores(program)
         if score.bug:
             return Outcome(program, failure="bug", error=score.error or "")
-        other = None if self._held_out is None else self._score(program, self._held_out)
         examples = tuple(self._examples(score))
         verified = None
         if self._config.replay_verify:
@@ -58,25 +63,28 @@ class ProgramJudge:
             verified=verified,
         )
 
-    def _score(self, program: str, part: TransitionBuffer) -> ProgramScore:
+    def _scores(self, program: str) -> tuple[ProgramScore, ProgramScore | None]:
+        """On the feedback transitions, and on those held out if there are any."""
         config = self._config
-        return score_program(
+        score, *other = score_groups(
             program,
-            part,
+            self._buffer,
+            [rows for rows in (self._rows, self._held_out) if len(rows)],
             scorer=config.scorer,
             deadline_s=config.deadline_s,
-            unsafe_local_code=config.unsafe_local_code,
+            make=self._make,
         )
+        return score, other[0] if other else None
 
     def _examples(self, score: ProgramScore) -> Iterator[dict[str, Any]]:
         """The first mispredicted transition, or the first of each kind: which fields are wrong, and which reward was due."""
-        assert self._feedback is not None
         seen = set()
-        for row in _wrong_rows(score):
-            kind = (*_wrong_fields(score, row), float(self._feedback.rewards[row]))
+        for at in _wrong_rows(score):
+            row = int(self._rows[at])
+            kind = (*_wrong_fields(score, at), float(self._buffer.rewards[row]))
             if kind not in seen:
                 seen.add(kind)
-                yield _example(self._feedback.row(row), score, row)
+                yield _example(self._buffer.row(row), score, at)
             if self._config.feedback == "first" or len(seen) == _MOST_EXAMPLES:
                 return
 
@@ -85,7 +93,7 @@ class ProgramJudge:
     ) -> dict[str, Any] | None:
         """The mispredicted transition of the whole buffer that the fewest steps of its episode lead to, with these steps."""
         found = []
-        for part, rows in zip((score, other), self._rows, strict=True):
+        for part, rows in ((score, self._rows), (other, self._held_out)):
             wrong = [] if part is None else _wrong_rows(part)
             found += [(self._age(int(rows[at])), int(rows[at]), part, at) for at in wrong]
         if not found:

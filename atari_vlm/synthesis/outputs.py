@@ -15,6 +15,7 @@ from atari_vlm.files import atomic_write
 from atari_vlm.reporting.tree.tree_report import write_tree
 from atari_vlm.runs.journal_rows import NodeRow
 from atari_vlm.runs.run_folder import RunFolder
+from atari_vlm.synthesis.auditing import audit_harness
 from atari_vlm.synthesis.config import SearchConfig
 from atari_vlm.synthesis.recording import bytes_of, sha_of
 from atari_vlm.synthesis.records import SearchResult
@@ -82,6 +83,7 @@ def results_of(
         "seed": config.seed,
         "parallel": config.parallel,
         "budget": config.budget,
+        "audit": dataclasses.asdict(audit_harness(buffer, config)),
         "weights": {kind: list(weights) for kind, weights in result.weights.items()},
     }
 

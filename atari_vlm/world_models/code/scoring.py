@@ -13,33 +13,27 @@
 
 Only ``"tolerant"`` gives the true dynamics 1.0 everywhere. Under ``"code"`` an environment with real-valued rewards is capped
 near 2/3, unless the program itself returns ``np.float32``. Next states are compared as ``matching.py`` says. A program that
-raises anywhere has the score 0, as in the source. It never sees the true values: they stay in this process.
+raises anywhere has the score 0, as in the source. It never sees the true values (``predicting.py``): they stay in this process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from atari_vlm.errors import (
-    SandboxCrashError,
-    SandboxProgramError,
-    SandboxTimeoutError,
-    SandboxViolationError,
-    UnknownNameError,
-)
+from atari_vlm.errors import SandboxError, UnknownNameError
 from atari_vlm.experience.transitions import TransitionBuffer
 from atari_vlm.world_models.code.matching import Parts, matches
+from atari_vlm.world_models.code.predicting import RowWorker, predict
 from atari_vlm.world_models.code.sandbox import Sandbox
 from atari_vlm.world_models.code.sandbox_local import LocalProgram
 from atari_vlm.world_models.code.sandbox_rows import RowSteps
 
 Scorer = Literal["tolerant", "paper", "code"]
 SCORERS: tuple[Scorer, ...] = ("tolerant", "paper", "code")
-FAULTS = (SandboxProgramError, SandboxViolationError, SandboxTimeoutError, SandboxCrashError)
 _MOST_CLASSES = 20  # distinct rewards that are told apart in a report
 
 
@@ -103,19 +97,42 @@ def score_program(
     process instead, for code of your own. Raises ``UnknownNameError`` for the scorer and
     ``ConfigError`` for what is no text of a program; whatever the program does becomes part of the result.
     """
+    rows = (np.arange(len(buffer)),)
+    make = worker_for(unsafe_local_code)
+    return score_groups(program, buffer, rows, scorer=scorer, deadline_s=deadline_s, make=make)[0]
+
+
+def worker_for(unsafe_local_code: bool) -> Callable[..., RowWorker]:
+    """What runs a program: a sandbox, or this process."""
+    return LocalProgram if unsafe_local_code else Sandbox
+
+
+def score_groups(
+    program: str,
+    buffer: TransitionBuffer,
+    groups: Sequence[np.ndarray],
+    *,
+    scorer: Scorer,
+    deadline_s: float,
+    make: Callable[..., RowWorker] = Sandbox,
+) -> list[ProgramScore]:
+    """:func:`score_program` of several groups of a buffer's rows, none empty; ``failing`` counts within a group."""
     if scorer not in SCORERS:
         raise UnknownNameError("scorer", scorer, SCORERS)
-    try:
-        with (LocalProgram if unsafe_local_code else Sandbox)(
-            program, deadline_s=deadline_s
-        ) as sandbox:
-            steps = sandbox.step_rows(buffer.states(), buffer.actions)
-    except FAULTS as error:
-        return _bug(scorer, str(error), None)
+    predicted = predict(program, buffer, groups, deadline_s=deadline_s, make=make)
+    return [
+        _scored(steps, buffer.take(rows), scorer)
+        for steps, rows in zip(predicted, groups, strict=True)
+    ]
+
+
+def _scored(steps: RowSteps | SandboxError, part: TransitionBuffer, scorer: Scorer) -> ProgramScore:
+    if isinstance(steps, SandboxError):
+        return _bug(scorer, str(steps), None)
     if steps.errors:
         row = min(steps.errors)
         return _bug(scorer, str(steps.errors[row]), row)
-    return compare(steps, buffer, scorer)
+    return compare(steps, part, scorer)
 
 
 def compare(steps: RowSteps, buffer: TransitionBuffer, scorer: Scorer) -> ProgramScore:

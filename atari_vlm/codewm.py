@@ -5,6 +5,7 @@
     python -m atari_vlm.codewm search --idx 3 --model Qwen/Qwen2.5-Coder-7B-Instruct --method worldcoder --parallel 4
     python -m atari_vlm.codewm collect --env Pendulum-v1 --n_transitions 1000 --policy cem --out buffers
     python -m atari_vlm.codewm search --buffer buffers/train_buffer.npz --model gpt-4o
+    python -m atari_vlm.codewm evaluate --save_dir atari_vlm_results/CartPole-v1-gif-mcts-001 --real_env True
     python -m atari_vlm.codewm tree atari_vlm_results/CartPole-v1-gif-mcts-001
 
 Generated programs run in a sandbox, see docs/security.md. The same command continues a search that was stopped, and --resume RUN
@@ -37,13 +38,16 @@ from atari_vlm.runs.run_folder import RunFolder
 from atari_vlm.runs.stopping import stop_on_signals
 from atari_vlm.runs.terminal import messages, results
 from atari_vlm.synthesis.benchmark.collecting import fill_replay_buffer
+from atari_vlm.synthesis.benchmark.evaluation import saved_programs, write_evaluation
 from atari_vlm.synthesis.command_options import (
     CollectCommand,
+    EvaluateCommand,
     SearchCommand,
     TreeCommand,
     keys_from,
 )
 from atari_vlm.synthesis.config import SearchConfig
+from atari_vlm.synthesis.measuring import MEASURED, cells_of, measure
 from atari_vlm.synthesis.records import SearchResult
 from atari_vlm.synthesis.run_search import Place, search_in
 from atari_vlm.synthesis.searching import Manner
@@ -158,6 +162,32 @@ def tree(arguments: Sequence[str]) -> int:
     return 0
 
 
+def evaluate(arguments: Sequence[str]) -> int:
+    """Measure what searches found: how well the programs predict, and what planning in them brings in the real environment.
+
+        python -m atari_vlm.codewm evaluate --save_dir atari_vlm_results/CartPole-v1-gif-mcts-001
+        python -m atari_vlm.codewm evaluate --save_dir atari_vlm_results --real_env True --n_episodes 10
+
+    Predictions are judged on --buffer, else on transitions that are played now. Everything is also written into the runs, as
+    evaluation.json.
+    """
+    config = parse(EvaluateCommand, arguments, evaluate.__doc__)
+    asked = named_env(config)  # first: it may bring an environment of one's own
+    saved = [each for each in saved_programs(config.save_dir) if asked in (None, each.env)]
+    if not saved:
+        raise ConfigError(f"{config.save_dir} holds no program of {config.env or config.idx}")
+    out = results(180)
+    table = Table(*MEASURED, title="programs")
+    for each in saved:
+        found = measure(each, config)
+        write_evaluation(each.folder, found)
+        table.add_row(each.folder.name, *cells_of(found))
+    out.print(table)
+    for note in dict.fromkeys(filter(None, (each.env.note for each in saved))):
+        out.print(note)
+    return 0
+
+
 def collect(arguments: Sequence[str]) -> int:
     """Play an environment and keep the transitions: random play, or plans of rising quality (--policy cem)."""
     config = parse(CollectCommand, arguments, collect.__doc__)
@@ -182,6 +212,7 @@ def collect(arguments: Sequence[str]) -> int:
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "collect": collect,
     "search": search,
+    "evaluate": evaluate,
     "tree": tree,
 }
 

@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,14 @@ def buffers(tmp_path_factory):
     for name in ("CartPole-v1", "CliffWalking-v1"):
         fill_replay_buffer(name, 200, folder, name, seed=1)
     return folder
+
+
+@pytest.fixture(scope="module")
+def found(buffers):
+    """The run of a search that found its program."""
+    words = ("--buffer", buffers / "CartPole-v1.npz", "--save_dir", buffers, "--run_name", "found")
+    assert codewm.main(["search", *map(str, words)]) == 0
+    return buffers / "found"
 
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "CliffWalking-v0"])
@@ -144,7 +154,7 @@ BAD = {
 def test_what_is_wrong_is_said_in_one_line(what, buffers, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    for file in buffers.iterdir():
+    for file in buffers.glob("*-v1.*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "cut.npz").write_bytes((buffers / "CartPole-v1.npz").read_bytes()[:900])
     (tmp_path / "cut.json").write_bytes((buffers / "CartPole-v1.json").read_bytes())
@@ -233,11 +243,91 @@ def test_programs_may_run_in_this_process(buffers, tmp_path, capsys, monkeypatch
     assert json.loads((tmp_path / "r" / "results.json").read_text())["score"] == 1.0
 
 
-def test_tree_writes_the_page_again(buffers, tmp_path, capsys):
-    words = ("--buffer", buffers / "CartPole-v1.npz", "--save_dir", tmp_path, "--run_name", "r")
-    command(capsys, "search", *words)
-    page = (tmp_path / "r" / "tree.html").read_text()
-    code, out, _ = command(capsys, "tree", tmp_path / "r", "--out", tmp_path / "t.html")
+def test_tree_writes_the_page_again(found, tmp_path, capsys):
+    code, out, _ = command(capsys, "tree", found, "--out", tmp_path / "t.html")
     assert code == 0 and out.strip() == str(tmp_path / "t.html")
-    assert (tmp_path / "t.html").read_text() == page
+    assert (tmp_path / "t.html").read_text() == (found / "tree.html").read_text()
     assert command(capsys, "tree", tmp_path)[0] == 2
+
+
+QUICK = ("--n_episodes", 1, "--max-episode-steps", 12, "--num_simulations_mcts", 4, "--n_transitions", 60)  # fmt: skip
+
+
+def test_evaluate_measures_predictions_and_plans(found, capsys):
+    code, out, _ = command(capsys, "evaluate", "--save_dir", found, "--real_env", "True", *QUICK)
+    measured = json.loads((found / "evaluation.json").read_text())
+    assert code == 0 and "CartPole-v1" in out and "no plan" in out
+    assert {scorer: score["score"] for scorer, score in measured["scores"].items()} == {
+        "tolerant": 1.0,
+        "paper": 1.0,
+        "code": 1.0,
+    }
+    returns = measured["returns"]
+    assert returns["model"] == returns["oracle"] and returns["model"]["fallback_rate"] == 0
+    assert returns["model"]["steps"] == 12 >= returns["random"]["steps"]
+
+
+def test_evaluate_takes_all_runs_of_a_folder_and_needs_no_real_planning(found, tmp_path, capsys):
+    for name in ("a", "b"):
+        shutil.copytree(found, tmp_path / name)
+    code, _, _ = command(capsys, "evaluate", "--save-dir", tmp_path, "--env", "CartPole-v1", *QUICK)
+    assert code == 0 and len(list(tmp_path.glob("*/evaluation.json"))) == 2
+    assert json.loads((tmp_path / "a" / "evaluation.json").read_text())["normalised_return"] is None
+    code, _, err = command(capsys, "evaluate", "--save-dir", tmp_path, "--env", "Acrobot-v1")
+    assert code == 2 and "holds no program of Acrobot-v1" in err
+
+
+def changed_program(run):
+    file = run / "checkpoint" / "program.py"
+    file.write_text(file.read_text().replace("9.8", "9.7"))
+
+
+def changed_best(run):
+    (run / "best.py").write_text("class Environment: pass\n")
+
+
+def foreign_name(run):
+    results = json.loads((run / "results.json").read_text())
+    (run / "results.json").write_text(json.dumps({**results, "env": "antigravity:Fly-v0"}))
+
+
+def cut_results(run):
+    (run / "results.json").write_text('{"env": "Cart')
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "said"),
+    [
+        (changed_program, 65, "program.py"),
+        (changed_best, 65, "best.py is not the program of"),
+        (foreign_name, 2, "antigravity"),
+        (cut_results, 2, "results.json|cannot be read"),
+        (lambda run: (run / "best.py").unlink(), 2, "no best.py"),
+    ],
+)
+def test_a_run_that_was_tampered_with_is_refused_in_one_line(damage, code, said, found, tmp_path, capsys):  # fmt: skip
+    run = shutil.copytree(found, tmp_path / "run")
+    damage(run)
+    ended, _, err = command(capsys, "evaluate", "--save_dir", run, *QUICK)
+    assert ended == code and re.search(said, err) and len(err.splitlines()) == 1
+    assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["x = 1\n", "class Environment: pass\n", "class Environment:\n    while True: pass\n"],
+)
+def test_a_program_that_models_nothing_is_measured_as_such(program, found, tmp_path, capsys):
+    run = shutil.copytree(found, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoint"))
+    (run / "best.py").write_text(program)
+    code, out, err = command(capsys, "evaluate", "--save_dir", run, *QUICK)
+    measured = json.loads((run / "evaluation.json").read_text())
+    assert code == 0 and "Traceback" not in out + err
+    assert measured["scores"]["tolerant"]["bug"] and measured["scores"]["tolerant"]["score"] == 0
+    assert measured["error"] and "model" not in measured["returns"]
+
+
+def test_another_environments_buffer_measures_nothing(found, buffers, capsys):
+    words = ("--save_dir", found, "--buffer", buffers / "CliffWalking-v1.npz", *QUICK)
+    code, _, err = command(capsys, "evaluate", *words)
+    assert code == 2 and "CliffWalking-v1" in err and "CartPole-v1" in err

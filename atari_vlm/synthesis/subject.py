@@ -39,7 +39,7 @@ def transitions_for(options: SearchCommand) -> TransitionBuffer:
             )
         return _collected(env, options)
     buffer = read_buffer(options.buffer)
-    if env is not None and env.env_id != _made_as(buffer):
+    if env is not None and env.env_id != made_as(buffer):
         raise MismatchError(
             f"{options.buffer} holds transitions of {buffer.env_id}; asked for is {env.asked}"
         )
@@ -76,6 +76,7 @@ def _collected(env: BenchmarkEnv, options: SearchCommand) -> TransitionBuffer:
     )
 
 
-def _made_as(buffer: TransitionBuffer) -> str:
+def made_as(buffer: TransitionBuffer) -> str:
+    """The id under which a buffer's environment is made here."""
     env = env_of_buffer(buffer.env_id)
     return buffer.env_id if env is None else env.env_id

@@ -160,7 +160,10 @@ def _saved(folder: Path) -> SavedProgram:
     with reading(folder, ConfigError):
         results = json.loads(read_real(folder / RESULTS, _MOST_JSON))
         program = read_real(folder / BEST, PROGRAM_BYTES).decode()
-        return SavedProgram(folder, find_env(str(results["env"])), program)
+        name = str(results["env"])
+        if ":" in name:  # a run may be a stranger's, and this would import a module of that name
+            raise ConfigError(f"{RESULTS} names {name!r}, which is no environment's id")
+        return SavedProgram(folder, find_env(name), program)
 
 
 def _scores(program: str, buffer: TransitionBuffer, held: Held) -> dict[Scorer, ProgramScore]:

@@ -1,6 +1,8 @@
 """Cores by name, those of other packages too, and the check that holds any core to its contract."""
 
+import shutil
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from atari_vlm.errors import ConfigError, ContractError, UnknownNameError
 from atari_vlm.world_models.dreamer.cores import check_core, core_kinds, make_core, register_core
 from atari_vlm.world_models.dreamer.cores import make as make_module
 from atari_vlm.world_models.dreamer.cores.gru import GruCore
+
+FOREIGN = Path(__file__).parents[2] / "helpers" / "foreign"
 
 
 class SmallCore(GruCore):
@@ -44,6 +48,25 @@ def test_a_package_brings_a_core(monkeypatch):
     core = make_core("small", (3,), 4, depth=2)
     assert isinstance(core, SmallCore)
     check_core(core, 3)
+
+
+def test_a_foreign_package_needs_no_install_step(monkeypatch, tmp_path):
+    """Found by its entry point where it lies; a second one of the same name is refused with both packages' names."""
+    monkeypatch.syspath_prepend(str(FOREIGN))
+    assert core_kinds()[-1] == "fading"
+    core = make_core("fading", (3, 2), 4, keep=0.5)
+    check_core(core, 5)
+    with pytest.raises(
+        UnknownNameError, match="size of the core 'fading' 'kept': did you mean keep"
+    ):
+        make_core("fading", (3, 2), 4, kept=0.5)
+    shutil.copytree(FOREIGN / "toy_core-0.1.dist-info", tmp_path / "other_core-2.0.dist-info")
+    (tmp_path / "other_core-2.0.dist-info" / "METADATA").write_text(
+        "Name: other-core\nVersion: 2.0\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match="core 'fading': other-core and toy-core"):
+        make_core("fading", (3, 2), 4)
 
 
 def test_two_packages_cannot_bring_the_same(monkeypatch):

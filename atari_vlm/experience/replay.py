@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,14 @@ class Replay:
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Positions int64 ``(N,)`` of each kept episode's first step and of the one after its last; see :mod:`rings`."""
         return self._rings.bounds()
+
+    def spans(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same of everything that each environment keeps, those that keep nothing left out."""
+        return self._rings.spans()
+
+    def env_of(self, position: Any) -> tuple[Any, Any]:
+        """The environment of a step or of many, and their numbers in it."""
+        return divmod(position, PER_ENV)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -212,26 +220,29 @@ class Replay:
         least: int = 1,
         prioritised: float = 0.0,
         across_episodes: bool = False,
+        begins: Sequence[int] | np.ndarray = (),
     ) -> Segments:
         """Segments that begin at a uniformly drawn step and are padded on the right, where their episode stops, or
         (``across_episodes``) only where the environment's steps do.
 
         Only steps with ``least`` steps from there to that stop begin one, except that an episode shorter than that has its
-        first. The share ``prioritised`` of the rows is drawn in proportion to :meth:`set_priority` instead.
+        first. The share ``prioritised`` of the rows is drawn in proportion to :meth:`set_priority` instead. The first rows begin
+        at the positions ``begins``, where such are given.
         """
         spans = self._rings.spans()
         firsts, stops = spans if across_episodes else self.bounds()
         choices = np.maximum(stops - firsts - least + 1, 1)
-        begins = draw(firsts, choices, count, rng)
+        drawn = draw(firsts, choices, count, rng)
         favoured = round(prioritised * count)
         if favoured:
             candidates = np.repeat(firsts - np.cumsum(choices) + choices, choices) + np.arange(
                 choices.sum()
             )
             weights = self._priority[self.slots(candidates)].astype(np.float64)
-            begins[:favoured] = rng.choice(candidates, favoured, p=weights / weights.sum())
+            drawn[:favoured] = rng.choice(candidates, favoured, p=weights / weights.sum())
+        drawn[: len(begins)] = begins
         return self._cut(
-            begins[:, None] + np.arange(length), begins, stop_after(begins, firsts, stops)
+            drawn[:, None] + np.arange(length), drawn, stop_after(drawn, firsts, stops)
         )
 
     def segments_at(self, begins: np.ndarray, length: int) -> Segments:

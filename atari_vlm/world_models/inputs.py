@@ -9,7 +9,7 @@ named ``image``, ``state`` or ``text``, whatever its key, unless another has tha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,13 @@ from gymnasium.spaces import Box, Dict, Text, Tuple
 
 from atari_vlm.errors import MismatchError, UnknownNameError
 from atari_vlm.experience.replay import Column
+from atari_vlm.space_trees import Path, space_leaves, value_at
 from atari_vlm.spaces import PILImage
+from atari_vlm.trees import texts
 from atari_vlm.world_models.view import as_seen
 
 IMAGE, STATE, TEXT = "image", "state", "text"
 _MOST_CHANNELS = 16  # more on the last axis is no picture
-Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,21 @@ class Input:
     kind: str
     column: Column
 
+    @property
+    def key(self) -> str:
+        """Its own name in the observation: ``robot/camera``."""
+        return "/".join(map(str, self.path)) or "observation"
+
     def read(self, observation: Any, column: Column, whose: str) -> np.ndarray:
         """The present value, a fresh array of ``column``; pictures are brought to its size.
 
         Raises ``MismatchError`` in the name of ``whose`` for another shape or type, NaN and infinities.
         """
-        value = observation
         try:
-            for key in self.path:
-                value = value[key]
+            value = value_at(observation, self.path)
         except (KeyError, IndexError, TypeError) as error:
             raise MismatchError(
-                f"{whose} shows no {_named(self.path)}, which its observation space has"
+                f"{whose} shows no {self.key}, which its observation space has"
             ) from error
         if self.kind == IMAGE:
             picture = np.asarray(value)
@@ -54,7 +58,7 @@ class Input:
             return as_seen(picture, Box(0, 255, column.shape, np.uint8), whose)
         if self.kind == TEXT:
             value = _bytes_of(value, column.shape[0], whose)
-        return column.checked(value, f"{_named(self.path)} of {whose}").copy()
+        return column.checked(value, f"{self.key} of {whose}").copy()
 
 
 def inputs_of(
@@ -64,11 +68,8 @@ def inputs_of(
 
     Raises ``MismatchError`` where there is none, ``UnknownNameError`` for a key that the space has not.
     """
-    parts = {
-        _named(path): made
-        for path, leaf in _leaves(space)
-        if (made := _input(path, leaf)) is not None
-    }
+    found = (_input(path, leaf) for path, leaf in space_leaves(space))
+    parts = {part.key: part for part in found if part is not None}
     if not parts:
         raise MismatchError(f"{whose} shows neither pictures nor numbers nor texts: {space}")
     for key in keys:
@@ -121,23 +122,6 @@ def described(columns: Mapping[str, Column]) -> str:
     return ", ".join(f"{name} {column.dtype} {column.shape}" for name, column in columns.items())
 
 
-def _leaves(
-    space: gymnasium.Space[Any], path: Path = ()
-) -> Iterator[tuple[Path, gymnasium.Space[Any]]]:
-    if isinstance(space, Dict):
-        for key, part in space.spaces.items():
-            yield from _leaves(part, (*path, key))
-    elif isinstance(space, Tuple):
-        for index, part in enumerate(space.spaces):
-            yield from _leaves(part, (*path, index))
-    else:
-        yield path, space
-
-
-def _named(path: Path) -> str:
-    return "/".join(map(str, path)) or "observation"
-
-
 def _input(path: Path, space: gymnasium.Space[Any]) -> Input | None:
     if isinstance(space, Text):
         widest = max((len(character.encode()) for character in space.character_set), default=1)
@@ -170,3 +154,9 @@ def _bytes_of(value: Any, length: int, whose: str) -> np.ndarray:
     if content is None or len(content) > length:
         raise MismatchError(f"{whose} shows a text of at most {length} bytes, got {value!r:.80}")
     return np.frombuffer(content.ljust(length, b"\0"), np.uint8)
+
+
+def texts_of(columns: np.ndarray) -> np.ndarray:
+    """Texts as the inputs hold them, uint8 ``(..., L)``, as an object array ``(...)`` of strings."""
+    rows = columns.reshape(-1, columns.shape[-1])
+    return texts([row.tobytes().rstrip(b"\0").decode() for row in rows]).reshape(columns.shape[:-1])

@@ -171,6 +171,39 @@ class Nested(Ledge):
         return {"robot": {"camera": self.draw(), "joints": np.zeros(3, np.float32)}, "task": "go"}
 
 
+class Parts(Ledge):
+    """Actions in two parts, of which the first walks; a picture, a vector, a number and two texts are shown."""
+
+    actions = spaces.MultiDiscrete([2, 3], start=[1, -1])
+
+    def space(self):
+        told = {"say": spaces.Text(8), "hear": spaces.Text(8, charset="é0123456789")}
+        numbers = {"joints": spaces.Box(-1, 1, (3,), np.float32), "floor": spaces.Discrete(9)}
+        return spaces.Dict({"camera": super().space(), **numbers, **told})
+
+    def show(self):
+        told = {"say": "left" if self.cell < 4 else "right", "hear": "é" * (self.t % 3) or "0"}
+        numbers = {"joints": np.full(3, self.cell / 9, np.float32), "floor": np.int64(self.cell)}
+        return {"camera": self.draw(), **numbers, **told}
+
+    def move(self, action):
+        assert self.action_space.contains(action), f"{action!r} is no action of {self.action_space}"
+        self.cell += 1 if int(action[0]) == 2 else -1
+
+
+class PartsInTuple(Ledge):
+    """A tuple of observations; actions in a tuple, which nobody can learn."""
+
+    actions = spaces.Tuple((spaces.Discrete(2), spaces.Discrete(3)))
+
+    def space(self):
+        return spaces.Tuple((super().space(), spaces.Discrete(9)))
+
+
+class Unbounded(Slide):
+    actions = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+
 class TwoCameras(Ledge):
     def space(self):
         return spaces.Dict({"left": super().space(), "right": super().space()})

@@ -31,7 +31,7 @@ from atari_vlm.errors import (
 from atari_vlm.experience.replay import Column
 from atari_vlm.games import game as known_game
 from atari_vlm.games import game_names
-from atari_vlm.world_models.inputs import described, inputs_of
+from atari_vlm.world_models.inputs import TEXT, described, inputs_of
 from atari_vlm.world_models.learned.learner import GameFacts
 from atari_vlm.wrappers.views import attribute, frames_per_step
 
@@ -119,7 +119,19 @@ class TrainingGame(gymnasium.Wrapper[Any, Any, Any, Any]):
         columns = {name: part.column for name, part in self._parts.items()}
         space = check_action_space(env.action_space, self.name)
         self.facts = GameFacts(
-            self.name, columns, space, _action_names(env), frames_per_step(env), config.keys
+            self.name,
+            columns,
+            space,
+            _action_names(env),
+            frames_per_step(env),
+            config.keys,
+            tuple(name for name, part in self._parts.items() if part.kind == TEXT),
+            {
+                part.key: name
+                for name, part in self._parts.items()
+                if part.path and part.key != name
+            },
+            env.observation_space,
         )
         self._wanted = columns if inputs is None else dict(inputs)
         if not self._wanted.keys() <= columns.keys():

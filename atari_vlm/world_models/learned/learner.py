@@ -7,7 +7,7 @@ inside a dream; and a world model. The trainer collects, updates, evaluates, rep
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import gymnasium
@@ -34,7 +34,9 @@ class GameFacts:
 
     ``inputs`` is what it shows, at its own size, by name: ``{"image": uint8 (210, 160, 3)}``,
     ``{"state": float32 (4,)}``. ``game`` is its name or id, :data:`OFFLINE` for recorded steps. ``keys`` are the
-    parts of its observations that were asked for (empty: all).
+    parts of its observations that were asked for (empty: all). ``texts`` are the inputs that are texts, kept as
+    their UTF-8 bytes; ``aliases`` lead from a part's own key to its name where the two differ
+    (``{"camera": "image"}``); ``observation_space`` is the game's own, where there is a game.
     """
 
     game: str
@@ -43,6 +45,9 @@ class GameFacts:
     action_names: tuple[str, ...]
     frame_skip: int = 1
     keys: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    observation_space: gymnasium.Space[Any] | None = None
 
     @property
     def offline(self) -> bool:

@@ -92,9 +92,9 @@ def as_action(space: gymnasium.Space[Any], action: Any, what: str = "action") ->
     """One action as an ``int``, or int64 or float32 ``(A,)``, a fresh array; 0-d arrays and tensors
     of any library are taken too.
     """
-    if isinstance(check_action_space(space), Discrete):
-        index = as_index(action, what)
-        low, n = int(space.start), int(space.n)  # type: ignore[attr-defined]
+    if isinstance(space, Discrete):
+        index = action if type(action) is int else as_index(action, what)
+        low, n = int(space.start), int(space.n)
         if not low <= index < low + n:
             raise ConfigError(
                 f"{what} must be whole numbers from {low} to {low + n - 1}, got {index}"

@@ -18,6 +18,8 @@ def map_leaves(function: Callable[..., Any], *trees: Any) -> Any:
     and dataclasses.
     """
     first = trees[0]
+    if isinstance(first, np.ndarray):  # what it mostly is
+        return function(*trees)
     if first is None:
         return None
     if isinstance(first, dict):
@@ -51,6 +53,8 @@ def stacked(trees: Sequence[Any]) -> Any:
 
 
 def _stack(*rows: Any) -> np.ndarray:
+    if len(rows) == 1 and isinstance(rows[0], np.ndarray):
+        return rows[0][np.newaxis].copy()
     return texts(rows) if isinstance(rows[0], str) else np.stack(rows)
 
 

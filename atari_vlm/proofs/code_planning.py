@@ -2,7 +2,7 @@
 
 A tree search in a program of CartPole-v1 and the cross-entropy method in one of Pendulum-v1 play gymnasium's own games, and
 these alone say what was earned. The programs are the true dynamics, written by hand and run in the sandbox; they are held
-against the same planner with the same seeds over gymnasium's own step.
+against the same planner with the same seeds in a copy of the game itself.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from atari_vlm.planning.cross_entropy import CEMConfig
 from atari_vlm.planning.simulation import MCTSConfig
 from atari_vlm.runs.rollout import play_episode
 from atari_vlm.scores.statistics import aggregate
-from atari_vlm.world_models.base import ModelStep, WorldModel
+from atari_vlm.world_models.base import WorldModel
 from atari_vlm.world_models.code.model import CodeWorldModel
+from atari_vlm.world_models.environment import EnvironmentWorldModel
 
 SEARCH = MCTSConfig(num_simulations=25, depth=30, rollout_steps=30, batch_size=1)
 SHOOT = CEMConfig(horizon=20, population=64, elites=8, iterations=3, keep_elites=0.3)
@@ -52,55 +53,9 @@ class CodePlanningConfig:
     """where code_planning.md and .json go"""
 
 
-class RealDynamics:
-    """gymnasium's own ``step`` of CartPole or Pendulum as a world model, a row after the other."""
-
-    frame_skip, reward_transform = 1, "none"
-
-    def __init__(self, env: gymnasium.Env[Any, Any]):
-        self._real: Any = env.unwrapped
-        self.observation_space, self.action_space = env.observation_space, env.action_space
-
-    def init(
-        self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator
-    ) -> np.ndarray:
-        """The game's own variables, float64 ``(B, .)``, read from the last observation."""
-        last = observations[:, -1].astype(np.float64)
-        return (
-            last
-            if last.shape[1] == 4
-            else np.stack([np.arctan2(last[:, 1], last[:, 0]), last[:, 2]], 1)
-        )
-
-    def step(
-        self, state: np.ndarray, action: np.ndarray, *, rng: np.random.Generator
-    ) -> ModelStep[np.ndarray]:
-        """Put every row in the game, step it, and read it out."""
-        following, rewards, ends = (
-            np.empty_like(state),
-            np.zeros(len(state), np.float32),
-            np.zeros(len(state), bool),
-        )
-        for row, (variables, chosen) in enumerate(zip(state, action, strict=True)):
-            self._real.state, self._real.steps_beyond_terminated = variables, None
-            _, rewards[row], ends[row], _, _ = self._real.step(chosen)
-            following[row] = self._real.state
-        return ModelStep(following, rewards, ends)
-
-    def decode(self, state: np.ndarray) -> np.ndarray:
-        """Observations."""
-        if state.shape[1] == 4:
-            return state.astype(np.float32)
-        return np.stack([np.cos(state[:, 0]), np.sin(state[:, 0]), state[:, 1]], 1).astype(
-            np.float32
-        )
-
-
-def make_model(game: str, player: str) -> WorldModel[Any]:
-    """The model in which a player of ``game`` plans."""
+def program_of(game: str) -> CodeWorldModel:
+    """The program of a game as a model."""
     env = gymnasium.make(game)
-    if player == "real":
-        return RealDynamics(env)
     return CodeWorldModel(
         PROGRAMS[game], observation_space=env.observation_space, action_space=env.action_space
     )
@@ -108,24 +63,27 @@ def make_model(game: str, player: str) -> WorldModel[Any]:
 
 def play(game: str, player: str, seeds: Sequence[int], steps: int) -> tuple[list[float], float]:
     """Returns of an episode for each seed, and the seconds of a decision."""
-    model = None if player == "random" else make_model(game, player)
-    returns, decisions, began = [], 0, time.perf_counter()
-    for seed in seeds:
-        env = gymnasium.make(game)
-        trajectory = play_episode(env, make_agent(game, model, env), seed=seed, max_steps=steps)
-        returns.append(trajectory.episode_return)
-        decisions += trajectory.length
-        env.close()
-    if isinstance(model, CodeWorldModel):
-        model.close()
-    return returns, (time.perf_counter() - began) / decisions
+    returns, decisions, seconds = [], 0, 0.0
+    with program_of(game) as model:
+        for seed in seeds:
+            env = gymnasium.make(game)
+            agent = make_agent(player, model if player == "program" else EnvironmentWorldModel(env))
+            began = time.perf_counter()
+            trajectory = play_episode(env, agent, seed=seed, max_steps=steps)
+            seconds += time.perf_counter() - began
+            returns.append(trajectory.episode_return)
+            decisions += trajectory.length
+            env.close()
+    return returns, seconds / decisions
 
 
-def make_agent(game: str, model: WorldModel[Any] | None, env: gymnasium.Env[Any, Any]) -> Agent:
-    """Who plays: a search in the model, or nobody's plan."""
-    if model is None:
-        return RandomAgent(action_space=env.action_space)
-    return MCTSAgent(model, SEARCH) if game == "CartPole-v1" else CEMAgent(model, SHOOT)
+def make_agent(player: str, model: WorldModel[Any]) -> Agent:
+    """Who plays: a search in the model, of trees for discrete actions; or nobody's plan."""
+    if player == "random":
+        return RandomAgent(action_space=model.action_space)
+    if isinstance(model.action_space, gymnasium.spaces.Discrete):
+        return MCTSAgent(model, SEARCH)
+    return CEMAgent(model, SHOOT)
 
 
 def verdicts(returns: Returns) -> list[tuple[str, bool]]:
@@ -158,8 +116,8 @@ def to_markdown(
         "",
         f"- CartPole-v1: `{SEARCH}`, the tree kept from step to step",
         f"- Pendulum-v1: `{SHOOT}`, planned anew at every step",
-        "- program: the true dynamics written by hand, every step of it in the sandbox; real: the same planner and seeds over",
-        "  gymnasium's own step; random: uniform actions",
+        "- program: the true dynamics written by hand, every step of it in the sandbox; real: the same planner and seeds in",
+        "  a copy of the game itself; random: uniform actions",
         "",
         "Mean return with its 95 % bootstrap interval, and milliseconds a decision (the real game's step included).",
         "",

@@ -42,7 +42,10 @@ from atari_vlm.trees import map_leaves, put_rows, take_row, take_rows
 from atari_vlm.world_models.base import ModelStep, StartFrames
 from atari_vlm.world_models.checkpoint import REWARD_TRANSFORMS, Checkpoint, save_checkpoint
 from atari_vlm.world_models.code.checkpoint import arguments_of, config_of, names_of
+from atari_vlm.world_models.code.model_lean import is_vector, vector_step
 from atari_vlm.world_models.code.model_states import (
+    ALIVE,
+    OVER,
     CodeState,
     Columns,
     Numbers,
@@ -59,10 +62,6 @@ from atari_vlm.world_models.code.sandbox import Sandbox
 from atari_vlm.world_models.code.sandbox_local import LocalProgram
 from atari_vlm.world_models.code.sandbox_rows import joined
 from atari_vlm.world_models.code.worker_program import CONTRACTS
-
-_ALIVE, _OVER = np.array([False]), np.array([True])
-_ALIVE.setflags(write=False)
-_OVER.setflags(write=False)
 
 
 class CodeWorldModel:
@@ -133,7 +132,6 @@ class CodeWorldModel:
         except ConfigError:
             self.close()
             raise
-        self._is_random = "random" in self.program
 
     @property
     def program(self) -> str:
@@ -188,9 +186,11 @@ class CodeWorldModel:
             return state, take_row(self.decode(state), 0), 0.0, True
         seed = int(self._seeds(rng, 1)[0]) if self._is_random else 0
         row = self._form.rows(state.values)[0]
-        moved, reward, done = self._runner.step(row, action, seed=seed)
-        values = checked(*self._form.read([moved]))
-        state = CodeState(values, _OVER if done else _ALIVE)
+        return self._one(*self._runner.step(row, action, seed=seed))
+
+    def _one(self, row: Any, reward: float, done: bool) -> tuple[CodeState, Any, float, bool]:
+        """What one row came to."""
+        state = CodeState(checked(*self._form.read([row])), OVER if done else ALIVE)
         return state, take_row(self.decode(state), 0), reward, done
 
     def decode(self, state: CodeState) -> Any:
@@ -262,6 +262,9 @@ class CodeWorldModel:
         self.context_length = frames
         if "render" in has:
             self.render = self._render
+        self._is_random = "random" in self.program
+        if is_vector(self._form) and not self._is_random:
+            self.step_one = vector_step(self._runner, self._shown, self._one)  # type: ignore[method-assign, arg-type]
 
     def _seeds(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """A seed for each row; nothing is drawn for a program that cannot draw."""

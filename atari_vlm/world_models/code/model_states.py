@@ -18,6 +18,9 @@ from atari_vlm.space_trees import map_space
 from atari_vlm.trees import map_leaves, take_row
 
 Wrong = dict[int, str]  # what is wrong with the state of a row
+ALIVE, OVER = np.array([False]), np.array([True])  # the ends of one row
+ALIVE.setflags(write=False)
+OVER.setflags(write=False)
 
 
 class CodeState(NamedTuple):

@@ -89,7 +89,10 @@ class Sandbox:
         return self._ask(CALL, [method, *args], seed, self.deadline_s, True)
 
     def step(self, state: Any, action: Any, *, seed: int = 0) -> tuple[Any, float, bool]:
-        """One step from a state in either contract, in one crossing; arrays stay arrays. The lean way for one row."""
+        """One step from a state in either contract, in one crossing: the lean way for one row.
+
+        A state that is given as an array comes back as one.
+        """
         answer = self._ask(STEP, [state, action], seed, self.deadline_s)
         if type(answer) is not list or [type(item) for item in answer[1:]] != [float, bool]:
             self._refuse("a step is (state, reward, done)")

@@ -176,7 +176,7 @@ def _serve(request_fd: int, reply_fd: int) -> None:
 def _operations(program: Program) -> dict[int, Callable[..., Any]]:
     return {
         CALL: program.call,
-        STEP: program.step,
+        STEP: program.step_alike,
         STEP_ROWS: lambda *given: _rows(program.step_rows(*given)),
         ROLLOUT: lambda *given: _rows(program.rollout(*given)),
         AUDIT: program.audit,

@@ -48,6 +48,8 @@ class Program:
         fitting = (n for n, names in CONTRACTS.items() if all(map(self.has, names)))
         self.contract = next(fitting, 0)
         self._methods: dict[str, Callable[..., Any]] = {}
+        self.step_on = getattr(self._home, "step", None)
+        self.set_state = getattr(self._home, "set_state", None)
 
     def seed(self, seed: int) -> None:
         """What ``random`` and ``numpy.random`` draw from here on; of use where ``draws``: the program names one of them."""
@@ -79,11 +81,14 @@ class Program:
     def step(self, state: Any, action: Any) -> tuple[Any, float, bool]:
         """One step from a state, in either contract."""
         if self.contract == 1:
-            self.call("set_state", state)
-            answer = self.call("step", action)
-        else:
-            answer = self.call("step", state, action)
-        return _triple(answer)
+            self.set_state(state)  # type: ignore[misc]
+            return triple(self.step_on(action))  # type: ignore[misc]
+        return triple(self.call("step", state, action))
+
+    def step_alike(self, state: Any, action: Any) -> tuple[Any, float, bool]:
+        """:meth:`step`; a state that was given as an array comes back as a fresh one of its shape."""
+        after, reward, done = self.step(state, action)
+        return (_numbers(after, state.shape) if type(state) is np.ndarray else after), reward, done
 
     def audit(self, state: Any, action: Any) -> tuple[bool, Any, Any]:
         """For :mod:`checking`: whether a step changed the state it was given or one it gave, that step, and a second after it.
@@ -101,7 +106,7 @@ class Program:
         if first[2]:
             return changed, answer, None
         again = self.call("step", *([action] if self.contract == 1 else [first[0], action]))
-        return changed or pack(first[0]) != kept, answer, _triple(again)
+        return changed or pack(first[0]) != kept, answer, triple(again)
 
     def step_rows(self, states: Any, actions: np.ndarray) -> Rows:
         """One step for every row: states, rewards ``(B,)``, ends ``(B,)``, and the rows that raised.
@@ -148,19 +153,20 @@ class Program:
         """The same, a row after the other."""
         rewards, dones = np.full(plans.shape[:2], -np.inf), np.ones(plans.shape[:2], bool)
         after, faults = [], []
+        shape = states.shape[1:] if isinstance(states, np.ndarray) else None
         for row, (state, actions) in enumerate(zip(_rows(states), map(_rows, plans), strict=True)):
             earned: list[float] = []
             done = False
             try:
                 for action in actions:
                     answer, reward, ended = self.step(state, action)
-                    state = _row(answer, states)
+                    state = answer if shape is None else _number_row(answer, shape)
                     earned.append(reward)
                     if done := ended:
                         break
             except BaseException as error:
                 faults.append((row, fault(error)))
-            after.append(copied(state))
+            after.append(copied(state) if shape is None else state)
             rewards[row, : len(earned)] = earned
             dones[row, : len(earned) - done] = False
             if done:
@@ -193,16 +199,15 @@ def copied(value: Any) -> Any:
     return value
 
 
-def _triple(answer: Any) -> tuple[Any, float, bool]:
+def triple(answer: Any) -> tuple[Any, float, bool]:
+    """What a step answered."""
     try:
         state, reward, done = answer
     except (TypeError, ValueError):
         raise AnswerError("step gives (state, reward, done)") from None
-    if type(reward) is not float:
-        reward = _number(reward, "a reward")
-    if type(done) is not bool:
-        done = bool(_number(done, "done"))
-    return state, reward, done
+    if type(reward) is float and type(done) is bool:
+        return state, reward, done
+    return state, _number(reward, "a reward"), bool(_number(done, "done"))
 
 
 def _number(value: Any, what: str) -> float:
@@ -218,16 +223,22 @@ def _rows(values: Any) -> list[Any]:
     return list(values)
 
 
-def _row(state: Any, given: Any) -> Any:
-    """A row's next state in the form in which the first was given."""
-    if not isinstance(given, np.ndarray):
-        return state
-    array = np.asarray(state)
-    if array.shape != given.shape[1:] or array.dtype.kind not in "biuf":
+def _number_row(state: Any, shape: tuple[int, ...]) -> Any:
+    """A row's next state as the first was given: an array, or a number."""
+    return _numbers(state, shape) if shape else _numbers(state, shape).item()
+
+
+def _numbers(state: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """A state as a fresh array."""
+    try:
+        array = np.array(state)
+    except ValueError:
+        array = np.array(None)
+    if array.shape != shape or array.dtype.kind not in "biuf":
         raise AnswerError(
-            f"a state is numbers of the shape {given.shape[1:]}, the program gave {state!r:.80}"
+            f"a state is numbers of the shape {shape}, the program gave {state!r:.80}"
         )
-    return array if array.ndim else array.item()
+    return array
 
 
 def _staying(over: np.ndarray, before: Any, after: Any) -> Any:

@@ -1,0 +1,243 @@
+"""A Dreamer learns a small game: ``python -m atari_vlm.proofs.dreamer --game cartpole --out docs/results``.
+
+Each seed trains from nothing on one CPU thread: a world model of the game, and a player that learns **only in imagination** and
+from replayed values. ``--game`` is CartPole-v1 (``cartpole``), from vectors; pixel Catch (``catch``); one-paddle Pong
+(``solo-pong``), in which one picture does not say where the ball flies; or Pendulum-v1 (``pendulum``), whose actions are floats.
+Then, on seeds that were never trained on, the mean return of further real games. ``--ppo`` trains stable-baselines3's PPO beside
+it, on the same seeds. Runs are kept under ``--save-dir``, continue after any stop, and are not trained again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+import torch
+import tyro
+
+from atari_vlm._lazy import require
+from atari_vlm.ending import program
+from atari_vlm.files import atomic_write
+from atari_vlm.proofs.dreamer_page import plot, to_markdown
+from atari_vlm.runs.seeds import eval_seed
+from atari_vlm.settings import with_changes
+from atari_vlm.training.imagination.games import facts_of
+from atari_vlm.training.imagination.media import MediaConfig
+from atari_vlm.training.imagination.trainer import TrainingRun, WorldModelTrainer
+from atari_vlm.world_models.catch import CatchWorldModel
+from atari_vlm.world_models.dreamer.learner import make_learner
+from atari_vlm.world_models.dreamer.settings import DreamerSettings, preset
+from atari_vlm.world_models.learned.learner import Metrics
+from atari_vlm.world_models.toy_pong import SoloPongWorldModel
+from atari_vlm.wrappers import WorldModelEnv
+
+_PPO_STEPS, _PPO_EVERY = 100_000, 2_000
+
+
+@dataclass(frozen=True)
+class Game:
+    """A game to learn: its gymnasium id (``make`` where this program brings it), the preset, what is changed of it and why, the
+    return to reach within so many CPU seconds, how many games say so, and the seeds whose runs were looked at to choose all that.
+    """
+
+    title: str
+    id: str
+    preset: str
+    changes: dict[str, Any]
+    goal: float
+    cpu_seconds: float
+    games: int = 100
+    make: Callable[[], Any] | None = None
+    looked_at: tuple[int, ...] = (0,)
+
+
+_PICTURES = {
+    "networks": {
+        "deter": 256,
+        "hidden": 64,
+        "groups": 16,
+        "classes": 8,
+        "units": 64,
+        "frame_px": 32,
+    }
+}
+GAMES = {
+    "cartpole": Game(
+        "CartPole-v1", "CartPole-v1", "1m",
+        {
+            "learning": {"batch": 16, "length": 16, "ratio": 0.5, "prefill": 500, "learning_rate": 4e-4, "warm_up": 100},
+            "behaviour": {"imag_last": 4}, "networks": {"horizon": 100.0},
+            "play": {"steps": 100, "eval_every": 5, "eval_episodes": 10, "final_episodes": 20, "eval_temperature": 0.0},
+            "epochs": 100, "capacity": 50_000, "checkpoint_every": 5,
+        },
+        400.0, 1800.0, games=20,
+    ),
+    "catch": Game(
+        "pixel Catch", "AtariVLMProof/Catch-v0", "tiny",
+        {
+            **_PICTURES,
+            "learning": {"batch": 16, "length": 8, "ratio": 0.5, "prefill": 500, "learning_rate": 1e-3},
+            "behaviour": {"imag_last": 4, "steps": 10},
+            "play": {"steps": 100, "eval_every": 5, "eval_episodes": 50},
+            "epochs": 60, "capacity": 10_000,
+        },
+        0.9, 1200.0, make=CatchWorldModel,
+    ),
+    "solo-pong": Game(
+        "one-paddle Pong", "AtariVLMProof/SoloPong-v0", "tiny",
+        {
+            **_PICTURES,
+            "learning": {"batch": 16, "length": 8, "ratio": 0.5, "prefill": 500, "learning_rate": 1e-3},
+            "behaviour": {"imag_last": 4, "steps": 10},
+            "play": {"steps": 100, "eval_every": 5, "eval_episodes": 50},
+            "epochs": 80, "capacity": 10_000,
+        },
+        2.7, 1800.0, make=SoloPongWorldModel,
+    ),
+    "pendulum": Game(
+        "Pendulum-v1", "Pendulum-v1", "tiny",
+        {
+            "learning": {"batch": 16, "length": 16, "ratio": 0.3, "prefill": 1000, "learning_rate": 4e-4},
+            "networks": {"deter": 256, "hidden": 64, "groups": 16, "classes": 8, "units": 64, "horizon": 50.0},
+            "play": {"steps": 200, "eval_every": 5, "eval_episodes": 10, "eval_temperature": 0.0},
+            "epochs": 80, "capacity": 50_000,
+        },
+        -400.0, 1800.0, games=20,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ProofConfig:
+    """What to train and where to write."""
+
+    game: Literal["cartpole", "catch", "solo-pong", "pendulum"] = "cartpole"
+    seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
+    ppo: bool = False
+    """train stable-baselines3's PPO beside it"""
+    save_dir: Path = Path("runs/dreamer_proof")
+    """each run is in <save-dir>/<game>/seed-<seed>"""
+    out: Path = Path("docs/results")
+
+
+def registered(name: str) -> Game:
+    """A game whose id gymnasium knows from now on."""
+    game = GAMES[name]
+    if game.make is not None and game.id not in gymnasium.registry:
+        make = game.make
+        gymnasium.register(game.id, lambda **options: WorldModelEnv(make(), **options))
+    return game
+
+
+def settings_for(name: str) -> DreamerSettings:
+    """The preset of a game with its changes."""
+    game = registered(name)
+    settings: DreamerSettings = with_changes(preset(game.preset, facts_of(game.id)), game.changes)
+    return settings
+
+
+def train_one(folder: Path, name: str, seed: int) -> dict[str, Any]:
+    """Train (or continue, or read) one seed; what was measured, as plain data."""
+    done, game, settings = folder / "proof.json", registered(name), settings_for(name)
+    if done.is_file():
+        measured: dict[str, Any] = json.loads(done.read_text())
+        return measured
+
+    def watch(epoch: int, metrics: Metrics) -> None:
+        if "evaluation/return" in metrics:
+            told = f"{folder}, epoch {epoch}/{settings.epochs}: return {metrics['evaluation/return']:.2f}"
+            print(told, file=sys.stderr, flush=True)
+
+    media = MediaConfig(episodes=0)
+    run = TrainingRun(folder, facts_of(game.id), settings, seed, report=watch, media=media)
+    trainer = WorldModelTrainer(run, make_learner)
+    try:
+        trainer.train()
+        lines = trainer.log.lines
+        returns = trainer.play(game.games).returns
+    finally:
+        trainer.close()
+    upto = np.cumsum([line["epoch/cpu_seconds"] for line in lines]).tolist()
+    played, both = settings.play.steps, list(zip(upto, lines, strict=True))
+    measured = {
+        "seed": seed,
+        "cpu_seconds": upto[-1],
+        "steps": played * len(lines),
+        "return": float(np.mean(returns)),
+        "returns": returns,
+        "curve": [
+            (line["epoch"] * played, at, line["evaluation/return"])
+            for at, line in both
+            if "evaluation/return" in line
+        ],
+        "losses": [
+            (at, line["dreamer/reconstruction"])
+            for at, line in both
+            if "dreamer/reconstruction" in line
+        ],
+    }
+    atomic_write(done, json.dumps(measured))
+    return measured
+
+
+def ppo_one(folder: Path, game: Game, seed: int) -> dict[str, Any]:
+    """The curve of stable-baselines3's PPO with its own defaults: steps and mean return of the same number of games."""
+    done = folder / f"ppo-{seed}.json"
+    if done.is_file():
+        measured: dict[str, Any] = json.loads(done.read_text())
+        return measured
+    ppo = require("stable_baselines3", "dev").PPO("MlpPolicy", game.id, seed=seed, device="cpu")
+    curve: list[tuple[int, float]] = []
+    while not curve or (curve[-1][1] < game.goal and curve[-1][0] < _PPO_STEPS):
+        ppo.learn(_PPO_EVERY, reset_num_timesteps=False)
+        curve.append((int(ppo.num_timesteps), _played(ppo, game, seed)))
+    atomic_write(done, json.dumps({"seed": seed, "curve": curve}))
+    return {"seed": seed, "curve": curve}
+
+
+def _played(ppo: Any, game: Game, seed: int) -> float:
+    """The mean return of games by PPO's likeliest actions."""
+    env, returns = gymnasium.make(game.id), []
+    for index in range(game.games):
+        observation, _ = env.reset(seed=eval_seed(seed, index))
+        over, total = False, 0.0
+        while not over:
+            action, _ = ppo.predict(observation, deterministic=True)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            total, over = total + float(reward), terminated or truncated
+        returns.append(total)
+    env.close()
+    return float(np.mean(returns))
+
+
+def run(config: ProofConfig) -> int:
+    """Train every seed and write the page; 0 when all reach the goal, else 3."""
+    torch.set_num_threads(1)
+    game, folder = registered(config.game), config.save_dir / config.game
+    rows = [train_one(folder / f"seed-{seed}", config.game, seed) for seed in config.seeds]
+    beside = [ppo_one(folder, game, seed) for seed in config.seeds] if config.ppo else []
+    page, passed = to_markdown(config.game, game, rows, beside)
+    name = f"dreamer_{config.game.replace('-', '_')}"
+    atomic_write(config.out / f"{name}.md", page)
+    data = {"dreamer": rows, "ppo": beside}
+    atomic_write(config.out / f"{name}.json", json.dumps(data, indent=1) + "\n")
+    atomic_write(config.out / f"{name}.png", plot(game, rows, beside))
+    print(page)
+    return 0 if passed else 3
+
+
+@program
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and run."""
+    prog = "python -m atari_vlm.proofs.dreamer"
+    return run(tyro.cli(ProofConfig, args=argv, prog=prog, description=__doc__))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

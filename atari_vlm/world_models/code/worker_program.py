@@ -114,13 +114,28 @@ class Program:
         States come back as they were given: an array ``(B, ...)`` or a list. A row that raised keeps its state, at minus infinity
         and ended.
         """
-        if self.has("step_batch"):
-            try:
+        try:
+            if self.has("step_batch"):
                 return *_batch(self.call("step_batch", copied(states), actions), states), []
-            except Exception:  # row by row it is seen which one it was
-                pass
+            if self.contract == 1 and isinstance(states, np.ndarray) and states.ndim == 2:
+                return *self._step_vectors(states, actions), []
+        except BaseException:  # row by row it is seen which one it was
+            pass
         after, rewards, dones, faults = self.rollout_rows(states, actions[:, None])
         return after, rewards[:, 0], dones[:, 0], faults
+
+    def _step_vectors(
+        self, states: np.ndarray, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A step of every row, as long as nothing is wrong with any of them."""
+        after, rewards, dones = [], [], []
+        for state, action in zip(states.copy(), _rows(actions), strict=True):
+            self.set_state(state)  # type: ignore[misc]
+            moved, reward, done = triple(self.step_on(action))  # type: ignore[misc]
+            after.append(moved.copy() if type(moved) is list else np.array(moved))
+            rewards.append(reward)
+            dones.append(done)
+        return _numbers(after, states.shape), np.array(rewards), np.array(dones)
 
     def rollout(self, states: Any, plans: np.ndarray) -> Rows:
         """Follow plans ``(B, H, ...)``: the last states, rewards and ends of all steps ``(B, H)``.

@@ -20,7 +20,7 @@ from atari_vlm.files import open_real, read_real
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"
 _MOST_BYTES = 64 << 20  # of a configuration or an index; real ones are under 10 MiB
 _LFS = b"version https://git-lfs.github.com/"
-_ASKING_S = 5  # until the hub has said that it knows a model
+_ASKING_S = 4  # until the hub has said that it knows a model
 
 
 def find_folder(

@@ -56,6 +56,8 @@ def run(config: BenchConfig) -> int:
         if config.only in case.name:
             results.append(measure(case, config.rounds))
             print(f"{case.name}: {results[-1].ratio:.2f}", file=sys.stderr)
+    if not results:
+        raise ConfigError(f"no case of {config.subject} has a name with {config.only!r}")
     options = shown_options(config)
     table = to_markdown(config.subject, results, options)
     print(table)

@@ -56,6 +56,9 @@ class PipeEcho:
         os.write(self._to, data)
         return os.read(self._from, 65536)
 
+    def __del__(self) -> None:
+        self._process.communicate()
+
 
 def _repeated(work: Callable[[], object], count: int = CALLS) -> Unit:
     def unit() -> None:

@@ -27,6 +27,8 @@ Row = TypeVar("Row")
 class SearchTables(SealedTables):
     """Reads and writes them. Journals of before version 3 have none: they are read as empty."""
 
+    _tree: dict[int, NodeRow] | None = None  # as it was written last
+
     def simulations(self) -> list[SimulationRow]:
         """All finished simulations in order."""
         return self._search_rows("simulations", "simulation", simulation_row)
@@ -54,12 +56,17 @@ class SearchTables(SealedTables):
             insert(db, "simulations", simulation_values(row))
 
     def record_nodes(self, rows: Sequence[NodeRow]) -> None:
-        """Put the tree in place of what was there."""
+        """Put the tree in place of what was there; only what changed is written."""
+        before = {row.node: row for row in self.nodes()} if self._tree is None else self._tree
+        after = {row.node: row for row in rows}
         with self._transaction(durable=False) as db:
-            db.execute("DELETE FROM nodes")
+            for number in before.keys() - after.keys():
+                db.execute("DELETE FROM nodes WHERE node = ?", (number,))
             for row in rows:
-                insert(db, "nodes", node_values(row))
+                if before.get(row.node) != row:
+                    insert(db, "nodes", node_values(row))
             self._note_count("nodes", len(rows))
+        self._tree = after
 
     def _check_simulation(self, number: int, calls: list[int]) -> None:
         """A finished simulation knows how many calls it made."""

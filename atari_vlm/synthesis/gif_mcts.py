@@ -104,11 +104,15 @@ class GifMcts:
         )
 
     def _can_be_chosen(self, node: TreeNode) -> bool:
-        if node.visits == 0:
-            return not node.waiting
-        if self._is_dead(node):
-            return self._config.preset == "code" and not node.waiting
-        return any(self._can_be_chosen(child) for child in node.children)
+        """Whether a selection that comes here finds something to ask."""
+        todo = [node]
+        while todo:  # a chain may be as long as the budget: no recursion
+            here = todo.pop()
+            if here.visits > 0 and not self._is_dead(here):
+                todo += here.children
+            elif not here.waiting and (here.visits == 0 or self._config.preset == "code"):
+                return True
+        return False
 
     @staticmethod
     def _is_dead(node: TreeNode) -> bool:

@@ -71,9 +71,11 @@ class TreeNode:
 
     def below(self) -> Iterator[TreeNode]:
         """Every node below this one."""
-        for child in self.children:
-            yield child
-            yield from child.below()
+        todo = [*self.children]
+        while todo:
+            node = todo.pop()
+            yield node
+            todo += node.children
 
     def record(self) -> SearchNode:
         """What is told of it."""

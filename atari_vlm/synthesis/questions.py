@@ -42,10 +42,10 @@ class Questions:
         """The question for a choice."""
         return self._question(choice, self._words(choice))
 
-    def ask_shorter(self, call: int, program: str) -> Question:
+    def ask_shorter(self, call: int, basis: Outcome) -> Question:
         """The question for a shorter program that does the same."""
-        choice = Choice(call, "simplify", basis=Outcome(program))
-        return self._question(choice, self._filled("simplify", program=fenced(program)))
+        choice = Choice(call, "simplify", basis=basis)
+        return self._question(choice, self._filled("simplify", program=fenced(basis.program or "")))
 
     def _question(self, choice: Choice, words: str) -> Question:
         draw = self._asked[words]

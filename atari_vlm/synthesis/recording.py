@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -53,6 +54,7 @@ def row_of(node: SearchNode) -> NodeRow:
     return NodeRow(**{**values, **flags, "program": sha_of(node.program)})
 
 
+@functools.lru_cache(4096)
 def sha_of(program: str | None) -> str | None:
     """The SHA-256 of a program's text, hex."""
     return None if program is None else hashlib.sha256(bytes_of(program)).hexdigest()

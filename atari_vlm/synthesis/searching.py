@@ -148,7 +148,7 @@ class Searching:
         return run_in_order(asked, most, 1, manner.stop)
 
     def _ask_shorter(self, call: int) -> Question:
-        return self._questions.ask_shorter(call, self._best().program or "")
+        return self._questions.ask_shorter(call, self._best())
 
     def _keep_shorter(self, _: Question, outcome: Outcome) -> bool:
         best = self._best()

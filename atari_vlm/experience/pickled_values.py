@@ -23,11 +23,10 @@ _LONGEST_TEXT = 256
 _DTYPE = re.compile(r"b1|[iu][1248]|f[248]|U[1-9]\d{0,2}")
 _ARRAYS = {f"{core}._reconstruct" for core in ("numpy.core.multiarray", "numpy._core.multiarray")}
 _SCALARS = {f"{core}.scalar" for core in ("numpy.core.multiarray", "numpy._core.multiarray")}
-_NOTED = {  # everything that a buffer may name
+_SPACES = re.compile(r"(gymnasium\.spaces|numpy\.random)(\.\w+)+")  # with their random generators
+_NOTED = {  # everything else that a buffer may name
     *(_ARRAYS | _SCALARS),
     *("numpy.ndarray", "numpy.dtype"),
-    *("numpy.random._pickle.__generator_ctor", "numpy.random._pickle.__bit_generator_ctor"),
-    *("gymnasium.spaces.discrete.Discrete", "gymnasium.spaces.box.Box"),
     *("torch.device", "torch._utils._rebuild_tensor_v2", "torch.storage._load_from_bytes"),
     "collections.OrderedDict",
 }
@@ -140,7 +139,7 @@ class _Reader:
     def name(self, argument: Any) -> None:
         module, attribute = self._last(2)
         name = f"{module}.{attribute}"
-        if name not in _NOTED:
+        if name not in _NOTED and not _SPACES.fullmatch(name):
             raise ConfigError(
                 f"it names {name[:100]!r}, which no buffer needs: it may be made to do harm"
             )

@@ -23,7 +23,7 @@ def fields(n=6, **changes):
         "obs": list(rng.normal(size=(n, 4)).astype(np.float32)),
         "next_obs": list(rng.normal(size=(n, 4)).astype(np.float32)),
         "actions": list(rng.integers(2, size=n)),
-        "extra_info": [{"valid_actions": Discrete(2)} for _ in range(n)],
+        "extra_info": [{"valid_actions": Discrete(2, seed=i)} for i in range(n)],
         "rewards": np.append(np.full(n, 0.1, np.float32), np.zeros(4, np.float32)),
         "dones": np.append(np.arange(n) == n - 1, np.ones(4, bool)),
         "traj_starts": np.array([0, 0, 0, *[3] * (n - 3), 7, 7, 7, 7], np.int32),

@@ -27,7 +27,7 @@ class RisingCEM:
     """The cross-entropy method on the real dynamics, whose ``iterations`` grow as the buffer fills, and with them its quality.
 
     A plan of ``horizon`` steps (at most the step limit) is followed to its end, then the next is made. The paper's collector has
-    a ``population`` of 1000 and 100 ``elites``; ours are smaller, so that it takes seconds and not an hour.
+    a ``population`` of 1000 and 100 ``elites``; ours are smaller, so that it takes minutes and not hours.
     """
 
     iterations: tuple[int, ...] = (1, 2, 3, 4, 5, 8, 12, 16, 20, 25)

@@ -1,7 +1,7 @@
 """``python -m atari_vlm.proofs.code_benchmark``: what random play and planning in the real dynamics earn.
 
-Writes code_benchmark.md. These two are what a program's normalised return is measured between. The page also says where the benchmark's paper contradicts
-itself, and which environments are not those of the paper.
+Writes code_benchmark.md. A program's normalised return is measured between these two. The page also says where the benchmark's
+paper contradicts itself, and which environments are not those of the paper.
 """
 
 from __future__ import annotations

@@ -30,7 +30,10 @@ class CoreConfig:
 
 @dataclass(frozen=True)
 class KeysConfig:
-    """Which inputs are read (``encoder``) and shown again (``decoder``); None: all of their kind, an empty tuple: none."""
+    """Which inputs are read (``encoder``) and shown again (``decoder``); None: all of their kind, an empty tuple: none.
+
+    Texts are left out unless they are asked for.
+    """
 
     encoder: tuple[str, ...] | None = None
     decoder: tuple[str, ...] | None = None
@@ -72,7 +75,7 @@ class DreamerConfig:
     generation: Literal["nature", "2023"] = "nature"
     cnn_keys: KeysConfig = field(default_factory=KeysConfig)
     mlp_keys: KeysConfig = field(default_factory=KeysConfig)
-    text_keys: KeysConfig = field(default_factory=KeysConfig)
+    text_keys: KeysConfig = field(default_factory=lambda: KeysConfig((), ()))
 
     def __post_init__(self) -> None:
         if self.generation not in GENERATIONS:

@@ -25,8 +25,8 @@ _ZEROS = 1 << 20
 class Column:
     """One value a step, of ``shape`` and ``dtype`` (bool, integers, floats).
 
-    ``on_disk``: in a memory-mapped file where the replay has a folder. ``written_back``: zero until the learner writes it, and
-    always in RAM, so that a checkpoint holds it.
+    ``on_disk``: in a memory-mapped file where the replay has a folder. ``written_back``: zero until the learner writes it; in
+    RAM a checkpoint holds it, on disk a log (:mod:`atari_vlm.experience.revised`) brings it back as the checkpoint knew it.
     """
 
     shape: tuple[int, ...]
@@ -38,10 +38,6 @@ class Column:
         if np.dtype(self.dtype).kind not in "biuf" or not all(size > 0 for size in self.shape):
             raise ConfigError(
                 f"a column is of bool, integers or floats with sizes above 0, got {self}"
-            )
-        if self.on_disk and self.written_back:
-            raise ConfigError(
-                "a column that is written back lies in RAM: a checkpoint must know its values"
             )
 
     @property
@@ -113,6 +109,10 @@ class FileColumn:
         """Make what was written durable."""
         if self._rows is not None:
             self._map.flush()
+
+    def saved(self) -> None:
+        """A checkpoint is about to know what is there."""
+        self.flush()
 
     def checksums(self, slots: np.ndarray) -> Iterator[int]:
         """CRC-32 of each slot's bytes, in order."""

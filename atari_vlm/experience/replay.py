@@ -7,7 +7,6 @@ an episode stops: it is no label that a model learns.
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from atari_vlm.errors import MismatchError, RunError, reading
 from atari_vlm.experience.columns import Column, FileColumn
+from atari_vlm.experience.revised import RevisedColumn
 from atari_vlm.experience.rings import PER_ENV, Rings
 from atari_vlm.experience.segments import Segments, draw, stop_after
 
@@ -25,7 +25,7 @@ FOLLOWED = {
     "terminated": Column((), "bool"),
     "truncated": Column((), "bool"),
 }
-_FILES = {"image": "frames"}  # the name of a column's file, where it is not the column's
+FILES = {"image": "frames"}  # the name of a column's file, where it is not the column's
 
 
 def picture_columns(shape: tuple[int, ...]) -> dict[str, Column]:
@@ -64,12 +64,13 @@ class Replay:
         for name, column in self.columns.items():
             shape, dtype = (self.num_slots, *column.shape), np.dtype(column.dtype)
             if column.on_disk and folder is not None:
-                path = folder / f"{_FILES.get(name, name)}.{dtype.kind}{8 * dtype.itemsize}"
-                self._files[name] = FileColumn(path, shape, dtype)
+                path = folder / f"{FILES.get(name, name)}.{dtype.kind}{8 * dtype.itemsize}"
+                kind = RevisedColumn if column.written_back else FileColumn
+                self._files[name] = kind(path, shape, dtype)
             else:
                 self._arrays[name] = np.zeros(shape, dtype)
-        on_disk = [name for name, column in self.columns.items() if column.on_disk]
-        self._checksums = {name: np.zeros(self.num_slots, np.uint32) for name in on_disk}
+        shown = [n for n, c in self.columns.items() if c.on_disk and not c.written_back]
+        self._checksums = {name: np.zeros(self.num_slots, np.uint32) for name in shown}
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -152,7 +153,10 @@ class Replay:
         for name, array in self._arrays.items():
             array[slot] = values.get(name, 0)
         for name, file in self._files.items():
-            file[slot] = values[name]
+            if isinstance(file, RevisedColumn):
+                file.begin(slot)
+            else:
+                file[slot] = values[name]
         for name, checksums in self._checksums.items():
             checksums[slot] = zlib.crc32(values[name].tobytes())
         self.serial[slot] = position
@@ -275,24 +279,35 @@ class Replay:
     def saved(self) -> None:
         """Make the files durable and note that a checkpoint of :meth:`arrays` is complete."""
         for file in self._files.values():
-            file.flush()
+            file.saved()
         self._rings.saved()
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything but what lies in files (of it a checksum a step), for a checkpoint."""
         checksums = {f"checksum.{name}": values for name, values in self._checksums.items()}
-        on_disk = {name: self.columns[name] for name in self._checksums}
         shapes = {
             f"shape.{name}.{column.dtype}": np.array(column.shape, np.int64)
-            for name, column in on_disk.items()
+            for name, column in self.columns.items()
+            if column.on_disk
+        }
+        back = {
+            f"back.{name}": np.ones(1, np.bool_)
+            for name, column in self.columns.items()
+            if column.written_back
+        }
+        revised = {
+            f"undo.{name}": np.array([file.number])
+            for name, file in self._files.items()
+            if isinstance(file, RevisedColumn)
         }
         arrivals = {"arrivals": np.ones(1, np.bool_)} if self.arrivals else {}
-        return {**self._rings.arrays(), **self._slot_arrays(), **checksums, **shapes, **arrivals}
+        told = {**shapes, **back, **revised, **arrivals}
+        return {**self._rings.arrays(), **self._slot_arrays(), **checksums, **told}
 
     def _slot_arrays(self) -> dict[str, np.ndarray]:
-        """A row a slot; columns that would be on disk if there were a folder are not among them."""
+        """A row a slot; what a game shows is not among them where it would be on disk if there were a folder."""
         columns = {
-            name: array for name, array in self._arrays.items() if not self.columns[name].on_disk
+            name: array for name, array in self._arrays.items() if name not in self._checksums
         }
         return {"serial": self.serial, **columns, "priority": self._priority}
 
@@ -301,6 +316,9 @@ class Replay:
         with reading("the saved replay", RunError):
             self._restore_slots(arrays)
             self._rings.restore(arrays, self.serial)
+            for name, file in self._files.items():
+                if isinstance(file, RevisedColumn) and f"undo.{name}" in arrays:
+                    file.restore(int(arrays[f"undo.{name}"][0]))
             for name, checksums in self._checksums.items():
                 known = arrays.get(f"checksum.{name}")
                 if known is not None:
@@ -335,28 +353,3 @@ class Replay:
                 f"{file.path} does not hold what this checkpoint knows: {differs.sum()} of {len(kept)} steps differ, step "
                 f"{number} first. Put the run's own file back, or begin a new run"
             )
-
-
-def saved_replay(arrays: Mapping[str, np.ndarray], folder: Path) -> Replay:
-    """The replay that a checkpoint's ``arrays`` and a run's ``folder`` of files hold, to be read."""
-    slots, columns = len(arrays["serial"]), {}
-    for name, array in arrays.items():
-        kind, _, column = name.partition(".")
-        if kind == "shape":
-            column, dtype = column.rsplit(".", 1)
-            columns[column] = Column(tuple(array.tolist()), dtype, on_disk=True)
-        elif (
-            name not in (*FOLLOWED, "cursor", "starts", "serial", "priority", "arrivals")
-            and kind != "checksum"
-        ):
-            columns[name] = Column(array.shape[1:], array.dtype.name)
-    frames = folder / f"{_FILES['image']}.u8"
-    if (
-        not any(column.on_disk for column in columns.values()) and frames.is_file()
-    ):  # of before shapes were kept
-        side = math.isqrt(frames.stat().st_size // slots // 3)
-        columns["image"] = Column((side, side, 3), "uint8", on_disk=True)
-    envs, arrivals = len(arrays["cursor"]) // 2, "arrivals" in arrays
-    replay = Replay(columns, slots, folder=folder, num_envs=envs, arrivals=arrivals)
-    replay.restore(arrays)
-    return replay

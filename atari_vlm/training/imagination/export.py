@@ -15,7 +15,7 @@ from atari_vlm.errors import ConfigError, RunError
 from atari_vlm.experience.episode_files import write_episodes
 from atari_vlm.experience.episodes import DataSet, ReplayEpisodes
 from atari_vlm.experience.minari import About, write_minari
-from atari_vlm.experience.replay import saved_replay
+from atari_vlm.experience.saved_replay import saved_replay
 from atari_vlm.files import open_real
 from atari_vlm.runs.run_folder import read_config
 from atari_vlm.training.imagination.checkpoints import Checkpoints, actions_of

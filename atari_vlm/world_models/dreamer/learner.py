@@ -11,6 +11,7 @@ from torch import Tensor
 
 from atari_vlm.errors import DivergedError
 from atari_vlm.experience.columns import Column
+from atari_vlm.experience.online import OnlineQueue
 from atari_vlm.experience.replay import Replay
 from atari_vlm.space_json import space_to_json
 from atari_vlm.world_models.dreamer.actor import DreamerPolicy
@@ -67,6 +68,7 @@ class DreamerLearner:
             settings.networks, facts.inputs, facts.action_space, workplace.seed
         ).to(self.device.name)
         self.replay = workplace.open_replay(self._columns(), arrivals=True)
+        self.fresh = OnlineQueue(self.replay, settings.learning.rows, overlap=1)
         learning, play = settings.learning, settings.play
         idle = round(learning.ratio * play.steps)
         self.stages = [Stage("dreamer", ReplayRatio(learning.ratio, learning.prefill, idle))]
@@ -82,7 +84,8 @@ class DreamerLearner:
 
     def update(self, stage: str) -> Metrics:
         """One update of everything; ``DivergedError`` with the batch for a loss that is no finite number."""
-        batch = self._batch(self.replay, self.rows, self.streams.rng)
+        fresh = self.fresh.take(self.rows, self.team.rank, self.team.size)
+        batch = self._batch(self.replay, self.rows, self.streams.rng, fresh)
         with self.device.autocast():
             total, parts, reading = self.losses(batch)
         metrics = {name: float(value.detach()) for name, value in {"loss": total, **parts}.items()}
@@ -123,9 +126,18 @@ class DreamerLearner:
         told = (dream.rewards * dream.weights[:, :-1]).sum(1).mean()
         return total, {**parts, "imagined_return": told}, reading
 
-    def _batch(self, replay: Replay, rows: int, rng: np.random.Generator) -> Batch:
+    def _batch(
+        self,
+        replay: Replay,
+        rows: int,
+        rng: np.random.Generator,
+        fresh: Sequence[int] | np.ndarray = (),
+    ) -> Batch:
+        """Fresh sequences, and drawn ones for the rest of ``rows``."""
         length = min(self.settings.learning.length, max(replay.written_by_env) - 1) + 1
-        segments = replay.segments(rows, length, rng, least=length, across_episodes=True)
+        segments = replay.segments(
+            rows, length, rng, least=length, across_episodes=True, begins=fresh
+        )
         return read_batch(replay, segments, self.networks, self.device.name)
 
     def _keep(self, batch: Batch, reading: Reading) -> None:
@@ -201,14 +213,17 @@ class DreamerLearner:
         """Weights, optimizers, random numbers and the returns' range: everything that goes on from here."""
         streams = {f"learner.{name}": state for name, state in self.streams.arrays().items()}
         scale = {"learner.return_range": np.array([float(self.scale.range)], np.float32)}
-        return {**self.weights(), **self.optimizers.arrays(), **streams, **scale}
+        fresh = {f"learner.{name}": value for name, value in self.fresh.arrays().items()}
+        return {**self.weights(), **self.optimizers.arrays(), **streams, **scale, **fresh}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """The inverse of :meth:`arrays`."""
         load_weights({NETWORKS: self.networks}, arrays)
         self.optimizers.restore(arrays)
-        self.streams.restore(subtree(arrays, "learner"))
-        self.scale.range = torch.tensor(float(arrays["learner.return_range"][0]))
+        own = subtree(arrays, "learner")
+        self.streams.restore(own)
+        self.fresh.restore(own)
+        self.scale.range = torch.tensor(float(own["return_range"][0]))
 
     def warm_start(self, arrays: Mapping[str, np.ndarray], parts: Sequence[str]) -> None:
         """Begin with some networks of another's (``encoder``, ``rssm``, ``actor`` ...), all where none is named."""

@@ -114,6 +114,21 @@ def test_latents_are_kept_and_a_sequence_goes_on_from_them():
     assert batch.latent.h[known].abs().sum() > 0
 
 
+def test_fresh_sequences_are_learned_from_once_and_first():
+    learner = learner_of()
+    rows = learner.settings.learning.rows
+    assert len(learner.fresh.waiting()) > 3
+    slots = [learner.fresh.waiting()[:3]]
+    seen_first = []
+    learner._keep = lambda batch, reading: seen_first.append(batch.slots)
+    learner.update("dreamer")
+    begins = learner.replay.slots(slots[0])
+    assert np.array_equal(seen_first[0], begins[:, None] + np.arange(1, rows))
+    while len(learner.fresh.waiting()):
+        learner.update("dreamer")
+    learner.update("dreamer")  # and then drawn ones
+
+
 def test_without_a_context_every_sequence_begins_anew():
     learner = learner_of(learning={"context": 0})
     learner.update("dreamer")

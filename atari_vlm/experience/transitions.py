@@ -153,14 +153,21 @@ def as_rows(space: gymnasium.Space[Any], values: Any, n: int, what: str) -> Any:
     return _leaf(space, values, n, what)
 
 
-def _leaf(space: gymnasium.Space[Any], values: Any, n: int, what: str) -> np.ndarray:
-    if space.shape is None or space.dtype is None:
+def check_observation_space(space: gymnasium.Space[Any]) -> None:
+    """Raise ``ConfigError`` unless observations of ``space`` are arrays of numbers, or tuples and dicts of those."""
+    if isinstance(space, (Dict, Tuple)):
+        parts = space.spaces.values() if isinstance(space, Dict) else space.spaces
+        for part in parts:
+            check_observation_space(part)
+    elif space.shape is None or np.dtype(space.dtype or object).kind not in _KINDS:
         raise ConfigError(f"observations are numbers; {space} is not read here")
-    array, dtype = np.asarray(values), np.dtype(space.dtype)
-    if array.dtype.kind not in _KINDS[dtype.kind] or array.shape[1:] != space.shape:
-        raise ConfigError(
-            f"{what} are {dtype} {(n, *space.shape)}, got {array.dtype} {array.shape}"
-        )
+
+
+def _leaf(space: gymnasium.Space[Any], values: Any, n: int, what: str) -> np.ndarray:
+    check_observation_space(space)
+    array, dtype, shape = np.asarray(values), np.dtype(space.dtype), space.shape or ()
+    if array.dtype.kind not in _KINDS[dtype.kind] or array.shape[1:] != shape:
+        raise ConfigError(f"{what} are {dtype} {(n, *shape)}, got {array.dtype} {array.shape}")
     _check_count(what, len(array), n)
     if isinstance(space, Discrete):
         if array.min() < space.start or array.max() >= space.start + space.n:

@@ -150,6 +150,13 @@ def test_a_planner_does_not_foresee_the_cards():
     assert len(sums) > 4
 
 
+def test_observations_that_are_no_numbers_are_refused_at_once(tmp_path):
+    env = gymnasium.make("CartPole-v1")
+    env.unwrapped.observation_space = gymnasium.spaces.Dict({"words": gymnasium.spaces.Text(9)})
+    with pytest.raises(ConfigError, match="observations are numbers"):
+        fill_replay_buffer(env.unwrapped, 10, tmp_path, "b")
+
+
 class _Hidden(gymnasium.Env):
     """Keeps its count where nobody can put it back."""
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from atari_vlm.conditions import versions
 from atari_vlm.errors import check_count
-from atari_vlm.experience.transitions import TransitionBuffer
+from atari_vlm.experience.transitions import TransitionBuffer, check_observation_space
 from atari_vlm.files import check_plain_name
 from atari_vlm.synthesis.benchmark.catalogue import MANUAL_GAME, find_env
 from atari_vlm.synthesis.benchmark.manual_game import ManualGame
@@ -42,8 +42,9 @@ def fill_replay_buffer(
         check_count(max_episode_steps=max_episode_steps)
     known = find_env(env) if isinstance(env, str) else None
     played: Env = known.make() if known is not None else env  # type: ignore[assignment]
-    player = player_of(policy, played)
     try:
+        check_observation_space(played.observation_space)
+        player = player_of(policy, played)
         episodes = _Episodes(played, player, capacity, np.random.default_rng(seed))
         episodes.play(max_episode_steps)
     finally:

@@ -17,10 +17,10 @@ import numpy as np
 from gymnasium.spaces import Dict, Discrete, Tuple
 
 from atari_vlm.actions import as_actions, check_action_space
-from atari_vlm.errors import ConfigError
+from atari_vlm.errors import ConfigError, MismatchError
 from atari_vlm.experience.transition_files import write_buffer
 from atari_vlm.settings import plain
-from atari_vlm.trees import map_leaves, take_rows
+from atari_vlm.trees import concat_rows, map_leaves, take_rows
 
 _KINDS = {"f": "biuf", "i": "biu", "u": "biu", "b": "biu"}  # of numbers, by what they become
 
@@ -112,6 +112,29 @@ class TransitionBuffer:
             observation_space=self.observation_space,
             action_space=self.action_space,
             trajectory_starts=np.flatnonzero(np.append(True, ~follows)) if len(index) else None,
+            provenance=self.provenance,
+        )
+
+    def followed_by(self, other: TransitionBuffer) -> TransitionBuffer:
+        """These transitions and then those of ``other``; ``MismatchError`` where it is of another environment."""
+        mine, others = (
+            (one.env_id, one.observation_space, one.action_space) for one in (self, other)
+        )
+        if mine != others:
+            raise MismatchError(f"transitions of {other.env_id} do not go on from {self.env_id}'s")
+        names = (
+            *("observations", "actions", "rewards", "next_observations", "terminated"),
+            "truncated",
+        )
+        columns = concat_rows([[getattr(one, name) for name in names] for one in (self, other)])
+        return TransitionBuffer(
+            *columns,
+            env_id=self.env_id,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            trajectory_starts=np.append(
+                self.trajectory_starts, other.trajectory_starts + len(self)
+            ),
             provenance=self.provenance,
         )
 

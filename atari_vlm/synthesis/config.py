@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,8 @@ class SearchConfig:
     distributions; with ``select_sequential`` it always refines the newest program.
 
     ``replay_verify``: a program is accepted only if it replays every transition, the held-out ones too; ``simplify`` calls at
-    most ask for a shorter program that is equal. ``description`` stands in for the environment's own in the prompts.
+    most ask for a shorter program that is equal. ``start`` is a program to begin with (GIF-MCTS and WorldCoder); it is judged
+    without a call and becomes the root, or the first program. ``description`` stands in for the environment's own in the prompts.
     ``reply_tokens``, ``temperature``, ``top_p`` and ``top_k`` go to the writer (``None``: its own default). The limits stop the
     search with ``BudgetExhaustedError``; ``cache`` is a reply cache shared between runs. ``unsafe_local_code`` runs programs in
     this process instead of the sandbox.
@@ -79,6 +81,7 @@ class SearchConfig:
     simplify: int = 0
     deadline_s: float = 2.0
     description: str | None = None
+    start: str | None = None
     budget_usd: float | None = None
     max_calls: int | None = None
     max_tokens: int | None = None
@@ -104,6 +107,10 @@ class SearchConfig:
         self._check_numbers()
         if not (self.allow_generate or self.allow_improve):
             raise ConfigError("a search needs generate or improve: do not switch both off")
+        if self.start is not None and self.method not in ("gif-mcts", "worldcoder"):
+            raise ConfigError(
+                f"{self.method} begins with nothing: leave start out, or use gif-mcts or worldcoder"
+            )
 
     def _check_numbers(self) -> None:
         for name in ("seed", "fixes", "simplify"):
@@ -129,8 +136,12 @@ class SearchConfig:
         check_drawing(self.top_p, self.top_k)
 
     def settings(self) -> dict[str, Any]:
-        """What the result depends on, as plain data."""
+        """What the result depends on, as plain data; the program to begin with by the SHA-256 of its text."""
         values = dataclasses.asdict(self)
+        if self.start is not None:
+            values["start"] = hashlib.sha256(
+                self.start.encode("utf-8", "surrogatepass")
+            ).hexdigest()
         return {name: value for name, value in values.items() if name not in EXECUTION}
 
     def execution(self) -> dict[str, Any]:

@@ -38,6 +38,13 @@ class GifMcts:
         self.root.lines = 2 if config.preset == "code" else 0
         self.root.add("generate")
 
+    def begin(self, outcome: Outcome) -> None:
+        """Let the root hold a program: it can be improved, or fixed, beside the programs that are generated anew."""
+        self.root.outcome, self.root.broken = outcome, outcome.bug
+        self._open(self.root)
+        if outcome.bug and self._config.allow_generate:
+            self.root.add("generate")
+
     def select(self, call: int) -> Choice | None:
         """Go down the tree to an action that was never taken, or (preset ``code``) to a dead node that is asked again."""
         if not self._can_be_chosen(self.root):
@@ -182,5 +189,5 @@ class GifMcts:
         for node in parent.chain():
             worth = self._bug_values[child.fixes_left] if child.broken else child.value
             node.value_sum = 0.0 if exhausted else worth * node.visits
-            node.terminal |= exhausted
+            node.terminal |= exhausted and node is not self.root
             node.broken &= exhausted

@@ -11,6 +11,9 @@ class IndependentDraws:
     def __init__(self) -> None:
         self._drawn: list[tuple[int, Outcome]] = []
 
+    def begin(self, outcome: Outcome) -> None:
+        """Nothing: no draw depends on another program."""
+
     def select(self, call: int) -> Choice:
         """One more draw."""
         return Choice(call, "generate")

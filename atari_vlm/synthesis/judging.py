@@ -47,12 +47,11 @@ class ProgramJudge:
         score, other = self._scores(program)
         if score.bug:
             return Outcome(program, failure="bug", error=score.error or "")
-        examples = tuple(self._examples(score))
-        verified = None
+        verified, examples = None, tuple(self._examples(score))
         if self._config.replay_verify:
-            counter = self._counterexample(score, other)
+            counter = self._counterexample(score) or self._counterexample(score, other)
             verified = counter is None
-            examples = examples or tuple(filter(None, (counter,)))
+            examples = (*filter(None, (counter,)), *examples[self._config.feedback == "first" :])
         return Outcome(
             program=program,
             score=score.score,
@@ -89,9 +88,12 @@ class ProgramJudge:
                 return
 
     def _counterexample(
-        self, score: ProgramScore, other: ProgramScore | None
+        self, score: ProgramScore, other: ProgramScore | None = None
     ) -> dict[str, Any] | None:
-        """The mispredicted transition of the whole buffer that the fewest steps of its episode lead to, with these steps."""
+        """The mispredicted transition that the fewest steps of its episode lead to, with these steps.
+
+        One that is held out is taken only where the feedback has none: a right program has to be right there too.
+        """
         found = []
         for part, rows in ((score, self._rows), (other, self._held_out)):
             wrong = [] if part is None else _wrong_rows(part)

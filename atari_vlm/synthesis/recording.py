@@ -37,7 +37,7 @@ class JournalRecord:
     def keep(self, choice: Choice, outcome: Outcome) -> None:
         """Record what became of a call."""
         data = {**dataclasses.asdict(outcome), "program": sha_of(outcome.program)}
-        row = SimulationRow(choice.call, choice.kind, choice.parent, data)
+        row = SimulationRow(choice.call, choice.kind, choice.parent, data, int(choice.call > 0))
         self._journal.record_simulation(row, outcome.program)
 
     def keep_nodes(self, nodes: Sequence[SearchNode]) -> None:

@@ -113,6 +113,10 @@ class SearchMethod(Protocol):
     Outcomes come back in the order of the choices, so that what is chosen depends on seed and outcomes alone.
     """
 
+    def begin(self, outcome: Outcome) -> None:
+        """Begin with a program instead of nothing; before anything is selected."""
+        ...
+
     def select(self, call: int) -> Choice | None:
         """What call number ``call`` asks; ``None`` while that depends on outcomes that are still out."""
         ...

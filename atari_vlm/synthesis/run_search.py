@@ -24,6 +24,7 @@ from atari_vlm.synthesis.questions import Questions
 from atari_vlm.synthesis.recording import JournalRecord
 from atari_vlm.synthesis.records import SearchResult
 from atari_vlm.synthesis.searching import QUIETLY, Manner, NoRecord, Record, Searching
+from atari_vlm.trees import leaves
 from atari_vlm.vlm.base import VLM
 from atari_vlm.vlm.layers.stack import LimitedVLM, limited
 
@@ -120,7 +121,7 @@ def digest_of(buffer: TransitionBuffer) -> str:
     """SHA-256 (hex) of a buffer's transitions."""
     sha = hashlib.sha256(buffer.env_id.encode())
     columns = (buffer.observations, buffer.actions, buffer.rewards, buffer.next_observations)
-    for leaf in (*_leaves(columns), buffer.terminated, buffer.truncated, buffer.trajectory_starts):
+    for leaf in (*leaves(columns), buffer.terminated, buffer.truncated, buffer.trajectory_starts):
         sha.update(f"{leaf.dtype} {leaf.shape}".encode())
         sha.update(np.ascontiguousarray(leaf).tobytes())
     return sha.hexdigest()
@@ -141,13 +142,3 @@ def _within_limits(
         yield asked
     finally:
         asked.close()
-
-
-def _leaves(tree: Any) -> Iterator[np.ndarray]:
-    if isinstance(tree, Mapping):
-        tree = tuple(tree[name] for name in sorted(tree))
-    if isinstance(tree, tuple):
-        for part in tree:
-            yield from _leaves(part)
-    else:
-        yield np.asarray(tree)

@@ -91,6 +91,7 @@ class Searching:
         self._config, self._questions, self._judge, self._record = config, questions, judge, record
         self._method = method_of(config)
         self._outcomes: list[Outcome] = []
+        self._start: Outcome | None = None
         self._shorter: Outcome | None = None
         self._costs: list[float | None] = []
 
@@ -100,6 +101,10 @@ class Searching:
         Raises what the writer raises (``BudgetExhaustedError`` and other ``VLMError`` among them), and ``StoppedError``.
         """
         config = self._config
+        if config.start is not None:
+            self._begin(config.start)
+        if self._start is not None and self._start.solved:
+            return self._result(0)
         with running(manner.progress, Task("search", config.budget, "calls")) as advanced:
 
             def put_in(question: Question, outcome: Outcome) -> bool:
@@ -111,6 +116,15 @@ class Searching:
             calls = run_in_order(steps, config.budget, config.parallel, manner.stop)
             calls += self._simplify(calls, manner)
         return self._result(calls)
+
+    def _begin(self, program: str) -> None:
+        """Judge the program that the search begins with, once: it is recorded as simulation 0, which made no call."""
+        known = self._record.outcome(0)
+        self._start = known or self._judge(program)
+        if known is None:
+            self._record.keep(Choice(0, "root"), self._start)
+        self._method.begin(self._start)
+        self._record.keep_nodes(self._method.nodes())
 
     def _choose(self, call: int) -> Question | None:
         choice = self._method.select(call)
@@ -163,7 +177,8 @@ class Searching:
 
     def _best(self) -> Outcome:
         """The first of those with the highest score, accepted ones before others; a shorter equal one in its place."""
-        written = [outcome for outcome in self._outcomes if outcome.program is not None]
+        begun = [] if self._start is None else [self._start]
+        written = [one for one in (*begun, *self._outcomes) if one.program is not None]
         ranks = [(outcome.solved, outcome.score) for outcome in written]
         best = written[ranks.index(max(ranks))] if written else Outcome()
         return best if self._shorter is None else self._shorter

@@ -57,6 +57,10 @@ class WorldCoder:
         self._programs: list[Refinable] = []
         self._generating = False
 
+    def begin(self, outcome: Outcome) -> None:
+        """Refine this program first."""
+        self._add(0, "root", None, outcome)
+
     def select(self, call: int) -> Choice | None:
         """Generate until there is a program, then refine the one that is drawn."""
         candidates = [one for one in self._programs if one.outcome.program is not None]
@@ -70,9 +74,7 @@ class WorldCoder:
     def apply(self, choice: Choice, outcome: Outcome) -> None:
         """Add the program, and note at its parent whether refining it succeeded."""
         parent: Refinable | None = choice.place
-        weight = self._config.beta
-        alpha, beta = 1.0 + weight * outcome.score, 1.0 + weight * (1.0 - outcome.score)
-        self._programs.append(Refinable(choice.call, choice.kind, parent, outcome, alpha, beta))
+        self._add(choice.call, choice.kind, parent, outcome)
         if parent is None:
             self._generating = False
             return
@@ -88,6 +90,11 @@ class WorldCoder:
     def weights(self) -> dict[str, tuple[float, float]]:
         """Nothing is learned but the Beta distributions."""
         return {}
+
+    def _add(self, call: int, kind: Kind, parent: Refinable | None, outcome: Outcome) -> None:
+        weight = self._config.beta
+        alpha, beta = 1.0 + weight * outcome.score, 1.0 + weight * (1.0 - outcome.score)
+        self._programs.append(Refinable(call, kind, parent, outcome, alpha, beta))
 
     def _generate(self, call: int) -> Choice | None:
         if self._generating:

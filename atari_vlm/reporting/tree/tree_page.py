@@ -90,7 +90,8 @@ def _section(entries: Mapping[int, Entry], entry: Entry, best: Entry | None) -> 
 
 def _heading(entry: Entry, parent: Entry | None, best: Entry | None) -> str:
     if entry.number == 0:
-        return "Root: nothing is written yet"
+        begun = "nothing is written yet" if entry.program is None else "the program to begin with"
+        return f"Root: {begun}{' (best)' if entry is best else ''}"
     source = f' of <a href="#call-{parent.number}">{parent.number}</a>' if parent else ""
     return f"Call {entry.number}: {_text(entry.kind)}{source}{' (best)' if entry is best else ''}"
 
@@ -98,8 +99,8 @@ def _heading(entry: Entry, parent: Entry | None, best: Entry | None) -> str:
 def _facts_of(entry: Entry) -> Facts:
     node, outcome = entry.node, entry.outcome
     values: dict[str, Any] = {
-        "score": _number(entry.score) if entry.number else None,
-        "held-out score": _number(outcome.get("held_out")) if entry.number else None,
+        "score": _number(entry.score) if outcome else None,
+        "held-out score": _number(outcome.get("held_out")) if outcome else None,
         "failure": outcome.get("failure") or None,
         "replays every transition": {True: "yes", False: "no"}.get(outcome.get("verified")),  # type: ignore[arg-type]
         "cost": None if not entry.number else _cost(outcome.get("cost_usd")),

@@ -20,7 +20,7 @@ The program never sees what is true, only contexts and actions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,21 +28,23 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from atari_vlm.actions import check_action_space
+from atari_vlm._lazy import computed_once
+from atari_vlm.actions import check_action_space, random_actions
 from atari_vlm.errors import (
     ConfigError,
     MismatchError,
-    SandboxProgramError,
     UnknownNameError,
     check_count,
 )
 from atari_vlm.settings import with_changes
 from atari_vlm.space_trees import described, fits
-from atari_vlm.trees import map_leaves, put_rows, take_row, take_rows
+from atari_vlm.trees import map_leaves, take_row, take_rows
 from atari_vlm.world_models.base import ModelStep, StartFrames
 from atari_vlm.world_models.checkpoint import REWARD_TRANSFORMS, Checkpoint, save_checkpoint
+from atari_vlm.world_models.code.checking import check_program
 from atari_vlm.world_models.code.checkpoint import arguments_of, config_of, names_of
 from atari_vlm.world_models.code.model_lean import is_vector, vector_step
+from atari_vlm.world_models.code.model_rows import ProgramRows, contract_of
 from atari_vlm.world_models.code.model_states import (
     ALIVE,
     OVER,
@@ -60,8 +62,8 @@ from atari_vlm.world_models.code.model_states import (
 )
 from atari_vlm.world_models.code.sandbox import Sandbox
 from atari_vlm.world_models.code.sandbox_local import LocalProgram
-from atari_vlm.world_models.code.sandbox_rows import joined
-from atari_vlm.world_models.code.worker_program import CONTRACTS
+
+_TRIED = 16  # steps in which faults are looked for
 
 
 class CodeWorldModel:
@@ -106,8 +108,6 @@ class CodeWorldModel:
         check_count(frame_skip=frame_skip)
         if reward_transform not in REWARD_TRANSFORMS:
             raise UnknownNameError("reward_transform", reward_transform, REWARD_TRANSFORMS)
-        if contract not in (None, *CONTRACTS):
-            raise ConfigError(f"contract is 1, 2 or None, got {contract!r}")
         self.observation_space, self.action_space = observation_space, action_space
         self.context_space = observation_space if context_space is None else context_space
         self.frame_skip, self.reward_transform, self.game, self.start = (
@@ -121,7 +121,8 @@ class CodeWorldModel:
             observed_form(self.context_space),
         )
         self._name_actions(action_names)
-        self._check_start(start)
+        if start is not None:
+            self._check_context(start.observations, "the start frames are")
         self._runner = (
             Sandbox(program, deadline_s=deadline_s, memory_mb=memory_mb)
             if isinstance(program, str)
@@ -143,30 +144,42 @@ class CodeWorldModel:
         """1 or 2, see above."""
         return self._contract
 
+    @computed_once
+    def faults(self) -> tuple[str, ...]:
+        """What :func:`~atari_vlm.world_models.code.check_program` finds in steps from the start frames; without them nothing."""
+        if self.start is None:
+            return ()
+        rng = np.random.default_rng(0)
+        first = take_rows(
+            (self.start.observations, self.start.actions), range(min(8, len(self.start.actions)))
+        )
+        states = self._form.rows(self.init(*first, rng=rng).values)
+        actions = random_actions(self.action_space, (_TRIED,), rng)
+        return check_program(self.program, states=list(states), actions=[plain(a) for a in actions])
+
     def init(
         self, observations: Any, actions: np.ndarray, *, rng: np.random.Generator
     ) -> CodeState:
         """States after contexts ``(B, T, ...)`` of the context space: their last observation, or what ``reset`` makes of all."""
-        if not fits(self.context_space, observations, 2):
-            shown = described(observations, 2)
-            raise MismatchError(f"the program reads {self.context_space}, a context holds {shown}")
+        self._check_context(observations, "a context holds")
         count = len(actions)
         if isinstance(self._form, (Numbers, Trees)):
             values = self._form.kept(map_leaves(lambda leaf: leaf[:, -1], observations))
         else:
             contexts = self._contexts.kept(observations)
-            rows = ((map_leaves(plain, take_row(contexts, i)), actions[i]) for i in range(count))
-            values = checked(*self._form.read(self._called("reset", rows, self._seeds(rng, count))))
+            rows = [(map_leaves(plain, take_row(contexts, i)), actions[i]) for i in range(count)]
+            values = self._rows.reset(rows, rng)
         return CodeState(values, np.zeros(count, bool))
 
     def step(
         self, state: CodeState, action: np.ndarray, *, rng: np.random.Generator
     ) -> ModelStep[CodeState]:
         """One step of every row that has not ended; ``SandboxProgramError`` where the program raises in one of them."""
-        following, rewards, dones, errors = self._moved(self._runner.step_rows, state, action, rng)
-        for row, error in errors.items():
+        moved = self._rows.step(state, action, rng)
+        for row, error in moved.errors.items():
             raise type(error)(f"row {row}: {error}" if len(action) > 1 else str(error))
-        return ModelStep(CodeState(following, dones), float32(rewards), dones.copy())
+        following = CodeState(moved.values, moved.dones)
+        return ModelStep(following, float32(moved.rewards), moved.dones.copy())
 
     def rollout(
         self, state: CodeState, plans: np.ndarray, *, rng: np.random.Generator
@@ -175,8 +188,9 @@ class CodeWorldModel:
 
         A row whose program raises has a reward of minus infinity there, and ends.
         """
-        following, rewards, dones, _ = self._moved(self._runner.rollout, state, plans, rng)
-        return ModelStep(CodeState(following, dones[:, -1].copy()), float32(rewards), dones)
+        moved = self._rows.rollout(state, plans, rng)
+        following = CodeState(moved.values, moved.dones[:, -1].copy())
+        return ModelStep(following, float32(moved.rewards), moved.dones)
 
     def step_one(
         self, state: CodeState, action: Any, *, rng: np.random.Generator
@@ -184,8 +198,7 @@ class CodeWorldModel:
         """``step`` and ``decode`` of one row and one action, the short way: state, observation, reward, end."""
         if state.over[0]:
             return state, take_row(self.decode(state), 0), 0.0, True
-        seed = int(self._seeds(rng, 1)[0]) if self._is_random else 0
-        row = self._form.rows(state.values)[0]
+        row, (seed,) = self._form.rows(state.values)[0], self._rows.seeds(rng, 1)
         return self._one(*self._runner.step(row, action, seed=seed))
 
     def _one(self, row: Any, reward: float, done: bool) -> tuple[CodeState, Any, float, bool]:
@@ -197,17 +210,22 @@ class CodeWorldModel:
         """Observations ``(B, ...)`` of the observation space: the states, or what ``observe`` makes of them."""
         if isinstance(self._form, (Numbers, Trees)):
             return self._shown.shown(state.values)
-        shown = self._called("observe", ((row,) for row in self._form.rows(state.values)))
+        shown = self._rows.call("observe", ((row,) for row in self._form.rows(state.values)))
         return self._shown.shown(checked(*self._shown.read(shown)))
 
     def save(self, folder: str | Path, *, provenance: dict[str, Any] | None = None) -> Path:
-        """Write a checkpoint of the kind ``code``, which :func:`load` and the dreamed ids read; returns the folder."""
+        """Write a checkpoint of the kind ``code``, which :func:`load` and the dreamed ids read; returns the folder.
+
+        Its provenance names the program's :attr:`faults`, where the program runs in the sandbox.
+        """
+        held = isinstance(self._runner, Sandbox)
+        found = {"faults": list(self.faults)} if held else {}
         return save_checkpoint(
             folder,
             kind="code",
             config=config_of(self),
             start=self.start,
-            provenance=provenance,
+            provenance={**found, **(provenance or {})},
             program=self.program,
         )
 
@@ -222,7 +240,7 @@ class CodeWorldModel:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _remade, (self._arguments,)
+        return functools.partial(CodeWorldModel, **self._arguments), ()
 
     def _name_actions(self, names: Any) -> None:
         """A name for each discrete action; no ``action_names`` at all where actions are continuous."""
@@ -232,25 +250,14 @@ class CodeWorldModel:
         if discrete:
             self.action_names = names_of(self.action_space, names)
 
-    def _check_start(self, start: StartFrames | None) -> None:
-        if start is None:
-            return
-        if not fits(self.context_space, start.observations, 2):
-            frames = described(start.observations, 2)
-            raise MismatchError(
-                f"the program reads {self.context_space}, the start frames are {frames}"
-            )
+    def _check_context(self, observations: Any, told: str) -> None:
+        if not fits(self.context_space, observations, 2):
+            shown = described(observations, 2)
+            raise MismatchError(f"the program reads {self.context_space}, {told} {shown}")
 
     def _read_contract(self, contract: int | None) -> None:
-        """Which contract it is, and what follows from it; ``ConfigError`` where the program does not have its methods."""
-        has = self._runner.methods
-        self._contract = contract or self._runner.contract or 1
-        needed = CONTRACTS[self._contract]
-        if missing := [name for name in needed if name not in has]:
-            raise ConfigError(
-                f"a program of contract {self._contract} has {', '.join(needed)} in class Environment; "
-                f"this one has no {', '.join(missing)}"
-            )
+        """Which contract it is, and what follows from it."""
+        self._contract, has = contract_of(self._runner, contract), self._runner.methods
         if self._contract == 1 and self.context_space != self.observation_space:
             raise MismatchError(
                 f"with contract 1 a context is an observation: {self.observation_space}, got context_space={self.context_space}"
@@ -262,69 +269,14 @@ class CodeWorldModel:
         self.context_length = frames
         if "render" in has:
             self.render = self._render
-        self._is_random = "random" in self.program
-        if is_vector(self._form) and not self._is_random:
+        self._rows = ProgramRows(self._runner, self._form, len(self.action_space.shape or ()))
+        if is_vector(self._form) and not self._rows.is_random:
             self.step_one = vector_step(self._runner, self._shown, self._one)  # type: ignore[method-assign, arg-type]
-
-    def _seeds(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """A seed for each row; nothing is drawn for a program that cannot draw."""
-        if not self._is_random:
-            return np.zeros(count, np.uint32)
-        return rng.integers(1 << 32, size=count, dtype=np.uint32)
-
-    def _called(
-        self, method: str, arguments: Iterable[tuple[Any, ...]], seeds: np.ndarray | None = None
-    ) -> list[Any]:
-        """What a method gives, row by row."""
-        rows = list(arguments)
-        seeds = np.zeros(len(rows), np.uint32) if seeds is None else seeds
-        return [
-            self._runner.call(method, *row, seed=seed)
-            for row, seed in zip(rows, seeds.tolist(), strict=True)
-        ]
-
-    def _moved(
-        self, move: Any, state: CodeState, actions: np.ndarray, rng: np.random.Generator
-    ) -> tuple[Any, np.ndarray, np.ndarray, Mapping[int, Exception]]:
-        """Values, rewards, ends and errors after a step ``(B,)`` or plans ``(B, H)`` of the rows that have not ended."""
-        count, width = len(state.over), len(self.action_space.shape or ())
-        seeds, alive = self._seeds(rng, count), np.flatnonzero(~state.over)
-        shape = actions.shape[: actions.ndim - width]
-        if not len(alive):
-            return state.values, np.zeros(shape), np.ones(shape, bool), {}
-        if len(alive) == count:
-            return self._moved_alive(move, state.values, actions, seeds)
-        values, given = take_rows(state.values, alive), actions[alive]
-        live = self._moved_alive(move, values, given, seeds[alive])
-        rewards, dones = np.zeros(shape), np.ones(shape, bool)
-        rewards[alive], dones[alive] = live[1], live[2]
-        errors = {int(alive[row]): error for row, error in live[3].items()}
-        return put_rows(state.values, alive, live[0]), rewards, dones, errors
-
-    def _moved_alive(
-        self, move: Any, values: Any, actions: np.ndarray, seeds: np.ndarray
-    ) -> tuple[Any, np.ndarray, np.ndarray, Mapping[int, Exception]]:
-        rows = self._form.rows(values)
-        if self._is_random:
-            every = range(len(actions))
-            parts = [move(rows[i : i + 1], actions[i : i + 1], seed=int(seeds[i])) for i in every]
-            moved = joined(parts)
-        else:
-            moved = move(rows, actions)
-        following, wrong = self._form.read(moved.states)
-        if not wrong:
-            return following, moved.rewards, moved.dones, moved.errors
-        rewards, dones = moved.rewards.copy(), moved.dones.copy()
-        last = (..., -1) if rewards.ndim == 2 else ()
-        for row in wrong:
-            rewards[(row, *last[1:])], dones[(row, *last[1:])] = -np.inf, True
-        errors = {row: SandboxProgramError(text) for row, text in wrong.items()}
-        return following, rewards, dones, {**errors, **moved.errors}
 
     def _render(self, state: CodeState) -> np.ndarray:
         """Pictures uint8 ``(B, H, W, 3)`` that the program draws."""
         return picture_rows(
-            self._called("render", ((row,) for row in self._form.rows(state.values)))
+            self._rows.call("render", ((row,) for row in self._form.rows(state.values)))
         )
 
 
@@ -344,7 +296,3 @@ def load(checkpoint: Checkpoint, **options: Any) -> CodeWorldModel:
     if run.unsafe_local_code:
         arguments["program"] = LocalProgram(arguments["program"])
     return CodeWorldModel(**arguments, deadline_s=run.deadline_s, memory_mb=run.memory_mb)
-
-
-def _remade(arguments: dict[str, Any]) -> CodeWorldModel:
-    return CodeWorldModel(**arguments)

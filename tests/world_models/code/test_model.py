@@ -11,7 +11,7 @@ from programs import COUNTER, HIDDEN, LINE, PLANE, TRUE, counter, hidden, true_m
 from atari_vlm.checker import check_world_model
 from atari_vlm.errors import ConfigError, MismatchError, SandboxProgramError, UnknownNameError
 from atari_vlm.trees import take_rows
-from atari_vlm.world_models import WorldModel
+from atari_vlm.world_models import WorldModel, read_checkpoint
 from atari_vlm.world_models.base import StartFrames
 from atari_vlm.world_models.code import CodeWorldModel, LocalProgram
 
@@ -270,18 +270,43 @@ def test_what_is_no_picture_is_refused(picture):
 
 
 def test_which_contract_it_is_can_be_said():
-    both = COUNTER + "\n".join(HIDDEN.partition("rows\n")[2].splitlines())
-    assert "def reset" not in COUNTER and "def set_state" in both
-    with counter(contract=1) as model:
-        assert model.contract == 1
+    with counter(contract=1) as one, hidden(contract=2) as two:
+        assert (one.contract, two.contract) == (1, 2)
     with pytest.raises(
         ConfigError, match=r"contract 2 has reset, step, observe .* no reset, observe"
     ):
         counter(contract=2)
     with pytest.raises(ConfigError, match=r"contract 1 has set_state, step .* no set_state"):
         hidden(contract=1, context_space=None, start=None)
+    both = HIDDEN + "\n    def set_state(self, state): pass\n"
+    with pytest.raises(ConfigError, match="set_state and step is of contract 1, got 2"):
+        hidden(both, contract=2)
     with pytest.raises(ConfigError, match="contract is 1, 2 or None"):
         counter(contract=3)
+
+
+STATEFUL = """
+class Environment:
+    calls = 0
+    def set_state(self, state): self.state = state
+    def step(self, action):
+        self.calls += 1
+        return [float(self.calls), 0.0], 0.0, False
+"""
+
+
+def test_a_faulty_program_is_named(tmp_path):
+    with counter(STATEFUL) as model:
+        assert "stateful" in model.faults
+        folder = model.save(tmp_path / "model", provenance={"node": 3})
+    told = read_checkpoint(folder).provenance
+    assert told["faults"] == list(model.faults) and told["node"] == 3
+    with (
+        true_model("CartPole-v1") as sound,
+        true_model("Blackjack-v1") as drawing,
+        counter(start=None) as untried,
+    ):
+        assert (sound.faults, drawing.faults, untried.faults) == ((), ("random",), ())
 
 
 @pytest.mark.parametrize(

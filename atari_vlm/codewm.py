@@ -30,6 +30,7 @@ from atari_vlm.errors import (
     StoppedError,
     UnknownNameError,
 )
+from atari_vlm.experience.transitions import TransitionBuffer
 from atari_vlm.reporting.tree.tree_report import write_tree
 from atari_vlm.runs.bars import Bars
 from atari_vlm.runs.command_line import command_line, command_of, parse, resume_hint
@@ -47,11 +48,11 @@ from atari_vlm.synthesis.command_options import (
     keys_from,
 )
 from atari_vlm.synthesis.config import SearchConfig
-from atari_vlm.synthesis.measuring import MEASURED, cells_of, measure
+from atari_vlm.synthesis.measuring import MEASURED, cells_of, check_unchanged, measure
 from atari_vlm.synthesis.records import SearchResult
 from atari_vlm.synthesis.run_search import Place, search_in
 from atari_vlm.synthesis.searching import Manner
-from atari_vlm.synthesis.subject import named_env, note_on, shard, transitions_for
+from atari_vlm.synthesis.subject import env_id_of, named_env, note_on, shard, transitions_for
 from atari_vlm.synthesis.writers import load_writer
 from atari_vlm.vlm.base import closing
 
@@ -96,16 +97,14 @@ def search_one(config: SearchCommand) -> int:
         console.print(f"run {run.path} ({'continued' if run.resumed else 'new'})")
 
     options = settings_of(config)
-    buffer = transitions_for(config)
-    console.print("; ".join(filter(None, (str(buffer), note_on(buffer)))))
-    with (
-        stop_on_signals() as stop,
-        Bars(console) as bars,
-        closing(load_writer(config, buffer.env_id)) as vlm,
-    ):
-        manner = Manner(bars, stop, config.key())
+    with closing(load_writer(config, env_id_of(config))) as vlm:
+        buffer = transitions_for(config)
+        console.print(about(buffer))
         try:
-            found = search_in(place_of(config), vlm, buffer, options, manner=manner, on_run=on_run)
+            with stop_on_signals() as stop, Bars(console) as bars:
+                manner = Manner(bars, stop, config.key())
+                place = place_of(config)
+                found = search_in(place, vlm, buffer, options, manner=manner, on_run=on_run)
         except StoppedError:
             console.print(f"stopped; {resume_hint(config, begun[0])}")
             return stop.exit_code
@@ -114,6 +113,11 @@ def search_one(config: SearchCommand) -> int:
                 console.print(f"not finished; {resume_hint(config, begun[0], error)}")
             raise
     return show(found, config, buffer.env_id, begun[0])
+
+
+def about(buffer: TransitionBuffer) -> str:
+    """A buffer in words, with what is to be known about its environment."""
+    return "; ".join(filter(None, (str(buffer), note_on(buffer))))
 
 
 def place_of(config: SearchCommand) -> Place:
@@ -176,9 +180,14 @@ def evaluate(arguments: Sequence[str]) -> int:
     saved = [each for each in saved_programs(config.save_dir) if asked in (None, each.env)]
     if not saved:
         raise ConfigError(f"{config.save_dir} holds no program of {config.env or config.idx}")
-    out = results(180)
+    for each in saved:
+        check_unchanged(each)
+    out, console = results(180), messages()
     table = Table(*MEASURED, title="programs")
     for each in saved:
+        console.print(
+            f"{each.folder.name}: {config.n_episodes} episodes of {each.env.env_id} are planned"
+        )
         found = measure(each, config)
         write_evaluation(each.folder, found)
         table.add_row(each.folder.name, *cells_of(found))
@@ -204,7 +213,7 @@ def collect(arguments: Sequence[str]) -> int:
         seed=config.seed,
     )
     out = results()
-    out.print("; ".join(filter(None, (str(buffer), note_on(buffer)))))
+    out.print(about(buffer))
     out.print(f"{config.out / config.buffer_name}.npz")
     return 0
 

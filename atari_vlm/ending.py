@@ -11,6 +11,7 @@ from atari_vlm.errors import AtariVLMError
 from atari_vlm.runs.terminal import one_line
 from atari_vlm.vlm.layers.keyless import known_keys, without_keys
 
+_INTERRUPTED = 130  # as a shell reports SIGINT
 _READER_GONE = 141  # as a shell reports SIGPIPE
 _NO_FILE = 74  # EX_IOERR of sysexits.h
 
@@ -18,7 +19,7 @@ Main = Callable[[list[str] | None], int]
 
 
 def program(main: Main) -> Callable[..., int]:
-    """A ``main(argv)`` whose errors end it with one line and their exit code."""
+    """A ``main(argv)`` whose errors end it with one line and their exit code, and Ctrl-C without any."""
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None) -> int:
@@ -26,6 +27,8 @@ def program(main: Main) -> Callable[..., int]:
             return main(argv)
         except (AtariVLMError, OSError) as error:
             return end_with(error)
+        except KeyboardInterrupt:
+            return _INTERRUPTED
 
     return run
 

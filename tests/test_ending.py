@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from atari_vlm import cli, report, train
+from atari_vlm import cli, ending, report, train
 from atari_vlm.ending import end_with
 from atari_vlm.errors import ConfigError
 
@@ -23,6 +23,14 @@ def test_a_file_that_cannot_be_written_is_no_traceback(tmp_path, capsys):
         report.main([str(tmp_path / "run"), "--out", str(tmp_path / "file" / "report.html")]) == 74
     )
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+
+
+def test_ctrl_c_is_no_traceback(capsys):
+    @ending.program
+    def main(argv=None):
+        raise KeyboardInterrupt
+
+    assert main([]) == 130 and not capsys.readouterr().err
 
 
 @pytest.mark.parametrize("program", ["train", "evaluate", "report"])

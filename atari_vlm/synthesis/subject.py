@@ -26,8 +26,8 @@ def named_env(options: EnvironmentOptions) -> BenchmarkEnv | None:
     return None if named is None else find_env(named)
 
 
-def transitions_for(options: SearchCommand) -> TransitionBuffer:
-    """The transitions of ``--buffer``, else of the environment that is named, collected now.
+def env_id_of(options: SearchCommand) -> str:
+    """The environment that is meant, found out before anything is played or asked.
 
     Raises ``ConfigError`` where nothing is named, ``MismatchError`` for a buffer of another environment.
     """
@@ -37,13 +37,21 @@ def transitions_for(options: SearchCommand) -> TransitionBuffer:
             raise ConfigError(
                 "which environment? --env ID, --idx N, or --buffer FILE of its transitions"
             )
-        return _collected(env, options)
+        return env.env_id
     buffer = read_buffer(options.buffer)
     if env is not None and env.env_id != made_as(buffer):
         raise MismatchError(
             f"{options.buffer} holds transitions of {buffer.env_id}; asked for is {env.asked}"
         )
-    return buffer
+    return buffer.env_id
+
+
+def transitions_for(options: SearchCommand) -> TransitionBuffer:
+    """The transitions of ``--buffer``, else of the environment that is named, collected now."""
+    env = named_env(options)
+    if options.buffer is not None or env is None:
+        return read_buffer(options.buffer or "")
+    return _collected(env, options)
 
 
 def note_on(buffer: TransitionBuffer) -> str:

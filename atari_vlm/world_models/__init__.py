@@ -7,6 +7,7 @@ _ENTRY_POINTS = {
     "CatchWorldModel": "atari_vlm.world_models.catch",
     "CueWorldModel": "atari_vlm.world_models.cue",
     "EmulatorWorldModel": "atari_vlm.world_models.emulator",
+    "EnvironmentWorldModel": "atari_vlm.world_models.environment",
     "ModelStep": "atari_vlm.world_models.base",
     "SoloPongWorldModel": "atari_vlm.world_models.toy_pong",
     "WorldModel": "atari_vlm.world_models.base",

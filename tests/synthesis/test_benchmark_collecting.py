@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from atari_vlm.agents import RandomAgent
+from atari_vlm.checker import check_world_model
 from atari_vlm.errors import ConfigError, NotSupportedError, UnknownNameError
 from atari_vlm.experience import fill_replay_buffer, read_buffer
 from atari_vlm.synthesis.benchmark import RisingCEM, find_env
 from atari_vlm.trees import leaves, map_leaves
+from atari_vlm.world_models.base import StartFrames
 from atari_vlm.world_models.environment import EnvironmentWorldModel
 
 
@@ -134,6 +136,16 @@ def test_an_environment_is_its_own_exact_model(name):
             break
     for ours, theirs in zip(leaves(model.decode(rolled.state)), leaves(observation), strict=True):
         np.testing.assert_array_equal(ours[0], theirs)
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "Taxi-v4", "rtfm", "Blackjack-v1"])
+def test_it_keeps_the_contract_of_world_models(name):
+    env = find_env(name).make()
+    observation, _ = env.reset(seed=0)
+    shown = map_leaves(lambda leaf: np.asarray(leaf)[None, None], observation)
+    width = env.action_space.shape
+    actions = np.zeros((1, 0, *width), np.float32 if width else np.int64)
+    check_world_model(EnvironmentWorldModel(env), StartFrames(shown, actions))
 
 
 def test_a_planner_does_not_foresee_the_cards():

@@ -44,7 +44,10 @@ def clean(text: str, limit: int = 500) -> str:
 
 def pack(value: Any) -> bytes:
     """The bytes of a value. Raises :class:`WireError` for what is no plain data."""
-    return _part(value, 0)
+    try:
+        return _part(value, 0)
+    except RecursionError:
+        raise WireError("what holds itself is no plain data") from None
 
 
 def _part(value: Any, depth: int) -> bytes:
@@ -83,8 +86,8 @@ def _dict(value: dict[str, Any], depth: int) -> bytes:
 
 def _odd_array(array: np.ndarray, depth: int) -> bytes:
     """An array of text or objects, or without a dimension; one of another class."""
-    if array.dtype in _CODES and 0 < array.ndim <= _DIMENSIONS:
-        return _array(np.asarray(array))
+    if type(array) is not np.ndarray:
+        return _array(np.array(array))
     if array.dtype.kind in "OU" or (array.dtype in _CODES and array.ndim == 0):
         return _part(array.tolist(), depth + 1)
     raise WireError(f"an array {array.shape} of {array.dtype} is no plain data")
@@ -98,10 +101,10 @@ def _scalar(value: np.generic, depth: int) -> bytes:
 
 def _array(array: np.ndarray) -> bytes:
     code, ndim = _CODES.get(array.dtype), array.ndim
-    if code is None or not 0 < ndim <= _DIMENSIONS:
-        return _odd_array(array, 0)
-    if ndim == 1:
+    if ndim == 1 and code is not None:
         return _VECTOR.pack(b"v", code, len(array)) + array.tobytes()
+    if code is None or not 0 < ndim <= _DIMENSIONS or (len(array) and not array.size):
+        return _odd_array(array, 0)
     return _SHAPES[ndim].pack(b"a", code, ndim, *array.shape) + array.tobytes()
 
 
@@ -224,6 +227,8 @@ def _read_vector(data: bytes, at: int, plain: bool, depth: int) -> tuple[Any, in
 def _read_array(data: bytes, at: int, plain: bool, depth: int) -> tuple[Any, int]:
     form = _SHAPES[data[at + 2]]
     _, code, _, *shape = form.unpack_from(data, at)
+    if shape[0] and 0 in shape:  # as lists, millions of rows would come of no bytes
+        raise WireError("an array of rows has something in them")
     array, end = _numbers(data, at + form.size, _DTYPES[code], prod(shape))
     array = array.reshape(shape)
     return (array.tolist() if plain else array.copy()), end
@@ -234,7 +239,7 @@ def _numbers(data: bytes, at: int, dtype: np.dtype[Any], n: int) -> tuple[np.nda
     if end > len(data):
         raise WireError("an array that is longer than its bytes")
     if n == 0:
-        return np.zeros(0, dtype), end
+        return np.zeros(0, dtype), at
     array = np.frombuffer(data, dtype, n, at)
     if dtype is _DTYPES[0]:
         array = array.view(np.uint8) != 0  # any other byte than 0 and 1 would be an odd truth

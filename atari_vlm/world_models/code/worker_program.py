@@ -204,9 +204,11 @@ def fault(error: BaseException) -> Fault:
 
 
 def copied(value: Any) -> Any:
-    """Plain data and arrays anew, as deep as they go."""
+    """Plain data and arrays anew, as deep as they go; numpy's scalars as Python numbers."""
     if isinstance(value, np.ndarray):
-        return value.copy()
+        return value.copy() if value.ndim else value.item()
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, (list, tuple)):
         return [copied(item) for item in value]
     if isinstance(value, dict):

@@ -102,7 +102,7 @@ def test_plain_data_comes_back_as_it_was(adder, value):
     ("value", "arrives", "plain"),
     [
         (np.arange(3, dtype=np.float32), "ndarray", [0.0, 1.0, 2.0]),
-        (np.zeros((2, 0, 3), np.int16), "ndarray", [[], []]),
+        (np.zeros((0, 3), np.int16), "ndarray", []),
         (np.array([[True, False]]), "ndarray", [[True, False]]),
         (np.float32(0.5), "float", 0.5),
         (np.int64(7), "int", 7),

@@ -2,8 +2,8 @@
 
 ``acts.txt`` is what a program may try to do to its host, bodies of functions: one that comes to its end has won, and says so in
 the program's answer. ``bodies.txt`` is what ``step`` may answer, raise, burn or replace: nothing there wins, what counts is that
-we are still here, and in time. ``environments.txt`` is whole programs. ``c`` calls libc, ``call`` makes a system call by its number on
-x86-64; both raise where the result is negative. CANARY, PORT, PARENT and SITE are put in by ``hostile_run.py``.
+we are still here, and in time. ``environments.txt`` is whole programs. ``c`` calls libc, ``call`` makes a system call by its
+number on x86-64; both raise where the result is negative. CANARY, PORT, PARENT and SITE are put in by ``hostile_run.py``.
 """
 
 from __future__ import annotations

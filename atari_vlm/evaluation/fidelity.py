@@ -282,11 +282,7 @@ def _labels(model: WorldModel[Any], rewards: np.ndarray) -> np.ndarray:
 
 def _observed(replay: Replay, model: WorldModel[Any]) -> str:
     """The column of a replay that holds what ``model`` observes: the one beside the action, of its shape where there are more."""
-    names = [
-        name
-        for name in replay.columns
-        if name not in ("action", "reward", "terminated", "truncated")
-    ]
+    names = list(replay.shown)
     if len(names) > 1:
         shape = model.observation_space.shape
         names = [name for name in names if replay.columns[name].shape == shape] or names

@@ -282,21 +282,40 @@ def test_a_million_pictures_are_twelve_gigabytes_of_disk_and_little_memory():
 MEASURED = """
 import json, resource, sys, numpy as np
 from pathlib import Path
-from replay_helpers import add_step, picture_replay
-replay = picture_replay(60_000, 64, folder=Path(sys.argv[1]))
-frame = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
+from atari_vlm.experience.columns import Column
+from atari_vlm.experience.replay import Replay
+steps, learned = int(sys.argv[2]), int(sys.argv[3])
+columns = {
+    "image": Column((64, 64, 3), "uint8", on_disk=True), "action": Column((), "int64"),
+    "latent": Column((512,), "float16", on_disk=True, written_back=True),
+}
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for n in range(60_000):
-    add_step(replay, frame, 0, 0.0, n % 500 == 499, False)
+frame = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
+replay = Replay(columns, steps, folder=Path(sys.argv[1]), num_envs=4)
+for n in range(steps - 8):
+    ends = {"terminated": n // 4 % 500 == 499, "truncated": False}
+    replay.add({"image": frame, "action": 0, "reward": 0.0, **ends}, n % 4)
+replay.saved()
 rng = np.random.default_rng(0)
-for _ in range(100):
-    replay.read("image", replay.segments(64, 10, rng).slots)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+for _ in range(learned):
+    slots = replay.segments(16, 65, rng, least=65, across_episodes=True).slots
+    replay.read("image", slots)
+    replay.write("latent", slots, np.ones((16, 65, 512), np.float16))
+kept = sum(array.nbytes for array in replay.arrays().values())
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+files = sum(path.stat().st_size for path in Path(sys.argv[1]).glob("*.u8"))
+print(json.dumps({"peak": (peak - before) / 1024, "kept": kept / 1e6, "files": files / 1e9}))
 """
 
 
 @pytest.mark.slow
-def test_mapped_pages_do_not_add_up(tmp_path):
-    line = [sys.executable, "-c", MEASURED, tmp_path]
+@pytest.mark.parametrize(
+    ("steps", "most"),
+    [(60_000, 500), pytest.param(1_000_000, 1500, marks=pytest.mark.timeout(3600))],
+)
+def test_mapped_pages_do_not_add_up(tmp_path, steps, most):
+    line = [sys.executable, "-c", MEASURED, tmp_path, str(steps), str(steps // 2000)]
     done = subprocess.run(line, capture_output=True, text=True, check=True, env=with_helpers())
-    assert json.loads(done.stdout) < 400  # MB, of a file of 737
+    measured = json.loads(done.stdout)
+    assert measured["peak"] < most and measured["kept"] < 60 * steps / 1e6, measured  # MB
+    assert measured["files"] == pytest.approx(12_288 * steps / 1e9, rel=0.01)

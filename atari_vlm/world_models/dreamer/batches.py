@@ -57,7 +57,7 @@ def latent_columns(networks: Networks, context: int) -> dict[str, Column]:
         return {}
     classes = "uint8" if config.classes < 256 else "int16"
     return {
-        _H: Column((config.deter,), "float16", written_back=True),
+        _H: Column((config.deter,), "float16", on_disk=True, written_back=True),
         _Z: Column((config.groups,), classes, written_back=True),
     }
 

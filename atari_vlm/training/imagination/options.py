@@ -22,6 +22,7 @@ from atari_vlm.runs.options import (
 )
 from atari_vlm.settings import flat
 
+_PAPER_V1 = "paper-v1"  # the preset of a first version, or what its name begins with
 IMPORTS_CODE: dict[str, Any] = {"typed only": lambda game: ":" in game}
 
 
@@ -37,6 +38,8 @@ class LearnOptions(Options):
     """npz file or Minari dataset id to learn from, without playing"""
     preset: str = ""
     """a preset of the family; its first one if left out"""
+    paper_v1: bool = False
+    """the family's first published version (Dreamer: of January 2023, arXiv 2301.04104v1), in the size of --preset"""
     settings: tuple[str, ...] = ()
     """NAME=VALUE ...: constants of the preset (world_model.updates.steps=50); in --config a group of that name"""
     settings_of_file: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
@@ -58,6 +61,8 @@ class LearnOptions(Options):
                 raise ConfigError(
                     "--total-steps counts steps of play: it stands without --epochs and --dataset"
                 )
+        if self.paper_v1 and not self.preset.startswith(_PAPER_V1):
+            object.__setattr__(self, "preset", "-".join(filter(None, (_PAPER_V1, self.preset))))
         if self.game and self.dataset:
             raise ConfigError("either --game or --dataset says what to learn from, not both")
         super().__post_init__()

@@ -14,6 +14,10 @@ from atari_vlm.world_models.learned.learner import GameFacts
 from atari_vlm.world_models.learned.schedule import Play, TrainingSettings
 
 OPTIMIZERS = ("laprop", "adam")
+_FIRST_VERSION = {
+    "paper-v1": "s",
+    **{f"paper-v1-{name}": name for name in ("xs", "s", "m", "l", "xl")},
+}
 
 
 @dataclass(frozen=True)
@@ -124,13 +128,15 @@ class DreamerSettings(TrainingSettings):
 def preset(name: str, facts: GameFacts) -> DreamerSettings:
     """Settings for a game.
 
-    ``1m`` to ``400m`` are the official sizes with the official constants (Hafner et al. 2025); ``xs`` to ``xl`` those of 2023.
+    ``1m`` to ``400m`` are the official sizes with the official constants (Hafner et al. 2025); ``xs`` to ``xl`` those of
+    2023, ``paper-v1`` and ``paper-v1-xs`` ... too.
     ``tiny`` learns small games on one CPU core: fewer and shorter sequences, few starts of imagination, a higher rate.
     Raises ``ConfigError`` for a game that cannot be learned.
     """
-    if name not in PRESETS:
-        raise UnknownNameError("Dreamer preset", name, PRESETS)
-    networks = sizes(name)
+    size = _FIRST_VERSION.get(name, name)
+    if size not in PRESETS:
+        raise UnknownNameError("Dreamer preset", name, (*PRESETS, *_FIRST_VERSION))
+    networks = sizes(size)
     if facts.inputs:
         keys_of(networks, facts.inputs, facts.game)
     ActionCode(facts.action_space, networks)

@@ -10,8 +10,9 @@ from dreamers import BOTH, FLOATS, PARTS, SMALL, STATE, TWO, facts_of, settings_
 
 from atari_vlm.actions import random_actions
 from atari_vlm.checker import check_learner
-from atari_vlm.errors import ConfigError, DivergedError
+from atari_vlm.errors import ConfigError, DivergedError, UnknownNameError
 from atari_vlm.experience.replay import Replay
+from atari_vlm.training.imagination.options import train_options
 from atari_vlm.world_models.dreamer.config import CoreConfig
 from atari_vlm.world_models.dreamer.learner import make_learner
 from atari_vlm.world_models.dreamer.learning import dreamed, player_losses, read
@@ -231,6 +232,12 @@ def test_presets_of_2023_are_learned_with_its_constants():
     settings = preset("xs", facts_of())
     assert settings.learning.optimizer == "adam" and settings.losses.dynamics == 0.5
     assert not settings.losses.replay_value and settings.networks.generation == "2023"
+    assert preset("paper-v1-xs", facts_of()) == settings
+    assert preset("paper-v1", facts_of()) == preset("s", facts_of())
+    options = train_options("dreamer")(game="CartPole-v1", preset="xs", paper_v1=True)
+    assert options.preset == "paper-v1-xs"
+    with pytest.raises(UnknownNameError, match="paper-v1-xs"):
+        preset("paper-v1-12m", facts_of())
     nature = preset("12m", facts_of())
     assert (nature.learning.batch, nature.learning.length, nature.behaviour.steps) == (16, 64, 15)
     assert nature.losses.dynamics == 1.0 and nature.learning.learning_rate == 4e-5

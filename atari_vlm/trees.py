@@ -60,8 +60,13 @@ def _stack(*rows: Any) -> np.ndarray:
 
 def texts(strings: Sequence[str]) -> np.ndarray:
     """Strings as an object array ``(n,)``, as texts stand in batches."""
-    array = np.empty(len(strings), object)
-    array[:] = strings
+    return objects(strings)
+
+
+def objects(items: Sequence[Any]) -> np.ndarray:
+    """Any objects, arrays among them too, as an object array ``(n,)`` of them."""
+    array = np.empty(len(items), object)
+    array[:] = items
     return array
 
 

@@ -22,6 +22,7 @@ from atari_vlm.env.emulator import Emulator, EmulatorConfig
 from atari_vlm.errors import ConfigError, MismatchError
 from atari_vlm.games import game
 from atari_vlm.picture import brighter_of
+from atari_vlm.trees import objects
 from atari_vlm.world_models.base import ModelStep
 
 INEXACT = ("Qbert", "Tetris", "TicTacToe3D")
@@ -95,8 +96,8 @@ class EmulatorWorldModel:
         n = len(observations)
         screen = self._real.getScreen()[np.newaxis]
         return EmulatorState(
-            snapshot=_objects([self._real.cloneState()] * n),
-            frames=_objects([screen] * n),
+            snapshot=objects([self._real.cloneState()] * n),
+            frames=objects([screen] * n),
             lives=np.full(n, self._real.lives()),
             over=np.full(n, self._real.game_over(with_truncation=False)),
         )
@@ -133,8 +134,8 @@ class EmulatorWorldModel:
                 ended[i, t] = False
             self._at = snapshots[i] = self._twin.ale.cloneState()
         following = EmulatorState(
-            snapshot=_objects(snapshots),
-            frames=_objects(frames),
+            snapshot=objects(snapshots),
+            frames=objects(frames),
             lives=np.array(lives, np.int64),
             over=np.array(over, np.bool_),
         )
@@ -166,13 +167,6 @@ class EmulatorWorldModel:
         if self._at is not snapshot:
             self._twin.ale.restoreState(snapshot)
             self._at = snapshot
-
-
-def _objects(items: list[Any]) -> np.ndarray:
-    """Any objects as an array ``(n,)`` of them, arrays among them too."""
-    array = np.empty(len(items), object)
-    array[:] = items
-    return array
 
 
 def _config_of(base: Any) -> EmulatorConfig:

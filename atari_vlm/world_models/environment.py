@@ -16,7 +16,7 @@ import numpy as np
 
 from atari_vlm.actions import check_action_space
 from atari_vlm.errors import NotSupportedError
-from atari_vlm.trees import leaves, map_leaves, stacked, take_row
+from atari_vlm.trees import leaves, map_leaves, objects, stacked, take_row
 from atari_vlm.world_models.base import ModelStep
 
 _NUMBERS = (bool, int, float, str, type(None), np.generic)
@@ -61,7 +61,7 @@ class EnvironmentWorldModel:
         rows = len(next(leaves(observations)))
         lasts = [take_row(map_leaves(_last, observations), row) for row in range(rows)]
         return EnvironmentState(
-            _objects([self._save(self._real)] * rows), _objects(lasts), np.zeros(rows, np.bool_)
+            objects([self._save(self._real)] * rows), objects(lasts), np.zeros(rows, np.bool_)
         )
 
     def step(
@@ -87,9 +87,7 @@ class EnvironmentWorldModel:
                 if over[row]:
                     break
             snapshots[row] = self._save(self._twin)
-        return ModelStep(
-            EnvironmentState(_objects(snapshots), _objects(shown), over), rewards, ended
-        )
+        return ModelStep(EnvironmentState(objects(snapshots), objects(shown), over), rewards, ended)
 
     def decode(self, state: EnvironmentState) -> Any:
         """The observations of the rows ``(B, ...)``, in tuples and dicts as the space has them."""
@@ -164,12 +162,6 @@ def _restore_mujoco(base: Any, saved: tuple[np.ndarray, np.ndarray, np.ndarray])
 
 def _last(context: Any) -> Any:
     return context[:, -1]
-
-
-def _objects(items: list[Any]) -> np.ndarray:
-    array = np.empty(len(items), object)
-    array[:] = items
-    return array
 
 
 def _flat(observation: Any) -> list[Any]:

@@ -31,6 +31,7 @@ from atari_vlm.errors import (
     UnknownNameError,
 )
 from atari_vlm.experience.transitions import TransitionBuffer
+from atari_vlm.files import read_real
 from atari_vlm.reporting.tree.tree_report import write_tree
 from atari_vlm.runs.bars import Bars
 from atari_vlm.runs.command_line import command_line, command_of, parse, resume_hint
@@ -55,6 +56,7 @@ from atari_vlm.synthesis.searching import Manner
 from atari_vlm.synthesis.subject import env_id_of, named_env, note_on, shard, transitions_for
 from atari_vlm.synthesis.writers import load_writer
 from atari_vlm.vlm.base import closing
+from atari_vlm.world_models.code.sandbox import PROGRAM_BYTES, check_text
 
 NOTHING_WRITTEN = 3  # no reply held a program
 _ELSEWHERE = ("speed", "apps")
@@ -133,8 +135,18 @@ def place_of(config: SearchCommand) -> Place:
 
 def settings_of(config: SearchCommand) -> SearchConfig:
     """The search's own options."""
-    described = None if config.description is None else config.description.read_text("utf-8")
-    return SearchConfig(**{**shared(config, SearchConfig), "description": described})
+    texts = {name: text_of(getattr(config, name), name) for name in ("description", "start")}
+    return SearchConfig(**{**shared(config, SearchConfig), **texts})
+
+
+def text_of(file: Path | None, option: str) -> str | None:
+    """The text in the file that an option names."""
+    if file is None:
+        return None
+    try:
+        return check_text(read_real(file, PROGRAM_BYTES + 1, links=True).decode("utf-8"))
+    except (ConfigError, OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--{option} {file}: {error}") from error
 
 
 def show(found: SearchResult, config: SearchCommand, env_id: str, run: Path) -> int:

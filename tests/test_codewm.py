@@ -109,6 +109,12 @@ def test_a_finished_search_that_is_named_is_shown_again(buffers, found, capsys):
     assert replies_in(found) == asked == 4
 
 
+def test_a_search_may_begin_with_a_program(buffers, found, tmp_path, capsys):
+    words = ("--buffer", buffers / "CartPole-v1.npz", "--save_dir", tmp_path, "--run_name", "r")
+    code, _, _ = command(capsys, "search", *words, "--start", found / "best.py", "--budget", 2)
+    assert code == 0 and json.loads((tmp_path / "r" / "results.json").read_text())["score"] == 1.0
+
+
 def test_the_buffer_that_was_collected_lies_beside_the_runs(tmp_path, capsys):
     words = ("search", "--idx", 3, "--save_dir", tmp_path, "--n-transitions", 100, "--budget", 1)
     command(capsys, *words)
@@ -152,6 +158,11 @@ BAD = {
     "a cut buffer": (("--buffer", "cut.npz"), "cut.npz", "no buffer of transitions"),
     "a scripted writer's limits": (("--env", "Acrobot-v1"), "CartPole", "--model"),
     "a server without a model": (("--env", "CartPole-v1", "--base-url", "http://127.0.0.1:9/v1"), "--model", ""),
+    "nothing to begin with": (("--env", "CartPole-v1", "--start", "nothing.py"), "--start nothing.py", ""),
+    "a beginning with NUL": (("--env", "CartPole-v1", "--start", "nul.py"), "--start nul.py", "NUL"),
+    "a beginning without end": (("--env", "CartPole-v1", "--start", "long.py"), "--start long.py", ""),
+    "a beginning for a method that has none": (
+        ("--env", "CartPole-v1", "--start", "x.py", "--method", "best-of-n"), "best-of-n begins with nothing", ""),
     "no key folder": (("--env", "CartPole-v1", "--model", "gpt-4o", "--key-folder", "nowhere"), "openai_key", ""),
     "a writer that writes nothing": (("--env", "CartPole-v1", "--vlm", "nearest-example"), "writes no programs", ""),
 }  # fmt: skip
@@ -165,6 +176,9 @@ def test_what_is_wrong_is_said_in_one_line(what, buffers, tmp_path, capsys, monk
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "cut.npz").write_bytes((buffers / "CartPole-v1.npz").read_bytes()[:900])
     (tmp_path / "cut.json").write_bytes((buffers / "CartPole-v1.json").read_bytes())
+    (tmp_path / "nul.py").write_bytes(b"class Environment:\0")
+    (tmp_path / "long.py").write_text("#" * (300 << 10))
+    (tmp_path / "x.py").write_text("class Environment: pass")
     words, *expected = BAD[what]
     code, out, err = command(capsys, "search", *words, "--n_transitions", 20)
     *_, line = err.splitlines()
@@ -293,6 +307,11 @@ def changed_best(run):
     (run / "best.py").write_text("class Environment: pass\n")
 
 
+def without_checkpoint(run, program):
+    shutil.rmtree(run / "checkpoint")
+    (run / "best.py").write_bytes(program)
+
+
 def foreign_name(run):
     results = json.loads((run / "results.json").read_text())
     (run / "results.json").write_text(json.dumps({**results, "env": "antigravity:Fly-v0"}))
@@ -310,6 +329,8 @@ def cut_results(run):
         (foreign_name, 2, "antigravity"),
         (cut_results, 2, "results.json|cannot be read"),
         (lambda run: (run / "best.py").unlink(), 2, "no best.py"),
+        (lambda run: without_checkpoint(run, b"class Environment:\0"), 2, "NUL"),
+        (lambda run: without_checkpoint(run, b"#" * (300 << 10)), 2, "best.py"),
     ],
 )
 def test_a_run_that_was_tampered_with_is_refused_in_one_line(damage, code, said, found, tmp_path, capsys):  # fmt: skip

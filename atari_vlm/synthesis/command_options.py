@@ -116,6 +116,8 @@ class MethodOptions(Options):
     """first, or diverse: which mispredicted transition the model is shown"""
     replay_verify: bool = False
     """accept a program only if it replays every transition of the whole buffer"""
+    start: Path | None = field(default=None, metadata=TYPED_ONLY)
+    """program to begin with (gif-mcts, worldcoder), for example the best.py of an earlier run"""
     simplify: int = 0
     """calls at the end that ask for a shorter program that is equal"""
     deadline_s: float = 2.0

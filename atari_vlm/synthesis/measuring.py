@@ -7,7 +7,7 @@ import math
 import tempfile
 from typing import Any
 
-from atari_vlm.errors import CheckpointError, MismatchError
+from atari_vlm.errors import CheckpointError, ConfigError, MismatchError
 from atari_vlm.experience.transition_reading import read_buffer
 from atari_vlm.experience.transitions import TransitionBuffer
 from atari_vlm.runs.terminal import one_line
@@ -23,6 +23,7 @@ from atari_vlm.synthesis.benchmark.planning import PlanningSettings, Played
 from atari_vlm.synthesis.command_options import EvaluateCommand
 from atari_vlm.synthesis.subject import made_as
 from atari_vlm.world_models.checkpoint import read_checkpoint
+from atari_vlm.world_models.code.sandbox import check_text
 from atari_vlm.world_models.code.scoring import SCORERS
 
 _OTHER_SEED = 1_000_003  # so that nothing is measured on what a search of the same seed was shown
@@ -47,7 +48,14 @@ def measure(saved: SavedProgram, config: EvaluateCommand) -> Evaluation:
 
 
 def check_unchanged(saved: SavedProgram) -> None:
-    """Raise ``CheckpointError`` unless the run's checkpoint, where it has one, is whole and holds the same program."""
+    """Raise ``CheckpointError`` unless the run's checkpoint, where it has one, is whole and holds the same program.
+
+    ``ConfigError`` for what cannot be a program.
+    """
+    try:
+        check_text(saved.program)
+    except ConfigError as error:
+        raise ConfigError(f"{saved.folder / 'best.py'}: {error}") from error
     folder = saved.folder / "checkpoint"
     if folder.is_dir() and read_checkpoint(folder).program != saved.program:
         raise CheckpointError(

@@ -15,6 +15,7 @@ EXPECTED = {
     "dream_in_catch": "MCTSAgent    mean return +1.00 of 1",
     "plan_in_the_emulator": "return after",
     "in_context_examples": "pupil",
+    "plan_in_a_program": "the real pole stood for 100 of 100 steps",
 }
 
 

@@ -53,21 +53,24 @@ def _found(sandbox: Sandbox, pairs: Sequence[tuple[Any, Any]]) -> set[str]:
         return found | {"round-trip"}
     drawn = _repeated(sandbox, pairs)
     if not drawn and not all(
-        _goes_on(sandbox, action, *steps) for (_, action), steps in zip(pairs, firsts, strict=True)
+        _goes_on(sandbox, pair, *steps) for pair, steps in zip(pairs, firsts, strict=True)
     ):
         found.add("round-trip")
     return found | drawn
 
 
-def _goes_on(sandbox: Sandbox, action: Any, first: list[Any], second: list[Any] | None) -> bool:
-    """Whether the second step is the same after its state was taken out and put back.
+def _goes_on(
+    sandbox: Sandbox, pair: tuple[Any, Any], first: list[Any], second: list[Any] | None
+) -> bool:
+    """Whether the second step is the same after its state was taken out and put back, as an array where the first was one.
 
     It need not be where the episode is over, nor for an ``Environment`` that waits for ``set_state`` before every step.
     """
     if second is None or _alike(first, second):
         return True
     try:
-        return _alike(second, sandbox.step(first[0], action, seed=_SEEDS[0]))
+        kept = np.asarray(first[0]) if isinstance(pair[0], np.ndarray) else first[0]
+        return _alike(second, sandbox.step(kept, pair[1], seed=_SEEDS[0]))
     except SandboxProgramError:
         return False
 

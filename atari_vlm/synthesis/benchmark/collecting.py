@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from atari_vlm.agents.base import Agent
 from atari_vlm.conditions import versions
 from atari_vlm.errors import check_count
 from atari_vlm.experience.transitions import TransitionBuffer, check_observation_space
 from atari_vlm.files import check_plain_name
 from atari_vlm.synthesis.benchmark.catalogue import MANUAL_GAME, find_env
 from atari_vlm.synthesis.benchmark.manual_game import ManualGame
-from atari_vlm.synthesis.benchmark.players import Env, Player, Policy, described, player_of
+from atari_vlm.synthesis.benchmark.players import Env, Policy, agent_of, described
 from atari_vlm.trees import map_leaves, stacked
-from atari_vlm.types import Action, Decision, Source, Transition
+from atari_vlm.types import Transition
 
 
 def fill_replay_buffer(
@@ -44,9 +45,8 @@ def fill_replay_buffer(
     played: Env = known.make() if known is not None else env  # type: ignore[assignment]
     try:
         check_observation_space(played.observation_space)
-        player = player_of(policy, played)
-        episodes = _Episodes(played, player, capacity, np.random.default_rng(seed))
-        episodes.play(max_episode_steps)
+        episodes = _Episodes(played, capacity, np.random.default_rng(seed))
+        episodes.play(agent_of(policy, played, episodes.filled), max_episode_steps)
     finally:
         if known is not None:
             played.close()
@@ -60,41 +60,44 @@ def fill_replay_buffer(
 class _Episodes:
     """Transitions as they are played."""
 
-    def __init__(self, env: Env, player: Player, capacity: int, rng: np.random.Generator):
-        self._env, self._player, self._capacity, self._rng = env, player, capacity, rng
+    def __init__(self, env: Env, capacity: int, rng: np.random.Generator):
+        self._env, self._capacity, self._rng = env, capacity, rng
         self._rows: list[tuple[Any, ...]] = []
         self._starts: list[int] = []
 
-    def play(self, most_steps: int | None) -> None:
+    def filled(self) -> float:
+        """The share of the transitions that were played."""
+        return len(self._rows) / self._capacity
+
+    def play(self, agent: Agent, most_steps: int | None) -> None:
         """Play episodes until there are enough transitions."""
         while len(self._rows) < self._capacity:
-            self._episode(most_steps)
+            self._episode(agent, most_steps)
 
-    def _episode(self, most_steps: int | None) -> None:
+    def _episode(self, agent: Agent, most_steps: int | None) -> None:
         seed = int(self._rng.integers(1 << 31))
         observation, _ = self._env.reset(seed=seed)
-        self._player.begin(seed)
+        agent.reset(seed=seed)
         self._starts.append(len(self._rows))
         ended = False
         while not ended and len(self._rows) < self._capacity:
-            action = self._player.act(observation, len(self._rows) / self._capacity)
-            following, reward, terminated, truncated, info = self._env.step(action)
-            steps = len(self._rows) + 1 - self._starts[-1]
-            truncated = bool(truncated) or (steps == most_steps and not terminated)
-            self._keep(observation, action, float(reward), following, bool(terminated), truncated)
-            decision = Decision(action, Source.POLICY)
-            self._player.see(
-                Transition(
-                    observation, decision, float(reward), following, terminated, truncated, info
-                )
-            )
-            observation, ended = following, terminated or truncated
+            transition = self._step(agent, observation, most_steps)
+            agent.observe(transition)
+            self._keep(transition)
+            observation = transition.next_observation
+            ended = transition.terminated or transition.truncated
 
-    def _keep(
-        self, observation: Any, action: Action, reward: float, after: Any, *ends: bool
-    ) -> None:
-        seen, followed = (map_leaves(np.array, each) for each in (observation, after))
-        self._rows.append((seen, action, reward, followed, *ends))
+    def _step(self, agent: Agent, observation: Any, most_steps: int | None) -> Transition:
+        decision = agent.act(observation)
+        after, reward, terminated, truncated, info = self._env.step(decision.action)
+        is_last = len(self._rows) + 1 - self._starts[-1] == most_steps
+        cut = bool(truncated) or (is_last and not terminated)
+        return Transition(observation, decision, float(reward), after, bool(terminated), cut, info)
+
+    def _keep(self, step: Transition) -> None:
+        seen, after = (map_leaves(np.array, t) for t in (step.observation, step.next_observation))
+        ends = (step.terminated, step.truncated)
+        self._rows.append((seen, step.decision.action, step.reward, after, *ends))
 
     def buffer(self, env_id: str, provenance: dict[str, Any]) -> TransitionBuffer:
         """What was played."""

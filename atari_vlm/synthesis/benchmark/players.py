@@ -1,21 +1,22 @@
-"""Who chooses the actions while a buffer of transitions fills."""
+"""Who plays while a buffer of transitions fills: what a policy stands for, as an agent."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
 
-from atari_vlm.actions import as_action, check_action_space, random_actions
+from atari_vlm.actions import as_action, check_action_space
 from atari_vlm.agents.base import Agent
+from atari_vlm.agents.simple import RandomAgent
 from atari_vlm.errors import ConfigError, UnknownNameError, check_count
 from atari_vlm.planning.cross_entropy import CEMConfig, cem
 from atari_vlm.trees import map_leaves
-from atari_vlm.types import Action, Transition
+from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.world_models.environment import EnvironmentWorldModel
 
 POLICIES = ("random", "cem")
@@ -46,54 +47,34 @@ class RisingCEM:
 Policy = str | RisingCEM | Agent | Callable[[Any], Any]
 
 
-class Player(Protocol):
-    """Who chooses while a buffer fills."""
+def agent_of(policy: Policy, env: Env, filled: Callable[[], float]) -> Agent:
+    """The agent that a policy stands for; ``filled()`` is the share of the buffer that is full.
 
-    def begin(self, seed: int) -> None:
-        """An episode begins."""
-
-    def act(self, observation: Any, filled: float) -> Action:
-        """The next action; ``filled`` is the share of the buffer that is full."""
-
-    def see(self, transition: Transition) -> None:
-        """What came of it."""
-
-
-def player_of(policy: Policy, env: Env) -> Player:
-    """The player that a policy stands for; ``ConfigError`` for what is none."""
+    Raises ``ConfigError`` for what is no policy.
+    """
     space = check_action_space(env.action_space, "the environment")
     if isinstance(policy, str) and policy not in POLICIES:
         raise UnknownNameError("policy", policy, POLICIES)
     if policy == "random":
-        return _AtRandom(space)
-    if policy == "cem" or isinstance(policy, RisingCEM):
-        return _Planner(RisingCEM() if isinstance(policy, str) else policy, env)  # type: ignore[arg-type]
+        return RandomAgent(action_space=space)
+    if policy == "cem":
+        policy = RisingCEM()
+    if isinstance(policy, RisingCEM):
+        return _Planner(policy, env, filled)
     if isinstance(policy, Agent):
-        return _AnAgent(policy)
+        return policy
     if callable(policy):
-        return _AFunction(policy, space)
+        return _Function(policy, space)
     raise ConfigError(
         f"a policy is one of {', '.join(POLICIES)}, an agent or a function, got {policy!r}"
     )
 
 
-class _AtRandom:
-    def __init__(self, space: gymnasium.Space[Any]):
-        self._space, self._rng = space, np.random.default_rng(0)
-
-    def begin(self, seed: int) -> None:
-        self._rng = np.random.default_rng(seed)
-
-    def act(self, observation: Any, filled: float) -> Action:
-        return as_action(self._space, random_actions(self._space, (), self._rng))
-
-    def see(self, transition: Transition) -> None:
-        pass
-
-
 class _Planner:
-    def __init__(self, settings: RisingCEM, env: Env):
-        self._settings, self._env = settings, env
+    """Plays plans that are made in the real dynamics."""
+
+    def __init__(self, settings: RisingCEM, env: Env, filled: Callable[[], float]):
+        self._settings, self._space, self._filled = settings, env.action_space, filled
         env.reset(seed=0)
         self._model = EnvironmentWorldModel(env)
         limit = env.spec.max_episode_steps if env.spec is not None else None
@@ -101,20 +82,20 @@ class _Planner:
         self._plan: list[Any] = []
         self._rng = np.random.default_rng(0)
 
-    def begin(self, seed: int) -> None:
+    def reset(self, *, seed: int | None = None) -> None:
         self._plan, self._rng = [], np.random.default_rng(seed)
 
-    def act(self, observation: Any, filled: float) -> Action:
+    def act(self, observation: Any) -> Decision:
         if not self._plan:
-            self._plan = list(self._search(observation, filled))
-        return as_action(self._env.action_space, self._plan.pop(0))
+            self._plan = list(self._search(observation))
+        return Decision(as_action(self._space, self._plan.pop(0)), Source.POLICY)
 
-    def see(self, transition: Transition) -> None:
+    def observe(self, transition: Transition) -> None:
         pass
 
-    def _search(self, observation: Any, filled: float) -> np.ndarray:
+    def _search(self, observation: Any) -> np.ndarray:
         settings = self._settings
-        level = settings.iterations[int(filled * len(settings.iterations))]
+        level = settings.iterations[int(self._filled() * len(settings.iterations))]
         config = CEMConfig(
             self._horizon, settings.population, settings.elites, level, smoothing=0.0
         )
@@ -125,31 +106,19 @@ class _Planner:
         return best
 
 
-class _AnAgent:
-    def __init__(self, agent: Agent):
-        self._agent = agent
+class _Function:
+    """Plays what a function says of an observation."""
 
-    def begin(self, seed: int) -> None:
-        self._agent.reset(seed=seed)
-
-    def act(self, observation: Any, filled: float) -> Action:
-        return self._agent.act(observation).action
-
-    def see(self, transition: Transition) -> None:
-        self._agent.observe(transition)
-
-
-class _AFunction:
     def __init__(self, function: Callable[[Any], Any], space: gymnasium.Space[Any]):
         self._function, self._space = function, space
 
-    def begin(self, seed: int) -> None:
+    def reset(self, *, seed: int | None = None) -> None:
         pass
 
-    def act(self, observation: Any, filled: float) -> Action:
-        return as_action(self._space, self._function(observation))
+    def act(self, observation: Any) -> Decision:
+        return Decision(as_action(self._space, self._function(observation)), Source.POLICY)
 
-    def see(self, transition: Transition) -> None:
+    def observe(self, transition: Transition) -> None:
         pass
 
 

@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import gymnasium
 import numpy as np
 
 from atari_vlm.agents.vlm_agent import VLMAgentOptions
 from atari_vlm.errors import ConfigError, UnknownNameError, check_count
 from atari_vlm.planning.scoring import PlanScores, Valuing, check_discount, score_plans
+from atari_vlm.space_trees import picture_in, value_at
 from atari_vlm.trees import take_row
 from atari_vlm.types import Action, Transition
-from atari_vlm.world_models.base import WorldModel, in_units_of
+from atari_vlm.world_models.base import WorldModel, context_space_of, in_units_of
 from atari_vlm.world_models.view import FrameSource, WorldView
 
 Follow = Literal["first", "whole"] | int
@@ -145,13 +147,13 @@ class Judge:
             return True
         if expected.state is None:
             return False
-        predicted = _picture(take_row(self.world_model.decode(expected.state), 0))
-        real = _picture(self._view.frame(transition.next_observation))
+        model = self.world_model
+        shown = take_row(model.decode(expected.state), 0)
+        predicted = _picture(shown, model.observation_space)
+        real = _picture(self._view.frame(transition.next_observation), context_space_of(model))
         return float(np.abs(predicted - real).mean()) > (self._options.picture_tolerance or 0.0)
 
 
-def _picture(observation: Any) -> np.ndarray:
-    """The picture of an observation as floats."""
-    return np.asarray(
-        observation["image"] if isinstance(observation, dict) else observation, np.float32
-    )
+def _picture(observation: Any, space: gymnasium.Space[Any]) -> np.ndarray:
+    """The picture of an observation as floats; what has none is compared as it is."""
+    return np.asarray(value_at(observation, picture_in(space) or ()), np.float32)

@@ -180,7 +180,8 @@ class PlanWorkshop:
             return EmulatorWorldModel(env, end_on_life_loss=self.settings.end_on_life_loss)
         model: WorldModel[Any] = self._loaded if self._loaded is not None else CatchWorldModel()
         names = env.unwrapped.get_action_meanings()  # type: ignore[attr-defined]
-        check_fit(model, names, getattr(env.unwrapped, "frame_skip", 1), "the environment")
+        skip = getattr(env.unwrapped, "frame_skip", 1)
+        check_fit(model, names, skip, "the environment", env.action_space)
         return model
 
     def agent(self, variant: Variant, vlm: VLM, env: Env) -> Agent:

@@ -12,6 +12,7 @@ from atari_vlm.actions import random_actions
 from atari_vlm.checker_models import check_world_model
 from atari_vlm.errors import require
 from atari_vlm.experience.replay import FOLLOWED, Column, Replay
+from atari_vlm.space_json import space_to_json
 from atari_vlm.trees import map_leaves, take_rows
 from atari_vlm.world_models.base import StartFrames
 from atari_vlm.world_models.checkpoint import Checkpoint
@@ -233,7 +234,8 @@ def _check_published(learner: Learner, seed: int) -> None:
     """Weights and config make the same model and the same policy again."""
     model, start = learner.world_model(), _contexts(learner)
     names = list(model.action_names or ())
-    config = {"action_names": names, "frame_skip": model.frame_skip, **learner.config()}
+    acts = {"action_names": names} if names else {"action_space": space_to_json(model.action_space)}
+    config = {**acts, "frame_skip": model.frame_skip, **learner.config()}
     weights = {name: array.copy() for name, array in learner.weights().items()}
     checkpoint = Checkpoint(learner.kind, config, weights)
     loaded = load_part(learner.kind, "model")(checkpoint)

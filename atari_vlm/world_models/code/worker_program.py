@@ -151,18 +151,20 @@ class Program:
 
     def _rollout_batch(self, states: Any, plans: np.ndarray) -> Rows:
         rewards, dones = np.zeros(plans.shape[:2]), np.ones(plans.shape[:2], bool)
-        given, states, over = states, copied(states), np.zeros(len(plans), bool)
-        for t in range(plans.shape[1]):
-            kept = copied(states) if over.any() else None
-            answer = self.call("step_batch", states, np.ascontiguousarray(plans[:, t]))
-            states, rewards[:, t], ended = _batch(answer, given)
-            if kept is not None:
-                states = _staying(over, kept, states)
-                rewards[over, t] = 0.0
-            dones[:, t] = over = ended | over
-            if over.all():
-                break
-        return states, rewards, dones, []
+        last, states, going = copied(states), copied(states), np.arange(len(plans))
+        columns = np.ascontiguousarray(np.moveaxis(plans, 1, 0))  # (H, B, ...)
+        for t, actions in enumerate(columns):
+            given = actions if len(going) == len(plans) else actions.take(going, 0)
+            states, earned, ended = _batch(self.call("step_batch", states, given), states)
+            rewards[going, t], dones[going, t] = earned, ended
+            over = np.flatnonzero(ended)
+            if len(over):
+                last = _placed(last, going[over], _chosen(states, over))
+                on = np.flatnonzero(~ended)
+                states, going = _chosen(states, on), going[on]
+                if not len(on):
+                    break
+        return _placed(last, going, states), rewards, dones, []
 
     def rollout_rows(self, states: Any, plans: np.ndarray) -> Rows:
         """The same, a row after the other."""
@@ -258,11 +260,22 @@ def _numbers(state: Any, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-def _staying(over: np.ndarray, before: Any, after: Any) -> Any:
-    """The rows of ``after``, but those that are over as they were ``before``."""
-    if isinstance(after, np.ndarray):
-        return np.where(over.reshape(-1, *(1,) * (after.ndim - 1)), before, after)
-    return [old if ended else new for ended, old, new in zip(over, before, after, strict=True)]
+def _chosen(rows: Any, which: np.ndarray) -> Any:
+    """Some of the rows of an array or a list."""
+    return (
+        rows.take(which, 0) if isinstance(rows, np.ndarray) else [rows[i] for i in which.tolist()]
+    )
+
+
+def _placed(rows: Any, at: np.ndarray, values: Any) -> Any:
+    """``rows`` with ``values`` in the places ``at``."""
+    if isinstance(rows, np.ndarray):
+        rows = rows.astype(np.result_type(rows, values), copy=False)
+        rows[at] = values
+        return rows
+    for i, value in zip(at.tolist(), values, strict=True):
+        rows[i] = value
+    return rows
 
 
 def _together(rows: list[Any], given: Any) -> Any:

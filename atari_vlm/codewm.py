@@ -60,7 +60,7 @@ from atari_vlm.world_models.code.sandbox import PROGRAM_BYTES, check_text
 
 NOTHING_WRITTEN = 3  # no reply held a program
 _ELSEWHERE = ("speed", "apps")
-_COLUMNS = ("method", "scorer", "calls", "score", "held out", "failures", "cost")
+_COLUMNS = ("method", "scorer", "calls", "score", "held out", "lines", "failures", "cost")
 
 
 def search(arguments: Sequence[str]) -> int:
@@ -158,6 +158,7 @@ def show(found: SearchResult, config: SearchCommand, env_id: str, run: Path) -> 
         str(found.calls),
         f"{found.score:.4f}",
         "none" if found.held_out_score is None else f"{found.held_out_score:.4f}",
+        "none" if found.program is None else str(len(found.program.splitlines())),
         ", ".join(f"{count} {name}" for name, count in found.failures.items()) or "none",
         "unknown" if found.cost_usd is None else f"${found.cost_usd:.4f}",
     )

@@ -19,7 +19,7 @@ from gymnasium.spaces import Box, Dict, Text, Tuple
 
 from atari_vlm.errors import MismatchError, UnknownNameError
 from atari_vlm.experience.replay import Column
-from atari_vlm.space_trees import Path, space_leaves, value_at
+from atari_vlm.space_trees import Path, map_space, space_leaves, value_at
 from atari_vlm.spaces import PILImage
 from atari_vlm.trees import texts
 from atari_vlm.world_models.view import as_seen
@@ -81,6 +81,11 @@ def inputs_of(
         part.kind if kinds[part.kind] == 1 and part.kind not in selected else key: part
         for key, part in selected.items()
     }
+
+
+def texts_among(inputs: Mapping[str, Input]) -> tuple[str, ...]:
+    """The names of those that are texts."""
+    return tuple(name for name, part in inputs.items() if part.kind == TEXT)
 
 
 def read_inputs(
@@ -159,4 +164,16 @@ def _bytes_of(value: Any, length: int, whose: str) -> np.ndarray:
 def texts_of(columns: np.ndarray) -> np.ndarray:
     """Texts as the inputs hold them, uint8 ``(..., L)``, as an object array ``(...)`` of strings."""
     rows = columns.reshape(-1, columns.shape[-1])
-    return texts([row.tobytes().rstrip(b"\0").decode() for row in rows]).reshape(columns.shape[:-1])
+    return texts([row.tobytes().rstrip(b"\0").decode("utf-8", "replace") for row in rows]).reshape(
+        columns.shape[:-1]
+    )
+
+
+def as_observations(arrays: Mapping[str, np.ndarray], space: gymnasium.Space[Any]) -> Any:
+    """Named inputs of a batch as a model of ``space`` reads them: one alone is bare, and texts are strings."""
+    observations = arrays if len(arrays) > 1 else next(iter(arrays.values()))
+    return map_space(
+        lambda part, values: texts_of(values) if isinstance(part, Text) else values,
+        space,
+        observations,
+    )

@@ -8,7 +8,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from atari_vlm.settings import with_changes
 from atari_vlm.world_models.dreamer.config import DreamerConfig
 from atari_vlm.world_models.dreamer.settings import preset
-from atari_vlm.world_models.inputs import inputs_of
+from atari_vlm.world_models.inputs import inputs_of, texts_among
 from atari_vlm.world_models.learned.learner import GameFacts
 
 SMALL = DreamerConfig(
@@ -28,9 +28,10 @@ def small(**changes):
 
 def facts_of(observation_space=STATE, action_space=TWO):
     """What is known of a game with these spaces."""
-    columns = {name: part.column for name, part in inputs_of(observation_space, "a test").items()}
+    inputs = inputs_of(observation_space, "a test")
+    columns = {name: part.column for name, part in inputs.items()}
     names = tuple(map(str, range(action_space.n))) if isinstance(action_space, Discrete) else ()
-    return GameFacts("Test-v0", columns, action_space, names)
+    return GameFacts("Test-v0", columns, action_space, names, texts=texts_among(inputs))
 
 
 def settings_of(facts, networks=SMALL, **changes):

@@ -13,8 +13,9 @@ from gymnasium.spaces import Discrete
 
 from atari_vlm.errors import CheckpointError
 from atari_vlm.runs.progress import warn
-from atari_vlm.world_models.base import StartFrames
+from atari_vlm.world_models.base import StartFrames, context_space_of
 from atari_vlm.world_models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
+from atari_vlm.world_models.inputs import as_observations
 from atari_vlm.world_models.learned.learner import Learner
 
 KEPT = 2
@@ -89,7 +90,8 @@ def actions_of(checkpoint: Checkpoint) -> gymnasium.Space[Any]:
 
 def start_frames(learner: Learner, seed: int) -> StartFrames | None:
     """Contexts of real frames from the replay, as long as the model's; ``None`` where it has none."""
-    length, replay = learner.world_model().context_length, learner.replay
+    model, replay = learner.world_model(), learner.replay
+    length = model.context_length
     if not (replay.lengths >= max(length, 2)).any():
         return None
     history = replay.histories(START_ROWS, length, np.random.default_rng(seed))
@@ -98,5 +100,5 @@ def start_frames(learner: Learner, seed: int) -> StartFrames | None:
         return None
     actions = replay.read("action", slots)
     shown = {name: replay.read(name, slots) for name in replay.shown}
-    observations = shown if len(shown) > 1 else next(iter(shown.values()))
+    observations = as_observations(shown, context_space_of(model))
     return StartFrames(observations, actions[:, : length - 1])

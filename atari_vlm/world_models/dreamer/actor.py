@@ -100,5 +100,7 @@ def seen(
 ) -> Latent:
     """The latent after what was executed, and after seeing observations ``(B, ...)``."""
     h, core = networks.rssm.advance(state.latent, state.action)
-    likely = networks.rssm.seen(h, networks.encoder(inputs))
-    return Latent(core, h, networks.rssm.draw(likely, generator, temperature))
+    words, language = networks.words, state.latent.language
+    language = language if words is None else words.hear(inputs, language)
+    likely = networks.rssm.seen(h, networks.embed(inputs, language.get("ids")))
+    return Latent(core, h, networks.rssm.draw(likely, generator, temperature), language)

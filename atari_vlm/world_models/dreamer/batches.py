@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,7 +25,8 @@ class Batch:
 
     ``inputs`` ``(B, T, ...)`` by name; before each the code of the action ``actions`` ``(B, T, A)`` and ``rewards`` ``(B, T)``.
     Bool ``(B, T)``: ``reset``, an episode begins here (or the sequence, where nothing is known of the step before);
-    ``terminal`` and ``last``, it ends here, on arrival, or is cut. ``latent`` is where the sequence goes on from.
+    ``terminal`` and ``last``, it ends here, on arrival, or is cut. ``latent`` is where the sequence goes on from. ``ids``
+    ``(B, T, K)`` is what is said, where texts are read; these are not among the inputs.
     """
 
     inputs: dict[str, Tensor]
@@ -36,6 +37,7 @@ class Batch:
     last: Tensor
     latent: Latent
     slots: np.ndarray
+    ids: Tensor | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything, to be looked at."""
@@ -71,12 +73,15 @@ def read_batch(replay: Replay, segments: Segments, networks: Networks, device: s
 
     reset = tensor(segments.is_first[:, 1:])
     latent, known = _kept_latent(replay, before[:, 0], networks, device)
+    ids = _ids(replay, segments, networks)
+    if ids is not None:
+        latent = replace(latent, language={"ids": ids[:, 0]})
     reset[:, 0] |= ~known
     played = networks.code.from_zero(replay.read("action", before))
     rewards = tensor(replay.read("reward", before)).masked_fill(reset, 0.0)
     terminal = tensor(replay.read("terminated", now))
     return Batch(
-        {name: tensor(replay.read(name, now)) for name in networks.keys.columns},
+        {name: tensor(replay.read(name, now)) for name in networks.keys.seen},
         networks.code.encode(tensor(played)),
         rewards,
         reset,
@@ -84,7 +89,16 @@ def read_batch(replay: Replay, segments: Segments, networks: Networks, device: s
         terminal | tensor(replay.read("truncated", now)),
         latent,
         now,
+        None if ids is None else ids[:, 1:],
     )
+
+
+def _ids(replay: Replay, segments: Segments, networks: Networks) -> Tensor | None:
+    """What is said at every row of sequences, ``(B, T + 1, K)``."""
+    if networks.words is None:
+        return None
+    texts = {name: replay.read(name, segments.slots) for name in networks.keys.texts}
+    return networks.words.read(texts, segments.is_first)
 
 
 def _kept_latent(

@@ -7,10 +7,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
+from atari_vlm.errors import ConfigError, UnknownNameError, check_count, check_positive
 from atari_vlm.settings import with_changes
 
 GENERATIONS = ("nature", "2023")
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Adapters of a core, see :func:`~atari_vlm.world_models.dreamer.lora.add_lora`; ``train_base`` leaves the core itself free
+    to learn too.
+    """
+
+    rank: int = 8
+    alpha: float = 32.0
+    targets: tuple[str, ...] = ("in_proj", "x_proj", "dt_proj", "out_proj")
+    train_base: bool = False
+
+
+@dataclass(frozen=True)
+class LanguageConfig:
+    """How texts are read: ``tokenizer`` ``"bytes"``, ``"words"`` (of ``words``) or a language model's folder or id; ``tokens`` a
+    step, or all of the first ``longest`` of a text ``at_once``; each a vector of ``width``, or the core's language model's.
+
+    ``described`` stands in checkpoints, for which no folder is needed: the tokenizer as plain data.
+    """
+
+    tokenizer: str = "bytes"
+    words: tuple[str, ...] = ()
+    tokens: int = 1
+    longest: int = 64
+    at_once: bool = False
+    width: int = 64
+    described: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_count(tokens=self.tokens, longest=self.longest, width=self.width)
 
 
 @dataclass(frozen=True)
@@ -23,6 +55,7 @@ class CoreConfig:
     kind: str = "block_gru"
     seq_len: int = 1
     sizes: Mapping[str, Any] = field(default_factory=dict)
+    lora: LoraConfig | None = None
 
     def __post_init__(self) -> None:
         check_positive(seq_len=self.seq_len)
@@ -30,10 +63,7 @@ class CoreConfig:
 
 @dataclass(frozen=True)
 class KeysConfig:
-    """Which inputs are read (``encoder``) and shown again (``decoder``); None: all of their kind, an empty tuple: none.
-
-    Texts are left out unless they are asked for.
-    """
+    """Which inputs are read (``encoder``) and shown again (``decoder``); None: all of their kind, an empty tuple: none."""
 
     encoder: tuple[str, ...] | None = None
     decoder: tuple[str, ...] | None = None
@@ -75,7 +105,8 @@ class DreamerConfig:
     generation: Literal["nature", "2023"] = "nature"
     cnn_keys: KeysConfig = field(default_factory=KeysConfig)
     mlp_keys: KeysConfig = field(default_factory=KeysConfig)
-    text_keys: KeysConfig = field(default_factory=lambda: KeysConfig((), ()))
+    text_keys: KeysConfig = field(default_factory=KeysConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
 
     def __post_init__(self) -> None:
         if self.generation not in GENERATIONS:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.experience.columns import Column
 from atari_vlm.world_models.dreamer.config import DreamerConfig, KeysConfig
-from atari_vlm.world_models.inputs import TEXT, described
+from atari_vlm.world_models.inputs import described
 
 
 @dataclass(frozen=True)
@@ -23,19 +21,26 @@ class Keys:
     shown: tuple[str, ...]
 
     @property
+    def seen(self) -> dict[str, Column]:
+        """What is read as numbers: pictures and vectors."""
+        return {**self.pictures, **self.vectors}
+
+    @property
     def columns(self) -> dict[str, Column]:
         """All that is read."""
         return {**self.pictures, **self.vectors, **self.texts}
 
 
-def keys_of(config: DreamerConfig, inputs: Mapping[str, Column], whose: str) -> Keys:
-    """What a Dreamer of these sizes makes of what ``whose`` game shows.
+def keys_of(
+    config: DreamerConfig, inputs: Mapping[str, Column], whose: str, texts: Collection[str] = ()
+) -> Keys:
+    """What a Dreamer of these sizes makes of what ``whose`` game shows, of which ``texts`` are bytes of texts.
 
     Raises ``UnknownNameError`` for a key that is not there, with those that are, and ``ConfigError`` where none is left.
     """
     sorted_in: dict[str, dict[str, Column]] = {"cnn": {}, "mlp": {}, "text": {}}
     for name, column in inputs.items():
-        sorted_in[_kind(name, column, config)][name] = column
+        sorted_in["text" if name in texts else _kind(column)][name] = column
     read = {
         kind: _selected(keys.encoder, sorted_in[kind], f"{kind}_keys.encoder of {whose}")
         for kind, keys in _by_kind(config).items()
@@ -59,13 +64,9 @@ def _by_kind(config: DreamerConfig) -> dict[str, KeysConfig]:
     return {"cnn": config.cnn_keys, "mlp": config.mlp_keys, "text": config.text_keys}
 
 
-def _kind(name: str, column: Column, config: DreamerConfig) -> str:
-    """Bytes in three axes are a picture; a text is what is called so, here or in the settings."""
-    if column.dtype == "uint8" and len(column.shape) == 3:
-        return "cnn"
-    named = (*(config.text_keys.encoder or ()), *(config.text_keys.decoder or ()))
-    is_bytes = np.dtype(column.dtype) == np.uint8 and len(column.shape) == 1
-    return "text" if is_bytes and (name == TEXT or name in named) else "mlp"
+def _kind(column: Column) -> str:
+    """Bytes in three axes are a picture."""
+    return "cnn" if column.dtype == "uint8" and len(column.shape) == 3 else "mlp"
 
 
 def _selected(

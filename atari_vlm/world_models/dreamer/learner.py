@@ -21,7 +21,6 @@ from atari_vlm.world_models.dreamer.batches import (
     read_batch,
     write_latents,
 )
-from atari_vlm.world_models.dreamer.config import as_dict
 from atari_vlm.world_models.dreamer.learning import (
     Inside,
     dreamed,
@@ -65,7 +64,7 @@ class DreamerLearner:
         self.team = workplace.team
         self.rows = self.team.share(settings.learning.batch)
         self.networks = seeded_networks(
-            settings.networks, facts.inputs, facts.action_space, workplace.seed
+            settings.networks, facts.inputs, facts.action_space, workplace.seed, facts.texts
         ).to(self.device.name)
         self.replay = workplace.open_replay(self._columns(), arrivals=True)
         self.fresh = OnlineQueue(self.replay, settings.learning.rows, overlap=1)
@@ -200,8 +199,9 @@ class DreamerLearner:
         return {
             "reward_transform": facts.reward_transform,
             **({"first_action": facts.first_action} if facts.first_action else {}),
-            "networks": as_dict(self.settings.networks),
+            "networks": self.networks.described(),
             "inputs": {name: [column.dtype, *column.shape] for name, column in columns.items()},
+            "texts": list(self.networks.keys.texts),
             "action_space": space_to_json(self.facts.action_space),
         }
 

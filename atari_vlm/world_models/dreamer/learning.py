@@ -41,6 +41,8 @@ def world_model_losses(
     h, z = reading.h.flatten(0, 1), reading.z.flatten(0, 1)
     flat = {name: values.flatten(0, 1) for name, values in batch.inputs.items()}
     shown = networks.decoder.losses(networks.decoder(h, z), flat)
+    if networks.words is not None and networks.words.head is not None and batch.ids is not None:
+        shown["language"] = networks.words.loss(h, z, batch.ids.flatten(0, 1))
     features = torch.cat([z, h], -1)
     dynamics, representation = kl_losses(reading.posterior, reading.prior, free_nats)
     goes_on = (~batch.terminal).float().flatten() * networks.config.goes_on
@@ -61,9 +63,12 @@ def read(
     """A batch read by the world model; latents are kept of the last ``starts`` steps."""
     rows, length = batch.reset.shape
     flat = {name: values.flatten(0, 1) for name, values in batch.inputs.items()}
-    embedding = networks.encoder(flat).unflatten(0, (rows, length))
+    said = None if batch.ids is None else batch.ids.flatten(0, 1)
+    embedding = networks.embed(flat, said).unflatten(0, (rows, length))
     keep = range(length - starts, length)
-    return networks.rssm.read(embedding, batch.actions, batch.reset, batch.latent, generator, keep)
+    return networks.rssm.read(
+        embedding, batch.actions, batch.reset, batch.latent, generator, keep, batch.ids
+    )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import string
 from typing import Any
 
 import gymnasium
@@ -12,13 +14,16 @@ from torch import Tensor
 
 from atari_vlm.experience.columns import Column
 from atari_vlm.space_json import space_from_json
+from atari_vlm.spaces import text_space
+from atari_vlm.trees import texts
 from atari_vlm.world_models.base import map_leaves
 from atari_vlm.world_models.checkpoint import Checkpoint
 from atari_vlm.world_models.dreamer.actor import DreamerPolicy, Playing, seen
 from atari_vlm.world_models.dreamer.config import DreamerConfig
 from atari_vlm.world_models.dreamer.networks import Networks, seeded_networks
 from atari_vlm.world_models.dreamer.rssm import Latent
-from atari_vlm.world_models.inputs import inputs_of
+from atari_vlm.world_models.dreamer.words import Words
+from atari_vlm.world_models.inputs import inputs_of, texts_among
 from atari_vlm.world_models.learned.arrays import load_weights
 from atari_vlm.world_models.learned.device import Device
 from atari_vlm.world_models.learned.heads import Categorical
@@ -45,11 +50,14 @@ class DreamerWorldModel(LearnedWorldModel[Latent]):
         super().__init__(facts, options)
         self.networks = networks.to(self.place.name).eval()
         spaces: dict[str, gymnasium.Space[Any]] = {
-            name: _space(column) for name, column in networks.keys.columns.items()
+            name: _space(column, is_text=name in networks.keys.texts)
+            for name, column in networks.keys.columns.items()
         }
         self.bare = bare and len(spaces) == 1
         self.observation_space = next(iter(spaces.values())) if self.bare else Dict(spaces)
         self.action_space = networks.code.space
+        if networks.words is not None:  # what has no language has no such ability
+            self.imagined_text = functools.partial(_imagined_text, networks.words)
 
     def read(self, inputs: Any, actions: Tensor) -> Latent:
         """The state after observations ``(B, T, ...)`` joined by actions ``(B, T - 1)``."""
@@ -80,7 +88,11 @@ class DreamerWorldModel(LearnedWorldModel[Latent]):
         """The latent after an action, z drawn from the prior."""
         rssm = self.networks.rssm
         h, core = rssm.advance(state, self.networks.code.encode(action))
-        return Latent(core, h, rssm.draw(rssm.foretold(h), generator, self.options.temperature))
+        temperature, language = self.options.temperature, state.language
+        z = rssm.draw(rssm.foretold(h), generator, temperature)
+        if rssm.words is not None:
+            language = rssm.words.foretell(h, z, language, generator, temperature)
+        return Latent(core, h, z, language)
 
     def features(self, state: Latent) -> Tensor:
         """Z and the core's output, ``(B, features)``."""
@@ -90,9 +102,13 @@ class DreamerWorldModel(LearnedWorldModel[Latent]):
         """What the decoder makes of the state."""
         decoder = self.networks.decoder
         shown = decoder.observations(decoder(state.h, state.z))
-        rows, place = len(state.h), self.place.name
-        for name, column in self.networks.keys.columns.items():
-            if name not in shown:
+        rows, place, keys = len(state.h), self.place.name, self.networks.keys
+        words = self.networks.words
+        for name, column in keys.columns.items():
+            if name in keys.texts and words is not None:
+                said = words.said(state.language)
+                shown[name] = texts([_printable(text)[: column.shape[0]] for text in said])
+            elif name not in shown:
                 dtype = getattr(torch, column.dtype)
                 shown[name] = torch.zeros(rows, *column.shape, dtype=dtype, device=place)
         return next(iter(shown.values())) if self.bare else shown
@@ -138,6 +154,16 @@ class DreamerWorldModel(LearnedWorldModel[Latent]):
         )
 
 
+def _imagined_text(words: Words, state: Latent) -> list[str]:
+    """What is said at the present step, a text for each row."""
+    return words.said(state.language)
+
+
+def _printable(text: str) -> str:
+    """``text`` as the package's space of texts holds it: other signs as question marks."""
+    return "".join(sign if sign in string.printable else "?" for sign in text)
+
+
 def new_model(
     config: DreamerConfig,
     observation_space: gymnasium.Space[Any],
@@ -150,7 +176,7 @@ def new_model(
     """
     inputs = inputs_of(observation_space, "the observation space")
     columns = {name: part.column for name, part in inputs.items()}
-    networks = seeded_networks(config, columns, action_space, seed)
+    networks = seeded_networks(config, columns, action_space, seed, texts_among(inputs))
     names = tuple(map(str, range(getattr(action_space, "n", 0))))
     first = int(getattr(action_space, "start", 0)) if names else 0
     facts = ModelFacts(names, frame_skip=1, reward_transform="none", first_action=first)
@@ -178,12 +204,14 @@ def _networks_of(checkpoint: Checkpoint) -> Networks:
         for name, (dtype, *shape) in checkpoint.config["inputs"].items()
     }
     space = space_from_json(checkpoint.config["action_space"], "the action space")
-    networks = seeded_networks(config, columns, space, 0)
+    networks = seeded_networks(config, columns, space, 0, checkpoint.config.get("texts", ()))
     load_weights({NETWORKS: networks}, checkpoint.tensors)
     return networks
 
 
-def _space(column: Column) -> Box:
+def _space(column: Column, *, is_text: bool) -> gymnasium.Space[Any]:
+    if is_text:
+        return text_space(column.shape[0])
     kind = np.dtype(column.dtype)
     if column.dtype == "uint8":
         return Box(0, 255, column.shape, np.uint8)

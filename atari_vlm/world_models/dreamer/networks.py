@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import gymnasium
@@ -12,21 +12,23 @@ from torch import Tensor, nn
 
 from atari_vlm.experience.columns import Column
 from atari_vlm.world_models.dreamer.actions import ActionCode
-from atari_vlm.world_models.dreamer.config import DreamerConfig
-from atari_vlm.world_models.dreamer.heads import head
+from atari_vlm.world_models.dreamer.config import DreamerConfig, as_dict
+from atari_vlm.world_models.dreamer.heads import head, perceptron
 from atari_vlm.world_models.dreamer.keys import Keys, keys_of
 from atari_vlm.world_models.dreamer.pictures import PictureDecoder, PictureEncoder
 from atari_vlm.world_models.dreamer.rssm import Latent, Rssm
+from atari_vlm.world_models.dreamer.slots import sizes_of
 from atari_vlm.world_models.dreamer.vectors import VectorDecoder, VectorEncoder
-from atari_vlm.world_models.inputs import inputs_of
+from atari_vlm.world_models.dreamer.words import Words
+from atari_vlm.world_models.inputs import inputs_of, texts_among
 from atari_vlm.world_models.learned.heads import SymexpTwoHot, SymlogTwoHot, symexp, symlog
 from atari_vlm.world_models.learned.learner import ActionDistribution
 
 
 class Encoder(nn.Module):
-    """Named observations ``(N, ...)`` into one embedding ``(N, outputs)``."""
+    """Named observations ``(N, ...)`` into one embedding ``(N, outputs)``; ``language`` floats stand for what is said."""
 
-    def __init__(self, config: DreamerConfig, keys: Keys):
+    def __init__(self, config: DreamerConfig, keys: Keys, language: int = 0):
         super().__init__()
         self.names = tuple(keys.pictures)
         self.parts = nn.ModuleDict()
@@ -35,17 +37,35 @@ class Encoder(nn.Module):
             self.parts["pictures"] = PictureEncoder(config, channels)
         if keys.vectors:
             self.parts["vectors"] = VectorEncoder(config, keys.vectors)
+        if language:
+            self.parts["language"] = LanguageEncoder(config, language)
         self.outputs = sum(int(part.outputs) for part in self.parts.values())
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """See the class."""
+    def forward(self, inputs: Mapping[str, Tensor], said: Tensor | None = None) -> Tensor:
+        """See the class; ``said`` ``(N, language)``."""
         embedded = []
         if "pictures" in self.parts:
             pictures = torch.cat([inputs[name] for name in self.names], -1)
             embedded.append(self.parts["pictures"](pictures))
         if "vectors" in self.parts:
             embedded.append(self.parts["vectors"](inputs))
+        if said is not None:
+            embedded.append(self.parts["language"](said))
         return torch.cat(embedded, -1)
+
+
+class LanguageEncoder(nn.Module):
+    """What is said, floats ``(N, inputs)``, for the posterior: ``(N, outputs)``."""
+
+    def __init__(self, config: DreamerConfig, inputs: int):
+        super().__init__()
+        self.outputs = config.units
+        self.layers = perceptron(config, inputs, [config.units])
+
+    def forward(self, said: Tensor) -> Tensor:
+        """See the class."""
+        encoded: Tensor = self.layers(said)
+        return encoded
 
 
 class Decoder(nn.Module):
@@ -112,8 +132,13 @@ class Networks(nn.Module):
         super().__init__()
         self.config, self.keys = config, keys
         self.code = ActionCode(action_space, config)
-        self.encoder = Encoder(config, keys)
-        self.rssm = Rssm(config, self.encoder.outputs, self.code.size)
+        words = (
+            Words(config, tuple(keys.texts), shown=any(name in keys.shown for name in keys.texts))
+            if keys.texts
+            else None
+        )
+        self.encoder = Encoder(config, keys, 0 if words is None else words.outputs)
+        self.rssm = Rssm(config, self.encoder.outputs, self.code.size, words)
         self.decoder = Decoder(config, keys)
         nature, width = config.generation == "nature", config.features
         self.scalar = SymexpTwoHot(config.bins) if nature else SymlogTwoHot(config.bins, 20.0)
@@ -124,6 +149,16 @@ class Networks(nn.Module):
         self.actor = head(config, width, self.code.outputs, layers=layers, scale=0.01)
         self.critic = head(config, width, bins, layers=layers, scale=0.0)
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
+
+    @property
+    def words(self) -> Words | None:
+        """Where texts are read, what reads them."""
+        return self.rssm.words
+
+    def embed(self, inputs: Mapping[str, Tensor], ids: Tensor | None) -> Tensor:
+        """Observations ``(N, ...)`` and what is said with them, ids ``(N, K)``, as the posterior sees them."""
+        said = None if self.words is None or ids is None else self.words.vectors(ids)
+        return self.encoder(inputs, said)
 
     def policy(self, features: Tensor) -> ActionDistribution:
         """What the actor does."""
@@ -144,6 +179,17 @@ class Networks(nn.Module):
         slow, fast = list(self.slow_critic.parameters()), list(self.critic.parameters())
         torch._foreach_lerp_(slow, fast, rate)
 
+    def described(self) -> dict[str, Any]:
+        """The config of which these networks can be made again, plain data: no folder of pretrained weights is needed for it."""
+        plain = as_dict(self.config)
+        sizes = plain["core"]["sizes"]
+        if sizes.pop("from_pretrained", None) is not None:
+            sizes |= sizes_of(self.rssm.core)
+        if self.words is not None:
+            tokenizer, width = self.words.telling.tokenizer, self.words.table.table.embedding_dim
+            plain["language"] |= {"described": tokenizer.described(), "width": width}
+        return plain
+
     def trained(self) -> list[nn.Parameter]:
         """All parameters but the slow critic's."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -160,13 +206,18 @@ def build_networks(
     """
     inputs = inputs_of(observation_space, "the observation space")
     columns = {name: part.column for name, part in inputs.items()}
-    return Networks(config, keys_of(config, columns, "the observation space"), action_space)
+    keys = keys_of(config, columns, "the observation space", texts_among(inputs))
+    return Networks(config, keys, action_space)
 
 
 def seeded_networks(
-    config: DreamerConfig, columns: Mapping[str, Column], actions: gymnasium.Space[Any], seed: int
+    config: DreamerConfig,
+    columns: Mapping[str, Column],
+    actions: gymnasium.Space[Any],
+    seed: int,
+    texts: Collection[str] = (),
 ) -> Networks:
-    """Networks of these inputs, drawn by a seed."""
+    """Networks of these inputs, of which ``texts`` are bytes of texts, drawn by a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Networks(config, keys_of(config, columns, "the game"), actions)
+        return Networks(config, keys_of(config, columns, "the game", texts), actions)

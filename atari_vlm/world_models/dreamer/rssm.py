@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from atari_vlm.trees import map_leaves
 from atari_vlm.world_models.dreamer.config import DreamerConfig
 from atari_vlm.world_models.dreamer.cores import SequenceCore
 from atari_vlm.world_models.dreamer.cores.base import State, VectorCore
@@ -17,16 +18,20 @@ from atari_vlm.world_models.dreamer.cores.layers import linear
 from atari_vlm.world_models.dreamer.heads import perceptron
 from atari_vlm.world_models.dreamer.losses import unimix
 from atari_vlm.world_models.dreamer.slots import core_of
+from atari_vlm.world_models.dreamer.words import Words
 from atari_vlm.world_models.learned.heads import categorical
 
 
 @dataclass(frozen=True)
 class Latent:
-    """Where a world model is: the core's state, its output ``h`` ``(B, deter)``, and ``z`` ``(B, latent)``, groups of one-hot."""
+    """Where a world model is: the core's state, its output ``h`` ``(B, deter)``, ``z`` ``(B, latent)``, groups of one-hot, and
+    where it reads texts the state of its :class:`~atari_vlm.world_models.dreamer.words.Words`.
+    """
 
     core: State
     h: Tensor
     z: Tensor
+    language: State = field(default_factory=dict)
 
     @property
     def features(self) -> Tensor:
@@ -48,12 +53,17 @@ class Reading:
 
 
 class Rssm(nn.Module):
-    """``embedding`` floats are what the encoder makes of an observation, ``action`` floats stand for an action."""
+    """``embedding`` floats are what the encoder makes of an observation, ``action`` floats stand for an action; ``words`` where
+    texts are read. The core reads z, the language token and the action of the step before.
+    """
 
-    def __init__(self, config: DreamerConfig, embedding: int, action: int):
+    def __init__(
+        self, config: DreamerConfig, embedding: int, action: int, words: Words | None = None
+    ):
         super().__init__()
-        self.config = config
-        self.core = core_of(config, (config.latent, action))
+        self.config, self.words = config, words
+        language = () if words is None else (words.outputs,)
+        self.core = core_of(config, (config.latent, *language, action))
         seen = embedding + (config.deter if config.posterior == "coupled" else 0)
         layers = 2 if config.generation == "nature" else 1
         self.prior = self._logits(config.deter, layers)
@@ -77,18 +87,25 @@ class Rssm(nn.Module):
             if isinstance(self.core, VectorCore)
             else like.new_zeros(rows, self.config.deter)
         )
-        return Latent(core, h, like.new_zeros(rows, self.config.latent))
+        language = {} if self.words is None else self.words.begin(rows)
+        return Latent(core, h, like.new_zeros(rows, self.config.latent), language)
 
     def advance(
         self, latent: Latent, action: Tensor, reset: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """The core's output after an action ``(B, A)``, and its state; rows of ``reset`` begin anew, without z and action."""
-        x = torch.cat([latent.z, action], -1)
+        x = self._joined(latent.z, latent.language.get("ids"), action)
         if reset is None:
             reset = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         else:
             x = x.masked_fill(reset[:, None], 0.0)
         return self.sequence.step(x, latent.core, reset)
+
+    def _joined(self, z: Tensor, ids: Tensor | None, action: Tensor) -> Tensor:
+        """What the core reads, ``(..., D)``."""
+        if self.words is None or ids is None:
+            return torch.cat([z, action], -1)
+        return torch.cat([z, self.words.vectors(ids), action], -1)
 
     def foretold(self, h: Tensor) -> Tensor:
         """The prior's log-probabilities ``(..., groups, classes)``."""
@@ -122,14 +139,16 @@ class Rssm(nn.Module):
         latent: Latent,
         generator: torch.Generator | None,
         keep: Sequence[int],
+        ids: Tensor | None = None,
     ) -> Reading:
         """Read T observations ``(B, T, embedding)``, before each an action ``(B, T, A)``, from ``latent`` on.
 
-        ``reset`` ``(B, T)`` marks where episodes begin; the latents of the steps ``keep`` are given back.
+        ``reset`` ``(B, T)`` marks where episodes begin; the latents of the steps ``keep`` are given back. ``ids`` ``(B, T, K)``
+        are what is said at the steps, where texts are read.
         """
         if self.config.posterior == "coupled":
-            return self._stepped(embedding, actions, reset, latent, generator, keep)
-        return self._scanned(embedding, actions, reset, latent, generator, keep)
+            return self._stepped(embedding, actions, reset, latent, generator, keep, ids)
+        return self._scanned(embedding, actions, reset, latent, generator, keep, ids)
 
     def _stepped(
         self,
@@ -139,13 +158,14 @@ class Rssm(nn.Module):
         latent: Latent,
         generator: torch.Generator | None,
         keep: Sequence[int],
+        ids: Tensor | None = None,
     ) -> Reading:
         wanted, latents, posteriors = set(keep), [], []
         hs, zs = [], []
         for t in range(embedding.shape[1]):
             h, core = self.advance(latent, actions[:, t], reset[:, t])
             likely = self.seen(h, embedding[:, t])
-            latent = Latent(core, h, self.draw(likely, generator))
+            latent = Latent(core, h, self.draw(likely, generator), _said(ids, t))
             hs.append(h)
             zs.append(latent.z)
             posteriors.append(likely)
@@ -164,21 +184,25 @@ class Rssm(nn.Module):
         latent: Latent,
         generator: torch.Generator | None,
         keep: Sequence[int],
+        ids: Tensor | None = None,
     ) -> Reading:
         posterior = self.seen(embedding, embedding)
         z = self.draw(posterior, generator)
         before = torch.cat([latent.z[:, None], z[:, :-1]], 1)
-        x = torch.cat([before, actions], -1).masked_fill(reset[..., None], 0.0)
+        heard = (
+            None if ids is None else torch.cat([latent.language["ids"][:, None], ids[:, :-1]], 1)
+        )
+        x = self._joined(before, heard, actions).masked_fill(reset[..., None], 0.0)
         core, outputs, latents, begin = latent.core, [], [], 0
         for stop in [*(t + 1 for t in self._cuts(keep)), x.shape[1]]:
             if stop > begin:
                 y, core = self.sequence.scan(x[:, begin:stop], core, reset[:, begin:stop])
                 outputs.append(y)
-                latents.append(Latent(core, y[:, -1], z[:, stop - 1]))
+                latents.append(Latent(core, y[:, -1], z[:, stop - 1], _said(ids, stop - 1)))
             begin = stop
         h = torch.cat(outputs, 1)
         kept = (
-            _of_vectors(h, z, keep)
+            _of_vectors(h, z, keep, ids)
             if isinstance(self.core, VectorCore)
             else _joined(latents[: len(keep)])
         )
@@ -189,14 +213,16 @@ class Rssm(nn.Module):
         return () if isinstance(self.core, VectorCore) else keep
 
 
+def _said(ids: Tensor | None, t: int | Tensor) -> State:
+    return {} if ids is None else {"ids": ids[:, t]}
+
+
 def _joined(latents: Sequence[Latent]) -> Latent:
     """Latents of K steps as one, ``(B, K, ...)``."""
-    core = {name: torch.stack([one.core[name] for one in latents], 1) for name in latents[0].core}
-    return Latent(
-        core, torch.stack([one.h for one in latents], 1), torch.stack([one.z for one in latents], 1)
-    )
+    joined: Latent = map_leaves(lambda *leaves: torch.stack(leaves, 1), *latents)
+    return joined
 
 
-def _of_vectors(h: Tensor, z: Tensor, keep: Sequence[int]) -> Latent:
+def _of_vectors(h: Tensor, z: Tensor, keep: Sequence[int], ids: Tensor | None) -> Latent:
     index = torch.as_tensor(keep, device=h.device)
-    return Latent({"h": h[:, index]}, h[:, index], z[:, index])
+    return Latent({"h": h[:, index]}, h[:, index], z[:, index], _said(ids, index))

@@ -6,8 +6,9 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
+from atari_vlm.games import game_names
 from atari_vlm.world_models.dreamer.actions import ActionCode
-from atari_vlm.world_models.dreamer.config import PRESETS, DreamerConfig
+from atari_vlm.world_models.dreamer.config import PRESETS, DreamerConfig, KeysConfig
 from atari_vlm.world_models.dreamer.config import preset as sizes
 from atari_vlm.world_models.dreamer.keys import keys_of
 from atari_vlm.world_models.learned.learner import GameFacts
@@ -131,14 +132,17 @@ def preset(name: str, facts: GameFacts) -> DreamerSettings:
     ``1m`` to ``400m`` are the official sizes with the official constants (Hafner et al. 2025); ``xs`` to ``xl`` those of
     2023, ``paper-v1`` and ``paper-v1-xs`` ... too.
     ``tiny`` learns small games on one CPU core: fewer and shorter sequences, few starts of imagination, a higher rate.
+    The texts of Atari games, which are facts about the pictures, are left out unless ``networks.text_keys`` asks for them.
     Raises ``ConfigError`` for a game that cannot be learned.
     """
     size = _FIRST_VERSION.get(name, name)
     if size not in PRESETS:
         raise UnknownNameError("Dreamer preset", name, (*PRESETS, *_FIRST_VERSION))
     networks = sizes(size)
+    if facts.game in game_names():  # whose texts say no more than the pictures
+        networks = dataclasses.replace(networks, text_keys=KeysConfig((), ()))
     if facts.inputs:
-        keys_of(networks, facts.inputs, facts.game)
+        keys_of(networks, facts.inputs, facts.game, facts.texts)
     ActionCode(facts.action_space, networks)
     if name == "tiny":
         return _tiny(networks)

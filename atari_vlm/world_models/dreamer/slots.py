@@ -12,6 +12,9 @@ from atari_vlm.world_models.dreamer.config import DreamerConfig
 from atari_vlm.world_models.dreamer.cores import SequenceCore, make_core
 from atari_vlm.world_models.dreamer.cores.base import State
 from atari_vlm.world_models.dreamer.cores.layers import linear
+from atari_vlm.world_models.dreamer.cores.mamba import MambaCore
+from atari_vlm.world_models.dreamer.cores.projected import ProjectedCore
+from atari_vlm.world_models.dreamer.lora import add_lora
 
 _NARROW = ("gru", "block_gru")  # cores of ours whose inputs go through layers of config.hidden
 
@@ -22,8 +25,27 @@ def core_of(config: DreamerConfig, input_sizes: Sequence[int]) -> nn.Module:
     if core.kind in _NARROW:
         sizes.setdefault("hidden", config.hidden)
     if core.seq_len == 1:
-        return make_core(core.kind, tuple(input_sizes), config.deter, **sizes)
-    return SlottedCore(core.kind, tuple(input_sizes), config.deter, core.seq_len, sizes)
+        made = inner = make_core(core.kind, tuple(input_sizes), config.deter, **sizes)
+    else:
+        made = SlottedCore(core.kind, tuple(input_sizes), config.deter, core.seq_len, sizes)
+        inner = made.positions
+    if core.lora is not None:
+        add_lora(inner, core.lora.rank, core.lora.alpha, core.lora.targets)
+        if core.lora.train_base:
+            inner.requires_grad_(True)
+    return made
+
+
+def sizes_of(core: nn.Module) -> dict[str, Any]:
+    """The sizes of a core that was made from pretrained weights, of which it can be made without them."""
+    inner = core.positions if isinstance(core, SlottedCore) else core
+    inner = inner.core if isinstance(inner, ProjectedCore) else inner
+    return dict(inner.sizes) if isinstance(inner, MambaCore) else {}
+
+
+def _position(size: int, width: int) -> nn.Module:
+    """What makes a position of a part; one of the positions' width, such as a language model's embedding, is one already."""
+    return nn.Identity() if size == width else linear(size, width)
 
 
 class SlottedCore(nn.Module):
@@ -45,7 +67,7 @@ class SlottedCore(nn.Module):
         super().__init__()
         self.output_size, self.seq_len, self.input_sizes = output_size, seq_len, list(input_sizes)
         self.positions = make_core(kind, (output_size,), output_size, **sizes)
-        self.inputs = nn.ModuleList(linear(size, output_size) for size in input_sizes)
+        self.inputs = nn.ModuleList(_position(size, output_size) for size in input_sizes)
         self.learned = nn.Parameter(torch.randn(seq_len, output_size) * output_size**-0.5)
 
     @property

@@ -151,7 +151,7 @@ class LearnedWorldModel(Generic[S]):
     def decode(self, state: S) -> Any:
         """As the protocol has it."""
         with self._running():
-            return map_leaves(lambda leaf: leaf.cpu().numpy(), self.show(state))
+            return map_leaves(_array, self.show(state))
 
     def _tensor(self, values: np.ndarray) -> Any:
         """On the device; texts stay what they are."""
@@ -169,3 +169,8 @@ class LearnedWorldModel(Generic[S]):
     def _running(self) -> Iterator[None]:
         with torch.inference_mode(), self.place.autocast():
             yield
+
+
+def _array(leaf: Tensor | np.ndarray) -> np.ndarray:
+    """A leaf in numpy; texts are that already."""
+    return leaf if isinstance(leaf, np.ndarray) else leaf.cpu().numpy()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from atari_vlm.errors import ConfigError
-from atari_vlm.world_models.dreamer.language import ByteTokenizer, Telling, WordTokenizer, texts_of
+from atari_vlm.world_models.dreamer.language import ByteTokenizer, Telling, WordTokenizer
 
 WORDS = WordTokenizer(["a", "b", "c", "d", "e"])  # ids 2 to 6
 
@@ -81,20 +81,6 @@ def test_a_scan_equals_its_steps_and_rows_are_independent(options):
 def test_what_was_said_can_be_read():
     telling = Telling(WORDS, 2)
     assert telling.said(np.array([[2, 3], [0, 0], [4, 0]])) == ["a b", "", "c"]
-
-
-def test_texts_of_a_replay():
-    stored = np.zeros((2, 3, 8), np.uint8)
-    stored[0, 1, :5] = np.frombuffer("dör!".encode(), np.uint8)
-    stored[1, 2, :1] = 0xC3
-    texts = texts_of(stored)
-    assert (
-        texts.shape == (2, 3)
-        and texts[0, 1] == "dör!"
-        and texts[0, 0] == ""
-        and texts[1, 2] == "\ufffd"
-    )
-    assert texts_of(np.array([["a", "bc"]]))[0, 1] == "bc"
 
 
 def test_sizes_that_are_none():

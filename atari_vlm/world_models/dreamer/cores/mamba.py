@@ -51,6 +51,8 @@ class MambaCore(nn.Module):
         check_count(width=width, layers=layers, state_size=state_size, time_step_rank=rank)
         check_count(conv_kernel=conv_kernel, expand=expand)
         self.width = self.output_size = width
+        self.sizes = {"width": width, "layers": layers, "state_size": state_size, "conv_kernel": conv_kernel, "expand": expand,
+                      "time_step_rank": rank, "norm_eps": norm_eps}  # fmt: skip
         self.layers = nn.ModuleList(
             _Block(width, _Mixer(width, expand * width, state_size, conv_kernel, rank), norm_eps)
             for _ in range(layers)

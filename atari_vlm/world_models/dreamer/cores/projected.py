@@ -72,6 +72,7 @@ def mamba(
     conv_kernel: int = 4,
     expand: int = 2,
     time_step_rank: int | None = None,
+    norm_eps: float = 1e-5,
     from_pretrained: str | Path | None = None,
 ) -> nn.Module:
     """A fresh :class:`MambaCore` of ``layers`` (2) and ``width`` (``output_size``), or that of a language model, whose sizes are
@@ -81,7 +82,9 @@ def mamba(
         core = MambaCore.from_pretrained(from_pretrained, layers)
     else:
         width, layers = output_size if width is None else width, 2 if layers is None else layers
-        core = MambaCore(width, layers, state_size, conv_kernel, expand, time_step_rank)
+        core = MambaCore(
+            width, layers, state_size, conv_kernel, expand, time_step_rank, norm_eps=norm_eps
+        )
     return fitted(core, input_sizes, output_size, quiet=from_pretrained is not None)
 
 

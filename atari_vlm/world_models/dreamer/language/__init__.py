@@ -11,7 +11,6 @@ _ENTRY_POINTS = {
     "Tokenizer": "atari_vlm.world_models.dreamer.language.tokenizers",
     "WordTokenizer": "atari_vlm.world_models.dreamer.language.tokenizers",
     "make_tokenizer": "atari_vlm.world_models.dreamer.language.tokenizers",
-    "texts_of": "atari_vlm.world_models.dreamer.language.telling",
     "tokenizer_from": "atari_vlm.world_models.dreamer.language.tokenizers",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _ENTRY_POINTS)

@@ -6,7 +6,6 @@ What is still to be said is explicit state, rows first, so that it can be carrie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -87,14 +86,3 @@ class Telling:
             ids[: len(encoded)] = encoded
             self._known[text] = ids
         return self._known[text]
-
-
-def texts_of(values: Any) -> np.ndarray:
-    """Texts as an object array of strings: of such an array, or of UTF-8 bytes ``(..., n)`` with zeros behind them."""
-    values = np.asarray(values)
-    if values.dtype != np.uint8:
-        return values.astype(object)
-    flat = values.reshape(-1, values.shape[-1])
-    made = np.empty(len(flat), object)
-    made[:] = [row.tobytes().rstrip(b"\0").decode("utf-8", "replace") for row in flat]
-    return made.reshape(values.shape[:-1])

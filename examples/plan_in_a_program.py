@@ -8,7 +8,7 @@ from atari_vlm.runs.rollout import play_episode
 from atari_vlm.world_models import load_world_model
 from atari_vlm.world_models.code import CodeWorldModel, check_program
 
-PROGRAM = '''
+PROGRAM = """
 from math import cos, sin
 
 
@@ -24,7 +24,7 @@ class Environment:
         angle, turning = angle + 0.02 * turning, turning + 0.02 * twist
         self.state = [x, speed, angle, turning]
         return self.state, 1.0, abs(x) > 2.4 or abs(angle) > 0.2095
-'''
+"""
 
 env = gymnasium.make("CartPole-v1")
 states = [env.reset(seed=seed)[0] for seed in range(4)]

@@ -55,7 +55,7 @@ def prove(config: CodeBenchmarkConfig, say: Callable[[str], None]) -> int:
     for name in config.envs:
         env = find_env(name).make()
         random = random_returns(env, settings)
-        oracle = planned_returns(env, EnvironmentWorldModel, settings)
+        oracle = planned_returns(env, EnvironmentWorldModel(env), settings)
         env.close()
         anchors[name] = {"random": random, "oracle": oracle}
         say(f"{name}: random {_mean(random)}, planner {_mean(oracle)}")

@@ -191,3 +191,10 @@ class _Hidden(gymnasium.Env):
 def test_a_state_that_cannot_be_put_back_is_refused():
     with pytest.raises(NotSupportedError, match="_Hidden keeps its state"):
         EnvironmentWorldModel(_Hidden())
+
+
+def test_random_actions_do_not_follow_the_environments_random_numbers(tmp_path):
+    """Both are told one seed, and generators of one seed draw the same numbers."""
+    buffer = fill_replay_buffer("CartPole-v1", 300, tmp_path, "b", max_episode_steps=1)
+    right = (buffer.observations[:, 0] > 0) == buffer.actions
+    assert 0.4 < right.mean() < 0.6

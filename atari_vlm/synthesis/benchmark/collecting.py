@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from atari_vlm.conditions import versions
 from atari_vlm.errors import check_count
 from atari_vlm.experience.transitions import TransitionBuffer, check_observation_space
 from atari_vlm.files import check_plain_name
+from atari_vlm.runs.rollout import play_episode
 from atari_vlm.synthesis.benchmark.catalogue import MANUAL_GAME, find_env
 from atari_vlm.synthesis.benchmark.manual_game import ManualGame
-from atari_vlm.synthesis.benchmark.players import Env, Policy, agent_of, described
+from atari_vlm.synthesis.benchmark.players import Apart, Env, Policy, agent_of, described
 from atari_vlm.trees import map_leaves, stacked
 from atari_vlm.types import Transition
 
@@ -46,7 +48,8 @@ def fill_replay_buffer(
     try:
         check_observation_space(played.observation_space)
         episodes = _Episodes(played, capacity, np.random.default_rng(seed))
-        episodes.play(agent_of(policy, played, episodes.filled), max_episode_steps)
+        agent = Apart(agent_of(policy, played, episodes.filled))
+        episodes.play(agent, max_episode_steps)
     finally:
         if known is not None:
             played.close()
@@ -55,6 +58,10 @@ def fill_replay_buffer(
     buffer = episodes.buffer(_id_of(played), about)
     buffer.save(file_path, buffer_name)
     return buffer
+
+
+class _Full(Exception):
+    """There are enough transitions."""
 
 
 class _Episodes:
@@ -71,33 +78,18 @@ class _Episodes:
 
     def play(self, agent: Agent, most_steps: int | None) -> None:
         """Play episodes until there are enough transitions."""
-        while len(self._rows) < self._capacity:
-            self._episode(agent, most_steps)
-
-    def _episode(self, agent: Agent, most_steps: int | None) -> None:
-        seed = int(self._rng.integers(1 << 31))
-        observation, _ = self._env.reset(seed=seed)
-        agent.reset(seed=seed)
-        self._starts.append(len(self._rows))
-        ended = False
-        while not ended and len(self._rows) < self._capacity:
-            transition = self._step(agent, observation, most_steps)
-            agent.observe(transition)
-            self._keep(transition)
-            observation = transition.next_observation
-            ended = transition.terminated or transition.truncated
-
-    def _step(self, agent: Agent, observation: Any, most_steps: int | None) -> Transition:
-        decision = agent.act(observation)
-        after, reward, terminated, truncated, info = self._env.step(decision.action)
-        is_last = len(self._rows) + 1 - self._starts[-1] == most_steps
-        cut = bool(truncated) or (is_last and not terminated)
-        return Transition(observation, decision, float(reward), after, bool(terminated), cut, info)
+        with contextlib.suppress(_Full):
+            while True:
+                self._starts.append(len(self._rows))
+                seed = int(self._rng.integers(1 << 31))
+                play_episode(self._env, agent, seed=seed, max_steps=most_steps, on_step=self._keep)
 
     def _keep(self, step: Transition) -> None:
         seen, after = (map_leaves(np.array, t) for t in (step.observation, step.next_observation))
         ends = (step.terminated, step.truncated)
         self._rows.append((seen, step.decision.action, step.reward, after, *ends))
+        if len(self._rows) == self._capacity:
+            raise _Full
 
     def buffer(self, env_id: str, provenance: dict[str, Any]) -> TransitionBuffer:
         """What was played."""

@@ -137,7 +137,7 @@ def evaluate_program(
             error = str(wrong)
         played["random"] = random_returns(real, settings)
         if real_env:
-            played["oracle"] = planned_returns(real, EnvironmentWorldModel, settings)
+            played["oracle"] = planned_returns(real, EnvironmentWorldModel(real), settings)
     finally:
         real.close()
     return Evaluation(env, program, settings, played, _normalised(played), scores, ahead, error)

@@ -7,24 +7,26 @@ is played, and the next search starts at the rest of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.spaces import Discrete
 
 from atari_vlm.actions import as_action, random_actions
+from atari_vlm.agents.base import Agent
+from atari_vlm.agents.simple import RandomAgent
 from atari_vlm.errors import SandboxError, SandboxUnavailableError, check_count
 from atari_vlm.planning.cross_entropy import CEMConfig, cem
 from atari_vlm.planning.simulation import MCTSConfig
 from atari_vlm.planning.tree_search import mcts
+from atari_vlm.runs.rollout import play_episode
+from atari_vlm.synthesis.benchmark.players import Apart, Env
 from atari_vlm.trees import map_leaves
-from atari_vlm.types import Action
+from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.world_models.base import WorldModel
 
-Env = gymnasium.Env[Any, Any]
 _STEPS_WITHOUT_LIMIT = (
     100  # of an episode in an environment without a step limit, as in the paper's code
 )
@@ -72,45 +74,18 @@ class Played:
         return self.fallbacks / self.steps if self.steps else 0.0
 
 
-def planned_returns(
-    env: Env, model: Callable[[Env], WorldModel[Any]] | WorldModel[Any], settings: PlanningSettings
-) -> Played:
-    """Play ``settings.episodes`` in ``env``, planning in ``model`` (or in what it makes of the environment after its reset).
+def planned_returns(env: Env, model: WorldModel[Any], settings: PlanningSettings) -> Played:
+    """Play ``settings.episodes`` in ``env``, planning in ``model``.
 
     A step for which the model cannot be asked (its program raises) is played at random and counted. Raises what the sandbox
     raises where nothing can be run at all.
     """
-    returns, steps, fallbacks = [], 0, 0
-    for episode in range(settings.episodes):
-        observation, _ = env.reset(seed=settings.seed + episode)
-        made: WorldModel[Any] = model(env) if callable(model) else model
-        planner = _Planner(made, settings, limit_of(env, settings), settings.seed + episode)
-        total, over = 0.0, False
-        while not over:
-            action = planner.act(observation)
-            observation, reward, terminated, truncated, _ = env.step(action)
-            total += float(reward)
-            over = terminated or truncated or planner.steps >= planner.limit
-        returns.append(total)
-        steps, fallbacks = steps + planner.steps, fallbacks + planner.fallbacks
-    return Played(tuple(returns), steps, fallbacks)
+    return _played(env, PlanningAgent(model, settings, limit_of(env, settings)), settings)
 
 
 def random_returns(env: Env, settings: PlanningSettings) -> Played:
     """The same episodes, played uniformly at random."""
-    returns, steps, limit = [], 0, limit_of(env, settings)
-    for episode in range(settings.episodes):
-        env.reset(seed=settings.seed + episode)
-        rng = np.random.default_rng([settings.seed + episode, 1])
-        total, played, over = 0.0, 0, False
-        while not over:
-            action = as_action(env.action_space, random_actions(env.action_space, (), rng))
-            _, reward, terminated, truncated, _ = env.step(action)
-            total, played = total + float(reward), played + 1
-            over = terminated or truncated or played >= limit
-        returns.append(total)
-        steps += played
-    return Played(tuple(returns), steps)
+    return _played(env, RandomAgent(action_space=env.action_space), settings)
 
 
 def limit_of(env: Env, settings: PlanningSettings) -> int:
@@ -119,52 +94,67 @@ def limit_of(env: Env, settings: PlanningSettings) -> int:
     return settings.max_episode_steps or own or _STEPS_WITHOUT_LIMIT
 
 
-class _Planner:
-    """Chooses the actions of one episode."""
+def _played(env: Env, agent: Agent, settings: PlanningSettings) -> Played:
+    apart, limit = Apart(agent), limit_of(env, settings)
+    seeds = range(settings.seed, settings.seed + settings.episodes)
+    episodes = [play_episode(env, apart, seed=seed, max_steps=limit) for seed in seeds]
+    failed = [step.decision.source is Source.FALLBACK for e in episodes for step in e.transitions]
+    return Played(tuple(e.episode_return for e in episodes), len(failed), sum(failed))
 
-    def __init__(self, model: WorldModel[Any], settings: PlanningSettings, limit: int, seed: int):
-        self._model, self._settings, self.limit = model, settings, limit
-        self._rng = np.random.default_rng([seed, 0])
+
+class PlanningAgent:
+    """Plays what a planner finds in a model; at random, with the source FALLBACK, where the model's program raised.
+
+    Plans of the cross-entropy method have at most ``longest`` steps.
+    """
+
+    def __init__(self, model: WorldModel[Any], settings: PlanningSettings, longest: int):
+        self._model, self._settings = model, settings
+        horizon = min(settings.cem.horizon, longest)
+        self._cem = dataclasses.replace(settings.cem, horizon=horizon)
+        self._rng = np.random.default_rng(0)
         self._plan: np.ndarray | None = None
         self._at = 0
-        self.steps = self.fallbacks = 0
 
-    def act(self, observation: Any) -> Action:
-        """The next action; a random one where the model raised."""
-        self.steps += 1
+    def reset(self, *, seed: int | None = None) -> None:
+        """Begin an episode without a plan; without a seed the random numbers go on where they were."""
+        self._plan = None
+        if seed is not None:
+            self._rng = np.random.default_rng(seed)
+
+    def act(self, observation: Any) -> Decision:
+        """Search, or follow the plan that there is."""
         space = self._model.action_space
         try:
-            chosen = self._search(observation)
+            return Decision(as_action(space, self._search(observation)), Source.POLICY)
         except SandboxUnavailableError:
             raise
         except SandboxError:
-            self.fallbacks += 1
             self._plan = None
             chosen = random_actions(space, (), self._rng)
-        return as_action(space, chosen)
+            return Decision(as_action(space, chosen), Source.FALLBACK)
+
+    def observe(self, transition: Transition) -> None:
+        """Nothing is learnt."""
 
     def _search(self, observation: Any) -> Any:
         if isinstance(self._model.action_space, Discrete):
-            return mcts(
-                self._model, self._state(observation), self._settings.mcts, rng=self._rng
-            ).action
+            state = self._state(observation)
+            return mcts(self._model, state, self._settings.mcts, rng=self._rng).action
         if self._plan is None or not self._settings.open_loop or self._at >= len(self._plan):
-            self._plan = self._new_plan(observation)
-            self._at = 0
+            self._plan, self._at = self._new_plan(observation), 0
         self._at += 1
         return self._plan[self._at - 1]
 
     def _new_plan(self, observation: Any) -> np.ndarray:
-        config = self._settings.cem
-        changed = CEMConfig(**{**vars(config), "horizon": min(config.horizon, self.limit)})
         warm = None if self._settings.open_loop else self._plan
         state = self._state(observation)
-        found = cem(self._model, state, changed, rng=self._rng, warm_start=warm)
+        found = cem(self._model, state, self._cem, rng=self._rng, warm_start=warm)
         best: np.ndarray = found.plans[found.best]
         return best
 
     def _state(self, observation: Any) -> Any:
         context = map_leaves(lambda leaf: np.asarray(leaf)[None, None], observation)
         width = self._model.action_space.shape or ()
-        dtype = np.int64 if not width else np.float32
+        dtype = np.float32 if width else np.int64
         return self._model.init(context, np.zeros((1, 0, *width), dtype), rng=self._rng)

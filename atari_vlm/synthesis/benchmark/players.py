@@ -70,6 +70,29 @@ def agent_of(policy: Policy, env: Env, filled: Callable[[], float]) -> Agent:
     )
 
 
+class Apart:
+    """An agent whose random numbers are not those of the environment, though both are told one seed.
+
+    Generators of one seed draw the same numbers: a random action would depend on where the game begins.
+    """
+
+    def __init__(self, agent: Agent):
+        self._agent = agent
+
+    def reset(self, *, seed: int | None = None) -> None:
+        """Begin an episode, from a seed that is a function of ``seed``."""
+        other = None if seed is None else np.random.SeedSequence([seed, 1]).generate_state(1)[0]
+        self._agent.reset(seed=None if other is None else int(other))
+
+    def act(self, observation: Any) -> Decision:
+        """What the agent decides."""
+        return self._agent.act(observation)
+
+    def observe(self, transition: Transition) -> None:
+        """The agent is told."""
+        self._agent.observe(transition)
+
+
 class _Planner:
     """Plays plans that are made in the real dynamics."""
 

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, cast
 import gymnasium
 import numpy as np
 
+from atari_vlm.actions import as_actions, still_action
 from atari_vlm.errors import ConfigError
 from atari_vlm.experience.episode_files import write_episodes
 from atari_vlm.experience.episodes import IMAGE, Episode
@@ -76,11 +77,10 @@ class Recording:
 
     def _kind_of_action(self) -> tuple[tuple[int, ...], type[np.generic]]:
         """Shape and type of one action, of a recording without steps too."""
+        like = next((np.asarray(steps[0][0]) for steps in self._steps if steps), np.int64(0))
         if self._action_space is not None:
-            shape = tuple(self._action_space.shape or ())
-        else:
-            shape = np.shape(next((steps[0][0] for steps in self._steps if steps), 0))
-        return shape, np.float32 if shape else np.int64
+            like = as_actions(self._action_space, still_action(self._action_space))
+        return like.shape, np.float32 if like.dtype.kind == "f" else np.int64
 
     def abandon(self) -> None:
         """Leave no file, when something went wrong."""

@@ -54,6 +54,11 @@ def test_actions_of_floats_and_shifted_ones_are_what_they_are():
         16,
         3,
     )
+    parts = spaces.MultiDiscrete([2, 3], start=[0, 1])
+    several = [np.array([n % 2, 1 + n % 3]) for n in range(4)]
+    data = read_data_set(recorded("case/parts-v0", done=(parts, several)))
+    assert data.action_space == parts and data.action_names == ()
+    assert np.array_equal(data.episodes[0].actions, several)
     data = read_data_set(
         recorded("case/shifted-v0", done=(spaces.Discrete(3, start=5), [5, 6, 7, 5]))
     )

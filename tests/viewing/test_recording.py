@@ -5,7 +5,7 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 from atari_vlm.actions import random_actions
 from atari_vlm.errors import ConfigError
@@ -135,14 +135,28 @@ def test_numbers_that_begin_elsewhere_keep_their_names_and_their_file(tmp_path):
     assert read_data_set(str(tmp_path / "shifted.npz")).action_space.start == 5
 
 
-@pytest.mark.parametrize(("space", "kind"), [(BOX, "f"), (Discrete(2), "i"), (None, "i")])
+def test_actions_in_parts_are_recorded_and_shown_again(tmp_path):
+    space = MultiDiscrete([2, 3], start=[0, 5])
+    env = Field(space)
+    session = GameSession(env, Fixed(np.array([1, 7])), seed=0)
+    session.recording = Recording(tmp_path / "parts.mp4", 10, space)
+    played(session, 2)
+    session.stop_recording()
+    assert "action [1 7]" in session.status()
+    data = read_data_set(str(tmp_path / "parts.npz"))
+    assert data.action_space == space and data.episodes[0].actions.tolist() == [[1, 7]] * 2
+
+
+@pytest.mark.parametrize(
+    ("space", "kind"), [(BOX, "f"), (MultiDiscrete([2, 3]), "i"), (Discrete(2), "i"), (None, "i")]
+)
 def test_a_recording_without_steps_keeps_the_kind_of_its_actions(tmp_path, space, kind):
     recording = Recording(tmp_path / "still.mp4", 10, space)
     recording.start(np.zeros((8, 8, 3), np.uint8), np.zeros((16, 16, 3), np.uint8))
     recording.close()
     with np.load(tmp_path / "still.npz") as content:
         assert content["actions"].dtype.kind == kind
-        assert content["actions"].shape == ((0, 2) if kind == "f" else (0,))
+        assert content["actions"].shape == (0, *(space.shape if space else ()))
         assert content["observations"].shape == (1, 8, 8, 3)
 
 

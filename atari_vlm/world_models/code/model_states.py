@@ -167,27 +167,32 @@ class PlainData:
         return values, {}
 
 
-class Columns:
-    """States of a program that steps batches: float64 ``(B, ...)``, of the shape that its first state has."""
+class Columns(PlainData):
+    """States of a program that steps batches: float64 ``(B, ...)`` where its first state is numbers, else any plain data."""
 
-    shape: tuple[int, ...] | None = None
+    _shape: tuple[int, ...] | None = (
+        None  # of the first state; None before, and where it is no numbers
+    )
+    _begun = False
 
-    def rows(self, values: np.ndarray) -> np.ndarray:
-        """The array itself."""
-        return values
+    def rows(self, values: np.ndarray) -> Any:
+        """The array itself, or the objects."""
+        return super().rows(values) if self._begun and self._shape is None else values
 
     def read(self, rows: Any) -> tuple[np.ndarray, Wrong]:
-        """The rows as one array; all of them are wrong where they are none."""
+        """The rows as one array; all of them are wrong where they are none but should be."""
         array = _as_numbers(rows)
-        shape = () if array is None else array.shape[1:]
-        if array is None or (self.shape or shape) != shape:
-            text = f"the states of a program with step_batch are numbers of one shape, the program gave {brief(rows)}"
-            return np.zeros((len(rows), *(self.shape or ()))), dict.fromkeys(range(len(rows)), text)
-        self.shape = shape
+        if not self._begun:
+            self._begun, self._shape = True, None if array is None else array.shape[1:]
+        if self._shape is None:
+            return super().read(rows)
+        if array is None or array.shape[1:] != self._shape:
+            text = f"a state is numbers of the shape {self._shape}, as the first was; the program gave {brief(rows)}"
+            wrong = dict.fromkeys(range(len(rows)), text)
+            return np.zeros((len(rows), *self._shape)), wrong
         finite = np.isfinite(array).reshape(len(array), -1).all(1)
-        return array.astype(np.float64), dict.fromkeys(
-            np.flatnonzero(~finite).tolist(), "a state is finite numbers"
-        )
+        wrong = dict.fromkeys(np.flatnonzero(~finite).tolist(), "a state is finite numbers")
+        return array.astype(np.float64), wrong
 
 
 StateForm = Numbers | Trees | PlainData | Columns

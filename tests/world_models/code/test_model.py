@@ -253,6 +253,35 @@ def test_a_program_that_steps_batches_has_states_of_numbers():
         assert rolled.state.values.tolist() == [[2, 2], [0, 2.5]]
 
 
+NAMED = """
+class Environment:
+    def reset(self, observations, actions): return {"at": float(observations[-1][0])}
+    def step(self, state, action): return {"at": state["at"] + action - 1}, 0.5, False
+    def observe(self, state): return [state["at"], 0]
+    def step_batch(self, states, actions):
+        return ([{"at": s["at"] + a - 1} for s, a in zip(states, actions)], [0.5] * len(states), [False] * len(states))
+"""
+
+
+def test_batches_of_states_that_are_no_numbers_are_lists():
+    with hidden(NAMED) as model:
+        check_world_model(model, steps=4)
+        state = model.init(model.start.observations, model.start.actions, rng=RNG(0))
+        rolled = model.rollout(state, np.array([[2, 2], [0, 1]]), rng=RNG(0))
+        assert model.decode(rolled.state)[:, 0].tolist() == [3, 1]
+
+
+def test_states_of_a_batch_keep_their_shape():
+    with hidden(
+        LocalProgram(
+            BATCH.replace("return states, states[:, 1]", "return states[:, :1], states[:, 1]")
+        )
+    ) as model:
+        state = model.init(model.start.observations, model.start.actions, rng=RNG(0))
+        with pytest.raises(SandboxProgramError, match="numbers of the shape"):
+            model.step(state, np.array([2, 2]), rng=RNG(0))
+
+
 def test_a_model_that_draws_nothing_has_no_render():
     with counter() as model:
         assert not hasattr(model, "render")

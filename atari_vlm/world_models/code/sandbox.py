@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -19,15 +20,15 @@ from atari_vlm.errors import (
     check_positive,
 )
 from atari_vlm.world_models.code import wire
-from atari_vlm.world_models.code.sandbox_process import Worker
 from atari_vlm.world_models.code.sandbox_rows import (
     RowSteps,
     fault_error,
     joined,
     read_rows,
     rows_at_once,
+    unavailable,
 )
-from atari_vlm.world_models.code.worker import (
+from atari_vlm.world_models.code.wire import (
     AUDIT,
     CALL,
     DONE,
@@ -37,6 +38,9 @@ from atari_vlm.world_models.code.worker import (
     STEP,
     STEP_ROWS,
 )
+
+if TYPE_CHECKING:
+    from atari_vlm.world_models.code.sandbox_process import Worker
 
 PROGRAM_BYTES = 256 << 10
 _STEPS = 1000  # that one deadline is for
@@ -79,7 +83,8 @@ class Sandbox:
         self.contract, self.methods = 0, frozenset[str]()
         self._lock = threading.RLock()
         self._closed = False
-        self._worker: Worker | None = self._start()
+        self._worker: Worker | None = None
+        self._worker = self._start()
 
     def call(self, method: str, *args: Any, seed: int = 0) -> Any:
         """What a method answers as plain data: numbers, text, lists, dicts. ``call("step", a)`` gives ``[state, reward, done]``.
@@ -96,6 +101,8 @@ class Sandbox:
         answer = self._ask(STEP, [state, action], seed, self.deadline_s)
         if type(answer) is not list or [type(item) for item in answer[1:]] != [float, bool]:
             self._refuse("a step is (state, reward, done)")
+        if type(state) is np.ndarray and type(answer[0]) is not np.ndarray:
+            self._refuse("a state comes back as it was given")
         return tuple(answer)  # type: ignore[return-value]
 
     def step_rows(self, states: Any, actions: Any, *, seed: int = 0) -> RowSteps:
@@ -206,6 +213,10 @@ class Sandbox:
         return self._start()
 
     def _start(self) -> Worker:
+        if sys.platform != "linux" or not sys.executable:
+            raise unavailable("generated code is held on Linux only")
+        from atari_vlm.world_models.code.sandbox_process import Worker  # has modules of Linux
+
         worker = Worker(self.memory_mb)
         try:
             outcome, body = worker.ask(LOAD, wire.pack([self.program]), 0, self.deadline_s)
@@ -232,4 +243,5 @@ def _loaded(answer: Any) -> tuple[int, frozenset[str]]:
         raise wire.WireError("a program has a contract and methods") from None
     if contract not in (0, 1, 2) or not isinstance(methods, list):
         raise wire.WireError("a contract is 0, 1 or 2 beside a list of methods")
-    return int(contract), frozenset(name for name in methods if isinstance(name, str))
+    names = (name for name in methods if isinstance(name, str) and name.isidentifier())
+    return int(contract), frozenset(names)

@@ -25,11 +25,11 @@ from atari_vlm.errors import (
     SandboxCrashError,
     SandboxError,
     SandboxTimeoutError,
-    SandboxUnavailableError,
     SandboxViolationError,
 )
 from atari_vlm.world_models.code import wire
-from atari_vlm.world_models.code.worker import DONE, REPLY, REQUEST
+from atari_vlm.world_models.code.sandbox_rows import unavailable
+from atari_vlm.world_models.code.wire import DONE, REPLY, REQUEST
 
 _BOOT = """
 import sys, types
@@ -50,15 +50,12 @@ _CPU_S = 60  # what an orphan may still burn
 _PIPE_BYTES = 1 << 18
 _CHUNK = 1 << 16
 _REQUEST_REST = REQUEST.size - 4  # what the length of a frame counts besides its value
-_ADVICE = "--unsafe-local-code runs programs in this process, without any protection"
 
 
 class Worker:
     """A locked process. Raises ``SandboxUnavailableError`` where none can be had."""
 
     def __init__(self, memory_mb: int):
-        if sys.platform != "linux" or not sys.executable:
-            raise SandboxUnavailableError(f"generated code is held on Linux only; {_ADVICE}")
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
         command = [sys.executable, "-S", "-P", "-B", "-c", _BOOT, *_folders()]
@@ -76,7 +73,7 @@ class Worker:
             )
         except OSError as error:
             _close(self._in, self._out)
-            raise SandboxUnavailableError(f"no worker starts: {error}; {_ADVICE}") from error
+            raise unavailable(f"no worker starts: {error}") from error
         finally:
             _close(theirs_in, theirs_out)
         self._born = self._renewed = time.monotonic()
@@ -95,14 +92,11 @@ class Worker:
             said = wire.unpack(body, REPLY.size)
             self.landlock: int = said["landlock"]
         except SandboxError as error:
-            words = self._last_words()
-            raise SandboxUnavailableError(f"no worker starts: {error}{words}; {_ADVICE}") from error
+            raise unavailable(f"no worker starts: {error}{self._last_words()}") from error
         if outcome != DONE:
             self.kill()
             reason = said["reason"] or "its filter of system calls refuses nothing"
-            raise SandboxUnavailableError(
-                f"this kernel cannot hold generated code: {reason}; {_ADVICE}"
-            )
+            raise unavailable(f"this kernel cannot hold generated code: {reason}")
         self._process.stderr.close()  # type: ignore[union-attr]
 
     def _last_words(self) -> str:
@@ -121,7 +115,7 @@ class Worker:
         if now > self._renewed or deadline_s > _CPU_S:
             self._renew(now, deadline_s)
         self._number = number = (self._number + 1) & 0xFFFFFFFF
-        frame = REQUEST.pack(len(body) + _REQUEST_REST, number, seed, operation) + body
+        frame = REQUEST.pack(len(body) + _REQUEST_REST, number, seed & 0xFFFFFFFF, operation) + body
         try:
             sent = os.write(self._out, frame)
         except OSError:

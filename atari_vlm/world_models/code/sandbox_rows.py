@@ -8,7 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from atari_vlm.errors import SandboxError, SandboxProgramError, SandboxViolationError
+from atari_vlm.errors import (
+    SandboxError,
+    SandboxProgramError,
+    SandboxUnavailableError,
+    SandboxViolationError,
+)
 from atari_vlm.world_models.code.wire import LIMIT, WireError, clean, pack
 
 
@@ -99,3 +104,10 @@ def joined(parts: Sequence[RowSteps]) -> RowSteps:
         before += len(part.rewards)
     rewards = np.concatenate([part.rewards for part in parts])
     return RowSteps(states, rewards, np.concatenate([part.dones for part in parts]), errors)
+
+
+def unavailable(reason: str) -> SandboxUnavailableError:
+    """That no program is run here, and the way that is left."""
+    return SandboxUnavailableError(
+        f"{reason}; --unsafe-local-code runs programs in this process, without any protection"
+    )

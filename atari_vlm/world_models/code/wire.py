@@ -5,6 +5,9 @@ arrive as lists, numpy scalars and arrays without a dimension as Python numbers,
 each part is one byte of kind and what belongs to it; a list of floats alone is one block. :func:`unpack` takes any bytes
 whatever: it gives a value or raises :class:`WireError`, and nothing else comes of it.
 
+A value travels in a frame. To the worker: length of the rest, number, seed, operation. From it: length of the rest, the number of
+what it answers, outcome.
+
 Both sides read this file; it imports numpy and the standard library only.
 """
 
@@ -19,7 +22,11 @@ from typing import Any
 
 import numpy as np
 
+REQUEST, REPLY = struct.Struct("<IIIB"), struct.Struct("<IIB")  # heads of frames
+LOAD, CALL, STEP, STEP_ROWS, ROLLOUT, AUDIT = range(6)
+DONE, RAISED, UNSENDABLE = range(3)
 LIMIT = 1 << 20  # bytes of one reply
+_INT_BYTES = 128  # of one whole number: less than any float's largest
 _DEPTH = 64  # of lists and dicts in one another
 _DIMENSIONS = 8
 _KINDS = "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64".split()
@@ -111,7 +118,9 @@ def _array(array: np.ndarray) -> bytes:
 def _int(value: int) -> bytes:
     if -(1 << 63) <= value < 1 << 63:
         return _INT.pack(b"i", value)
-    data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+    if value.bit_length() >= 8 * _INT_BYTES:
+        raise WireError("a whole number of more than 1,023 bits is no plain data")
+    data = value.to_bytes(_INT_BYTES, "little", signed=True)
     return _COUNT.pack(b"z", len(data)) + data
 
 
@@ -207,6 +216,8 @@ def _read_text(data: bytes, at: int, plain: bool, depth: int) -> tuple[str, int]
 
 def _read_big(data: bytes, at: int, plain: bool, depth: int) -> tuple[int, int]:
     n, at = _count(data, at)
+    if n != _INT_BYTES:
+        raise WireError(f"a whole number has {_INT_BYTES} bytes")
     return int.from_bytes(data[at : at + n], "little", signed=True), at + n
 
 

@@ -2,9 +2,6 @@
 
 It is started as a fresh interpreter by :mod:`atari_vlm.world_models.code.sandbox_process`, with no environment but its own. What
 it says after a program was loaded is not trusted: the program owns this process.
-
-Frames in: ``<I`` length of the rest, ``<I`` number, ``<I`` seed, one byte of operation, a packed value. Frames out: length,
-number, one byte of outcome, a packed value.
 """
 
 from __future__ import annotations
@@ -16,7 +13,6 @@ import io
 import os
 import random
 import resource
-import struct
 import sys
 import warnings
 from collections.abc import Callable
@@ -25,11 +21,21 @@ from typing import Any, NoReturn
 import numpy as np
 
 from atari_vlm.world_models.code import landlock, seccomp, wire
+from atari_vlm.world_models.code.wire import (
+    AUDIT,
+    CALL,
+    DONE,
+    LOAD,
+    RAISED,
+    REPLY,
+    REQUEST,
+    ROLLOUT,
+    STEP,
+    STEP_ROWS,
+    UNSENDABLE,
+)
 from atari_vlm.world_models.code.worker_program import Program, Rows, fault
 
-REQUEST, REPLY = struct.Struct("<IIIB"), struct.Struct("<IIB")
-LOAD, CALL, STEP, STEP_ROWS, ROLLOUT, AUDIT = range(6)
-DONE, RAISED, UNSENDABLE = range(3)
 ALLOWED = tuple(
     "__future__ abc array bisect cmath collections colorsys contextlib copy dataclasses datetime decimal enum fractions "
     "functools heapq io itertools json math numbers numpy operator pprint queue random re statistics string struct textwrap "

@@ -16,6 +16,7 @@ EXPECTED = {
     "plan_in_the_emulator": "return after",
     "in_context_examples": "pupil",
     "plan_in_a_program": "the real pole stood for 100 of 100 steps",
+    "search_for_a_program": "planned, in the program    return 60 of 60",
 }
 
 

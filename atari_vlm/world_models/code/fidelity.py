@@ -37,7 +37,8 @@ def fidelity(
     """For each number of steps ``ahead`` that some trajectory has, how many of (at most ``most``) beginnings end right.
 
     States are compared as by the scorers, rewards by ``isclose``. A row whose program raises keeps its state, and its rewards are
-    wrong from there on.
+    wrong from there on. All beginnings are handed over together, so this is a measure of programs without memory only
+    (``check_program``): another one could answer with what it saw.
     """
     for steps in ahead:
         check_count(ahead=steps)

@@ -16,6 +16,7 @@ _FACES = {  # what these packages show is shown here too
     "wrappers": """LatencyAware ResizeImage StackFrames TextDescription VLMPrompt WorldModelEnv WorldModelVectorEnv""",
     "vlm": "Message RecordingVLM ReplayVLM Reply ScriptedVLM VLM load_vlm",
     "world_models": "CatchWorldModel EmulatorWorldModel WorldModel load_world_model",
+    "world_models.code": "CodeWorldModel Sandbox",
     "planning": "cem mcts random_shooting score_plans",
     "reporting": "aggregate",
 }

@@ -12,12 +12,13 @@ from atari_vlm.world_models.code.model_states import ALIVE, OVER, CodeState, Num
 
 StepOne = Callable[..., tuple[CodeState, Any, float, bool]]
 _FLOAT64 = np.dtype(np.float64)
+_SHOWN = (np.dtype(np.float32), _FLOAT64)
 _SAFE = 1e38  # the length of a vector whose numbers float32 can hold; that of what is not finite is not below it
 
 
 def is_vector(form: Any) -> bool:
-    """Whether states of this form are vectors of floats."""
-    return isinstance(form, Numbers) and len(form.shape) == 1 and not form.is_whole
+    """Whether states of this form are vectors of floats that are shown as float32 or float64."""
+    return isinstance(form, Numbers) and len(form.shape) == 1 and form.dtype in _SHOWN
 
 
 def vector_step(runner: Any, form: Numbers, finish: Callable[..., Any]) -> StepOne:

@@ -196,3 +196,8 @@ def test_a_dreamed_game_of_a_program_has_the_spaces_of_the_real_one(tmp_path):
     assert terminated and reward == 1.0 and np.asarray(observation["image"]).max() == 255
     dreamed.close()
     real.close()
+    dreams = gymnasium.make_vec("AtariVLM/Pong-Code-v5", 2, checkpoint=folder)
+    dreams.reset(seed=0)
+    ends = [dreams.step(np.array([2, 3]))[1:3] for _ in range(20)]
+    assert ends[-1][0].tolist() == [1.0, 0.0] and ends[-1][1].all() and not ends[0][1].any()
+    dreams.close()

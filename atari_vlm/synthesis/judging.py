@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.experience.transitions import TransitionBuffer
+from atari_vlm.runs.journal_rows import dumps
 from atari_vlm.synthesis.config import SearchConfig
 from atari_vlm.synthesis.records import Outcome
 from atari_vlm.world_models.code.predicting import RowWorker
@@ -58,7 +60,9 @@ class ProgramJudge:
             fields={"next_state": score.next_state, **score.fields},
             events={name: (event.count, event.recall) for name, event in score.events.items()},
             held_out=None if other is None else other.score,
-            examples=examples,
+            examples=tuple(
+                json.loads(dumps(examples))
+            ),  # as a journal gives them back: questions stay the same
             verified=verified,
         )
 

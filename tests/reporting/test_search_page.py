@@ -1,5 +1,6 @@
 """The page of a search: everything is on it, nothing on it does anything, and it can be looked at while the search goes on."""
 
+import dataclasses
 import itertools
 import re
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from atari_vlm import report
 from atari_vlm.errors import ConfigError, RunError
-from atari_vlm.reporting.tree.tree_data import Entry, best_of
+from atari_vlm.reporting.tree.tree_data import Entry, best_of, shortened
 from atari_vlm.reporting.tree.tree_drawing import draw_scores, draw_tree
 from atari_vlm.reporting.tree.tree_report import write_tree
 from atari_vlm.runs.journal_rows import CallRow, NodeRow, SimulationRow
@@ -171,6 +172,27 @@ def test_every_link_leads_somewhere_and_every_number_stands_once(run):
     places = [attributes["id"] for _, attributes in found if "id" in attributes]
     assert sorted(places) == [f"call-{number}" for number in range(5)]
     assert {a["href"][1:] for tag, a in found if tag == "a"} <= {*places}
+
+
+def test_a_page_is_not_larger_than_was_asked_for(run):
+    whole = write_tree(run).read_text()
+    assert "cut here" not in whole
+    small = write_tree(run, run / "small.html", max_mb=0.0001).read_text()
+    assert len(small) == len(whole)  # texts below 500 characters stay whole
+    entries = {
+        n: Entry(
+            n, "generate", 0, node(n, 0), {}, "x" * 9_000, (("user", "y" * 9_000),), "z" * 9_000
+        )
+        for n in range(400)
+    }
+    kept = shortened(entries, 1_000_000)
+    sizes = [
+        len(entry.program) + len(entry.reply) + len(entry.messages[0][1]) for entry in kept.values()
+    ]
+    assert sum(sizes) < 1_000_000 and "all 9,000 characters" in kept[7].reply
+    assert shortened(entries, 100_000_000) == {
+        n: dataclasses.replace(e, outcome={"error": ""}) for n, e in entries.items()
+    }
 
 
 def test_equal_searches_have_equal_pages_and_report_writes_them_too(run, capsys):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from search_helpers import Writer, buffer, reply
 
+from atari_vlm.errors import BudgetExhaustedError
 from atari_vlm.experience import TransitionBuffer
 from atari_vlm.synthesis import SearchConfig, search
 from atari_vlm.synthesis.auditing import audit_harness
@@ -103,6 +104,35 @@ def test_diverse_examples_are_shown_in_turn():
     writer = Writer(lambda *_: reply(wrong_at(0, 1, 2, 3, 4)))
     search(writer, buffer(), dataclasses.replace(config, feedback="first"))
     assert len({text for text, _ in writer.asked[1:]}) == 1
+
+
+def test_a_search_over_tuples_and_dicts_goes_on_with_the_same_questions(tmp_path):
+    """What a journal gives back has lists where there were tuples: questions must not tell the difference."""
+    rows, space = buffer(), gymnasium.spaces
+    states = {"b": (rows.observations, rows.observations), "a": rows.observations}
+    after = {"b": (rows.next_observations, rows.observations), "a": rows.next_observations}
+    pair = space.Tuple((space.Discrete(5), space.Discrete(5)))
+    nested = TransitionBuffer(
+        *(states, rows.actions, rows.rewards, after, rows.terminated, rows.truncated),
+        env_id="Nested-v0",
+        observation_space=space.Dict({"b": pair, "a": space.Discrete(5)}),
+        action_space=rows.action_space,
+    )
+    still = COUNTER.replace("self.state = (self.state + action) % 5", "pass")
+    writer = Writer(lambda number, *_: reply(f"{still}# {number}"))
+    config = SearchConfig(
+        method="worldcoder",
+        budget=6,
+        feedback="diverse",
+        unsafe_local_code=True,
+        replay_verify=True,
+    )
+    with pytest.raises(BudgetExhaustedError):
+        small = dataclasses.replace(config, max_calls=3)
+        search(writer, nested, small, folder=tmp_path / "run")
+    assert any("State before the step: {'a'" in text for text, _ in writer.asked)
+    result = search(writer, nested, config, folder=tmp_path / "run")
+    assert result.calls == len(writer.asked) == 6 and result.failures == {}
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 40, 1001])

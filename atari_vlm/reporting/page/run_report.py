@@ -44,7 +44,7 @@ def write_report(run: str | Path, out: str | Path | None = None, max_mb: float =
     folder = Path(run)
     config = read_config(folder)
     if holds_search(config):
-        return write_tree(folder, out)
+        return write_tree(folder, out, max_mb)
     settings = dict(config["settings"])
     if settings.get("dream") is not None:
         settings["dream"] = str(started_in(config) / settings["dream"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,31 @@ def best_of(entries: Mapping[int, Entry]) -> Entry | None:
         if best is not None and entry.kind == "simplify" and _replaces(entry, best):
             best = entry
     return best
+
+
+def shortened(entries: Mapping[int, Entry], most: int) -> dict[int, Entry]:
+    """The entries with their long texts cut, if need be, so that all of them together have about ``most`` characters."""
+    share = max(
+        500, most // max(6 * len(entries), 1)
+    )  # program, difference, questions, reply, and marks around them
+
+    def cut(text: str) -> str:
+        note = (
+            f"\n... cut here to keep the page small: the journal holds all {len(text):,} characters"
+        )
+        return text if len(text) <= share else text[:share] + note
+
+    return {number: _cut(entry, cut) for number, entry in entries.items()}
+
+
+def _cut(entry: Entry, cut: Callable[[str], str]) -> Entry:
+    return dataclasses.replace(
+        entry,
+        program=None if entry.program is None else cut(entry.program),
+        messages=tuple((role, cut(text)) for role, text in entry.messages),
+        reply=cut(entry.reply),
+        outcome={**entry.outcome, "error": cut(str(entry.outcome.get("error", "")))},
+    )
 
 
 def _replaces(entry: Entry, best: Entry) -> bool:

@@ -53,7 +53,9 @@ def test_an_agent_that_knows_no_actions_says_so():
     with pytest.raises(MismatchError, match="action_space"):
         RandomAgent().act(BOX)
     with pytest.raises(ConfigError, match="Discrete"):
-        RandomAgent(action_space=gymnasium.spaces.MultiDiscrete([2, 3]))
+        RandomAgent(action_space=gymnasium.spaces.MultiBinary(3))
+    parts = gymnasium.spaces.MultiDiscrete([2, 3])
+    assert parts.contains(RandomAgent(action_space=parts).act(BOX).action)
 
 
 @pytest.mark.parametrize("name", ["random", "noop", "scripted", "nearest-example"])

@@ -80,7 +80,7 @@ def _without_clocks(call, journal):
         for _, sha in parts:
             journal.blob(sha)
     return (
-        call.episode,
+        call.task,
         call.call,
         call.step,
         call.kind,

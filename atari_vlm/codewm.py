@@ -79,8 +79,10 @@ def search(arguments: Sequence[str]) -> int:
 
 def each_environment(config: SearchCommand) -> list[SearchCommand]:
     """The command for each environment that is meant; one, unless ``--total-tasks`` names a part of the list."""
-    if config.total_tasks is None or config.idx is None:
+    if config.total_tasks is None:
         return [config]
+    if config.idx is None or config.env is not None:
+        raise ConfigError("--total-tasks splits the list of environments: --idx says which part")
     if config.run_name is not None or config.buffer is not None or config.resume is not None:
         raise ConfigError(
             "--total-tasks means several runs: leave --run-name, --resume and --buffer out"

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from atari_vlm.errors import AuthenticationError, ConfigError, check_count
+from atari_vlm.errors import AuthenticationError, check_count
 from atari_vlm.files import read_real
 from atari_vlm.runs.options import (
     AT_START,
@@ -38,19 +38,19 @@ class EnvironmentOptions(Options):
     env: str | None = field(default=None, metadata=IMPORTS_CODE)
     """id of a Gymnasium environment (package:Name-v0 imports its package first), or rtfm"""
     idx: int | None = None
-    """its place in the sorted list of the 18 benchmark environments and rtfm, from 0; with --total-tasks a shard of the list"""
+    """its place in the sorted list of the 18 benchmark environments and rtfm, from 0; with --total-tasks a part of that list"""
+
+
+@dataclass(frozen=True)
+class ShardOptions(Options):
+    """Several environments, one after the other."""
+
     total_tasks: int | None = None
-    """shards that the list is split into: --idx I takes the environments I, I + N, I + 2N ..."""
+    """parts that the list is split into: --idx I takes the environments I, I + N, I + 2N ..."""
 
     def __post_init__(self) -> None:
-        if self.env is not None and self.idx is not None:
-            raise ConfigError("give --env or --idx, not both: each of them names the environment")
         if self.total_tasks is not None:
             check_count(total_tasks=self.total_tasks)
-            if self.idx is None:
-                raise ConfigError(
-                    "--total-tasks splits the list of environments: --idx says which part"
-                )
         super().__post_init__()
 
 
@@ -175,7 +175,7 @@ class CollectOptions(Options):
 @dataclass(frozen=True)
 class SearchCommand(
     FileOptions, FolderOptions, KeyOptions, ModelOptions, AskOptions, SandboxOptions, ConstantOptions,
-    MethodOptions, WriterOptions, SeedOptions, PlayedOptions, TransitionOptions, EnvironmentOptions,
+    MethodOptions, WriterOptions, SeedOptions, PlayedOptions, TransitionOptions, ShardOptions, EnvironmentOptions,
 ):  # fmt: skip
     """Which environment, who writes, and how is searched."""
 

@@ -21,9 +21,13 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9.-]+")
 
 
 def named_env(options: EnvironmentOptions) -> BenchmarkEnv | None:
-    """The environment that ``--env`` or ``--idx`` names; ``None`` where neither is given."""
-    named = options.env if options.env is not None else options.idx
-    return None if named is None else find_env(named)
+    """The environment that ``--env`` or ``--idx`` names, or both if they agree; ``None`` where neither is given."""
+    named = [find_env(name) for name in (options.env, options.idx) if name is not None]
+    if len({env.env_id for env in named}) > 1:
+        raise ConfigError(
+            f"--env {options.env} is not --idx {options.idx}, which is {named[1].env_id}: give one of them"
+        )
+    return named[0] if named else None
 
 
 def env_id_of(options: SearchCommand) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from atari_vlm.runs.progress import Progress, Quiet, Task, running
 from atari_vlm.synthesis.config import SearchConfig
 from atari_vlm.synthesis.gif_mcts import GifMcts
 from atari_vlm.synthesis.independent_draws import IndependentDraws
+from atari_vlm.synthesis.judged_once import Judge, JudgedOnce
 from atari_vlm.synthesis.pipeline import Steps, run_in_order
 from atari_vlm.synthesis.questions import Question, Questions
 from atari_vlm.synthesis.records import (
@@ -25,8 +26,6 @@ from atari_vlm.synthesis.records import (
 from atari_vlm.synthesis.replies import program_in
 from atari_vlm.synthesis.worldcoder import WorldCoder
 from atari_vlm.vlm.base import VLM
-
-Judge = Callable[[str], Outcome]  # of a program; called from several threads
 
 
 class Record(Protocol):
@@ -88,7 +87,8 @@ class Searching:
     """A search that goes on."""
 
     def __init__(self, config: SearchConfig, questions: Questions, judge: Judge, record: Record):
-        self._config, self._questions, self._judge, self._record = config, questions, judge, record
+        self._config, self._questions, self._record = config, questions, record
+        self._judge = JudgedOnce(judge)
         self._method = method_of(config)
         self._outcomes: list[Outcome] = []
         self._start: Outcome | None = None

@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import search_helpers as helpers
@@ -10,6 +11,7 @@ from search_helpers import Writer, buffer, prepared, program, reply
 
 from atari_vlm.errors import BudgetExhaustedError, ConfigError, UnknownNameError
 from atari_vlm.synthesis import SearchConfig, run_search, search
+from atari_vlm.synthesis.judged_once import JudgedOnce
 from atari_vlm.synthesis.pipeline import Steps, run_in_order
 from atari_vlm.synthesis.replies import program_in
 from atari_vlm.types import Reply
@@ -186,6 +188,30 @@ def test_as_many_calls_are_in_flight_as_were_asked_for():
 
     search(Writer(answer), buffer(), SearchConfig(budget=24, parallel=6))
     assert most[0] == 6
+
+
+def test_a_program_that_comes_again_is_not_judged_again():
+    judged, wrong = [], [True]
+
+    def judge(text):
+        judged.append(text)
+        time.sleep(0.01)
+        if "call-2" in text and wrong and wrong.pop():
+            raise ConfigError("once")
+        return helpers.judge(text)
+
+    once = JudgedOnce(judge)
+    texts = [program(0.5, f"call-{number % 3}") for number in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = [pool.submit(once, text) for text in texts]
+    failed = [one for one in outcomes if one.exception() is not None]
+    assert 1 <= len(failed) < 8 and {str(one.exception()) for one in failed} == {"once"}
+    assert all(
+        one.result().program == t
+        for one, t in zip(outcomes, texts, strict=True)
+        if one not in failed
+    )
+    assert sorted(judged) == sorted([*{*texts}, program(0.5, "call-2")])
 
 
 def test_results_are_used_in_the_order_of_choice():

@@ -236,7 +236,7 @@ def test_presets_of_2023_are_learned_with_its_constants():
     assert preset("paper-v1", facts_of()) == preset("s", facts_of())
     options = train_options("dreamer")(game="CartPole-v1", preset="xs", paper_v1=True)
     assert options.preset == "paper-v1-xs"
-    with pytest.raises(UnknownNameError, match="paper-v1-xs"):
+    with pytest.raises(UnknownNameError, match="paper-v1-m"):
         preset("paper-v1-12m", facts_of())
     nature = preset("12m", facts_of())
     assert (nature.learning.batch, nature.learning.length, nature.behaviour.steps) == (16, 64, 15)

@@ -82,10 +82,36 @@ class PictureDecoder(nn.Module):
         """See the class."""
         x = self.begin(h, z)
         for stage, convolution in enumerate(self.convolutions):
-            x = functional.interpolate(x, scale_factor=2) if self.nature else x
-            x = convolution(x)
+            x = doubled(x, convolution) if self.nature else convolution(x)
             x = self.norms[stage](x) if stage < len(self.norms) else x
         return (x.sigmoid() if self.nature else x + 0.5).permute(0, 2, 3, 1)
+
+
+def doubled(x: Tensor, convolution: nn.Module) -> Tensor:
+    """A 5 x 5 convolution of ``(N, C, H, W)`` with every place repeated to 2 x 2, ``(N, O, 2 H, 2 W)``, from 3 x 3 places each.
+
+    Of the 25 places that an output sees at most 9 differ; for each of the four positions within a 2 x 2 the weights of equal
+    places are summed first.
+    """
+    assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None
+    same = _SAME_PLACE.to(x.device)
+    weight = torch.einsum("pik,ockl,qjl->pqocij", same, convolution.weight, same).flatten(0, 2)
+    y = functional.conv2d(x, weight.to(x.dtype), convolution.bias.repeat(4).to(x.dtype), padding=1)
+    rows, _, high, wide = y.shape
+    parts = y.permute(0, 2, 3, 1).reshape(rows, high, wide, 2, 2, -1)  # (N, H, W, 2, 2, O)
+    return parts.transpose(2, 3).reshape(rows, 2 * high, 2 * wide, -1).permute(0, 3, 1, 2)
+
+
+def _same_place() -> Tensor:
+    """1 where tap k of 5, around the first or second of two equal places, is neighbour i of 3: ``(2, 3, 5)``."""
+    same = torch.zeros(2, 3, 5)
+    for position in (0, 1):
+        for tap in range(5):
+            same[position, (position + tap - 2) // 2 + 1, tap] = 1
+    return same
+
+
+_SAME_PLACE = _same_place()
 
 
 class _SplitMap(nn.Module):

@@ -12,6 +12,7 @@ from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.world_models.dreamer.actions import ActionCode, Choices, Normal
 from atari_vlm.world_models.dreamer.config import PRESETS, CoreConfig, KeysConfig, preset
 from atari_vlm.world_models.dreamer.networks import build_networks
+from atari_vlm.world_models.dreamer.pictures import doubled
 
 CART_POLE = Box(-np.inf, np.inf, (4,), np.float32)
 RGB = Box(0, 255, (64, 64, 3), np.uint8)
@@ -85,6 +86,12 @@ def test_errors_of_pictures_are_summed_over_channels_and_places():
     target = torch.full((1, 16, 16, 3), 255, dtype=torch.uint8)
     loss = networks.decoder.losses({"image": torch.zeros(1, 16, 16, 3)}, {"image": target})
     assert loss["image"].tolist() == [16 * 16 * 3]
+
+
+def test_a_doubled_convolution_is_one_of_repeated_places():
+    convolution, x = torch.nn.Conv2d(3, 4, 5, padding=2), torch.randn(2, 3, 6, 5)
+    repeated = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert torch.allclose(doubled(x, convolution), convolution(repeated), atol=1e-5)
 
 
 def test_at_first_rewards_and_values_are_zero_and_choices_nearly_equal():

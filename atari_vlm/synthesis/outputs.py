@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from atari_vlm._lazy import load
 from atari_vlm.experience.transitions import TransitionBuffer
 from atari_vlm.files import atomic_write
@@ -19,8 +21,11 @@ from atari_vlm.synthesis.auditing import audit_harness
 from atari_vlm.synthesis.config import SearchConfig
 from atari_vlm.synthesis.recording import bytes_of, sha_of
 from atari_vlm.synthesis.records import SearchResult
+from atari_vlm.trees import map_leaves, take_rows
+from atari_vlm.world_models.base import StartFrames
 from atari_vlm.world_models.code.sandbox_local import LocalProgram
 
+_MOST_STARTS = 64
 _COLUMNS = tuple(item.name for item in dataclasses.fields(NodeRow))
 
 
@@ -97,6 +102,14 @@ def _write_checkpoint(
     }
     told = ("method", "env", "scorer", "score", "held_out_score", "cost_usd", "writer")
     make_model = load("atari_vlm.world_models.code.model:CodeWorldModel")
-    with make_model(program, **spaces) as model:
+    with make_model(program, start=_starts(buffer), **spaces) as model:
         provenance = {"run": folder.name, **{name: content[name] for name in told}}
         model.save(folder / "checkpoint", provenance=provenance)
+
+
+def _starts(buffer: TransitionBuffer) -> StartFrames:
+    """First observations of the buffer's trajectories, so that a dream can begin from the checkpoint alone."""
+    first = take_rows(buffer.observations, buffer.trajectory_starts[:_MOST_STARTS])
+    contexts = map_leaves(lambda leaf: leaf[:, None], first)
+    shape = (len(buffer.trajectory_starts[:_MOST_STARTS]), 0, *buffer.actions.shape[1:])
+    return StartFrames(contexts, np.zeros(shape, buffer.actions.dtype))

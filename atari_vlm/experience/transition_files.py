@@ -33,10 +33,6 @@ def write_buffer(buffer: Any, folder: str | Path, name: str) -> Path:
     """Write both files of a ``TransitionBuffer``, see its ``save``."""
     check_plain_name(name, "a buffer")
     path = Path(folder) / f"{name}.npz"
-    arrays = {column: getattr(buffer, column) for column in _COLUMNS}
-    for tree in _TREES:
-        arrays |= dict(_leaves(getattr(buffer, tree), tree))
-    write_arrays(path, arrays)
     about = {
         "format": FORMAT,
         "version": VERSION,
@@ -46,9 +42,13 @@ def write_buffer(buffer: Any, folder: str | Path, name: str) -> Path:
         "observation_space": space_to_json(buffer.observation_space),
         "action_space": space_to_json(buffer.action_space),
         "provenance": buffer.provenance,
-        "sha256": _digest(path),
     }
-    atomic_write(path.with_suffix(".json"), json.dumps(about, indent=1, allow_nan=False) + "\n")
+    arrays = {column: getattr(buffer, column) for column in _COLUMNS}
+    for tree in _TREES:
+        arrays |= dict(_leaves(getattr(buffer, tree), tree))
+    write_arrays(path, arrays)
+    text = json.dumps({**about, "sha256": _digest(path)}, indent=1, allow_nan=False)
+    atomic_write(path.with_suffix(".json"), text + "\n")
     return path
 
 

@@ -72,9 +72,10 @@ GAMES = {
         "CartPole-v1", "CartPole-v1", "1m",
         {
             "learning": {"batch": 16, "length": 16, "ratio": 0.5, "prefill": 500, "learning_rate": 4e-4, "warm_up": 100},
-            "behaviour": {"imag_last": 4}, "networks": {"horizon": 100.0},
+            "behaviour": {"imag_last": 4, "entropy": 1e-3}, "networks": {"horizon": 200.0},
+            "losses": {"reconstruction": 20.0},
             "play": {"steps": 100, "eval_every": 5, "eval_episodes": 10, "final_episodes": 20, "eval_temperature": 0.0},
-            "epochs": 100, "capacity": 50_000, "checkpoint_every": 5,
+            "epochs": 60, "capacity": 50_000, "checkpoint_every": 5,
         },
         400.0, 1800.0, games=20,
     ),

@@ -9,6 +9,9 @@ from gymnasium.spaces import Box, Dict, Discrete, Tuple
 from programs import COUNTER, counter, hidden, true_model
 
 from atari_vlm.errors import CheckpointError, ConfigError, SandboxProgramError
+from atari_vlm.experience import fill_replay_buffer
+from atari_vlm.synthesis import SearchConfig, search
+from atari_vlm.vlm import load_vlm
 from atari_vlm.world_models import load_world_model, read_checkpoint, save_checkpoint
 from atari_vlm.world_models.base import StartFrames
 from atari_vlm.world_models.code import CodeWorldModel, LocalProgram, Sandbox
@@ -201,3 +204,13 @@ def test_a_dreamed_game_of_a_program_has_the_spaces_of_the_real_one(tmp_path):
     ends = [dreams.step(np.array([2, 3]))[1:3] for _ in range(20)]
     assert ends[-1][0].tolist() == [1.0, 0.0] and ends[-1][1].all() and not ends[0][1].any()
     dreams.close()
+
+
+def test_a_dream_begins_from_the_checkpoint_that_a_search_leaves(tmp_path):
+    env = gymnasium.make("CliffWalking-v1")
+    buffer = fill_replay_buffer(env, 60, tmp_path, "steps", max_episode_steps=20)
+    found = search(load_vlm("scripted"), buffer, SearchConfig(budget=4), folder=tmp_path / "run")
+    with load_world_model(tmp_path / "run" / "checkpoint") as model:
+        assert model.program == found.program and len(model.start.actions) == 3
+        dream = WorldModelEnv(model)
+        assert dream.reset(seed=0)[0] == 36 and dream.observation_space == env.observation_space

@@ -16,7 +16,7 @@ from atari_vlm.space_trees import described, fits, is_rgb
 from atari_vlm.trees import stacked, take_row
 from atari_vlm.types import Action
 from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit, context_space_of
-from atari_vlm.world_models.view import Context, can_see, eye_of, picture_of
+from atari_vlm.world_models.view import Context, eye_of, picture_of
 
 Start = gymnasium.Env[Any, Any] | Sequence[gymnasium.Env[Any, Any]] | StartFrames | None
 StartContext = tuple[
@@ -153,5 +153,6 @@ def _check_real(env: gymnasium.Env[Any, Any], world_model: WorldModel[Any]) -> N
             f"the model was made at frame skip {world_model.frame_skip}, the real environment has {skip}"
         )
     wanted, shown = context_space_of(world_model), env.observation_space
-    if not can_see(wanted, shown) and not (is_rgb(wanted) and env.render_mode == "rgb_array"):
+    drawn = is_rgb(wanted) and env.render_mode == "rgb_array"
+    if not eye_of(world_model).sees(shown) and not drawn:
         raise MismatchError(f"the model sees {wanted}, the real environment shows {shown}")

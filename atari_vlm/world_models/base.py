@@ -50,7 +50,8 @@ class WorldModel(Protocol[S]):
     A model may also have ``context_space`` (of what ``init`` and ``observe`` read, where that is
     another one than ``decode`` shows), ``context_length`` (observations that ``init`` reads,
     default 1; 0: none), ``action_names``, ``start`` (:class:`StartFrames`), ``shown_shape`` (of the
-    pictures it learned from, before they were brought to its size), and what makes a planner or a
+    pictures it learned from, before they were brought to its size), ``aliases`` (from its names of
+    what it reads to the keys of the game that it learned from), and what makes a planner or a
     dream faster or better. ``check_world_model`` holds each to its promise where it is there:
 
     - ``observe(state, action, observation, *, rng) -> state``: takes in one real step; the state

@@ -22,7 +22,7 @@ from atari_vlm.description import Facts
 from atari_vlm.errors import MismatchError
 from atari_vlm.games import game_names
 from atari_vlm.pil_images import source_of
-from atari_vlm.space_trees import is_rgb, nothing_of, parts_of, picture_in
+from atari_vlm.space_trees import is_rgb, nothing_of, parts_of, picture_in, space_leaves
 from atari_vlm.spaces import PILImage
 from atari_vlm.trees import stacked
 from atari_vlm.types import Action
@@ -47,7 +47,7 @@ def as_seen(shown: Any, space: gymnasium.Space[Any], whose: str = "the environme
         subs = enumerate(space.spaces)
         return tuple(as_seen(_entry(shown, index, whose), sub, whose) for index, sub in subs)
     if isinstance(space, Text):
-        if space.contains(shown):
+        if isinstance(shown, str) and len(shown) <= space.max_length:
             return str(shown)
         raise MismatchError(f"the model reads {space}, {whose} shows {shown!r:.80}")
     return _array_seen(shown, space, whose)
@@ -87,6 +87,16 @@ def _entry(shown: Any, key: str | int, whose: str = "the environment") -> Any:
     return shown[key]
 
 
+def _at_key(shown: Any, key: str) -> Any:
+    """What lies under a key, or under keys joined by slashes; ``MismatchError`` where nothing does."""
+    if isinstance(shown, Mapping) and key in shown:
+        return shown[key]
+    head, _, rest = key.partition("/")
+    index = int(head) if isinstance(shown, tuple) and head.isdigit() else head
+    below = _entry(shown, index)
+    return _at_key(below, rest) if rest else below
+
+
 def _keeps(given: Any, wanted: Any) -> bool:
     """Whether numbers of one type may become another: whole ones stay whole, fractions stay
     fractions.
@@ -113,7 +123,8 @@ class Eye:
 
     ``frame_source`` (an environment's ``render``, say) shows the screen where observations do not.
     ``shown_shape`` is the shape of the pictures that the model learned from, before they were
-    brought to its size; another one is refused.
+    brought to its size; another one is refused. ``aliases`` lead from the model's names to the keys
+    of the game that it learned from (``{"image": "robot/camera"}``), where those are other ones.
     """
 
     def __init__(
@@ -121,8 +132,10 @@ class Eye:
         space: gymnasium.Space[Any],
         frame_source: FrameSource | None = None,
         shown_shape: tuple[int, ...] | None = None,
+        aliases: Mapping[str, str] | None = None,
     ):
         self.space, self._source, self._shown_shape = space, frame_source, shown_shape
+        self._aliases = dict(aliases or {})
         picture = (picture_in(space) or (None,))[:1]
         self._parts = {
             key: Eye(sub, frame_source, shown_shape) if (key,) == picture else Eye(sub)
@@ -137,9 +150,10 @@ class Eye:
         several the entry ``image``) is such a picture.
         """
         if self._parts:
-            seen = {key: part(observation if key == "image" else _entry(observation, key))
-                    for key, part in self._parts.items()}  # fmt: skip
+            seen = {key: part(self._part(observation, key)) for key, part in self._parts.items()}
             return seen if isinstance(self.space, Dict) else tuple(seen.values())
+        if len(self._aliases) == 1:
+            observation = self._part(observation, *self._aliases)
         if self._source is None:
             shown = shown_by(observation)
             if _is_resized(observation) and (
@@ -154,6 +168,14 @@ class Eye:
             )
         return self.of(shown)
 
+    def _part(self, observation: Any, name: str | int) -> Any:
+        """Where the model's entry of that name is to be seen."""
+        there = isinstance(observation, Mapping) and name in observation
+        if name in self._aliases and isinstance(observation, Mapping) and not there:
+            return _at_key(observation, self._aliases[name])
+        plain = not self._parts or name == "image"  # a picture may be the observation itself
+        return observation if plain else _entry(observation, name)
+
     def of(self, shown: Any) -> Any:
         """What is ``shown`` as the model sees it."""
         shape = np.shape(shown)
@@ -163,6 +185,10 @@ class Eye:
         }:
             raise self._mismatch(shape)
         return as_seen(shown, self.space)
+
+    def sees(self, shown: gymnasium.Space[Any]) -> bool:
+        """Whether observations of that space can be shown to it."""
+        return can_see(self.space, shown, self._aliases)
 
     def _mismatch(self, shape: tuple[int, ...]) -> MismatchError:
         learned = (
@@ -191,14 +217,21 @@ def _is_resized(observation: Any) -> bool:
     return not (len(shape) == 3 and shape[1] == _SCREEN_WIDTH and shape[0] in _SCREEN_HEIGHTS)
 
 
-def can_see(space: gymnasium.Space[Any], shown: gymnasium.Space[Any]) -> bool:
+def can_see(
+    space: gymnasium.Space[Any],
+    shown: gymnasium.Space[Any],
+    aliases: Mapping[str, str] | None = None,
+) -> bool:
     """Whether a model with observation space ``space`` can be shown observations of the space
-    ``shown``.
+    ``shown``; ``aliases`` as of an :class:`Eye`.
     """
+    keys = {"/".join(map(str, path)): leaf for path, leaf in space_leaves(shown)}
+    named = {name: keys[key] for name, key in (aliases or {}).items() if key in keys}
     if isinstance(space, (Dict, Tuple)):
-        parts = parts_of(shown) if isinstance(shown, type(space)) else {}
-        wanted = parts_of(space)
+        parts, wanted = {**named, **parts_of(shown)}, parts_of(space)
         return all(key in parts and can_see(sub, parts[key]) for key, sub in wanted.items())
+    if len(named) == 1:
+        (shown,) = named.values()
     if isinstance(space, Text):
         return isinstance(shown, Text)
     if isinstance(shown, Dict) and "image" in shown.spaces:
@@ -224,7 +257,7 @@ def picture_of(env: gymnasium.Env[Any, Any], observation: Any, eye: Eye) -> Any:
     The rendered screen also stands in for observations that the model cannot see.
     """
     if env.render_mode == "rgb_array" and is_rgb(eye.space):
-        if hasattr(env.unwrapped, "ale") or not can_see(eye.space, env.observation_space):
+        if hasattr(env.unwrapped, "ale") or not eye.sees(env.observation_space):
             return eye.of(env.render())
     return eye(observation)
 
@@ -334,6 +367,7 @@ class WorldView:
 
 
 def eye_of(world_model: WorldModel[Any], frame_source: FrameSource | None = None) -> Eye:
-    """The eye of a model, which may say in ``shown_shape`` what it learned from."""
+    """The eye of a model, which may say in ``shown_shape`` and ``aliases`` what it learned from."""
     shown_shape = getattr(world_model, "shown_shape", None)
-    return Eye(context_space_of(world_model), frame_source, shown_shape)
+    aliases = getattr(world_model, "aliases", None)
+    return Eye(context_space_of(world_model), frame_source, shown_shape, aliases)

@@ -151,3 +151,27 @@ def test_a_dream_s_picture_is_the_model_s_own_frame():
     observation, _ = WorldModelEnv(CatchWorldModel()).reset(seed=0)
     np.testing.assert_array_equal(view.frame(observation), observation)
     assert view.frame(observation) is not observation
+
+
+def test_a_model_finds_what_it_learned_from_under_the_game_s_own_keys():
+    inner = spaces.Dict({"camera": SMALL, "joints": spaces.Box(-1, 1, (2,), np.float32)})
+    game = spaces.Dict({"robot": spaces.Tuple((inner, spaces.Discrete(3))), "say": spaces.Text(9)})
+    reads = spaces.Dict({"image": SMALL, "state": inner["joints"], "text": spaces.Text(9)})
+    aliases = {"image": "robot/0/camera", "state": "robot/0/joints", "text": "say"}
+    game.seed(3)
+    shown = game.sample()
+    seen = Eye(reads, aliases=aliases)(shown)
+    assert reads.contains(seen) and seen["text"] == shown["say"]
+    np.testing.assert_array_equal(seen["image"], shown["robot"][0]["camera"])
+    np.testing.assert_array_equal(seen["state"], shown["robot"][0]["joints"])
+    assert reads.contains(Eye(reads, aliases=aliases)(seen))  # a dream shows them as they are
+    assert can_see(reads, game, aliases) and not can_see(reads, game)
+    alone = {"state": "robot/0/joints"}
+    eye = Eye(inner["joints"], aliases=alone)
+    np.testing.assert_array_equal(eye(shown), shown["robot"][0]["joints"])
+    assert eye.sees(game) and not Eye(inner["joints"]).sees(game)
+    np.testing.assert_array_equal(eye(np.ones(2, np.float32)), [1, 1])
+    with pytest.raises(MismatchError, match="the entry 'robot'; the environment shows say"):
+        eye({"say": "nothing"})
+    with pytest.raises(MismatchError, match="the entry 2; the environment shows 0, 1"):
+        Eye(inner["joints"], aliases={"state": "robot/2/joints"})(shown)

@@ -68,6 +68,8 @@ class GameFacts:
             config["shown_shape"] = list(self.inputs["image"].shape)
         if self.keys:
             config["keys"] = list(self.keys)
+        if self.aliases:
+            config["aliases"] = {name: key for key, name in self.aliases.items()}
         return config
 
 

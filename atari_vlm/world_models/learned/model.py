@@ -11,7 +11,7 @@ import contextlib
 import copy
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import gymnasium
@@ -57,7 +57,8 @@ class LearnedOptions:
 @dataclass(frozen=True)
 class ModelFacts:
     """The conditions a model was trained under; they travel with its checkpoint. ``first_action`` is the
-    ``start`` of its discrete actions, ``shown_shape`` that of the pictures that were brought to its size.
+    ``start`` of its discrete actions, ``shown_shape`` that of the pictures that were brought to its size,
+    ``aliases`` lead from the names of inputs to the game's own keys.
     """
 
     action_names: tuple[str, ...]
@@ -66,6 +67,7 @@ class ModelFacts:
     start: StartFrames | None = None
     first_action: int = 0
     shown_shape: tuple[int, ...] | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> ModelFacts:
@@ -78,6 +80,7 @@ class ModelFacts:
             checkpoint.start,
             int(config.get("first_action", 0)),
             tuple(config["shown_shape"]) if "shown_shape" in config else None,
+            {str(name): str(key) for name, key in dict(config.get("aliases", {})).items()},
         )
 
 
@@ -105,7 +108,7 @@ class LearnedWorldModel(Generic[S]):
         self.facts, self.options, self.place = facts, options, options.place()
         self.frame_skip, self.reward_transform = facts.frame_skip, facts.reward_transform
         self.action_names, self.start = facts.action_names, facts.start
-        self.shown_shape = facts.shown_shape
+        self.shown_shape, self.aliases = facts.shown_shape, facts.aliases
 
     def read(self, inputs: Any, actions: Tensor) -> S:
         """The state after a context ``(B, T, ...)`` joined by actions ``(B, T - 1)``."""

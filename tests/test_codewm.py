@@ -19,6 +19,7 @@ from atari_vlm.synthesis.subject import shard
 from atari_vlm.vlm.scripted.programs import write_program
 
 ROOT = Path(__file__).parent.parent
+QUICK = ("--n_episodes", 1, "--max-episode-steps", 12, "--num_simulations_mcts", 4, "--n_transitions", 60)  # fmt: skip
 KEY, ORG = "sk-canary-0123456789abcdef", "org-canary-42"
 
 
@@ -253,16 +254,20 @@ def test_a_model_of_texts_in_process_writes(buffers, tmp_path, capsys):
     assert not (tmp_path / "r" / "best.py").exists()
 
 
-def test_programs_may_run_in_this_process(buffers, tmp_path, capsys, monkeypatch):
-    from atari_vlm.world_models.code import sandbox
+def test_where_no_program_can_be_held_none_runs_unless_one_asks_for_it(buffers, tmp_path, capsys, monkeypatch):  # fmt: skip
+    from atari_vlm.world_models.code import sandbox_process, sandbox_rows
 
     def refused(*_, **__):
-        raise AssertionError("a sandbox was made")
+        raise sandbox_rows.unavailable("there is no seccomp here")
 
-    monkeypatch.setattr(sandbox.Sandbox, "__init__", refused)
+    monkeypatch.setattr(sandbox_process.Worker, "__init__", refused)
     words = ("--buffer", buffers / "CartPole-v1.npz", "--save_dir", tmp_path, "--run_name", "r")
+    code, _, err = command(capsys, "search", *words)
+    assert code == 69 and "no seccomp" in err and "--unsafe-local-code" in err.splitlines()[-1]
     assert command(capsys, "search", *words, "--unsafe-local-code")[0] == 0
     assert json.loads((tmp_path / "r" / "results.json").read_text())["score"] == 1.0
+    assert command(capsys, "evaluate", "--save_dir", tmp_path, *QUICK)[0] == 69
+    assert command(capsys, "evaluate", "--save_dir", tmp_path, *QUICK, "--unsafe_local_code", "True")[0] == 0  # fmt: skip
 
 
 def test_tree_writes_the_page_again(found, tmp_path, capsys):
@@ -270,9 +275,6 @@ def test_tree_writes_the_page_again(found, tmp_path, capsys):
     assert code == 0 and out.strip() == str(tmp_path / "t.html")
     assert (tmp_path / "t.html").read_text() == (found / "tree.html").read_text()
     assert command(capsys, "tree", tmp_path)[0] == 2
-
-
-QUICK = ("--n_episodes", 1, "--max-episode-steps", 12, "--num_simulations_mcts", 4, "--n_transitions", 60)  # fmt: skip
 
 
 def test_evaluate_measures_predictions_and_plans(found, capsys):

@@ -185,7 +185,7 @@ class Sandbox:
             raise ConfigError(f"what a program is given is plain data: {error}") from error
         with self._lock:
             worker = self._worker
-            if worker is None or not worker.is_ours():
+            if worker is None or worker.is_over:
                 worker = self._worker = self._again()
             outcome, frame = worker.ask(operation, body, seed, deadline_s)
         return self._read(outcome, frame, plain)

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from typing import NoReturn
 
@@ -77,7 +78,8 @@ class Worker:
         finally:
             _close(theirs_in, theirs_out)
         self._born = self._renewed = time.monotonic()
-        self._number, self._owner, self._deadline_s = 0, os.getpid(), _BOOT_S
+        self._number, self._deadline_s, self.is_over = 0, _BOOT_S, False
+        _ALIVE.add(self)
         self._readable, self._writable = select.poll(), select.poll()
         self._readable.register(self._in, select.POLLIN)
         self._writable.register(self._out, select.POLLOUT)
@@ -207,28 +209,39 @@ class Worker:
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
         raise SandboxCrashError(f"the process of the program ended {how}")
 
-    def is_ours(self) -> bool:
-        """Whether it can be asked: it was not killed, and this is not a fork of the process that started it."""
-        return self._in >= 0 and self._owner == os.getpid()
-
     @property
     def pid(self) -> int:
         """Its process."""
         return self._process.pid
 
     def kill(self) -> None:
-        """End and reap it; again and again does no harm. A fork of ours lets it live."""
-        if self._in < 0:
-            return
-        if self._owner == os.getpid():
+        """End and reap it; again and again does no harm."""
+        if not self.is_over:
             self._process.kill()
             self._process.wait()
+            self.leave()
+
+    def leave(self) -> None:
+        """Have nothing to do with it any more: it belongs to the process that we were forked from, or is at its end."""
+        self.is_over = True
         _close(self._in, self._out)
-        self._in = self._out = -1
 
     def __del__(self) -> None:
-        if hasattr(self, "_owner"):
+        if hasattr(self, "is_over"):
             self.kill()
+
+
+_ALIVE: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+def _leave_all() -> None:
+    """In a fork of ours: two processes that ask one worker would take each other's answers."""
+    for worker in [*_ALIVE]:
+        if not worker.is_over:
+            worker.leave()
+
+
+os.register_at_fork(after_in_child=_leave_all)
 
 
 def _folders() -> list[str]:

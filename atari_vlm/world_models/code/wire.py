@@ -31,6 +31,7 @@ _DEPTH = 64  # of lists and dicts in one another
 _DIMENSIONS = 8
 _KINDS = "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64".split()
 _DTYPES = [np.dtype(kind) for kind in _KINDS]
+_FLOAT64 = _KINDS.index("float64")
 _CODES = {dtype: code for code, dtype in enumerate(_DTYPES)}
 _SHAPES = [struct.Struct(f"<cBB{n}I") for n in range(_DIMENSIONS + 1)]
 _FLOAT, _INT, _COUNT = struct.Struct("<cd"), struct.Struct("<cq"), struct.Struct("<cI")
@@ -52,7 +53,7 @@ def clean(text: str, limit: int = 500) -> str:
 def pack(value: Any) -> bytes:
     """The bytes of a value. Raises :class:`WireError` for what is no plain data."""
     try:
-        return _part(value, 0)
+        return _list(value, 0) if type(value) is list else _part(value, 0)
     except RecursionError:
         raise WireError("what holds itself is no plain data") from None
 
@@ -231,6 +232,8 @@ def _count(data: bytes, at: int) -> tuple[int, int]:
 
 def _read_vector(data: bytes, at: int, plain: bool, depth: int) -> tuple[Any, int]:
     _, code, n = _VECTOR.unpack_from(data, at)
+    if plain and code == _FLOAT64:
+        return list(struct.unpack_from(f"<{n}d", data, at + 6)), at + 6 + 8 * n
     array, end = _numbers(data, at + 6, _DTYPES[code], n)
     return (array.tolist() if plain else array.copy()), end
 

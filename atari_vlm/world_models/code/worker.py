@@ -59,7 +59,8 @@ def main() -> NoReturn:
     _seed_what_has_no_seed()
     gc.freeze()  # what is here now stays
     said = _lock(request_fd, reply_fd, memory_bytes)
-    _send(reply_fd, 0, DONE if said["seccomp"] else RAISED, wire.pack(said))
+    body, outcome = wire.pack(said), DONE if said["seccomp"] else RAISED
+    _send(reply_fd, REPLY.pack(len(body) + _REPLY_REST, 0, outcome) + body)
     if said["seccomp"]:
         _serve(request_fd, reply_fd)
     os._exit(0)  # no finalisers, no atexit: they are the program's
@@ -176,7 +177,10 @@ def _serve(request_fd: int, reply_fd: int) -> None:
             outcome, body = UNSENDABLE, wire.pack([str(error)[:500]])
         except BaseException as error:
             outcome, body = RAISED, _packed_fault(error)
-        _send(reply_fd, number, outcome, body)
+        frame = REPLY.pack(len(body) + _REPLY_REST, number, outcome) + body
+        sent = os.write(reply_fd, frame)
+        if sent < len(frame):
+            _send(reply_fd, frame[sent:])
 
 
 def _operations(program: Program) -> dict[int, Callable[..., Any]]:
@@ -220,8 +224,6 @@ def _rest(fd: int, missing: int) -> bytes:
     return b"".join(parts)
 
 
-def _send(fd: int, number: int, outcome: int, body: bytes) -> None:
-    frame = REPLY.pack(len(body) + _REPLY_REST, number, outcome) + body
-    sent = os.write(fd, frame)
-    while sent < len(frame):
-        sent += os.write(fd, frame[sent:])
+def _send(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]

@@ -9,7 +9,7 @@ import pytest
 import search_helpers as helpers
 import yaml
 from fake_server import FakeVendorServer
-from remote_helpers import BACKENDS, connect
+from remote_helpers import BACKENDS, TEST_KEY, connect
 from search_helpers import Writer, buffer, prepared, program, reply
 
 from atari_vlm.errors import BudgetExhaustedError, ConfigError, RunError, StorageError
@@ -203,12 +203,13 @@ def test_damage_to_the_tables_of_a_search_is_told(tmp_path, change):
 
 @pytest.mark.parametrize("dialect", BACKENDS)
 def test_a_whole_search_in_each_dialect(tmp_path, dialect, monkeypatch):
+    """Both the key that is sent and one of the environment are said by the server, and stand nowhere."""
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
     scores = iter([0.4, "b", 0.6, 0.5, 1.0])
 
     def answer(text, images):
         score = next(scores)
-        return reply(program(score, f"{CANARY} {score}"))  # a server that repeats the key
+        return reply(program(score, f"{CANARY} {TEST_KEY} {score}"))
 
     with FakeVendorServer(answer=answer) as server, connect(dialect, server) as writer:
         result = search(writer, buffer(), SearchConfig(budget=9), folder=tmp_path / "run")
@@ -220,7 +221,8 @@ def test_a_whole_search_in_each_dialect(tmp_path, dialect, monkeypatch):
     assert fixed.failure == "bug" and any(fixed.program in body for body in bodies)
     for path in (tmp_path / "run").rglob("*"):
         if path.is_file():
-            assert CANARY.encode() not in path.read_bytes(), path
+            content = path.read_bytes()
+            assert CANARY.encode() not in content and TEST_KEY.encode() not in content, path
 
 
 @pytest.mark.slow

@@ -70,14 +70,16 @@ class LimitedVLM:
 def limited(
     vlm: VLM, limits: Limits, *, api_key: str | None = None, budget: Budget | None = None
 ) -> LimitedVLM:
-    """``vlm`` behind what every run puts around it. Several VLMs of one run share a ``budget``.
+    """``vlm`` behind what every run puts around it. Several VLMs of one run share a ``budget``; the ``keys`` that a VLM says it
+    sends are hidden too, whoever made it.
 
     Raises ``ConfigError`` where a limit cannot be kept, before anything is paid.
     """
     budget = budget or budget_of(limits)
     if limits.cache is None or limits.cache_mode != "replay-only":  # what only replays pays nothing
         budget.refuse_unpriced(vlm)
-    return LimitedVLM(KeylessVLM(vlm, known_keys(api_key)), budget, limits)
+    keys = [*known_keys(api_key), *getattr(vlm, "keys", ())]
+    return LimitedVLM(KeylessVLM(vlm, keys), budget, limits)
 
 
 def budget_of(limits: Limits) -> Budget:

@@ -118,6 +118,11 @@ class RemoteVLM(NoScores):
         )
         weakref.finalize(self, self._channel.close)
 
+    @property
+    def keys(self) -> tuple[Secret, ...]:
+        """What is sent to be let in, and must not be written anywhere."""
+        return (self._target.endpoint.key,)
+
     def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
         """Answer ``messages``. A hang ends after ``timeout_s``; retries end at the policy's deadline, at least ``timeout_s``.
 

@@ -59,14 +59,9 @@ class Game:
 
 _PICTURES = {
     "networks": {
-        "deter": 256,
-        "hidden": 64,
-        "groups": 16,
-        "classes": 8,
-        "units": 64,
-        "frame_px": 32,
+        "deter": 256, "hidden": 64, "groups": 16, "classes": 8, "units": 64, "frame_px": 32, "horizon": 50.0,
     }
-}
+}  # fmt: skip
 GAMES = {
     "cartpole": Game(
         "CartPole-v1", "CartPole-v1", "1m",
@@ -84,7 +79,8 @@ GAMES = {
         {
             **_PICTURES,
             "learning": {"batch": 16, "length": 8, "ratio": 0.5, "prefill": 500, "learning_rate": 1e-3},
-            "behaviour": {"imag_last": 4, "steps": 10},
+            "behaviour": {"imag_last": 3, "steps": 8, "entropy": 3e-3},
+            "losses": {"reconstruction": 3.0},
             "play": {"steps": 100, "eval_every": 5, "eval_episodes": 50},
             "epochs": 60, "capacity": 10_000,
         },

@@ -36,6 +36,7 @@ from atari_vlm.world_models.dreamer.rssm import Reading
 from atari_vlm.world_models.dreamer.settings import DreamerSettings
 from atari_vlm.world_models.learned.actor_critic import ReturnScale
 from atari_vlm.world_models.learned.arrays import load_weights, subtree, weights_of
+from atari_vlm.world_models.learned.device import enough_memory
 from atari_vlm.world_models.learned.learner import GameFacts, Metrics, Stage, Workplace
 from atari_vlm.world_models.learned.model import LearnedOptions, ModelFacts
 from atari_vlm.world_models.learned.random_streams import Streams
@@ -82,7 +83,21 @@ class DreamerLearner:
         return {**self.networks.keys.columns, "action": action, **latents}
 
     def update(self, stage: str) -> Metrics:
-        """One update of everything; ``DivergedError`` with the batch for a loss that is no finite number."""
+        """One update of everything; ``DivergedError`` with the batch for a loss that is no finite number, ``RunError`` where the
+        memory is too small.
+        """
+        with enough_memory(self._amounts()):
+            return self._update()
+
+    def _amounts(self) -> str:
+        learning, steps = self.settings.learning, self.settings.behaviour.steps
+        return (
+            f"an update of {self.rows} x {learning.length} observations that imagines {steps} steps from "
+            f"{self.rows * self.settings.starts} of them; lower learning.batch, learning.length or behaviour.imag_last "
+            "(from so many last observations of each sequence; 0 is all)"
+        )
+
+    def _update(self) -> Metrics:
         fresh = self.fresh.take(self.rows, self.team.rank, self.team.size)
         batch = self._batch(self.replay, self.rows, self.streams.rng, fresh)
         with self.device.autocast():

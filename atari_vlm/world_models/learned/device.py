@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from atari_vlm.errors import ConfigError, UnknownNameError
+from atari_vlm.errors import ConfigError, RunError, UnknownNameError
 
 PRECISIONS = ("f32", "bf16")
 
@@ -44,3 +45,16 @@ class Device:
     def dtype(self) -> torch.dtype:
         """Of products."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+
+@contextlib.contextmanager
+def enough_memory(what: str) -> Iterator[None]:
+    """Tells ``RunError`` that the memory is too small for ``what`` where torch or the system says so, each in its own way."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise RunError(f"out of memory: {what}") from error
+    except RuntimeError as error:
+        if "allocate memory" not in str(error) and "enough memory" not in str(error):
+            raise
+        raise RunError(f"out of memory: {what}") from error

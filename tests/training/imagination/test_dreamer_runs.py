@@ -91,6 +91,15 @@ def test_total_steps_are_steps_of_play(tmp_path):
         train_options("dreamer")(game="CartPole-v1", total_steps=10, epochs=3)
 
 
+def test_another_ratio_or_core_is_refused_by_name(tmp_path, capsys):
+    assert dream(tmp_path, "a", epochs=1) == 0
+    for change in ("learning.ratio=0.7", "learning.batch=4", "networks.core.kind=gru"):
+        capsys.readouterr()
+        assert dream(tmp_path, "a", epochs=1, settings=[change]) != 0
+        told = capsys.readouterr()
+        assert change.split("=")[0] in told.err + told.out
+
+
 def test_an_evaluation_is_told_as_json(tmp_path):
     assert dream(tmp_path, "a", epochs=1) == 0
     model, file = tmp_path / "a" / "model", tmp_path / "eval.json"

@@ -10,7 +10,7 @@ from dreamers import BOTH, FLOATS, PARTS, SMALL, STATE, TWO, facts_of, settings_
 
 from atari_vlm.actions import random_actions
 from atari_vlm.checker import check_learner
-from atari_vlm.errors import ConfigError, DivergedError, UnknownNameError
+from atari_vlm.errors import ConfigError, DivergedError, RunError, UnknownNameError
 from atari_vlm.experience.replay import Replay
 from atari_vlm.training.imagination.options import train_options
 from atari_vlm.world_models.dreamer.config import CoreConfig
@@ -199,6 +199,31 @@ def test_a_loss_that_is_no_number_stops_before_anything_is_learned():
     assert {"slots", "rewards", "inputs/state"} <= caught.value.arrays.keys()
     after = learner.weights()
     assert all(np.array_equal(before[name], after[name], equal_nan=True) for name in before)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("can't allocate memory"),
+    ],
+)
+def test_too_small_a_memory_is_told_with_what_to_lower(error, monkeypatch):
+    learner = learner_of()
+    monkeypatch.setattr(learner, "losses", lambda batch: (_ for _ in ()).throw(error))
+    with pytest.raises(
+        RunError, match=r"3 x 5 observations .* from 6 of them; lower learning.batch"
+    ):
+        learner.update("dreamer")
+
+
+def test_another_fault_of_torch_stays_what_it_is(monkeypatch):
+    learner = learner_of()
+    fault = RuntimeError("shapes")
+    monkeypatch.setattr(learner, "losses", lambda batch: (_ for _ in ()).throw(fault))
+    with pytest.raises(RuntimeError, match="shapes"):
+        learner.update("dreamer")
 
 
 def test_warm_start_takes_some_networks():

@@ -192,7 +192,8 @@ def evaluate(arguments: Sequence[str]) -> int:
     """
     config = parse(EvaluateCommand, arguments, evaluate.__doc__)
     asked = named_env(config)  # first: it may bring an environment of one's own
-    saved = [each for each in saved_programs(config.save_dir) if asked in (None, each.env)]
+    every = saved_programs(config.save_dir)
+    saved = [each for each in every if asked is None or asked.env_id == each.env.env_id]
     if not saved:
         raise ConfigError(f"{config.save_dir} holds no program of {config.env or config.idx}")
     for each in saved:

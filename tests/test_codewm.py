@@ -151,6 +151,7 @@ BAD = {
     "two names": (("--env", "CartPole-v1", "--idx", 2), "not --idx 2", "Blackjack-v1"),
     "no budget": (("--env", "CartPole-v1", "--budget", 0), "budget", "at least 1"),
     "no environment": ((), "--env ID", "--idx N"),
+    "no such package": (("--env", "no_such_package:Game-v0"), "no_such_package", "cannot be read"),
     "an index outside": (("--idx", 19), "from 0 to 18", "19"),
     "a part outside": (("--idx", 4, "--total-tasks", 4), "from 0 to 3", "4"),
     "a part and a name": (("--env", "CartPole-v1", "--idx", 3, "--total-tasks", 19), "--total-tasks", "part"),
@@ -362,3 +363,61 @@ def test_another_environments_buffer_measures_nothing(found, buffers, capsys):
     words = ("--save_dir", found, "--buffer", buffers / "CliffWalking-v1.npz", *QUICK)
     code, _, err = command(capsys, "evaluate", *words)
     assert code == 2 and "CliffWalking-v1" in err and "CartPole-v1" in err
+
+
+OWN_PACKAGE = """
+import gymnasium, numpy as np
+
+class Line(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-9.0, 9.0, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.at = float(self.np_random.integers(-2, 3))
+        return np.array([self.at], np.float32), {}
+
+    def step(self, action):
+        self.at += 1.0 if action else -1.0
+        return np.array([self.at], np.float32), -abs(self.at), abs(self.at) >= 5, False, {}
+
+gymnasium.register("Line-v0", Line, max_episode_steps=20)
+"""
+OWN_PROGRAM = """
+class Environment:
+    def set_state(self, state):
+        self.at = float(state[0])
+
+    def step(self, action):
+        self.at += 1.0 if action else -1.0
+        return [self.at], -abs(self.at), abs(self.at) >= 5
+"""
+
+
+def test_an_environment_of_ones_own(tmp_path, capsys, monkeypatch):
+    import gymnasium
+
+    (tmp_path / "own_package.py").write_text(OWN_PACKAGE)
+    (tmp_path / "rules.md").write_text("A point on a line moves one to the right, or to the left.")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key-1")
+    asked = []
+
+    def answer(text, images):
+        asked.append(text)
+        return f"```python{OWN_PROGRAM}```"
+
+    words = ("--env", "own_package:Line-v0", "--save_dir", tmp_path)
+    try:
+        with FakeVendorServer(answer=answer) as server:
+            monkeypatch.setenv("OPENAI_BASE_URL", server.openai_url)
+            more = ("--description", tmp_path / "rules.md", "--model", "gpt-test", "--n_transitions", 60)  # fmt: skip
+            assert command(capsys, "search", *words, *more)[0] == 0
+        assert len(asked) == 1 and "A point on a line moves" in asked[0] and "Line-v0" in asked[0]
+        assert command(capsys, "evaluate", *words, *QUICK, "--real_env", "True")[0] == 0
+        (file,) = tmp_path.glob("*/evaluation.json")
+        assert json.loads(file.read_text())["scores"]["tolerant"]["score"] == 1.0
+    finally:
+        gymnasium.registry.pop("Line-v0", None)
+    code, _, err = command(capsys, "evaluate", "--save_dir", tmp_path)
+    assert code == 2 and "Line-v0" in err.splitlines()[-1]

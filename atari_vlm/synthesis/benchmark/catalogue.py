@@ -7,6 +7,7 @@ made instead, and what differs from it, stands in :meth:`BenchmarkEnv.record`, w
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -17,7 +18,7 @@ from gymnasium.spaces import Discrete
 from gymnasium.wrappers import TimeLimit
 
 from atari_vlm._lazy import require
-from atari_vlm.errors import ConfigError, UnknownNameError
+from atari_vlm.errors import ConfigError, UnknownNameError, reading
 from atari_vlm.synthesis.benchmark.manual_game import ManualGame
 
 MANUAL_GAME, MANUAL_STEPS = "rtfm", 40
@@ -110,6 +111,8 @@ def benchmark_ids() -> tuple[str, ...]:
 def find_env(name: str | int) -> BenchmarkEnv:
     """The environment of a name: one of the benchmark's ids, old or new, ``rtfm``, any other id of Gymnasium, or an index.
 
+    Of ``package:Name-v0`` the package is imported, so such a name is never taken from a file.
+
     Raises ``UnknownNameError`` for a name that nobody knows, ``ConfigError`` for an index outside the list.
     """
     if isinstance(name, int):
@@ -118,8 +121,7 @@ def find_env(name: str | int) -> BenchmarkEnv:
         return BenchmarkEnv(MANUAL_GAME, name)
     paper_id = name if name in _PAPER_IDS else _PAPER_ID.get(name)
     if paper_id is None:
-        _spec(name)
-        return BenchmarkEnv(name, name)
+        return BenchmarkEnv(_spec(name).id, name)
     env_id, note = _PAPER_IDS[paper_id]
     if env_id not in registry:  # an older Gymnasium
         env_id, note = paper_id, ""
@@ -140,8 +142,13 @@ def _by_index(index: int) -> str:
 
 
 def _spec(name: str) -> EnvSpec:
+    """What is registered under a name; of ``package:Name-v0`` once the package is imported, which registers it."""
+    package, colon, own = name.rpartition(":")
+    if colon:
+        with reading(f"the package {package!r} of {name!r}", ConfigError):
+            importlib.import_module(package)
     try:
-        return gymnasium.spec(name)
+        return gymnasium.spec(own)
     except (gymnasium.error.Error, ImportError, ValueError):
         known = dict.fromkeys((*benchmark_ids(), *_PAPER_IDS))
         raise UnknownNameError("environment", name, known) from None

@@ -17,6 +17,7 @@ from atari_vlm.errors import (
     MismatchError,
     SandboxError,
     SandboxViolationError,
+    check_count,
     check_positive,
 )
 from atari_vlm.world_models.code import wire
@@ -24,6 +25,7 @@ from atari_vlm.world_models.code.sandbox_rows import (
     RowSteps,
     fault_error,
     joined,
+    no_steps,
     read_rows,
     rows_at_once,
     unavailable,
@@ -78,7 +80,8 @@ class Sandbox:
     """
 
     def __init__(self, program: str, *, deadline_s: float = 2.0, memory_mb: int = 1024):
-        check_positive(deadline_s=deadline_s, memory_mb=memory_mb)
+        check_positive(deadline_s=deadline_s)
+        check_count(memory_mb=memory_mb)
         self.program, self.deadline_s, self.memory_mb = check_text(program), deadline_s, memory_mb
         self.contract, self.methods = 0, frozenset[str]()
         self._lock = threading.RLock()
@@ -156,6 +159,8 @@ class Sandbox:
         rows = len(actions)
         if len(states) != rows:
             raise MismatchError(f"{len(states)} states and actions for {rows}")
+        if not actions.size:
+            return no_steps(states, actions.shape[: 1 if operation == STEP_ROWS else 2])
         most = rows_at_once(states, rows, horizon)
         parts = [
             self._few_rows(
@@ -187,7 +192,11 @@ class Sandbox:
             worker = self._worker
             if worker is None or worker.is_over:
                 worker = self._worker = self._again()
-            outcome, frame = worker.ask(operation, body, seed, deadline_s)
+            try:
+                outcome, frame = worker.ask(operation, body, seed, deadline_s)
+            except BaseException:  # an interrupt too: what it still answers is to nobody's question
+                worker.kill()
+                raise
         return self._read(outcome, frame, plain)
 
     def _read(self, outcome: int, frame: bytes, plain: bool = False) -> Any:

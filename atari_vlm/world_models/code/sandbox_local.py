@@ -10,7 +10,7 @@ import numpy as np
 from atari_vlm.errors import ConfigError, MismatchError, SandboxProgramError
 from atari_vlm.world_models.code import wire
 from atari_vlm.world_models.code.sandbox import check_text
-from atari_vlm.world_models.code.sandbox_rows import RowSteps, fault_error
+from atari_vlm.world_models.code.sandbox_rows import RowSteps, fault_error, no_steps
 from atari_vlm.world_models.code.worker_program import Program, Rows, copied, fault, triple
 
 
@@ -83,6 +83,8 @@ class LocalProgram:
     def _rows(self, seed: int, run: Any, states: Any, actions: np.ndarray) -> RowSteps:
         if len(states) != len(actions):
             raise MismatchError(f"{len(states)} states and actions for {len(actions)}")
+        if not actions.size:
+            return no_steps(states, actions.shape[: 1 if run == self._program.step_rows else 2])
         found: Rows = self._run(seed, run, copied(states), actions)
         errors = {row: fault_error(list(what), self.program) for row, what in found[3]}
         return RowSteps(*found[:3], errors)

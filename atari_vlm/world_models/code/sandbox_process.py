@@ -47,6 +47,7 @@ _ENVIRONMENT = {
     **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")},
 }
 _BOOT_S = 60.0  # our own code, on a machine as busy as it may be
+_LONGEST_S = 1e6  # that poll takes
 _CPU_S = 60  # what an orphan may still burn
 _PIPE_BYTES = 1 << 18
 _CHUNK = 1 << 16
@@ -60,7 +61,7 @@ class Worker:
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
         command = [sys.executable, "-S", "-P", "-B", "-c", _BOOT, *_folders()]
-        words = [*command, str(theirs_in), str(theirs_out), str(memory_mb << 20)]
+        words = [*command, str(theirs_in), str(theirs_out), str(min(memory_mb << 20, 1 << 50))]
         try:
             self._process = subprocess.Popen(
                 words,
@@ -113,6 +114,7 @@ class Worker:
 
         Raises ``SandboxTimeoutError``, ``SandboxCrashError`` or ``SandboxViolationError``, and then there is no worker any more.
         """
+        deadline_s = min(deadline_s, _LONGEST_S)
         now, self._deadline_s = time.monotonic(), deadline_s
         if now > self._renewed or deadline_s > _CPU_S:
             self._renew(now, deadline_s)
@@ -239,6 +241,7 @@ def _leave_all() -> None:
     for worker in [*_ALIVE]:
         if not worker.is_over:
             worker.leave()
+            worker._process.returncode = 0  # no child of this process: nothing to wait for
 
 
 os.register_at_fork(after_in_child=_leave_all)

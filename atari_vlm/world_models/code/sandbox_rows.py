@@ -15,6 +15,7 @@ from atari_vlm.errors import (
     SandboxViolationError,
 )
 from atari_vlm.world_models.code.wire import LIMIT, WireError, clean, pack
+from atari_vlm.world_models.code.worker_program import copied
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ def rows_at_once(states: Any, rows: int, horizon: int) -> int:
         return 1
     size = states[0].nbytes if isinstance(states, np.ndarray) else len(pack([states[0]]))
     return max(1, LIMIT * 4 // 5 // (2 * size + 64 + 9 * horizon))
+
+
+def no_steps(states: Any, shape: tuple[int, ...]) -> RowSteps:
+    """What no rows come to, or no steps of any."""
+    return RowSteps(copied(states), np.zeros(shape), np.zeros(shape, bool), {})
 
 
 def read_rows(answer: Any, states: Any, shape: tuple[int, ...], program: str) -> RowSteps:

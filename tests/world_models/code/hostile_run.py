@@ -166,7 +166,8 @@ def run(program: Hostile, host: Host) -> tuple[str, list[str]]:
             break
     if sandbox:
         sandbox[0].close()
-    return max(kinds, key=kinds.count), effects + host.changes()
+    ends = [kind for kind in kinds if kind != "answered"]
+    return max(ends, key=ends.count, default="answered"), effects + host.changes()
 
 
 class TimedWorker(Worker):

@@ -1,6 +1,7 @@
 """The sandbox seen by an honest caller: both contracts, what crosses, deadlines, what an error says."""
 
 import os
+import signal
 import threading
 
 import numpy as np
@@ -150,10 +151,25 @@ def test_what_can_be_no_program_is_refused(home, program):
         home(program)
 
 
-@pytest.mark.parametrize("options", [{"deadline_s": 0}, {"memory_mb": -1}])
+@pytest.mark.parametrize("options", [{"deadline_s": 0}, {"memory_mb": -1}, {"memory_mb": 1.5}])
 def test_limits_are_positive(options):
-    with pytest.raises(ConfigError, match="greater than 0"):
+    with pytest.raises(ConfigError, match=next(iter(options))):
         Sandbox(ADDER, **options)
+
+
+def test_limits_may_be_endless():
+    with Sandbox(ADDER, deadline_s=float("inf"), memory_mb=1 << 60) as sandbox:
+        assert sandbox.call("echo", 1) == 1
+
+
+def test_an_interrupt_in_a_call_is_not_the_program_s_fault():
+    with Sandbox(ADDER, deadline_s=5.0) as sandbox:
+        sandbox.call("count")
+        signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            sandbox.call("forever")
+        assert sandbox.call("count") == 1
 
 
 def test_memory_ends_where_it_was_said():

@@ -117,3 +117,13 @@ def test_the_caller_s_arrays_are_never_changed(home):
         program.call("set_state", states[0])
         program.call("step", 4)
     assert not states.any()
+
+
+@pytest.mark.parametrize("text", [ADDER, BATCH], ids=["rows", "batch"])
+def test_no_rows_and_no_steps_are_fine(home, text):
+    with home(text) as program:
+        rows = program.step_rows(np.zeros((0, 2)), np.zeros(0, int))
+        assert (rows.states.shape, rows.rewards.shape, rows.errors) == ((0, 2), (0,), {})
+        rolled = program.rollout(np.ones((3, 2)), np.zeros((3, 0), int))
+        assert rolled.states.tolist() == [[1, 1]] * 3 and rolled.rewards.shape == (3, 0)
+        assert program.rollout([], np.zeros((0, 4), int)).states == []

@@ -16,7 +16,8 @@ from atari_vlm.space_trees import picture_in, value_at
 from atari_vlm.trees import take_row
 from atari_vlm.types import Action, Transition
 from atari_vlm.world_models.base import WorldModel, context_space_of, in_units_of
-from atari_vlm.world_models.view import FrameSource, WorldView
+from atari_vlm.world_models.seeing import FrameSource
+from atari_vlm.world_models.view import WorldView
 
 Follow = Literal["first", "whole"] | int
 

@@ -15,7 +15,8 @@ from atari_vlm.planning.tree import Tree
 from atari_vlm.planning.tree_search import SearchResult, mcts
 from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.world_models.base import WorldModel, in_units_of
-from atari_vlm.world_models.view import FrameSource, WorldView
+from atari_vlm.world_models.seeing import FrameSource
+from atari_vlm.world_models.view import WorldView
 
 
 class _PlanningAgent:

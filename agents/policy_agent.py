@@ -17,13 +17,13 @@ from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.world_models.checkpoint import read_checkpoint
 from atari_vlm.world_models.families import load_part
 from atari_vlm.world_models.inputs import IMAGE, read_inputs
-from atari_vlm.world_models.view import Eye, FrameSource
+from atari_vlm.world_models.seeing import Eye, FrameSource
 
 
 class PolicyAgent:
     """Plays with the policy of a ``checkpoint`` folder.
 
-    It sees what its checkpoint was trained on, through an :class:`~atari_vlm.world_models.view.Eye`: what
+    It sees what its checkpoint was trained on, through an :class:`~atari_vlm.world_models.seeing.Eye`: what
     ``frame_source`` returns (an environment's ``render``), else the screen that an observation's PIL image was
     made from (in a dream: the model's own frame). Actions are drawn at ``temperature`` (0 takes the likeliest; REM
     evaluates at 0.5). The policy is told what was really played, whoever chose it. Raises ``NotSupportedError`` for a kind of

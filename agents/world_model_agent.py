@@ -22,7 +22,7 @@ from atari_vlm.planning.scoring import PlanScores, Valuing
 from atari_vlm.types import Decision, Proposal, Source, Transition
 from atari_vlm.vlm.base import VLM
 from atari_vlm.world_models.base import WorldModel
-from atari_vlm.world_models.view import FrameSource
+from atari_vlm.world_models.seeing import FrameSource
 
 _NOTHING = ProposedPlans((), "", (), (), 0)
 

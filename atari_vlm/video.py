@@ -51,7 +51,7 @@ class VideoWriter:
                 f"the video shows pictures of shape {self._shape}, got {picture.shape}"
             )
         try:
-            ffmpeg.stdin.write(np.ascontiguousarray(picture))  # type: ignore[union-attr]
+            ffmpeg.stdin.write(np.ascontiguousarray(picture).data)  # type: ignore[union-attr]
         except OSError as error:
             self.abandon()
             raise self._unwritable() from error

@@ -13,7 +13,7 @@ from gymnasium.spaces import Discrete
 from atari_vlm.actions import check_action_space
 from atari_vlm.errors import ConfigError, MismatchError
 from atari_vlm.experience.replay import FOLLOWED, Column, Replay
-from atari_vlm.world_models.view import as_seen
+from atari_vlm.world_models.seeing import as_seen
 
 KINDS = ("train", "test", "imagination")
 IMAGE = "image"

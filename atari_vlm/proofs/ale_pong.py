@@ -44,7 +44,7 @@ from atari_vlm.world_models.rem.settings import (
     WorldModelConfig,
     WorldModelTraining,
 )
-from atari_vlm.world_models.view import as_seen
+from atari_vlm.world_models.seeing import as_seen
 
 HELD_OUT_SEED = 950_001
 MEASURED = HeldOutConfig(context=4, ahead=tuple(range(1, 11)), draws=4)

@@ -22,7 +22,7 @@ from atari_vlm.experience.replay import Column
 from atari_vlm.space_trees import Path, map_space, space_leaves, value_at
 from atari_vlm.spaces import PILImage
 from atari_vlm.trees import texts
-from atari_vlm.world_models.view import as_seen
+from atari_vlm.world_models.seeing import as_seen
 
 IMAGE, STATE, TEXT = "image", "state", "text"
 _MOST_CHANNELS = 16  # more on the last axis is no picture

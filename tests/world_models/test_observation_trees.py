@@ -13,7 +13,7 @@ from atari_vlm.errors import CheckpointError, ConfigError, ContractError, Mismat
 from atari_vlm.planning import CEMConfig
 from atari_vlm.world_models.base import StartFrames
 from atari_vlm.world_models.checkpoint_start import pack_start, unpack_start
-from atari_vlm.world_models.view import Eye, as_seen
+from atari_vlm.world_models.seeing import Eye, as_seen
 from atari_vlm.wrappers import WorldModelEnv, WorldModelVectorEnv
 
 SPACE = spaces.Dict(

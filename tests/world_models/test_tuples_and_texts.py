@@ -22,7 +22,8 @@ from atari_vlm.space_trees import described, fits, map_space, nothing_of, pictur
 from atari_vlm.trees import leaves, take_row, texts
 from atari_vlm.world_models.base import StartFrames
 from atari_vlm.world_models.checkpoint_start import pack_start, unpack_start
-from atari_vlm.world_models.view import Context, as_seen, can_see
+from atari_vlm.world_models.seeing import as_seen, can_see
+from atari_vlm.world_models.view import Context
 from atari_vlm.wrappers import WorldModelEnv, WorldModelVectorEnv
 
 RGB = spaces.Box(0, 255, (8, 8, 3), np.uint8)

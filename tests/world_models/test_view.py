@@ -13,7 +13,8 @@ from atari_vlm.errors import MismatchError
 from atari_vlm.picture import resize
 from atari_vlm.pil_images import source_of
 from atari_vlm.world_models import CatchWorldModel
-from atari_vlm.world_models.view import Eye, WorldView, as_seen, can_see
+from atari_vlm.world_models.seeing import Eye, as_seen, can_see
+from atari_vlm.world_models.view import WorldView
 from atari_vlm.wrappers import ResizeImage, WorldModelEnv
 
 SMALL = spaces.Box(0, 255, (64, 64, 3), np.uint8)

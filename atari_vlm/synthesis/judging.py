@@ -18,6 +18,7 @@ from atari_vlm.world_models.code.sandbox import check_text
 from atari_vlm.world_models.code.scoring import ProgramScore, score_groups, worker_for
 
 _MOST_EXAMPLES = 12  # kept of one program
+_LONGEST_STATE = 400  # characters of a predicted state, beyond twice those of the true one
 _LONGEST_HISTORY = 8  # steps before a counterexample that are shown
 
 
@@ -139,6 +140,15 @@ def _example(truth: dict[str, Any], score: ProgramScore, at: int) -> dict[str, A
     """A transition and what was predicted of it, as plain data; ``at`` is its row in what was scored."""
     truth = {**truth, "done": truth["terminated"]}
     wanted = ("state", "action", "next_state", "reward", "done")
-    said = score.prediction(at) or {"next_state": "", "reward": "", "done": score.error or ""}
+    said = score.prediction(at) or {"error": score.error or "it cannot be run"}
+    if "next_state" in said:
+        said["next_state"] = _bounded(said["next_state"], 2 * len(repr(truth["next_state"])))
     wrong = _wrong_fields(score, at) if score.right else ["it raises"]
     return {**{name: truth[name] for name in wanted}, "predicted": said, "wrong": wrong}
+
+
+def _bounded(value: Any, usual: int) -> Any:
+    """What a program predicted, or the beginning of its text where it is far longer than what is true."""
+    text = repr(value)
+    most = usual + _LONGEST_STATE
+    return value if len(text) <= most else f"{text[:most]} ... ({len(text):,} characters)"

@@ -101,12 +101,12 @@ def example_in_words(example: Mapping[str, Any]) -> dict[str, str]:
     """The parts of an example as a prompt shows them."""
     predicted = example["predicted"]
     history = example.get("history") or []
-    steps = "".join(f"- in {_shown(state)} action {_shown(action)}\n" for state, action in history)
-    before = f"The episode began with these steps, which led there:\n{steps}\n" if steps else ""
+    steps = "".join(f"- in {state!r} action {action!r}\n" for state, action in history)
+    before = f"These steps of its episode led there:\n{steps}\n" if steps else ""
     return {
         "history": before,
-        "state": _shown(example["state"]),
-        "action": _shown(example["action"]),
+        "state": repr(example["state"]),
+        "action": repr(example["action"]),
         "truth": _step_in_words(example),
         "prediction": _step_in_words(predicted),
         "wrong": ", ".join(example["wrong"]),
@@ -114,13 +114,10 @@ def example_in_words(example: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _step_in_words(step: Mapping[str, Any]) -> str:
+    if "error" in step:
+        return f"It raises: {step['error']}"
     names = (("state", "next_state"), ("reward", "reward"), ("done", "done"))
-    return "\n".join(f"- {word}: {_shown(step[name])}" for word, name in names)
-
-
-def _shown(value: Any) -> str:
-    """Plain data as Python writes it."""
-    return value if isinstance(value, str) else repr(value)
+    return "\n".join(f"- {word}: {step[name]!r}" for word, name in names)
 
 
 def _template(name: str) -> Template:

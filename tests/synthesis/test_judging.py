@@ -106,6 +106,32 @@ def test_diverse_examples_are_shown_in_turn():
     assert len({text for text, _ in writer.asked[1:]}) == 1
 
 
+def test_what_a_program_says_is_shown_within_bounds_and_without_controls():
+    """A program may answer with anything, and its answer is part of a question that costs by its length."""
+    local = SearchConfig(unsafe_local_code=True)
+    long = COUNTER.replace("return self.state,", "return list(range(50_000)),")
+    (example,) = ProgramJudge(buffer(), local)(long).examples
+    assert example["predicted"]["next_state"].startswith("[0, 1, 2")
+    assert len(example["predicted"]["next_state"]) < 500
+    told = COUNTER.replace("return self.state,", r"return '\x1b[2J\n# What to do',")
+    writer = Writer(lambda *_: reply(told))
+    search(writer, buffer(), dataclasses.replace(local, budget=2, method="worldcoder"))
+    asked = writer.asked[1][0]
+    assert r"- state: '\x1b[2J\n# What to do'" in asked and "\x1b" not in asked
+    assert asked.count("\n# What to do") == 1
+
+
+def test_a_counterexample_that_raises_says_what_it_raises():
+    walk = long_walk(40)
+    last = int(split(40, 0.2, 0)[1][0])
+    raising = WALK.replace("self.state += action", f"self.state += 1 // (self.state != {last})")
+    writer = Writer(lambda *_: reply(raising))
+    config = SearchConfig(budget=2, method="worldcoder", replay_verify=True, unsafe_local_code=True)
+    result = search(writer, walk, config)
+    assert result.verified is False and result.score == 1.0
+    assert "It raises: ZeroDivisionError" in writer.asked[1][0]
+
+
 def test_a_search_over_tuples_and_dicts_goes_on_with_the_same_questions(tmp_path):
     """What a journal gives back has lists where there were tuples: questions must not tell the difference."""
     rows, space = buffer(), gymnasium.spaces

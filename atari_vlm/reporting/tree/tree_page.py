@@ -146,7 +146,7 @@ def _example(example: Mapping[str, Any]) -> str:
     wrong = example.get("wrong") or ()
     rows = "".join(
         f"<tr{' class=wrong' if name in wrong else ''}><td>{name}</td><td>{_text(example.get(name))}</td>"
-        f"<td>{_text(said.get(name))}</td></tr>"
+        f"<td>{_text(said.get(name, said.get('error', '')))}</td></tr>"
         for name in names
     )
     history = example.get("history") or ()

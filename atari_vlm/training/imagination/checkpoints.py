@@ -88,6 +88,20 @@ def actions_of(checkpoint: Checkpoint) -> gymnasium.Space[Any]:
     return Discrete(len(checkpoint.action_names), start=first)
 
 
+def save_model(
+    folder: Path, learner: Learner, config: dict[str, Any], provenance: dict[str, Any]
+) -> None:
+    """Write the model of a run by itself: weights of now, and start frames."""
+    save_checkpoint(
+        folder,
+        kind=learner.kind,
+        config=config,
+        tensors=learner.weights(),
+        start=start_frames(learner, provenance["seed"]),
+        provenance=provenance,
+    )
+
+
 def start_frames(learner: Learner, seed: int) -> StartFrames | None:
     """Contexts of real frames from the replay, as long as the model's; ``None`` where it has none."""
     model, replay = learner.world_model(), learner.replay

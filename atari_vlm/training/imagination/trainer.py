@@ -20,7 +20,7 @@ from atari_vlm.runs.metrics import MetricsLog
 from atari_vlm.runs.progress import Progress, Quiet, Task, running
 from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.runs.trackers import LogConfig
-from atari_vlm.training.imagination.checkpoints import Checkpoints, start_frames
+from atari_vlm.training.imagination.checkpoints import Checkpoints, save_model
 from atari_vlm.training.imagination.collection import Collector, Exploring
 from atari_vlm.training.imagination.evaluation import GAMES, STEPS, Gallery, measure
 from atari_vlm.training.imagination.games import GameConfig, TrainingGame, make_game
@@ -33,7 +33,7 @@ from atari_vlm.training.imagination.ranks import (
     streams_of_others,
     streams_of_rank,
 )
-from atari_vlm.world_models.checkpoint import read_checkpoint, save_checkpoint
+from atari_vlm.world_models.checkpoint import read_checkpoint
 from atari_vlm.world_models.learned.arrays import subtree
 from atari_vlm.world_models.learned.device import Device
 from atari_vlm.world_models.learned.learner import GameFacts, Learner, Metrics, Stage, Workplace
@@ -304,14 +304,7 @@ class WorldModelTrainer:
     def save_model(self) -> None:
         """Write the model of now by itself; rank 0 alone."""
         if self.is_main:
-            save_checkpoint(
-                self.run.folder / "model",
-                kind=self.learner.kind,
-                config=self._config(),
-                tensors=self.learner.weights(),
-                start=start_frames(self.learner, self.run.seed),
-                provenance=self._provenance(),
-            )
+            save_model(self.run.folder / "model", self.learner, self._config(), self._provenance())
 
     def _config(self) -> dict[str, Any]:
         return {**self.run.facts.as_config(), **self.learner.config()}

@@ -3,6 +3,7 @@
     python -m atari_vlm.dream rem --game Breakout-v5 --device cuda --precision bf16
     python -m atari_vlm.dream resume Breakout-rem-001                # or: dream rem --resume Breakout-rem-001
     python -m atari_vlm.dream resume Breakout-rem-001 --epochs 900   # a finished run goes on
+    python -m atari_vlm.dream llm-dreamer-v3 --game CartPole-v1 --preset tiny algo.replay_ratio=0.5
     python -m atari_vlm.dream rem --game my_package:MyGame-v0 --preset tiny
     python -m atari_vlm.dream rem --dataset steps.npz --preset tiny  # offline: no game is played
     python -m atari_vlm.dream eval atari_vlm_results/Breakout-rem-001/model --episodes 100 --temperature 0.5
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from atari_vlm._lazy import require
@@ -27,7 +28,7 @@ from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.runs.command_line import parse
 from atari_vlm.runs.options import FolderOptions
 from atari_vlm.runs.run_folder import existing_run, read_config
-from atari_vlm.world_models.families import family, kinds_in, with_part
+from atari_vlm.world_models.families import family, kinds_in, load_part, with_part
 
 _COMMANDS = ("eval", "export", "resume")
 
@@ -54,8 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     return run(command, rest)
 
 
-def run(command: str, arguments: Sequence[str]) -> int:
-    """Run one command."""
+def run(command: str, arguments: Sequence[str], files: Mapping[str, str] | None = None) -> int:
+    """Run one command; ``files`` are texts that are kept in the folder of a training run, by name."""
     from atari_vlm.training.imagination import eval_program, options, program
 
     if command == "eval":
@@ -63,8 +64,12 @@ def run(command: str, arguments: Sequence[str]) -> int:
         return evaluate(parse(options.EvalOptions, arguments, evaluate.__doc__))
     if command == "export":
         return program.export(parse(options.ExportOptions, arguments, program.export.__doc__))
+    if family(command).words is not None:
+        experiment = load_part(command, "words")(arguments)
+        arguments, files = experiment.arguments, {**experiment.files, **(files or {})}
     kind = options.train_options(command)
-    return program.train(parse(kind, arguments, f"Train a world model of the family {command}."))
+    text = f"Train a world model of the family {command}."
+    return program.train(parse(kind, arguments, text), files or {})
 
 
 def _family_of(arguments: Sequence[str]) -> str:

@@ -46,6 +46,8 @@ def typed(kind: type[Any], values: Any, where: str, base: Any = None) -> dict[st
         old = getattr(base, name, None)
         if dataclasses.is_dataclass(old) and not isinstance(value, type(old)):
             made[name] = from_plain(type(old), value, f"{where}.{name}", old)  # type: ignore[arg-type]
+        elif isinstance(old, Mapping) and isinstance(value, Mapping):
+            made[name] = {**old, **value}  # of a mapping, too, what is not named stays
         else:
             made[name] = _as(hints[name], value, f"{where}.{name}")
     return made

@@ -15,6 +15,7 @@ EXPECTED = {
     "dream_in_catch": "MCTSAgent    mean return +1.00 of 1",
     "plan_in_the_emulator": "return after",
     "in_context_examples": "pupil",
+    "main": "python main.py exp=llm_dreamer_v3",
     "plan_in_a_program": "the real pole stood for 100 of 100 steps",
     "search_for_a_program": "planned, in the program    return 60 of 60",
 }

@@ -31,6 +31,8 @@ class Family:
     - ``settings``: ``(preset, GameFacts) -> frozen dataclass``, for each name in ``presets``, the default first
     - ``learner``: ``(settings, GameFacts, Workplace) -> Learner``
 
+    - ``words``: ``(words of a command line) -> Experiment``: further words that ``dream KIND`` takes
+
     ``extra`` is the extra of this package that brings what the parts need.
     """
 
@@ -42,6 +44,7 @@ class Family:
     learner: str | None = None
     presets: tuple[str, ...] = ()
     extra: str | None = None
+    words: str | None = None
 
 
 _OURS = (
@@ -81,6 +84,16 @@ _OURS = (
             "xl",
         ),
         extra="train",
+    ),
+    Family(
+        kind="llm-dreamer-v3",
+        model="atari_vlm.world_models.dreamer.model:load",
+        policy="atari_vlm.world_models.dreamer.model:load_policy",
+        settings="atari_vlm.world_models.dreamer.llm:preset",
+        learner="atari_vlm.world_models.dreamer.learner:make_learner",
+        presets=("default", "tiny", "source"),
+        extra="train",
+        words="atari_vlm.world_models.dreamer.experiment:experiment_of",
     ),
     Family("code", "atari_vlm.world_models.code.model:load", gym_suffix="-Code"),
 )

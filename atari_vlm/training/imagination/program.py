@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rich.console import Console
 from atari_vlm.errors import ConfigError, RunError, StoppedError
 from atari_vlm.experience.episode_files import read_data_set
 from atari_vlm.experience.episodes import DataSet, fill_replay
+from atari_vlm.files import atomic_write
 from atari_vlm.runs.bars import Bars
 from atari_vlm.runs.command_line import command_line, command_of
 from atari_vlm.runs.continuing import ResumeRules
@@ -60,8 +62,11 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-def train(options: TrainOptions) -> int:
-    """``dream KIND``: train until the last epoch, or until a signal; returns the exit code."""
+def train(options: TrainOptions, files: Mapping[str, str] | None = None) -> int:
+    """``dream KIND``: train until the last epoch, or until a signal; returns the exit code.
+
+    ``files`` are texts that are kept in the run's folder, by name.
+    """
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     plan = plan_of(options)
@@ -72,6 +77,8 @@ def train(options: TrainOptions) -> int:
         folder = RunFolder.open(request, journal=False) if team.rank == 0 else None
         path = Path(text_from_first(team, str(folder.path) if folder is not None else ""))
         try:
+            if folder is not None:
+                _keep(path, files or {})
             for note in plan.notes:
                 console.print(note)
             run = dataclasses.replace(plan.run, folder=path, stop=stop, team=team)
@@ -82,6 +89,12 @@ def train(options: TrainOptions) -> int:
             if folder is not None:
                 folder.close()
     return code
+
+
+def _keep(folder: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        if not (folder / name).exists():
+            atomic_write(folder / name, text)
 
 
 def plan_of(options: TrainOptions) -> Plan:

@@ -81,10 +81,11 @@ class DreamerConfig:
     """The networks' sizes (Hafner et al. 2025, table of model sizes).
 
     ``deter`` is the width of the core's output, ``groups`` x ``classes`` the latent z; ``hidden`` is the width of what leads to
-    them, ``units`` that of the heads and of the vectors' encoder; ``depth`` times (2, 3, 4, 4) are the channels of the picture
-    stages, each of which halves an edge of ``frame_px``. ``posterior``: whether z is seen in the observation alone, which
-    lets a whole sequence be read at once, or also in the core's output (``"coupled"``, the papers' RSSM). ``unimix`` is the
-    uniform share of z's classes, ``actor_unimix`` that of the actions (the papers' 0.01; the official program applies none).
+    them (``posterior_hidden`` that of the posterior, where it is another), ``units`` that of the heads and of the vectors'
+    encoder; ``depth`` times (2, 3, 4, 4) are the channels of the picture stages, each of which halves an edge of ``frame_px``.
+    ``posterior``: whether z is seen in the observation alone, which lets a whole sequence be read at once, or also in the core's
+    output (``"coupled"``, the papers' RSSM). ``unimix`` is the uniform share of z's classes, ``actor_unimix`` that of the actions
+    (the papers' 0.01; the official program applies none).
     ``generation`` ``"2023"`` has the layers of arXiv 2301.04104v1: LayerNorm, strided convolutions, learned start, symlog bins.
     """
 
@@ -92,6 +93,7 @@ class DreamerConfig:
     posterior: Literal["observation", "coupled"] = "coupled"
     deter: int = 8192
     hidden: int = 1024
+    posterior_hidden: int | None = None
     groups: int = 32
     classes: int = 64
     depth: int = 64

@@ -66,12 +66,12 @@ class Rssm(nn.Module):
         self.core = core_of(config, (config.latent, *language, action))
         seen = embedding + (config.deter if config.posterior == "coupled" else 0)
         layers = 2 if config.generation == "nature" else 1
-        self.prior = self._logits(config.deter, layers)
-        self.posterior = self._logits(seen, 1)
+        self.prior = self._logits(config.deter, config.hidden, layers)
+        self.posterior = self._logits(seen, config.posterior_hidden or config.hidden, 1)
 
-    def _logits(self, inputs: int, layers: int) -> nn.Sequential:
-        body = perceptron(self.config, inputs, [self.config.hidden] * layers)
-        return nn.Sequential(*body, linear(self.config.hidden, self.config.latent))
+    def _logits(self, inputs: int, hidden: int, layers: int) -> nn.Sequential:
+        body = perceptron(self.config, inputs, [hidden] * layers)
+        return nn.Sequential(*body, linear(hidden, self.config.latent))
 
     @property
     def sequence(self) -> SequenceCore:

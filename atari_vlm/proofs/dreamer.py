@@ -9,6 +9,7 @@ it, on the same seeds. Runs are kept under ``--save-dir``, continue after any st
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -70,7 +71,7 @@ GAMES = {
             "behaviour": {"imag_last": 4, "entropy": 1e-3}, "networks": {"horizon": 200.0},
             "losses": {"reconstruction": 20.0},
             "play": {"steps": 100, "eval_every": 5, "eval_episodes": 10, "final_episodes": 20, "eval_temperature": 0.0},
-            "epochs": 60, "capacity": 50_000, "checkpoint_every": 5,
+            "epochs": 190, "capacity": 50_000, "checkpoint_every": 5,
         },
         400.0, 1800.0, games=20,
     ),
@@ -116,6 +117,8 @@ class ProofConfig:
 
     game: Literal["cartpole", "catch", "solo-pong", "pendulum"] = "cartpole"
     seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
+    epochs: int | None = None
+    """stop there; without it the same runs go on to the end of the time that the game is given"""
     ppo: bool = False
     """train stable-baselines3's PPO beside it"""
     save_dir: Path = Path("runs/dreamer_proof")
@@ -132,16 +135,17 @@ def registered(name: str) -> Game:
     return game
 
 
-def settings_for(name: str) -> DreamerSettings:
+def settings_for(name: str, epochs: int | None = None) -> DreamerSettings:
     """The preset of a game with its changes."""
     game = registered(name)
     settings: DreamerSettings = with_changes(preset(game.preset, facts_of(game.id)), game.changes)
-    return settings
+    return settings if epochs is None else dataclasses.replace(settings, epochs=epochs)
 
 
-def train_one(folder: Path, name: str, seed: int) -> dict[str, Any]:
+def train_one(folder: Path, name: str, seed: int, epochs: int | None = None) -> dict[str, Any]:
     """Train (or continue, or read) one seed; what was measured, as plain data."""
-    done, game, settings = folder / "proof.json", registered(name), settings_for(name)
+    game, settings = registered(name), settings_for(name, epochs)
+    done = folder / f"proof-{settings.epochs}.json"
     if done.is_file():
         measured: dict[str, Any] = json.loads(done.read_text())
         return measured
@@ -217,9 +221,15 @@ def run(config: ProofConfig) -> int:
     """Train every seed and write the page; 0 when all reach the goal, else 3."""
     torch.set_num_threads(1)
     game, folder = registered(config.game), config.save_dir / config.game
-    rows = [train_one(folder / f"seed-{seed}", config.game, seed) for seed in config.seeds]
+    rows = [
+        train_one(folder / f"seed-{seed}", config.game, seed, config.epochs)
+        for seed in config.seeds
+    ]
     beside = [ppo_one(folder, game, seed) for seed in config.seeds] if config.ppo else []
-    page, passed = to_markdown(config.game, game, rows, beside)
+    words = f"--seeds {' '.join(map(str, config.seeds))}"
+    words += f" --epochs {config.epochs}" if config.epochs else ""
+    words += " --ppo" if config.ppo else ""
+    page, passed = to_markdown(f"--game {config.game} {words}", game, rows, beside)
     name = f"dreamer_{config.game.replace('-', '_')}"
     atomic_write(config.out / f"{name}.md", page)
     data = {"dreamer": rows, "ppo": beside}

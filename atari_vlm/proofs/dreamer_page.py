@@ -24,19 +24,17 @@ _HEAD = (
 
 
 def to_markdown(
-    name: str, game: Any, rows: list[dict[str, Any]], beside: list[dict[str, Any]]
+    command: str, game: Any, rows: list[dict[str, Any]], beside: list[dict[str, Any]]
 ) -> tuple[str, bool]:
     """The results page, and whether every seed reached the goal and was still there at its end."""
-    seeds = " ".join(str(row["seed"]) for row in rows)
     returns = np.array([row["return"] for row in rows])
     reached = [
         row["return"] >= game.goal and row["cpu_seconds"] <= game.cpu_seconds for row in rows
     ]
-    ppo = " --ppo" if beside else ""
     page = (
         f"# A Dreamer learns {game.title}\n\n"
         f"`{game.id}`, preset `{game.preset}` with `{json.dumps(game.changes)}`, one CPU thread, made by\n"
-        f"`python -m atari_vlm.proofs.dreamer --game {name} --seeds {seeds}{ppo}`.\n\n"
+        f"`python -m atari_vlm.proofs.dreamer {command}`.\n\n"
         f"Mean return over {len(rows)} seed(s): **{returns.mean():.4g}**{_interval(returns)}. A seed's return is the mean of "
         f"{game.games} real games on seeds that\nwere never trained on, with the weights of the run's end, whatever came before. "
         f"The goal is {game.goal:g} within {game.cpu_seconds:.0f} CPU seconds,\nand still at their end: {sum(reached)} of "
@@ -46,7 +44,7 @@ def to_markdown(
         + "\n\n`best before` is the best evaluation while training, `seconds to the goal` and `steps to the goal` (of the "
         "game) are when one first reached it.\n"
         + _of_ppo(game, beside)
-        + f"\n![Return against CPU seconds and steps](dreamer_{name.replace('-', '_')}.png)\n\n{hardware()}\n"
+        + f"\n![Return against CPU seconds and steps](dreamer_{command.split()[1].replace('-', '_')}.png)\n\n{hardware()}\n"
     )  # fmt: skip
     return page, all(reached)
 

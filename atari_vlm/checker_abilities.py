@@ -12,7 +12,8 @@ import numpy as np
 from atari_vlm.actions import as_action
 from atari_vlm.checker_states import alike, check_step, content, go_on_alike
 from atari_vlm.errors import NotSupportedError, require
-from atari_vlm.trees import map_leaves, stacked, take_row, take_rows
+from atari_vlm.space_trees import row_of
+from atari_vlm.trees import map_leaves, stacked, take_rows
 from atari_vlm.world_models.base import WorldModel, context_space_of
 
 
@@ -146,7 +147,7 @@ def wrong_step_one(
         require(content(state) == before, "step_one() does not change the state that it is given")
         require(model.observation_space.contains(shown), "step_one() shows an observation")
         step = model.step(stepped, action[None], rng=other)
-        wanted = take_row(model.decode(step.state), 0)
+        wanted = row_of(model.observation_space, model.decode(step.state), 0)
         told = isinstance(reward, float) and isinstance(over, bool)
         require(told, "step_one() returns (state, observation, reward float, terminated bool)")
         same_end = np.isclose(reward, step.reward[0], rtol=1e-3) and over == step.terminated[0]

@@ -19,8 +19,8 @@ from atari_vlm.checker_abilities import (
 )
 from atari_vlm.checker_states import alike, check_step, content, same
 from atari_vlm.errors import ConfigError, ContractError, require
-from atari_vlm.space_trees import described, fits
-from atari_vlm.trees import leaves, map_leaves, stacked, take_row, take_rows
+from atari_vlm.space_trees import described, fits, row_of
+from atari_vlm.trees import leaves, map_leaves, stacked, take_rows
 from atari_vlm.world_models.base import StartFrames, WorldModel, context_space_of
 
 
@@ -145,7 +145,7 @@ def _frames(model: WorldModel[Any], state: Any, n: int) -> Any:
     counts = {len(leaf) for leaf in leaves(frames)}
     require(counts == {n}, f"decode() returns {n} rows, not {sorted(counts)}")
     require(
-        all(space.contains(take_row(frames, row)) for row in range(n)),
+        all(space.contains(row_of(space, frames, row)) for row in range(n)),
         "decoded rows lie in observation_space",
     )
     kept = map_leaves(np.array, frames)

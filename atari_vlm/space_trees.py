@@ -11,7 +11,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Dict, Text, Tuple
+from gymnasium.spaces import Dict, Discrete, Text, Tuple
 
 Path = tuple[str | int, ...]
 
@@ -49,6 +49,16 @@ def value_at(observation: Any, path: Path) -> Any:
     for key in path:
         observation = observation[key]
     return observation
+
+
+def row_of(space: gymnasium.Space[Any], observations: Any, row: int | np.integer[Any]) -> Any:
+    """One observation of many, as the space has it: numbers of a ``Discrete`` scalars, texts ``str``, all else copied arrays."""
+
+    def one(leaf: gymnasium.Space[Any], values: np.ndarray) -> Any:
+        value = values[row]
+        return value if isinstance(leaf, (Discrete, Text)) else np.array(value)
+
+    return map_space(one, space, observations)
 
 
 def fits(space: gymnasium.Space[Any], observations: Any, leading: int) -> bool:

@@ -1,7 +1,7 @@
 """Trees of arrays: states of world models, observations of ``Dict`` and ``Tuple`` spaces, memories of agents.
 
 A tree is a tuple, list, dict or dataclass of trees; its leaves are arrays or tensors, in batches with the rows on the first
-axis. Texts in a batch are an object array of ``str``; of a single row a text is a ``str``, and a number a numpy scalar.
+axis. Texts in a batch are an object array of ``str``; in a single row a text is a ``str``.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ import gymnasium
 import numpy as np
 
 from atari_vlm.actions import as_action, numbers_of
-from atari_vlm.trees import stacked, take_row
+from atari_vlm.space_trees import row_of
+from atari_vlm.trees import stacked
 from atari_vlm.types import Action
 from atari_vlm.world_models.base import WorldModel
 from atari_vlm.wrappers.dream_start import Start
@@ -122,7 +123,7 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
     def _decoded(self) -> Any:
         """What the dream shows now; kept for :meth:`render`, and copied for whoever plays."""
         self._frames = self.world_model.decode(self._state)
-        return take_row(self._frames, 0)
+        return row_of(self.observation_space, self._frames, 0)
 
     def _info(self) -> dict[str, Any]:
         info: dict[str, Any] = {"imagined_steps": self._steps}

@@ -15,9 +15,8 @@ from gymnasium.vector.utils import batch_space
 
 from atari_vlm.actions import as_actions
 from atari_vlm.errors import ConfigError
-from atari_vlm.space_trees import map_space
+from atari_vlm.space_trees import map_space, row_of
 from atari_vlm.spaces import autoreset_mode_of
-from atari_vlm.trees import take_row
 from atari_vlm.world_models.base import WorldModel
 from atari_vlm.wrappers.dream_start import Start
 from atari_vlm.wrappers.dreaming import Dreaming, replaced
@@ -190,7 +189,7 @@ class WorldModelVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         """What SAME_STEP keeps of the rows that just ended, before they begin anew."""
         final = np.full(self.num_envs, None, dtype=object)
         for row in np.flatnonzero(self._done):
-            final[row] = take_row(self._frames, row)
+            final[row] = row_of(self.single_observation_space, self._frames, row)
         final_info = self._told(self._done)
         masks = {"_final_obs": self._done.copy(), "_final_info": self._done.copy()}
         return {"final_obs": final, "final_info": final_info, **masks}

@@ -168,8 +168,8 @@ class Eye:
         there = isinstance(observation, Mapping) and name in observation
         if name in self._aliases and isinstance(observation, Mapping) and not there:
             return _at_key(observation, self._aliases[name])
-        plain = not self._parts or name == "image"  # a picture may be the observation itself
-        return observation if plain else _entry(observation, name)
+        whole = not self._parts or (name == "image" and _is_picture(self._parts[name].space))
+        return observation if whole else _entry(observation, name)  # whole: it may be the picture
 
     def of(self, shown: Any) -> Any:
         """What is ``shown`` as the model sees it."""
@@ -195,6 +195,10 @@ class Eye:
             f"the model learned from {learned}, the observation shows {shape}: "
             "pass frame_source=env.render (render_mode='rgb_array')"
         )
+
+
+def _is_picture(space: gymnasium.Space[Any]) -> bool:
+    return space.dtype == np.uint8 and len(space.shape or ()) in (2, 3)
 
 
 def _is_resized(observation: Any) -> bool:

@@ -18,8 +18,16 @@ from atari_vlm.errors import (
     NotSupportedError,
 )
 from atari_vlm.planning import CEMConfig, MPPIConfig, cem, mcts, mppi
-from atari_vlm.space_trees import described, fits, map_space, nothing_of, picture_in, space_leaves
-from atari_vlm.trees import leaves, take_row, texts
+from atari_vlm.space_trees import (
+    described,
+    fits,
+    map_space,
+    nothing_of,
+    picture_in,
+    row_of,
+    space_leaves,
+)
+from atari_vlm.trees import leaves, texts
 from atari_vlm.world_models.base import StartFrames
 from atari_vlm.world_models.checkpoint_start import pack_start, unpack_start
 from atari_vlm.world_models.seeing import as_seen, can_see
@@ -188,7 +196,7 @@ def test_what_a_space_says_of_observations():
         "(int64 (0,), {body: float32 (0, 2), sign: object (0,)})"
     )
     assert not fits(SPACE, list(empty), 1) and not fits(SPACE, (*empty, 0), 1)
-    row = take_row(Signpost().decode(np.array([[2, 3]])), 0)
+    row = row_of(SPACE, Signpost().decode(np.array([[2, 3]])), 0)
     assert SPACE.contains(row) and map_space(lambda leaf, value: leaf.contains(value), SPACE, row)
     assert picture_in(SPACE) is None and picture_in(RGB) == ()
     deep = spaces.Dict({"a": spaces.Tuple((RGB, spaces.Discrete(2)))})

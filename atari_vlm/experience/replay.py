@@ -268,7 +268,9 @@ class Replay:
 
     def _cut(self, positions: np.ndarray, begins: np.ndarray, stops: np.ndarray) -> Segments:
         mask = (positions >= begins[:, None]) & (positions < stops[:, None])
-        is_first = mask & np.isin(positions, self.bounds()[0])
+        firsts = self.bounds()[0]
+        at = np.searchsorted(firsts, positions).clip(max=len(firsts) - 1)
+        is_first = mask & (firsts[at] == positions)
         return Segments(np.where(mask, self.slots(positions), 0), mask, is_first)
 
     def set_priority(self, slots: np.ndarray, priority: np.ndarray) -> None:

@@ -47,13 +47,16 @@ def evaluate(options: EvalOptions) -> int:
     model: Any = build_model(checkpoint, options.model, **run_as)
     generator = torch.Generator(device.name).manual_seed(options.seed)
     dreamed = imagined_returns(policy, model, played, dreaming, generator)
+    measured = as_data(game, returns, options)
     if options.json is not None:
-        atomic_write(options.json, json.dumps(_measured(game, returns, options), indent=1) + "\n")
+        atomic_write(options.json, json.dumps(measured, indent=1) + "\n")
     console, episodes = results(), len(returns.returns)
     console.print(
         f"{game}: mean return {_estimate(returns.returns)} (95 %, {episodes} episodes, "
         f"temperature {options.temperature:g}, seed {options.seed}, max {options.max_steps} steps)"
     )
+    if measured["human_normalised"] is not None:
+        console.print(f"human-normalised: {measured['human_normalised']:.4g}")
     if dreamed:
         signs = " (rewards by sign)" if model.reward_transform == "sign" else ""
         console.print(
@@ -65,7 +68,7 @@ def evaluate(options: EvalOptions) -> int:
     return 0
 
 
-def _measured(game: str, returns: Returns, options: EvalOptions) -> dict[str, Any]:
+def as_data(game: str, returns: Returns, options: EvalOptions) -> dict[str, Any]:
     """An evaluation as plain data; a cut game has no human-normalised score."""
     values = np.array(returns.returns)
     estimate = aggregate(values[:, None], "mean") if len(values) > 1 else None

@@ -21,8 +21,10 @@ from atari_vlm.checker import check_agent, check_world_model  # noqa: E402
 from atari_vlm.dream import main  # noqa: E402
 from atari_vlm.errors import ConfigError, DivergedError, MismatchError  # noqa: E402
 from atari_vlm.training.imagination.checkpoints import Checkpoints  # noqa: E402
+from atari_vlm.training.imagination.eval_program import as_data  # noqa: E402
 from atari_vlm.training.imagination.games import facts_of  # noqa: E402
-from atari_vlm.training.imagination.options import train_options  # noqa: E402
+from atari_vlm.training.imagination.lanes import Returns  # noqa: E402
+from atari_vlm.training.imagination.options import EvalOptions, train_options  # noqa: E402
 from atari_vlm.training.imagination.trainer import TrainingRun, WorldModelTrainer  # noqa: E402
 from atari_vlm.world_models.checkpoint import load_world_model  # noqa: E402
 from atari_vlm.world_models.dreamer.learner import make_learner  # noqa: E402
@@ -109,6 +111,17 @@ def test_an_evaluation_is_told_as_json(tmp_path):
     assert told["game"] == "CartPole-v1" and told["episodes"] == len(told["returns"]) == 3
     assert told["mean"] == pytest.approx(np.mean(told["returns"]))
     assert told["low"] <= told["mean"] <= told["high"] and told["human_normalised"] is None
+
+
+def test_a_whole_atari_game_has_a_human_normalised_score():
+    options = EvalOptions("model", max_steps=300)
+    told = as_data("Pong-v5", Returns([1.0, -21.0], [100, 200]), options)
+    assert told["human_normalised"] == pytest.approx(
+        (-10 + 20.7) / (14.6 + 20.7)
+    )  # Mnih et al. 2015
+    assert as_data("Pong-v5", Returns([1.0], [300]), options)["human_normalised"] is None  # cut
+    alone = as_data("CartPole-v1", Returns([9.0], [9]), options)
+    assert alone["low"] is None and alone["human_normalised"] is None
 
 
 def test_an_atari_game_is_trained_and_dreamed_in(tmp_path):

@@ -103,7 +103,7 @@ def search_one(config: SearchCommand) -> int:
     options = settings_of(config)
     with closing(load_writer(config, env_id_of(config))) as vlm:
         buffer = transitions_for(config)
-        console.print(about(buffer))
+        console.print(f"{about(buffer)}\nwriter {vlm.name}")
         try:
             with stop_on_signals() as stop, Bars(console) as bars:
                 manner = Manner(bars, stop, config.key())

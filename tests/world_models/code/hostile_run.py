@@ -25,7 +25,12 @@ from atari_vlm.errors import SandboxError
 from atari_vlm.world_models.code import Sandbox, sandbox_process
 from atari_vlm.world_models.code.sandbox_process import Worker
 
-DEADLINE_S, MEMORY_MB, GRACE_S = 0.5, 200, 1.0
+DEADLINE_S, MEMORY_MB, GRACE_S = 0.3, 200, 1.0
+ENDED = (
+    "SandboxTimeoutError",
+    "SandboxCrashError",
+    "SandboxViolationError",
+)  # each costs a new worker
 SIGNALS = signal.SIGUSR1, signal.SIGURG
 
 
@@ -162,7 +167,7 @@ def run(program: Hostile, host: Host) -> tuple[str, list[str]]:
             effects.append(f"call {number}: {said[:300]}")
         if "\x1b" in said or (kind.startswith("Sandbox") and not said.isprintable()):
             effects.append(f"call {number} says control characters: {said[:200]!r}")
-        if not sandbox or kinds.count("SandboxTimeoutError") == 2:
+        if not sandbox or sum(kind in ENDED for kind in kinds) == 2:
             break
     if sandbox:
         sandbox[0].close()

@@ -7,7 +7,6 @@ an episode stops: it is no label that a model learns.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,16 @@ from typing import Any
 import numpy as np
 
 from atari_vlm.errors import MismatchError, RunError, reading
-from atari_vlm.experience.columns import Column, FileColumn
-from atari_vlm.experience.revised import RevisedColumn
+from atari_vlm.experience.columns import Column
 from atari_vlm.experience.rings import PER_ENV, Rings
 from atari_vlm.experience.segments import Segments, draw, stop_after
+from atari_vlm.experience.store import Store, restore_column
 
 FOLLOWED = {
     "reward": Column((), "float32"),
     "terminated": Column((), "bool"),
     "truncated": Column((), "bool"),
 }
-FILES = {"image": "frames"}  # the name of a column's file, where it is not the column's
 
 
 def picture_columns(shape: tuple[int, ...]) -> dict[str, Column]:
@@ -59,18 +57,7 @@ class Replay:
         )  # position of the step that a slot holds
         self._priority = np.zeros(self.num_slots, np.float32)
         self._highest = np.float32(1.0)
-        self._arrays: dict[str, np.ndarray] = {}
-        self._files: dict[str, FileColumn] = {}
-        for name, column in self.columns.items():
-            shape, dtype = (self.num_slots, *column.shape), np.dtype(column.dtype)
-            if column.on_disk and folder is not None:
-                path = folder / f"{FILES.get(name, name)}.{dtype.kind}{8 * dtype.itemsize}"
-                kind = RevisedColumn if column.written_back else FileColumn
-                self._files[name] = kind(path, shape, dtype)
-            else:
-                self._arrays[name] = np.zeros(shape, dtype)
-        shown = [n for n, c in self.columns.items() if c.on_disk and not c.written_back]
-        self._checksums = {name: np.zeros(self.num_slots, np.uint32) for name in shown}
+        self._store = Store(self.columns, self.num_slots, folder)
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -146,19 +133,10 @@ class Replay:
     def add_row(self, step: Mapping[str, Any], env: int = 0) -> None:
         """Copy in one row as it is; errors as of :meth:`add`."""
         values = self._checked(step)
-        for file in self._files.values():
-            file.reserve()
+        self._store.reserve()
         position = self._rings.add(env)
         slot = int(self.slots(np.array(position)))
-        for name, array in self._arrays.items():
-            array[slot] = values.get(name, 0)
-        for name, file in self._files.items():
-            if isinstance(file, RevisedColumn):
-                file.begin(slot)
-            else:
-                file[slot] = values[name]
-        for name, checksums in self._checksums.items():
-            checksums[slot] = zlib.crc32(values[name].tobytes())
+        self._store.put(slot, values)
         self.serial[slot] = position
         self._priority[slot] = self._highest
         if values["terminated"] or values["truncated"]:
@@ -179,36 +157,19 @@ class Replay:
     def stop_episode(self, env: int = 0) -> None:
         """End the episode that is going on without an end of its own: as a truncation."""
         if self._rings.close(env):
-            self._arrays["truncated"][self.newest(1, env)] = True
+            self._store.arrays["truncated"][self.newest(1, env)] = True
 
     def read(self, name: str, slots: np.ndarray) -> np.ndarray:
         """A column's values, a copy ``(*slots.shape, *column.shape)``."""
-        return self._files[name][slots] if name in self._files else self._arrays[name][slots]
+        return self._store.read(name, slots)
 
     def view(self, name: str, slots: np.ndarray) -> np.ndarray:
         """The same, read-only and where the slots are neighbours no copy: not to be kept."""
-        store = self._files.get(name, self._arrays.get(name))
-        assert store is not None
-        together = len(slots) > 0 and slots[-1] - slots[0] == len(slots) - 1
-        values = store[slice(slots[0], slots[-1] + 1) if together else slots]
-        values.flags.writeable = False
-        return values
+        return self._store.view(name, slots)
 
     def write(self, name: str, slots: np.ndarray, values: np.ndarray) -> None:
         """Replace values of kept steps: what a learner keeps with them, or what :meth:`restore` could not know."""
-        column = self.columns[name]
-        wanted = (*slots.shape, *column.shape)
-        if values.shape != wanted or not np.can_cast(values.dtype, column.dtype, "same_kind"):
-            raise MismatchError(
-                f"{name} is {column.dtype} {wanted} here, got {values.dtype} {values.shape}"
-            )
-        if name in self._files:
-            self._files[name][slots] = values
-        else:
-            self._arrays[name][slots] = values
-        if name in self._checksums:
-            rows = self.read(name, slots.ravel())
-            self._checksums[name][slots.ravel()] = [zlib.crc32(row.tobytes()) for row in rows]
+        self._store.write(name, slots, values)
 
     def any_slots(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """``count`` slots drawn uniformly from the kept steps."""
@@ -280,78 +241,22 @@ class Replay:
 
     def saved(self) -> None:
         """Make the files durable and note that a checkpoint of :meth:`arrays` is complete."""
-        for file in self._files.values():
-            file.saved()
+        self._store.saved()
         self._rings.saved()
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything but what lies in files (of it a checksum a step), for a checkpoint."""
-        checksums = {f"checksum.{name}": values for name, values in self._checksums.items()}
-        shapes = {
-            f"shape.{name}.{column.dtype}": np.array(column.shape, np.int64)
-            for name, column in self.columns.items()
-            if column.on_disk
-        }
-        back = {
-            f"back.{name}": np.ones(1, np.bool_)
-            for name, column in self.columns.items()
-            if column.written_back
-        }
-        revised = {
-            f"undo.{name}": np.array([file.number])
-            for name, file in self._files.items()
-            if isinstance(file, RevisedColumn)
-        }
         arrivals = {"arrivals": np.ones(1, np.bool_)} if self.arrivals else {}
-        told = {**shapes, **back, **revised, **arrivals}
-        return {**self._rings.arrays(), **self._slot_arrays(), **checksums, **told}
+        return {**self._rings.arrays(), **self._slot_arrays(), **self._store.facts(), **arrivals}
 
     def _slot_arrays(self) -> dict[str, np.ndarray]:
-        """A row a slot; what a game shows is not among them where it would be on disk if there were a folder."""
-        columns = {
-            name: array for name, array in self._arrays.items() if name not in self._checksums
-        }
-        return {"serial": self.serial, **columns, "priority": self._priority}
+        return {"serial": self.serial, **self._store.known(), "priority": self._priority}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """The inverse of :meth:`arrays`; ``RunError`` when they are of another replay, or the files not those that they know."""
         with reading("the saved replay", RunError):
-            self._restore_slots(arrays)
+            for name, array in self._slot_arrays().items():
+                restore_column(name, array, arrays.get(name))
+            self._highest = self._priority.max() or np.float32(1.0)
             self._rings.restore(arrays, self.serial)
-            for name, file in self._files.items():
-                if isinstance(file, RevisedColumn) and f"undo.{name}" in arrays:
-                    file.restore(int(arrays[f"undo.{name}"][0]))
-            for name, checksums in self._checksums.items():
-                known = arrays.get(f"checksum.{name}")
-                if known is not None:
-                    checksums[:] = known
-                if name in self._files:
-                    self._check_file(self._files[name], checksums, known)
-
-    def _restore_slots(self, arrays: Mapping[str, np.ndarray]) -> None:
-        for name, array in self._slot_arrays().items():
-            given = arrays.get(name)
-            if given is None or given.dtype != array.dtype or given.shape[1:] != array.shape[1:]:
-                raise RunError(
-                    f"the saved replay has no column {name} of {array.dtype} {array.shape[1:]} a step"
-                )
-            if len(given) != len(array):
-                raise RunError(f"the saved replay has {len(given)} slots, this one {len(array)}")
-            array[:] = given
-        self._highest = self._priority.max() or np.float32(1.0)
-
-    def _check_file(
-        self, file: FileColumn, checksums: np.ndarray, known: np.ndarray | None
-    ) -> None:
-        """Take the checksums of the kept steps anew, and refuse the file where they are not the known ones."""
-        kept = self.kept()
-        if not len(kept):
-            return
-        checksums[kept] = list(file.checksums(kept))
-        differs = np.zeros(len(kept), bool) if known is None else checksums[kept] != known[kept]
-        if differs.any():
-            number = self.serial[kept[differs][0]] % PER_ENV
-            raise RunError(
-                f"{file.path} does not hold what this checkpoint knows: {differs.sum()} of {len(kept)} steps differ, step "
-                f"{number} first. Put the run's own file back, or begin a new run"
-            )
+            self._store.restore(arrays, self.kept(), self.serial)

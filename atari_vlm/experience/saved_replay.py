@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from atari_vlm.experience.columns import Column
-from atari_vlm.experience.replay import FILES, FOLLOWED, Replay
+from atari_vlm.experience.replay import FOLLOWED, Replay
+from atari_vlm.experience.store import FILES
 
 _NO_COLUMNS = (*FOLLOWED, "cursor", "starts", "serial", "priority", "arrivals")
 

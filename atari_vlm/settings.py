@@ -41,7 +41,7 @@ def typed(kind: type[Any], values: Any, where: str, base: Any = None) -> dict[st
         raise ConfigError(f"{where} is a group of options, got {values!r}")
     check_names(values, [item.name for item in dataclasses.fields(kind)], f"name in {where}")
     hints = _hints(kind)  # type: ignore[arg-type]
-    made = {}
+    made: dict[str, Any] = {}
     for name, value in values.items():
         old = getattr(base, name, None)
         if dataclasses.is_dataclass(old) and not isinstance(value, type(old)):

@@ -42,6 +42,15 @@ def test_1m_of_pictures_has_the_parameters_that_are_published():
     assert count(networks) == 685_940
 
 
+# SheepRL 0.8.4, dreamer_v3_5_* on CartPole-v1: world model, actor and critic, counted there
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("12m", 9_724_165), ("25m", 21_762_181), ("50m", 38_584_325)]
+)
+def test_other_sizes_have_those_of_sheeprl(name, parameters):
+    with torch.device("meta"):
+        assert count(build_networks(preset(name), CART_POLE, Discrete(2))) == parameters
+
+
 def test_every_preset_is_one_of_frozen_sizes():
     for name in PRESETS:
         with pytest.raises(dataclasses.FrozenInstanceError):

@@ -86,14 +86,16 @@ class MCTSAgent(_PlanningAgent):
             self._followed += 1
             self._next = self._tree.favourite(self.config.backup)
             return Decision(self._next, Source.BUFFER)
+        state = self._view.state(self._rng)
+        kept = self._reuse and self._tree is not None and self._tree.stands_at(state)
         result = mcts(
             self.world_model,
-            self._view.state(self._rng),
+            state,
             self.config,
             rng=self._rng,
             prior=self._prior(observation),
             value=self._value,
-            tree=self._tree if self._reuse else None,
+            tree=self._tree if kept else None,
         )
         self._tree, self._followed, self._next = result.tree, 1, result.action
         return Decision(result.action, Source.POLICY, details=search_details(result))

@@ -96,6 +96,22 @@ class Tree:
         old.states = states
         return old
 
+    def stands_at(self, state: Any) -> bool:
+        """Whether the root's state, as it was predicted, is the one row of ``state``, as far as arrays of numbers tell.
+
+        A subtree was predicted from the root as it was then, and so on back to the first search: a difference that no reward
+        shows yet grows with every step that the tree is kept.
+        """
+        differences: list[bool] = []
+
+        def compare(predicted: Any, real: Any) -> None:
+            if isinstance(real, np.ndarray) and real.dtype.kind in "biuf":
+                alike = np.allclose(predicted[0], real[0], rtol=1e-4, atol=1e-4, equal_nan=True)
+                differences.append(not alike)
+
+        map_leaves(compare, self.states, state)
+        return not any(differences)
+
     def append(self, states: Any, count: int) -> int:
         """Store ``count`` new rows; the number of the first."""
         first, self.size = self.size, self.size + count

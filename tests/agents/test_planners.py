@@ -1,14 +1,16 @@
 import json
 
+import gymnasium
 import numpy as np
 import pytest
 from agent_fakes import SayingVLM
 
 from atari_vlm.agents import CEMAgent, MCTSAgent, VLMPlansCEMAgent, VLMPriorMCTSAgent
+from atari_vlm.bench.plan import CartPole
 from atari_vlm.errors import ConfigError, NotSupportedError
 from atari_vlm.planning import CEMConfig, MCTSConfig
 from atari_vlm.runs.rollout import play_episode
-from atari_vlm.types import Source
+from atari_vlm.types import Source, Transition
 from atari_vlm.world_models import CatchWorldModel
 from atari_vlm.wrappers import TextDescription, WorldModelEnv
 
@@ -79,3 +81,19 @@ def test_bad_arguments_are_refused():
         VLMPriorMCTSAgent(SayingVLM("", capabilities={"scores"}), CatchWorldModel(), MCTSConfig())
     with pytest.raises(ConfigError):
         MCTSAgent(CatchWorldModel(), follow=0)
+
+
+@pytest.mark.parametrize(("off_by", "is_kept"), [(0.0, True), (1e-6, True), (1e-2, False)])
+def test_a_tree_is_kept_only_where_its_predicted_state_is_the_real_one(off_by, is_kept):
+    env = gymnasium.make("CartPole-v1")  # rewards and ends are the same for a long time
+    agent = MCTSAgent(CartPole(), MCTSConfig(num_simulations=20, batch_size=1))
+    observation, _ = env.reset(seed=0)
+    agent.reset(seed=0)
+    visits = []
+    for step in range(4):
+        decision = agent.act(observation.astype(np.float64))
+        visits.append(sum(decision.details["visits"]))
+        observation, reward, *_ = env.step(decision.action)
+        observation = observation + off_by * (step + 1)
+        agent.observe(Transition(None, decision, float(reward), None, False, False, {}))
+    assert visits[0] == 20 and all((count > 20) == is_kept for count in visits[1:])

@@ -49,9 +49,9 @@ class MCTSAgent(_PlanningAgent):
     """Plays the most visited action of a Monte Carlo tree search; ``reuse_tree`` keeps the subtree
     of what was played.
 
-    The subtree is kept only while the model's predicted reward and end agree with what really
-    happened. ``follow`` > 1 plays up to so many actions of the most visited path before it searches
-    again, as long as they agree (source BUFFER).
+    The subtree is kept only while the model's predicted reward, end and, in arrays of numbers,
+    state agree with what really happened. ``follow`` > 1 plays up to so many actions of the most
+    visited path before it searches again, as long as they agree (source BUFFER).
     """
 
     def __init__(

@@ -96,8 +96,8 @@ def _rolled(rolled: ModelStep[Any]) -> Imagined:
     end, the last state.
     """
     ended = np.logical_or.accumulate(rolled.terminated, axis=1)  # (B, H)
-    over = np.roll(ended, 1, axis=1)
-    over[:, 0] = False
+    over = np.zeros_like(ended)
+    over[:, 1:] = ended[:, :-1]
     rewards = np.where(over, 0.0, rolled.reward.astype(np.float64))
     return rewards, ~ended[:, -1], (~over).sum(1), rolled.state
 

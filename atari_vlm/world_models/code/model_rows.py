@@ -82,16 +82,17 @@ class ProgramRows:
         actions: np.ndarray,
         rng: np.random.Generator,
     ) -> Moved:
-        count, alive = len(state.over), np.flatnonzero(~state.over)
-        seeds = self.seeds(rng, count)
-        if len(alive) == count:
+        over = state.over
+        seeds = self.seeds(rng, len(over)) if self.is_random else []
+        if not over.any():
             return self._alive(move, state.values, actions, seeds)
+        alive = np.flatnonzero(~over)
         shape = actions.shape[: actions.ndim - self._width]
         rewards, dones = np.zeros(shape), np.ones(shape, bool)
         if not len(alive):
             return Moved(state.values, rewards, dones, {})
-        given = take_rows(state.values, alive), actions[alive], [seeds[row] for row in alive]
-        moved = self._alive(move, *given)
+        seeds = [seeds[row] for row in alive] if self.is_random else seeds
+        moved = self._alive(move, take_rows(state.values, alive), actions[alive], seeds)
         rewards[alive], dones[alive] = moved.rewards, moved.dones
         errors = {int(alive[row]): error for row, error in moved.errors.items()}
         return Moved(put_rows(state.values, alive, moved.values), rewards, dones, errors)

@@ -129,9 +129,10 @@ class Program:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A step of every row, as long as nothing is wrong with any of them."""
         after, rewards, dones = [], [], []
+        set_state, step = self.set_state, self.step_on
         for state, action in zip(states.copy(), _rows(actions), strict=True):
-            self.set_state(state)  # type: ignore[misc]
-            moved, reward, done = triple(self.step_on(action))  # type: ignore[misc]
+            set_state(state)  # type: ignore[misc]
+            moved, reward, done = triple(step(action))  # type: ignore[misc]
             after.append(moved.copy() if type(moved) is list else np.array(moved))
             rewards.append(reward)
             dones.append(done)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 _LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06  # BPF: ld [k], jeq, jset, ret
 _ALLOW, _DENY, _KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
-_PROT_EXEC = 4
+_PROT_EXEC, _PRIVILEGED_ADVICE = 4, 0xFFFFFFE0  # advice of 32 and above is to poison memory: root's
+_CAPABILITIES = 0x20080522  # version 3 of capset(2)
 _PR_SET_NO_NEW_PRIVS, _SET_MODE_FILTER, _ALL_THREADS = 38, 1, 1
 
 
@@ -31,12 +32,13 @@ class Table:
     read: int
     write: int
     mapping: tuple[int, ...]  # mmap, mprotect: protection is the third argument
-    free: tuple[int, ...]  # munmap mremap brk madvise exit exit_group clock_gettime sched_yield
+    advice: int  # madvise: what is advised is the third argument
+    free: tuple[int, ...]  # munmap mremap brk exit exit_group clock_gettime sched_yield
 
 
 TABLES = {
-    "x86_64": Table(0xC000003E, 317, 0, 1, (9, 10), (11, 25, 12, 28, 60, 231, 228, 24)),
-    "aarch64": Table(0xC00000B7, 277, 63, 64, (222, 226), (215, 216, 214, 233, 93, 94, 113, 124)),
+    "x86_64": Table(0xC000003E, 317, 0, 1, (9, 10), 28, (11, 25, 12, 60, 231, 228, 24)),
+    "aarch64": Table(0xC00000B7, 277, 63, 64, (222, 226), 233, (215, 216, 214, 93, 94, 113, 124)),
 }
 
 
@@ -58,11 +60,15 @@ def program_of(table: Table, request_fd: int, reply_fd: int) -> bytes:
             (_RETURN, 0, 0, _ALLOW),
             (_RETURN, 0, 0, _DENY),
         ]
-    for number in table.mapping:
+    limited = [
+        *((number, _PROT_EXEC) for number in table.mapping),
+        (table.advice, _PRIVILEGED_ADVICE),
+    ]
+    for number, forbidden in limited:
         code += [
             (_EQUAL, 0, 4, number),
             (_LOAD, 0, 0, _ARGUMENTS + 2 * 8),
-            (_ANY_BIT, 1, 0, _PROT_EXEC),
+            (_ANY_BIT, 1, 0, forbidden),
             (_RETURN, 0, 0, _ALLOW),
             (_RETURN, 0, 0, _DENY),
         ]
@@ -74,8 +80,11 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_char_p)]
 
 
-def no_new_privileges() -> None:
-    """Nothing that this process starts gains rights; what an unprivileged filter needs. Raises ``OSError``."""
+def no_privileges() -> None:
+    """This process has no more of root's rights, if it had any, and will have none: what a filter needs. Raises ``OSError``."""
+    header = ctypes.create_string_buffer(struct.pack("<Ii", _CAPABILITIES, 0))
+    nothing = ctypes.create_string_buffer(24)
+    _call("capset", ctypes.addressof(header), ctypes.addressof(nothing))
     _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
@@ -98,7 +107,7 @@ def _call(function: str, *arguments: int) -> None:
     call.argtypes, call.restype = [ctypes.c_ulong] * len(arguments), ctypes.c_long
     if call(*arguments) != 0:
         number = ctypes.get_errno() or errno.EINVAL
-        raise OSError(number, f"{function}{arguments[:2]}: {os.strerror(number)}")
+        raise OSError(number, f"{function}({arguments[0]}): {os.strerror(number)}")
 
 
 def holds() -> bool:

@@ -101,7 +101,7 @@ def _lock(request_fd: int, reply_fd: int, memory_bytes: int) -> dict[str, Any]:
     sys.path_importer_cache.clear()
     used, reason, abi = _memory_in_use(), "", 0
     try:
-        seccomp.no_new_privileges()
+        seccomp.no_privileges()
         abi = landlock.restrict()  # before the limits: it needs a descriptor
         _limit(used + memory_bytes)
         seccomp.install(request_fd, reply_fd)

@@ -214,6 +214,7 @@ def test_the_worker_sees_nothing_of_ours(monkeypatch):
         with open(f"/proc/{sandbox.pid}/status") as file:
             status = file.read()
     assert "Seccomp:\t2" in status and "NoNewPrivs:\t1" in status
+    assert "CapEff:\t0000000000000000" in status and "CapPrm:\t0000000000000000" in status
 
 
 def test_a_fork_of_us_starts_its_own_worker(adder):

@@ -85,6 +85,15 @@ def test_memory_is_never_executable(machine):
 
 
 @pytest.mark.parametrize("machine", TABLES)
+def test_advice_about_memory_is_not_to_poison_it(machine):
+    number = KEPT[machine]["madvise"]
+    assert {decide(machine, number, 0, 4096, advice) for advice in range(32)} == {ALLOW}
+    assert {decide(machine, number, 0, 4096, advice) for advice in (32, 100, 101, 1 << 31)} == {
+        DENY
+    }
+
+
+@pytest.mark.parametrize("machine", TABLES)
 def test_another_table_of_calls_ends_the_process(machine):
     for architecture in (
         0x40000003,

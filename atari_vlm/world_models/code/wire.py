@@ -184,6 +184,9 @@ def _read_list(data: bytes, at: int, plain: bool, depth: int) -> tuple[list[Any]
         elif kind == 116 or kind == 102:  # t f
             items.append(kind == 116)
             at += 1
+        elif kind == 110:  # n
+            items.append(None)
+            at += 1
         else:
             item, at = _READERS[kind](data, at, plain, depth + 1)
             items.append(item)

@@ -187,14 +187,15 @@ class TimedWorker(Worker):
 
 
 def _watched(ask: Any) -> tuple[str, str, float]:
-    boots, began = TimedWorker.seconds, time.monotonic()
+    boots, began, answer = TimedWorker.seconds, time.monotonic(), None
     try:
-        kind, said = "answered", repr(ask())
+        kind, answer = "answered", ask()
     except SandboxError as error:
-        kind, said = type(error).__name__, str(error)
+        kind, answer = type(error).__name__, error
     except BaseException as error:
-        kind, said = "unknown", repr(error)
-    return kind, said, time.monotonic() - began - (TimedWorker.seconds - boots)
+        kind, answer = "unknown", error
+    seconds = time.monotonic() - began - (TimedWorker.seconds - boots)
+    return kind, repr(answer) if kind in ("answered", "unknown") else str(answer), seconds
 
 
 def main(first: int, last: int) -> dict[str, Any]:

@@ -80,7 +80,7 @@ GAMES = {
         {
             **_PICTURES,
             "learning": {"batch": 16, "length": 8, "ratio": 0.5, "prefill": 500, "learning_rate": 1e-3},
-            "behaviour": {"imag_last": 3, "steps": 8, "entropy": 3e-3},
+            "behaviour": {"imag_last": 3, "steps": 8, "entropy": 0.03},
             "losses": {"reconstruction": 3.0},
             "play": {"steps": 100, "eval_every": 5, "eval_episodes": 50},
             "epochs": 60, "capacity": 10_000,

@@ -183,7 +183,7 @@ def test_it_learns_what_follows():
         ended = {"terminated": False, "truncated": t == 299}
         learner.replay.add({**shown, "action": action + 3, "reward": float(at == 0), **ended})
     first = [learner.update("dreamer") for _ in range(5)]
-    for _ in range(150):
+    for _ in range(80):
         last = learner.update("dreamer")
     assert last["reconstruction"] < 0.2 * first[0]["reconstruction"]
     assert last["reward"] < 0.5 * first[0]["reward"]

@@ -42,10 +42,12 @@ def test_1m_of_pictures_has_the_parameters_that_are_published():
     assert count(networks) == 685_940
 
 
-# SheepRL 0.8.4, dreamer_v3_5_* on CartPole-v1: world model, actor and critic, counted there
-@pytest.mark.parametrize(
-    ("name", "parameters"), [("12m", 9_724_165), ("25m", 21_762_181), ("50m", 38_584_325)]
-)
+SHEEPRL = {  # 0.8.4, dreamer_v3_5_* and dreamer_v3_*, on CartPole-v1: world model, actor and critic, counted there
+    "12m": 9_724_165, "25m": 21_762_181, "50m": 38_584_325, "100m": 86_580_997, "xs": 3_157_509, "s": 9_726_469,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "parameters"), SHEEPRL.items())
 def test_other_sizes_have_those_of_sheeprl(name, parameters):
     with torch.device("meta"):
         assert count(build_networks(preset(name), CART_POLE, Discrete(2))) == parameters

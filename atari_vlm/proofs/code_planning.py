@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,20 +60,16 @@ def program_of(game: str) -> CodeWorldModel:
     )
 
 
-def play(game: str, player: str, seeds: Sequence[int], steps: int) -> tuple[list[float], float]:
-    """Returns of an episode for each seed, and the seconds of a decision."""
-    returns, decisions, seconds = [], 0, 0.0
+def play(game: str, player: str, seeds: Sequence[int], steps: int) -> list[float]:
+    """The returns of an episode for each seed."""
+    returns = []
     with program_of(game) as model:
         for seed in seeds:
             env = gymnasium.make(game)
             agent = make_agent(player, model if player == "program" else EnvironmentWorldModel(env))
-            began = time.perf_counter()
-            trajectory = play_episode(env, agent, seed=seed, max_steps=steps)
-            seconds += time.perf_counter() - began
-            returns.append(trajectory.episode_return)
-            decisions += trajectory.length
+            returns.append(play_episode(env, agent, seed=seed, max_steps=steps).episode_return)
             env.close()
-    return returns, seconds / decisions
+    return returns
 
 
 def make_agent(player: str, model: WorldModel[Any]) -> Agent:
@@ -103,9 +98,7 @@ def verdicts(returns: Returns) -> list[tuple[str, bool]]:
     ]
 
 
-def to_markdown(
-    config: CodePlanningConfig, returns: Returns, seconds: dict[tuple[str, str], float]
-) -> str:
+def to_markdown(config: CodePlanningConfig, returns: Returns) -> str:
     """The page."""
     info, seeds = machine(), ", ".join(map(str, config.seeds))
     lines = [
@@ -119,17 +112,14 @@ def to_markdown(
         "- program: the true dynamics written by hand, every step of it in the sandbox; real: the same planner and seeds in",
         "  a copy of the game itself; random: uniform actions",
         "",
-        "Mean return with its 95 % bootstrap interval, and milliseconds a decision (the real game's step included).",
+        "Mean return with its 95 % bootstrap interval. How long a step in a program takes: [bench code](bench_code.md).",
         "",
         "| game | " + " | ".join(PLAYERS) + " |",
         "|---|" + "---|" * len(PLAYERS),
     ]
     for game in PROGRAMS:
-        lines.append(
-            f"| {game} | "
-            + " | ".join(_cell(returns[game, p], seconds[game, p]) for p in PLAYERS)
-            + " |"
-        )
+        cells = (str(aggregate(np.array(returns[game, p])[:, None], "mean")) for p in PLAYERS)
+        lines.append(f"| {game} | {' | '.join(cells)} |")
     lines += [
         "",
         *(f"- {text}: {'yes' if shown else '**no**'}" for text, shown in verdicts(returns)),
@@ -138,23 +128,14 @@ def to_markdown(
     return "\n".join(lines)
 
 
-def _cell(returns: Sequence[float], seconds: float) -> str:
-    mean = aggregate(np.array(returns, np.float64)[:, None], "mean")
-    return f"{mean} ({1000 * seconds:.2f} ms)"
-
-
 def prove(config: CodePlanningConfig, say: Callable[[str], None]) -> int:
     """Play everything and write the page; 0 when all was shown, 3 when not."""
     returns: Returns = {}
-    seconds: dict[tuple[str, str], float] = {}
     for game in PROGRAMS:
         for player in PLAYERS:
-            key = game, player
-            returns[key], seconds[key] = play(game, player, config.seeds, config.steps)
-            say(
-                f"{game} {player}: mean {np.mean(returns[key]):.1f}, {1000 * seconds[key]:.2f} ms a decision"
-            )
-    page = to_markdown(config, returns, seconds)
+            returns[game, player] = play(game, player, config.seeds, config.steps)
+            say(f"{game} {player}: mean {np.mean(returns[game, player]):.1f}")
+    page = to_markdown(config, returns)
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / "code_planning.md").write_text(page)
     rows = [

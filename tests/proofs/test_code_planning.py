@@ -18,7 +18,7 @@ from atari_vlm.proofs.code_planning import (
 
 def test_the_same_seeds_play_the_same_in_the_program_and_in_the_game_itself():
     for game, steps in (("CartPole-v1", 25), ("Pendulum-v1", 8)):
-        ours, real, random = (play(game, player, [3], steps)[0] for player in PLAYERS)
+        ours, real, random = (play(game, player, [3], steps) for player in PLAYERS)
         assert ours == pytest.approx(real, rel=1e-3)
         assert random != ours
 
@@ -40,14 +40,14 @@ def returns(cart_pole: float, pendulum: float):
 def test_what_was_to_be_shown_is_said(cart_pole, pendulum, shown):
     table = returns(cart_pole, pendulum)
     assert [truth for _, truth in verdicts(table)] == shown
-    page = to_markdown(CodePlanningConfig(seeds=[0, 1]), table, dict.fromkeys(table, 0.0015))
+    page = to_markdown(CodePlanningConfig(seeds=[0, 1]), table)
     assert page.count(": yes") == sum(shown) and page.count("**no**") == 2 - sum(shown)
-    assert "(1.50 ms)" in page
+    assert "| CartPole-v1 | " in page
 
 
 def test_the_program_writes_its_page(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(
-        code_planning, "play", lambda game, player, seeds, steps: ([1.0 * len(player)] * 2, 0.1)
+        code_planning, "play", lambda game, player, seeds, steps: [1.0 * len(player)] * 2
     )
     assert main(["--seeds", "0", "1", "--out", str(tmp_path)]) == 3  # CartPole's 7 is not 195
     assert (tmp_path / "code_planning.md").read_text() in capsys.readouterr().out

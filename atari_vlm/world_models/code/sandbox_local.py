@@ -11,7 +11,8 @@ from atari_vlm.errors import ConfigError, MismatchError, SandboxProgramError
 from atari_vlm.world_models.code import wire
 from atari_vlm.world_models.code.sandbox import check_text
 from atari_vlm.world_models.code.sandbox_rows import RowSteps, fault_error, no_steps
-from atari_vlm.world_models.code.worker_program import Program, Rows, copied, fault, triple
+from atari_vlm.world_models.code.worker_answers import copied, fault, triple
+from atari_vlm.world_models.code.worker_program import Program, Rows
 
 
 class LocalProgram:

@@ -15,7 +15,7 @@ from atari_vlm.errors import (
     SandboxViolationError,
 )
 from atari_vlm.world_models.code.wire import LIMIT, WireError, clean, pack
-from atari_vlm.world_models.code.worker_program import copied
+from atari_vlm.world_models.code.worker_answers import copied
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ from atari_vlm.world_models.code.wire import (
     STEP_ROWS,
     UNSENDABLE,
 )
-from atari_vlm.world_models.code.worker_program import Program, Rows, fault
+from atari_vlm.world_models.code.worker_answers import fault
+from atari_vlm.world_models.code.worker_program import Program, Rows
 
 ALLOWED = tuple(
     "__future__ abc array bisect cmath collections colorsys contextlib copy dataclasses datetime decimal enum fractions "

@@ -39,7 +39,7 @@ def to_markdown(
         f"{game.games} real games on seeds that\nwere never trained on, with the weights of the run's end, whatever came before. "
         f"The goal is {game.goal:g} within {game.cpu_seconds:.0f} CPU seconds,\nand still at their end: {sum(reached)} of "
         f"{len(rows)} seed(s) reached it. Settings were chosen while looking at runs of seed(s) "
-        f"{', '.join(map(str, game.looked_at))}.\n\n"
+        f"{', '.join(map(str, game.looked_at))}.{_stopped(command)}\n\n"
         + "\n".join(table_lines(_HEAD, [_row(row, game) for row in rows]))
         + "\n\n`best before` is the best evaluation while training, `seconds to the goal` and `steps to the goal` (of the "
         "game) are when one first reached it.\n"
@@ -47,6 +47,15 @@ def to_markdown(
         + f"\n![Return against CPU seconds and steps](dreamer_{command.split()[1].replace('-', '_')}.png)\n\n{hardware()}\n"
     )  # fmt: skip
     return page, all(reached)
+
+
+def _stopped(command: str) -> str:
+    if "--epochs" not in command:
+        return ""
+    return (
+        "\nThe runs were stopped early (`--epochs`): whether the player is still there when the time is over is not shown. The "
+        "same command\nwithout `--epochs` goes on with them."
+    )
 
 
 def plot(game: Any, rows: list[dict[str, Any]], beside: list[dict[str, Any]]) -> bytes:

@@ -86,7 +86,11 @@ def _from_run(
     recorded = config.get("command") or {}
     if isinstance(recorded, Mapping):  # older runs recorded them too
         recorded = {name: value for name, value in recorded.items() if name not in begun}
-    values = _checked(kind, recorded, str(run))
+    values = {
+        name: value
+        for name, value in _checked(kind, recorded, str(run)).items()
+        if items[name].metadata.get("unless") not in given  # another option is given in its place
+    }
     withheld = {
         name: _from_here(started_in(config), plain(value))
         for name, value in values.items()

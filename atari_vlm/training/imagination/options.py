@@ -43,9 +43,9 @@ class LearnOptions(Options):
     settings: tuple[str, ...] = ()
     """NAME=VALUE ...: constants of the preset (world_model.updates.steps=50); in --config a group of that name"""
     settings_of_file: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
-    epochs: int | None = None
+    epochs: int | None = field(default=None, metadata={"unless": "total_steps"})
     """instead of the preset's; a finished run can be extended"""
-    total_steps: int | None = None
+    total_steps: int | None = field(default=None, metadata={"unless": "epochs"})
     """the same in steps of play: as many epochs as play so many"""
     warm_start: str | None = field(default=None, metadata=AT_START)
     """checkpoint folder whose weights are the beginning"""

@@ -9,6 +9,7 @@ import yaml
 
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.runs.command_line import parse
+from atari_vlm.runs.option_files import options_below
 from atari_vlm.settings import with_changes
 from atari_vlm.training.imagination.games import facts_of
 from atari_vlm.training.imagination.options import train_options
@@ -179,5 +180,8 @@ def test_a_small_experiment_runs_to_its_end(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     run = tmp_path / "atari_vlm_results" / "small"
     assert (run / "model" / "manifest.json").exists()
+    words = ["--resume", str(run), "--epochs", "2"]
+    below = options_below(train_options("llm-dreamer-v3"), words)
+    assert "total_steps" not in below and below["seed"] == 0  # --epochs stands in its place
     kept = (run / "experiment.yaml").read_text()
     assert done.stdout.startswith(kept) and yaml.safe_load(kept)["algo"]["total_steps"] == 200

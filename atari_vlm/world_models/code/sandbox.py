@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 PROGRAM_BYTES = 256 << 10
 _STEPS = 1000  # that one deadline is for
+_LONGEST_S = 1e6  # that can be waited for
 
 
 def check_text(program: object) -> str:
@@ -82,7 +83,8 @@ class Sandbox:
     def __init__(self, program: str, *, deadline_s: float = 2.0, memory_mb: int = 1024):
         check_positive(deadline_s=deadline_s)
         check_count(memory_mb=memory_mb)
-        self.program, self.deadline_s, self.memory_mb = check_text(program), deadline_s, memory_mb
+        self.program, self.memory_mb = check_text(program), memory_mb
+        self.deadline_s = min(deadline_s, _LONGEST_S)
         self.contract, self.methods = 0, frozenset[str]()
         self._lock = threading.RLock()
         self._closed = False
@@ -173,7 +175,8 @@ class Sandbox:
     def _few_rows(
         self, operation: int, states: Any, actions: np.ndarray, horizon: int, seed: int
     ) -> RowSteps:
-        deadline_s = self.deadline_s * max(1.0, len(actions) * horizon / _STEPS)
+        longer = max(1.0, len(actions) * horizon / _STEPS)
+        deadline_s = min(self.deadline_s * longer, _LONGEST_S)
         answer = self._ask(operation, [states, actions], seed, deadline_s)
         shape = actions.shape[:1] if operation == STEP_ROWS else actions.shape[:2]
         try:

@@ -47,7 +47,6 @@ _ENVIRONMENT = {
     **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")},
 }
 _BOOT_S = 60.0  # our own code, on a machine as busy as it may be
-_LONGEST_S = 1e6  # that poll takes
 _CPU_S = 60  # what an orphan may still burn
 _PIPE_BYTES = 1 << 18
 _CHUNK = 1 << 16
@@ -114,7 +113,6 @@ class Worker:
 
         Raises ``SandboxTimeoutError``, ``SandboxCrashError`` or ``SandboxViolationError``, and then there is no worker any more.
         """
-        deadline_s = min(deadline_s, _LONGEST_S)
         now, self._deadline_s = time.monotonic(), deadline_s
         if now > self._renewed or deadline_s > _CPU_S:
             self._renew(now, deadline_s)
@@ -249,8 +247,9 @@ os.register_at_fork(after_in_child=_leave_all)
 
 def _folders() -> list[str]:
     """Where the worker finds this package and numpy."""
-    return [str(Path(module.__file__).resolve().parent) for module in (atari_vlm,)] + [  # type: ignore[arg-type]
-        str(Path(np.__file__).parent.parent)
+    return [
+        str(Path(str(atari_vlm.__file__)).resolve().parent),
+        str(Path(np.__file__).parent.parent),
     ]
 
 

@@ -74,7 +74,8 @@ def _part(value: Any, depth: int) -> bytes:
 def _list(value: Any, depth: int) -> bytes:
     if value and type(value[0]) is float and set(map(type, value)) == _ONLY_FLOATS:
         return struct.pack(f"<cI{len(value)}d", b"F", len(value), *value)
-    _check_depth(depth)
+    if depth >= _DEPTH:
+        raise _too_deep()
     parts = [_COUNT.pack(b"l", len(value))]
     for item in value:
         flat = _FLAT.get(type(item))
@@ -83,7 +84,8 @@ def _list(value: Any, depth: int) -> bytes:
 
 
 def _dict(value: dict[str, Any], depth: int) -> bytes:
-    _check_depth(depth)
+    if depth >= _DEPTH:
+        raise _too_deep()
     parts = [_COUNT.pack(b"m", len(value))]
     for key, item in value.items():
         if not isinstance(key, str):
@@ -151,9 +153,8 @@ _NESTED: dict[type, Callable[[Any, int], bytes]] = {
 _ONLY_FLOATS = {float}
 
 
-def _check_depth(depth: int) -> None:
-    if depth >= _DEPTH:
-        raise WireError(f"lists and dicts are at most {_DEPTH} deep in one another")
+def _too_deep() -> WireError:
+    return WireError(f"lists and dicts are at most {_DEPTH} deep in one another")
 
 
 def unpack(data: bytes, at: int = 0, plain: bool = False) -> Any:
@@ -173,8 +174,10 @@ def unpack(data: bytes, at: int = 0, plain: bool = False) -> Any:
 
 
 def _read_list(data: bytes, at: int, plain: bool, depth: int) -> tuple[list[Any], int]:
-    n, at = _count(data, at)
-    _check_depth(depth)
+    n: int = _COUNT.unpack_from(data, at)[1]
+    at += 5
+    if depth >= _DEPTH or n > len(data) - at:
+        raise _too_deep() if depth >= _DEPTH else _too_long()
     items: list[Any] = []
     for _ in range(n):
         kind = data[at]
@@ -195,7 +198,8 @@ def _read_list(data: bytes, at: int, plain: bool, depth: int) -> tuple[list[Any]
 
 def _read_dict(data: bytes, at: int, plain: bool, depth: int) -> tuple[dict[str, Any], int]:
     n, at = _count(data, at)
-    _check_depth(depth)
+    if depth >= _DEPTH:
+        raise _too_deep()
     items = {}
     for _ in range(n):
         if data[at] != 115:
@@ -229,8 +233,12 @@ def _count(data: bytes, at: int) -> tuple[int, int]:
     """How many follow: never more than there are bytes left."""
     n: int = _COUNT.unpack_from(data, at)[1]
     if n > len(data) - at - 5:
-        raise WireError("more is announced than there is")
+        raise _too_long()
     return n, at + 5
+
+
+def _too_long() -> WireError:
+    return WireError("more is announced than there is")
 
 
 def _read_vector(data: bytes, at: int, plain: bool, depth: int) -> tuple[Any, int]:

@@ -14,6 +14,7 @@ from atari_vlm.vlm.scripted.programs import LESSONS
 
 # How the source system draws from models in process; left to itself a local model would give one reply for ever.
 _DRAWN = {"temperature": 1.0, "top_p": 0.8, "top_k": 100}
+_JUDGING_MS = 1500.0  # what a reply's program takes to be judged: a batch of replies waits for those who were answered before
 
 
 def family_of(config: SearchCommand) -> str:
@@ -42,7 +43,7 @@ def load_writer(config: SearchCommand, env_id: str) -> VLM:
         config.base_url is None and family in entries() and entries()[family].kind == "local"
     )
     options: dict[str, Any] = {
-        **(_DRAWN if in_process else {}),
+        **({**_DRAWN, "batch_wait_ms": _JUDGING_MS} if in_process else {}),
         **pairs(config.vlm_option, "--vlm-option"),
     }
     return load_vlm(

@@ -13,7 +13,7 @@ from typing import Any
 
 from atari_vlm.errors import VLMError
 
-_RECENT_S = 2.0  # a thread that asked within this time counts as a running episode
+_RECENT_S = 2.0  # a thread that asked or was answered within this time counts as a running episode
 
 Work = Callable[[Sequence[Any]], Sequence[Any]]
 
@@ -23,6 +23,7 @@ class _Job:
     kind: str
     item: Any
     future: Future[Any] = field(default_factory=Future)
+    caller: int = field(default_factory=threading.get_ident)
 
 
 class Batcher:
@@ -57,7 +58,7 @@ class Batcher:
         with self._lock:
             if self._closed:
                 raise VLMError("the model has been closed")
-            self._callers[threading.get_ident()] = time.monotonic()
+            self._callers[job.caller] = time.monotonic()
             if self._worker is None:
                 self._worker = threading.Thread(
                     target=self._run, name="atari_vlm local model", daemon=True
@@ -102,7 +103,7 @@ class Batcher:
         return batch, False
 
     def _running(self) -> int:
-        """Threads that asked lately."""
+        """Threads that asked or were answered lately."""
         with self._lock:
             since = time.monotonic() - _RECENT_S
             self._callers = {
@@ -123,5 +124,7 @@ class Batcher:
                     self._handle(kind, [job])
             return
         self.batch_sizes = [*self.batch_sizes[-999:], len(jobs)]
+        with self._lock:  # who is answered now may soon ask again, however long the answer took
+            self._callers.update(dict.fromkeys((job.caller for job in jobs), time.monotonic()))
         for job, result in zip(jobs, results, strict=True):
             job.future.set_result(result)

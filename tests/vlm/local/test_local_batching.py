@@ -11,6 +11,7 @@ import pytest
 
 from atari_vlm.errors import ConfigError, ModelNotAvailableError, RequestError, VLMError
 from atari_vlm.vlm.base import Sampling
+from atari_vlm.vlm.local import batching
 from atari_vlm.vlm.local.batching import Batcher
 
 ACTIONS = ("NOOP", "RIGHT", "RIGHTFIRE")
@@ -163,3 +164,25 @@ def test_a_fork_is_told_that_it_has_no_model():
     parent.join()
     assert batcher.submit("work", 2) == 2
     batcher.close()
+
+
+def test_a_batch_waits_for_those_who_were_answered_a_moment_ago(monkeypatch):
+    """Answers may take longer than a thread counts as running; two halves of a group must not alternate for ever."""
+    monkeypatch.setattr(batching, "_RECENT_S", 0.1)
+
+    def work(items):
+        time.sleep(0.25)
+        return items
+
+    batcher = Batcher({"answer": work}, max_batch=8, wait_s=0.08)
+
+    def ask(thread):
+        time.sleep(0.1 * (thread % 2))  # half of them come while the first half is answered
+        for _ in range(5):
+            batcher.submit("answer", thread)
+            time.sleep(0.02)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(ask, range(4)))
+    batcher.close()
+    assert batcher.batch_sizes.count(4) >= 3

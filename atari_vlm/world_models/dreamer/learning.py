@@ -15,7 +15,7 @@ from atari_vlm.world_models.dreamer.batches import Batch
 from atari_vlm.world_models.dreamer.losses import kl_losses
 from atari_vlm.world_models.dreamer.model import DreamerWorldModel
 from atari_vlm.world_models.dreamer.networks import Networks
-from atari_vlm.world_models.dreamer.rssm import Latent, Reading
+from atari_vlm.world_models.dreamer.rssm import Latent, Observed, Reading
 from atari_vlm.world_models.dreamer.settings import Behaviour
 from atari_vlm.world_models.learned.actor_critic import ReturnScale, lambda_returns
 from atari_vlm.world_models.learned.imagination import Imagination, imagine
@@ -66,9 +66,8 @@ def read(
     said = None if batch.ids is None else batch.ids.flatten(0, 1)
     embedding = networks.embed(flat, said).unflatten(0, (rows, length))
     keep = range(length - starts, length)
-    return networks.rssm.read(
-        embedding, batch.actions, batch.reset, batch.latent, generator, keep, batch.ids
-    )
+    observed = Observed(embedding, batch.actions, batch.reset, batch.ids)
+    return networks.rssm.read(observed, batch.latent, generator, keep)
 
 
 @dataclass(frozen=True)

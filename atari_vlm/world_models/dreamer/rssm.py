@@ -52,6 +52,28 @@ class Reading:
     kept: Latent
 
 
+@dataclass(frozen=True)
+class Observed:
+    """T observations ``(B, T, embedding)`` and what led to each: an action ``(B, T, A)``, and where ``reset`` ``(B, T)`` is true
+    nothing, because an episode begins. ``ids`` ``(B, T, K)`` are what is said at the steps, where texts are read.
+    """
+
+    embedding: Tensor
+    actions: Tensor
+    reset: Tensor
+    ids: Tensor | None = None
+
+    def said(self, t: int | Tensor) -> State:
+        """What a latent keeps of the texts of step ``t``."""
+        return {} if self.ids is None else {"ids": self.ids[:, t]}
+
+    def said_before(self, latent: Latent) -> Tensor | None:
+        """What was said one step before each step, ``(B, T, K)``, the first time in ``latent``."""
+        if self.ids is None:
+            return None
+        return torch.cat([latent.language["ids"][:, None], self.ids[:, :-1]], 1)
+
+
 class Rssm(nn.Module):
     """``embedding`` floats are what the encoder makes of an observation, ``action`` floats stand for an action; ``words`` where
     texts are read. The core reads z, the language token and the action of the step before.
@@ -133,79 +155,58 @@ class Rssm(nn.Module):
 
     def read(
         self,
-        embedding: Tensor,
-        actions: Tensor,
-        reset: Tensor,
+        observed: Observed,
         latent: Latent,
         generator: torch.Generator | None,
         keep: Sequence[int],
-        ids: Tensor | None = None,
     ) -> Reading:
-        """Read T observations ``(B, T, embedding)``, before each an action ``(B, T, A)``, from ``latent`` on.
-
-        ``reset`` ``(B, T)`` marks where episodes begin; the latents of the steps ``keep`` are given back. ``ids`` ``(B, T, K)``
-        are what is said at the steps, where texts are read.
-        """
-        if self.config.posterior == "coupled":
-            return self._stepped(embedding, actions, reset, latent, generator, keep, ids)
-        return self._scanned(embedding, actions, reset, latent, generator, keep, ids)
+        """Read T observations from ``latent`` on; the latents of the steps ``keep`` are given back."""
+        coupled = self.config.posterior == "coupled"
+        return (self._stepped if coupled else self._scanned)(observed, latent, generator, keep)
 
     def _stepped(
         self,
-        embedding: Tensor,
-        actions: Tensor,
-        reset: Tensor,
+        observed: Observed,
         latent: Latent,
         generator: torch.Generator | None,
         keep: Sequence[int],
-        ids: Tensor | None = None,
     ) -> Reading:
-        wanted, latents, posteriors = set(keep), [], []
-        hs, zs = [], []
-        for t in range(embedding.shape[1]):
-            h, core = self.advance(latent, actions[:, t], reset[:, t])
-            likely = self.seen(h, embedding[:, t])
-            latent = Latent(core, h, self.draw(likely, generator), _said(ids, t))
-            hs.append(h)
-            zs.append(latent.z)
+        latents, posteriors = [], []
+        for t in range(observed.embedding.shape[1]):
+            h, core = self.advance(latent, observed.actions[:, t], observed.reset[:, t])
+            likely = self.seen(h, observed.embedding[:, t])
+            latent = Latent(core, h, self.draw(likely, generator), observed.said(t))
+            latents.append(latent)
             posteriors.append(likely)
-            if t in wanted:
-                latents.append(latent)
-        h = torch.stack(hs, 1)
-        return Reading(
-            h, torch.stack(zs, 1), torch.stack(posteriors, 1), self.foretold(h), _joined(latents)
-        )
+        h, z = (torch.stack([getattr(one, name) for one in latents], 1) for name in ("h", "z"))
+        kept = _stacked([latents[t] for t in keep])
+        return Reading(h, z, torch.stack(posteriors, 1), self.foretold(h), kept)
 
     def _scanned(
         self,
-        embedding: Tensor,
-        actions: Tensor,
-        reset: Tensor,
+        observed: Observed,
         latent: Latent,
         generator: torch.Generator | None,
         keep: Sequence[int],
-        ids: Tensor | None = None,
     ) -> Reading:
-        posterior = self.seen(embedding, embedding)
+        posterior, reset = self.seen(observed.embedding, observed.embedding), observed.reset
         z = self.draw(posterior, generator)
         before = torch.cat([latent.z[:, None], z[:, :-1]], 1)
-        heard = (
-            None if ids is None else torch.cat([latent.language["ids"][:, None], ids[:, :-1]], 1)
-        )
-        x = self._joined(before, heard, actions).masked_fill(reset[..., None], 0.0)
+        x = self._joined(before, observed.said_before(latent), observed.actions)
+        x = x.masked_fill(reset[..., None], 0.0)
         core, outputs, latents, begin = latent.core, [], [], 0
         for stop in [*(t + 1 for t in self._cuts(keep)), x.shape[1]]:
             if stop > begin:
                 y, core = self.sequence.scan(x[:, begin:stop], core, reset[:, begin:stop])
                 outputs.append(y)
-                latents.append(Latent(core, y[:, -1], z[:, stop - 1], _said(ids, stop - 1)))
+                latents.append(Latent(core, y[:, -1], z[:, stop - 1], observed.said(stop - 1)))
             begin = stop
         h = torch.cat(outputs, 1)
-        kept = (
-            _of_vectors(h, z, keep, ids)
-            if isinstance(self.core, VectorCore)
-            else _joined(latents[: len(keep)])
-        )
+        if isinstance(self.core, VectorCore):
+            index = torch.as_tensor(keep, device=h.device)
+            kept = Latent({"h": h[:, index]}, h[:, index], z[:, index], observed.said(index))
+        else:
+            kept = _stacked(latents[: len(keep)])
         return Reading(h, z, posterior, self.foretold(h), kept)
 
     def _cuts(self, keep: Sequence[int]) -> Sequence[int]:
@@ -213,16 +214,7 @@ class Rssm(nn.Module):
         return () if isinstance(self.core, VectorCore) else keep
 
 
-def _said(ids: Tensor | None, t: int | Tensor) -> State:
-    return {} if ids is None else {"ids": ids[:, t]}
-
-
-def _joined(latents: Sequence[Latent]) -> Latent:
+def _stacked(latents: Sequence[Latent]) -> Latent:
     """Latents of K steps as one, ``(B, K, ...)``."""
-    joined: Latent = map_leaves(lambda *leaves: torch.stack(leaves, 1), *latents)
-    return joined
-
-
-def _of_vectors(h: Tensor, z: Tensor, keep: Sequence[int], ids: Tensor | None) -> Latent:
-    index = torch.as_tensor(keep, device=h.device)
-    return Latent({"h": h[:, index]}, h[:, index], z[:, index], _said(ids, index))
+    stacked: Latent = map_leaves(lambda *leaves: torch.stack(leaves, 1), *latents)
+    return stacked

@@ -13,6 +13,7 @@ from atari_vlm.world_models.dreamer.actions import ActionCode, Choices, Normal
 from atari_vlm.world_models.dreamer.config import PRESETS, CoreConfig, KeysConfig, preset
 from atari_vlm.world_models.dreamer.networks import build_networks
 from atari_vlm.world_models.dreamer.pictures import doubled
+from atari_vlm.world_models.dreamer.rssm import Observed
 
 CART_POLE = Box(-np.inf, np.inf, (4,), np.float32)
 RGB = Box(0, 255, (64, 64, 3), np.uint8)
@@ -193,7 +194,7 @@ def test_a_scanned_sequence_is_a_stepped_one(kind, seq_len):
     reset = torch.zeros(2, 6, dtype=torch.bool)
     reset[0, 3] = reset[1, 0] = True
     drawn = torch.Generator().manual_seed(1)
-    reading = rssm.read(embedding, actions, reset, rssm.begin(2), drawn, keep=(2, 4, 5))
+    reading = rssm.read(Observed(embedding, actions, reset), rssm.begin(2), drawn, keep=(2, 4, 5))
     latent = rssm.begin(2)
     for t in range(6):
         h, core = rssm.advance(latent, actions[:, t], reset[:, t])
@@ -210,7 +211,9 @@ def test_no_gradient_crosses_a_reset():
     rssm = build_networks(SMALL, STATE, TWO).rssm
     embedding = torch.randn(1, 4, 16, requires_grad=True)
     reset = torch.tensor([[False, False, True, False]])
-    reading = rssm.read(embedding, torch.rand(1, 4, 2), reset, rssm.begin(1), None, keep=(3,))
+    reading = rssm.read(
+        Observed(embedding, torch.rand(1, 4, 2), reset), rssm.begin(1), None, keep=(3,)
+    )
     reading.h[:, 3].sum().backward()
     assert not embedding.grad[:, :2].any() and embedding.grad[:, 2].any()
 

@@ -19,7 +19,7 @@ from gymnasium.spaces import Box, Dict, Text, Tuple
 
 from atari_vlm.errors import MismatchError, UnknownNameError
 from atari_vlm.experience.replay import Column
-from atari_vlm.space_trees import Path, map_space, space_leaves, value_at
+from atari_vlm.space_trees import Path, map_space, parts_of, space_leaves, value_at
 from atari_vlm.spaces import PILImage
 from atari_vlm.trees import texts
 from atari_vlm.world_models.seeing import as_seen
@@ -62,9 +62,10 @@ class Input:
 
 
 def inputs_of(
-    space: gymnasium.Space[Any], whose: str, keys: Sequence[str] = ()
+    space: gymnasium.Space[Any], whose: str, keys: Sequence[str] = (), *, own_keys: bool = False
 ) -> dict[str, Input]:
-    """The inputs of an observation space by name: those of ``keys``, or all there are.
+    """The inputs of an observation space by name: those of ``keys``, or all there are. With ``own_keys`` only a plain
+    observation is named by its kind.
 
     Raises ``MismatchError`` where there is none, ``UnknownNameError`` for a key that the space has not.
     """
@@ -76,6 +77,8 @@ def inputs_of(
         if key not in parts:
             raise UnknownNameError(f"part of what {whose} shows", key, parts)
     selected = {key: parts[key] for key in keys or parts}
+    if own_keys and parts_of(space):
+        return selected
     kinds = Counter(part.kind for part in selected.values())
     return {
         part.kind if kinds[part.kind] == 1 and part.kind not in selected else key: part

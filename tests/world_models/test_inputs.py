@@ -112,3 +112,10 @@ def test_a_model_that_needs_more_than_is_shown_says_so():
         read_inputs({"joints": np.zeros(4)}, {"image": columns(GRAY)["image"]}, "the game")
     with pytest.raises(MismatchError, match="made of pictures, numbers and texts, got object"):
         read_inputs({"a": object()}, columns(ANGLES), "the game")
+
+
+def test_entries_may_be_called_by_their_own_keys():
+    space = Dict({"camera": Box(0, 255, (8, 8, 3), np.uint8), "say": Text(3)})
+    assert list(inputs_of(space, "a game")) == ["image", "text"]
+    assert list(inputs_of(space, "a game", own_keys=True)) == ["camera", "say"]
+    assert list(inputs_of(space["camera"], "a game", own_keys=True)) == ["image"]

@@ -21,7 +21,7 @@ from atari_vlm.training.imagination.media import (
     save_episodes,
     write_reconstructions,
 )
-from atari_vlm.world_models.base import map_leaves
+from atari_vlm.trees import map_leaves
 from atari_vlm.world_models.learned.imagination import Contexts, DreamConfig, Imagination, dream
 from atari_vlm.world_models.learned.learner import Learner, Metrics, Policy
 from atari_vlm.world_models.learned.model import LearnedWorldModel

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.experience.columns import Column
@@ -58,6 +60,19 @@ def keys_of(
         for name, column in read["cnn"].items()
     }
     return Keys(pictures, read["mlp"], read["text"], tuple(shown))
+
+
+def by_name(config: DreamerConfig, aliases: Mapping[str, str]) -> DreamerConfig:
+    """The same, its keys by the names of the inputs; ``aliases`` lead there from the game's own keys."""
+
+    def named(keys: Sequence[str] | None) -> tuple[str, ...] | None:
+        return None if keys is None else tuple(aliases.get(key, key) for key in keys)
+
+    changed: dict[str, Any] = {
+        f"{kind}_keys": KeysConfig(named(keys.encoder), named(keys.decoder))
+        for kind, keys in _by_kind(config).items()
+    }
+    return dataclasses.replace(config, **changed)
 
 
 def _by_kind(config: DreamerConfig) -> dict[str, KeysConfig]:

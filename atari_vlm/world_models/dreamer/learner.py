@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from atari_vlm.world_models.dreamer.batches import (
     read_batch,
     write_latents,
 )
+from atari_vlm.world_models.dreamer.keys import by_name
 from atari_vlm.world_models.dreamer.learning import (
     Inside,
     dreamed,
@@ -61,6 +63,8 @@ class DreamerLearner:
     kind = "dreamer"
 
     def __init__(self, settings: DreamerSettings, facts: GameFacts, workplace: Workplace):
+        networks = by_name(settings.networks, facts.aliases)
+        settings = dataclasses.replace(settings, networks=networks)
         self.settings, self.facts, self.device = settings, facts, workplace.device
         self.team = workplace.team
         self.rows = self.team.share(settings.learning.batch)

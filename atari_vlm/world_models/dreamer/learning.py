@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from atari_vlm.world_models.base import map_leaves
+from atari_vlm.trees import map_leaves
 from atari_vlm.world_models.dreamer.actor import DreamerActor
 from atari_vlm.world_models.dreamer.batches import Batch
 from atari_vlm.world_models.dreamer.losses import kl_losses

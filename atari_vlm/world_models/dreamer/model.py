@@ -15,8 +15,7 @@ from torch import Tensor
 from atari_vlm.experience.columns import Column
 from atari_vlm.space_json import space_from_json
 from atari_vlm.spaces import text_space
-from atari_vlm.trees import texts
-from atari_vlm.world_models.base import map_leaves
+from atari_vlm.trees import map_leaves, texts
 from atari_vlm.world_models.checkpoint import Checkpoint
 from atari_vlm.world_models.dreamer.actor import DreamerPolicy, Playing, seen
 from atari_vlm.world_models.dreamer.config import DreamerConfig
@@ -174,7 +173,7 @@ def new_model(
     """A model with freshly drawn weights for an environment's spaces; errors as of
     :func:`~atari_vlm.world_models.dreamer.networks.build_networks`.
     """
-    inputs = inputs_of(observation_space, "the observation space")
+    inputs = inputs_of(observation_space, "the observation space", own_keys=True)
     columns = {name: part.column for name, part in inputs.items()}
     networks = seeded_networks(config, columns, action_space, seed, texts_among(inputs))
     names = tuple(map(str, range(getattr(action_space, "n", 0))))

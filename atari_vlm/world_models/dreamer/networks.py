@@ -100,7 +100,7 @@ class Decoder(nn.Module):
         for name, values in shown.items():
             target = inputs[name].float()
             target = target / 255 if name in self.pictures else symlog(target)
-            losses[name] = ((values.float() - target) ** 2).flatten(1).sum(-1)
+            losses[name] = ((values.float() - target) ** 2).reshape(len(target), -1).sum(-1)
         return losses
 
     def observations(self, shown: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -200,11 +200,11 @@ def build_networks(
     observation_space: gymnasium.Space[Any],
     action_space: gymnasium.Space[Any],
 ) -> Networks:
-    """Freshly drawn networks for these spaces; a plain picture is called ``image``, a plain vector ``state``.
+    """Freshly drawn networks for these spaces; a plain picture is called ``image``, a plain vector ``state``, entries by keys.
 
     Raises ``ConfigError`` for what cannot be learned from or acted with, ``UnknownNameError`` for a key that is not there.
     """
-    inputs = inputs_of(observation_space, "the observation space")
+    inputs = inputs_of(observation_space, "the observation space", own_keys=True)
     columns = {name: part.column for name, part in inputs.items()}
     keys = keys_of(config, columns, "the observation space", texts_among(inputs))
     return Networks(config, keys, action_space)

@@ -6,7 +6,8 @@ import torch
 from dreamers import BOTH, FLOATS, PARTS, PICTURE, SMALL, STATE, TWO, small
 
 from atari_vlm.checker import check_world_model
-from atari_vlm.world_models.base import StartFrames, map_leaves
+from atari_vlm.trees import map_leaves
+from atari_vlm.world_models.base import StartFrames
 from atari_vlm.world_models.dreamer.config import CoreConfig
 from atari_vlm.world_models.dreamer.model import new_model
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from dreamers import BOTH, FLOATS, PARTS, PICTURE, SMALL, STATE, TWO, small
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete
 
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.world_models.dreamer.actions import ActionCode, Choices, Normal
 from atari_vlm.world_models.dreamer.config import PRESETS, CoreConfig, KeysConfig, preset
+from atari_vlm.world_models.dreamer.keys import by_name
 from atari_vlm.world_models.dreamer.networks import build_networks
 from atari_vlm.world_models.dreamer.pictures import doubled
 from atari_vlm.world_models.dreamer.rssm import Observed
@@ -74,23 +75,23 @@ def test_pictures_and_vectors_go_in_and_come_out(generation):
     core = CoreConfig("gru" if generation == "2023" else "block_gru")
     networks = build_networks(small(generation=generation, core=core), BOTH, TWO)
     inputs = {
-        "image": torch.randint(0, 256, (6, 16, 16, 3), dtype=torch.uint8),
-        "state": torch.randn(6, 3),
+        "camera": torch.randint(0, 256, (6, 16, 16, 3), dtype=torch.uint8),
+        "joints": torch.randn(6, 3),
     }
     assert networks.encoder(inputs).shape == (6, networks.encoder.outputs)
     latent = networks.rssm.begin(6)
     shown = networks.decoder(latent.h, latent.z)
     assert {name: tuple(values.shape) for name, values in shown.items()} == {
-        "image": (6, 16, 16, 3),
-        "state": (6, 3),
+        "camera": (6, 16, 16, 3),
+        "joints": (6, 3),
     }
     losses = networks.decoder.losses(shown, inputs)
     assert {name: tuple(loss.shape) for name, loss in losses.items()} == {
-        "image": (6,),
-        "state": (6,),
+        "camera": (6,),
+        "joints": (6,),
     }
     made = networks.decoder.observations(shown)
-    assert made["image"].dtype == torch.uint8 and made["state"].dtype == torch.float32
+    assert made["camera"].dtype == torch.uint8 and made["joints"].dtype == torch.float32
 
 
 def test_errors_of_pictures_are_summed_over_channels_and_places():
@@ -163,12 +164,30 @@ def test_keys_are_chosen_and_refused_by_name():
     assert build_networks(blind, BOTH, TWO).encoder.names == ()
     unseen = small(mlp_keys=KeysConfig(decoder=()))
     networks = build_networks(unseen, BOTH, TWO)
-    assert networks.keys.shown == ("image",) and "state" in networks.keys.columns
-    with pytest.raises(UnknownNameError, match="state"):
-        build_networks(small(mlp_keys=KeysConfig(encoder=("sate",))), BOTH, TWO)
+    assert networks.keys.shown == ("camera",) and "joints" in networks.keys.columns
+    with pytest.raises(UnknownNameError, match="did you mean joints"):
+        build_networks(small(mlp_keys=KeysConfig(encoder=("joint",))), BOTH, TWO)
     nothing = small(cnn_keys=KeysConfig(encoder=()), mlp_keys=KeysConfig(encoder=()))
     with pytest.raises(ConfigError, match="nothing is left to learn from"):
         build_networks(nothing, BOTH, TWO)
+
+
+def test_keys_of_a_game_are_the_names_of_its_inputs():
+    asked = small(mlp_keys=KeysConfig(("joints",), ("joints",)), cnn_keys=KeysConfig(("image",)))
+    named = by_name(asked, {"joints": "state", "camera": "image"})
+    assert named.mlp_keys == KeysConfig(("state",), ("state",))
+    assert named.cnn_keys == KeysConfig(("image",)) and named.text_keys == KeysConfig()
+
+
+def test_single_numbers_go_in_and_come_out():
+    networks = build_networks(SMALL, Dict({"floor": Discrete(9), "joints": STATE}), TWO)
+    inputs = {"floor": torch.arange(4), "joints": torch.zeros(4, *STATE.shape)}
+    latent = networks.rssm.begin(4)
+    losses = networks.decoder.losses(networks.decoder(latent.h, latent.z), inputs)
+    assert {name: tuple(loss.shape) for name, loss in losses.items()} == {
+        "floor": (4,),
+        "joints": (4,),
+    }
 
 
 @pytest.mark.parametrize("seq_len", [1, 2, 4, 8])

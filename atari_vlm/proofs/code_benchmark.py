@@ -31,7 +31,7 @@ from atari_vlm.synthesis.benchmark.planning import (
 from atari_vlm.synthesis.benchmark.published import contradictions, raw_returns
 from atari_vlm.world_models.environment import EnvironmentWorldModel
 
-ENVS = "Blackjack-v1 CartPole-v1 CliffWalking-v1 MountainCar-v0 Pendulum-v1 Taxi-v4 rtfm".split()
+ENVS = "Blackjack-v1 CartPole-v1 CliffWalking-v1 Taxi-v4 rtfm".split()
 Anchors = dict[str, dict[str, Played]]
 
 

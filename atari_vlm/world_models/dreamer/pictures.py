@@ -11,7 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from atari_vlm.world_models.dreamer.config import DreamerConfig
-from atari_vlm.world_models.dreamer.cores.layers import NORM_EPS, BlockLinear, draw_weights, linear
+from atari_vlm.world_models.dreamer.cores.layers import (
+    BlockLinear,
+    RootMeanSquare,
+    draw_weights,
+    linear,
+)
 from atari_vlm.world_models.dreamer.heads import NORM_EPS_2023, hidden_layer
 
 STAGES = 4
@@ -27,9 +32,7 @@ class ChannelNorm(nn.Module):
         super().__init__()
         nature = config.generation == "nature"
         self.norm = (
-            nn.RMSNorm(channels, eps=NORM_EPS)
-            if nature
-            else nn.LayerNorm(channels, eps=NORM_EPS_2023)
+            RootMeanSquare(channels) if nature else nn.LayerNorm(channels, eps=NORM_EPS_2023)
         )
 
     def forward(self, x: Tensor) -> Tensor:

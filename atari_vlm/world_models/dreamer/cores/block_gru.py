@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from atari_vlm.errors import check_count
 from atari_vlm.world_models.dreamer.cores.base import VectorCore
 from atari_vlm.world_models.dreamer.cores.gru import gated
-from atari_vlm.world_models.dreamer.cores.layers import NORM_EPS, BlockLinear, dense
+from atari_vlm.world_models.dreamer.cores.layers import BlockLinear, RootMeanSquare, dense
 
 
 class BlockGruCore(VectorCore):
@@ -29,7 +29,7 @@ class BlockGruCore(VectorCore):
         shared = (1 + len(input_sizes)) * hidden
         self.mix = nn.Sequential(
             BlockLinear(output_size + blocks * shared, output_size, blocks),
-            nn.RMSNorm(output_size, eps=NORM_EPS),
+            RootMeanSquare(output_size),
             nn.SiLU(),
         )
         self.gates = BlockLinear(output_size, 3 * output_size, blocks)

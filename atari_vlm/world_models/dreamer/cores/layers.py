@@ -13,6 +13,17 @@ NORM_EPS = 1e-4
 _STD_OF_CUT = 1.1368  # 1 / standard deviation of a standard normal cut off at 2
 
 
+class RootMeanSquare(nn.RMSNorm):
+    """RMSNorm over ``size`` features, computed in float32 whatever comes in."""
+
+    def __init__(self, size: int):
+        super().__init__(size, eps=NORM_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape and type."""
+        return super().forward(x.float()).to(x.dtype)
+
+
 class BlockLinear(nn.Module):
     """A linear map whose matrix has ``blocks`` equal blocks on its diagonal and zeros elsewhere.
 
@@ -55,4 +66,4 @@ def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
 
 def dense(inputs: int, outputs: int) -> nn.Sequential:
     """Linear, RMSNorm, SiLU."""
-    return nn.Sequential(linear(inputs, outputs), nn.RMSNorm(outputs, eps=NORM_EPS), nn.SiLU())
+    return nn.Sequential(linear(inputs, outputs), RootMeanSquare(outputs), nn.SiLU())

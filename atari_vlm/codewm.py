@@ -58,7 +58,7 @@ from atari_vlm.synthesis.writers import load_writer
 from atari_vlm.vlm.base import closing
 from atari_vlm.world_models.code.sandbox import PROGRAM_BYTES, check_text
 
-NOTHING_WRITTEN = 3  # no reply held a program
+NOTHING_WRITTEN = 3  # no reply held a program that runs
 _ELSEWHERE = ("speed", "apps")
 _COLUMNS = ("method", "scorer", "calls", "score", "held out", "lines", "failures", "cost")
 
@@ -169,9 +169,15 @@ def show(found: SearchResult, config: SearchCommand, env_id: str, run: Path) -> 
     if found.program is None:
         out.print("no reply held a program")
     else:
-        out.print(f"program: {run / 'best.py'}")
+        out.print(f"program: {run / 'best.py'}{'' if it_runs(found) else ' (it raises)'}")
     out.print(f"tree: {run / 'tree.html'}")
-    return NOTHING_WRITTEN if found.program is None else 0
+    return 0 if it_runs(found) else NOTHING_WRITTEN
+
+
+def it_runs(found: SearchResult) -> bool:
+    """Whether there is a program, and it does not raise."""
+    written = (node for node in found.nodes if node.program == found.program)
+    return found.program is not None and (found.score > 0 or not all(n.bug for n in written))
 
 
 def tree(arguments: Sequence[str]) -> int:

@@ -139,7 +139,7 @@ def test_part_of_the_list_is_a_run_an_environment(tmp_path, capsys):
     assert [*shard(0, 1)][-1] == "rtfm" and len(shard(0, 1)) == 19
     assert sorted(name for i in range(4) for name in shard(i, 4)) == sorted(shard(0, 1))
     words = ("--idx", 3, "--total_tasks", 19, "--save_dir", tmp_path, "--budget", 1)
-    assert command(capsys, "search", *words, "--n_transitions", 40)[0] == 0
+    assert command(capsys, "search", *words, "--n_transitions", 40)[0] == codewm.NOTHING_WRITTEN
     assert [run.parent.name for run in tmp_path.glob("*/results.json")] == [
         "CartPole-v1-gif-mcts-001"
     ]

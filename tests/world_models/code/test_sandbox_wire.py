@@ -89,7 +89,6 @@ def test_what_is_almost_plain_arrives_plain(value, arrives):
         1 << 1023,
         -(1 << 1024),
     ],
-    ids=repr,
 )
 def test_what_is_no_plain_data_has_no_bytes(value):
     for wrapped in (value, [value], {"x": [value]}):

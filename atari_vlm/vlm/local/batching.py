@@ -88,7 +88,7 @@ class Batcher:
     def _collect(self, first: _Job) -> tuple[list[_Job], bool]:
         batch, deadline = [first], time.monotonic() + self._wait_s
         while len(batch) < self._max_batch:
-            expected = len(batch) < self._running()
+            expected = len(batch) < self._running(batch)
             try:
                 job = (
                     self._jobs.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -102,14 +102,14 @@ class Batcher:
             batch.append(job)
         return batch, False
 
-    def _running(self) -> int:
-        """Threads that asked or were answered lately."""
+    def _running(self, batch: Sequence[_Job]) -> int:
+        """Threads that asked or were answered lately, or wait in ``batch``, however long they have."""
         with self._lock:
             since = time.monotonic() - _RECENT_S
             self._callers = {
                 caller: asked for caller, asked in self._callers.items() if asked > since
             }
-            return len(self._callers)
+            return len(self._callers.keys() | {job.caller for job in batch})
 
     def _handle(self, kind: str, jobs: list[_Job]) -> None:
         if not jobs:

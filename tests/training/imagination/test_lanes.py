@@ -2,6 +2,7 @@
 
 import types
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -69,7 +70,8 @@ def learner_with(lengths, context, px=2):
     for length in lengths:
         for t in range(length):
             add_step(replay, np.full((px, px, 3), t, np.uint8), t % 2, 0.0, t == length - 1, False)
-    model = types.SimpleNamespace(context_length=context)
+    space = gymnasium.spaces.Box(0, 255, (px, px, 3), np.uint8)
+    model = types.SimpleNamespace(context_length=context, observation_space=space)
     return types.SimpleNamespace(replay=replay, world_model=lambda: model)
 
 

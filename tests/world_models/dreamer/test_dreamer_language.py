@@ -62,7 +62,7 @@ def contexts(rows=4, length=3, seed=0):
     rng = np.random.default_rng(seed)
     drawn = texts([SAYS[i] for i in rng.integers(len(SAYS), size=rows * length)])
     observations = {
-        "state": rng.normal(size=(rows, length, 3)).astype(np.float32),
+        "joints": rng.normal(size=(rows, length, 3)).astype(np.float32),
         "text": drawn.reshape(rows, length),
     }
     return StartFrames(observations, rng.integers(3, 5, size=(rows, length - 1)))
@@ -71,7 +71,7 @@ def contexts(rows=4, length=3, seed=0):
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_keeps_the_protocol(kind):
     model = model_of(**KINDS[kind])
-    assert set(model.observation_space.spaces) == {"state", "text"}
+    assert set(model.observation_space.spaces) == {"joints", "text"}
     check_world_model(model, contexts(), steps=3)
 
 
@@ -81,7 +81,7 @@ def test_what_was_told_is_in_the_state_a_token_a_step():
     said = texts(["go left", "", "", "stop", "stop"]).reshape(1, 5)
     told = []
     for length in range(1, 6):
-        seen = {"state": np.zeros((1, length, 3), np.float32), "text": said[:, :length]}
+        seen = {"joints": np.zeros((1, length, 3), np.float32), "text": said[:, :length]}
         state = model.init(seen, np.full((1, length - 1), 3), rng=rng)
         told += model.imagined_text(state)
         assert model.decode(state)["text"].tolist() == told[-1:]
@@ -94,11 +94,11 @@ def test_what_is_read_changes_everything_after_it():
     rng = np.random.default_rng(0)
     states = []
     for text in ("left", "right"):
-        seen = {"state": np.zeros((1, 1, 3), np.float32), "text": texts([text])[None]}
+        seen = {"joints": np.zeros((1, 1, 3), np.float32), "text": texts([text])[None]}
         states.append(model.init(seen, np.zeros((1, 0), int), rng=rng))
     posteriors = [
         model.networks.rssm.seen(
-            s.h, model.networks.embed({"state": torch.zeros(1, 3)}, s.language["ids"])
+            s.h, model.networks.embed({"joints": torch.zeros(1, 3)}, s.language["ids"])
         )
         for s in states
     ]

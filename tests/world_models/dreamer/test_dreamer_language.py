@@ -57,12 +57,12 @@ def model_of(**changes):
     return new_model(config_of(**changes), SPACE, TWO, seed=0)
 
 
-def contexts(rows=4, length=3, seed=0):
+def contexts(rows=4, length=3, seed=0, vector="joints"):
     """Contexts whose texts are drawn from what is said."""
     rng = np.random.default_rng(seed)
     drawn = texts([SAYS[i] for i in rng.integers(len(SAYS), size=rows * length)])
     observations = {
-        "joints": rng.normal(size=(rows, length, 3)).astype(np.float32),
+        vector: rng.normal(size=(rows, length, 3)).astype(np.float32),
         "text": drawn.reshape(rows, length),
     }
     return StartFrames(observations, rng.integers(3, 5, size=(rows, length - 1)))
@@ -255,7 +255,7 @@ def test_a_pretrained_core_needs_its_folder_once(language_model, seq_len, lora):
     }
     shutil.rmtree(language_model)
     loaded = load(Checkpoint("dreamer", config, learner.weights()))
-    start, rng = contexts(), np.random.default_rng(0)
+    start, rng = contexts(vector="state"), np.random.default_rng(0)
     ours = learner.world_model().init(start.observations, start.actions, rng=rng)
     theirs = loaded.init(start.observations, start.actions, rng=rng)
     assert torch.equal(ours.h, theirs.h) and torch.equal(ours.z, theirs.z)

@@ -45,6 +45,9 @@ def hold(first, last, **options):
     return report
 
 
+STARTS_ANOTHER = "import atari_vlm, numpy, subprocess, sys; subprocess.run([sys.executable, '-c', ''], check=True)"
+
+
 def ordinary():
     """A Python that nobody in particular may run, with all that the package needs, or none."""
     site = ":".join([ROOT, *(folder for folder in sys.path if "site-packages" in folder)])
@@ -56,9 +59,7 @@ def ordinary():
     ):
         if (
             interpreter
-            and python(
-                "-c", "import atari_vlm, numpy", before=dropped, interpreter=interpreter, path=site
-            )[0]
+            and python("-c", STARTS_ANOTHER, before=dropped, interpreter=interpreter, path=site)[0]
             == 0
         ):
             return {"before": dropped, "interpreter": interpreter, "path": site}

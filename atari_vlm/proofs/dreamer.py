@@ -2,9 +2,11 @@
 
 Each seed trains from nothing on one CPU thread: a world model of the game, and a player that learns **only in imagination** and
 from replayed values. ``--game`` is CartPole-v1 (``cartpole``), from vectors; pixel Catch (``catch``); one-paddle Pong
-(``solo-pong``), in which one picture does not say where the ball flies; or Pendulum-v1 (``pendulum``), whose actions are floats.
+(``solo-pong``), in which one picture does not say where the ball flies; Pendulum-v1 (``pendulum``), whose actions are floats; or
+the cue game (``cue``), in which a text says at the first step what is right four steps later.
 Then, on seeds that were never trained on, the mean return of further real games. ``--ppo`` trains stable-baselines3's PPO beside
-it, on the same seeds. Runs are kept under ``--save-dir``, continue after any stop, and are not trained again.
+it, ``--without-language`` the same Dreamer without texts, on the same seeds. Runs are kept under ``--save-dir``, continue after
+any stop, and are not trained again.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ import tyro
 
 from atari_vlm._lazy import require
 from atari_vlm.ending import program
+from atari_vlm.errors import ConfigError
 from atari_vlm.files import atomic_write
+from atari_vlm.proofs import dreamer_cue
 from atari_vlm.proofs.dreamer_page import plot, to_markdown
 from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.settings import with_changes
@@ -32,7 +36,9 @@ from atari_vlm.training.imagination.games import facts_of
 from atari_vlm.training.imagination.media import MediaConfig
 from atari_vlm.training.imagination.trainer import TrainingRun, WorldModelTrainer
 from atari_vlm.world_models.catch import CatchWorldModel
+from atari_vlm.world_models.cue import DOORS
 from atari_vlm.world_models.dreamer.learner import make_learner
+from atari_vlm.world_models.dreamer.model import DreamerWorldModel
 from atari_vlm.world_models.dreamer.settings import DreamerSettings, preset
 from atari_vlm.world_models.learned.learner import Metrics
 from atari_vlm.world_models.toy_pong import SoloPongWorldModel
@@ -44,7 +50,8 @@ _PPO_STEPS, _PPO_EVERY = 100_000, 2_000
 @dataclass(frozen=True)
 class Game:
     """A game to learn: its gymnasium id (``make`` where this program brings it), the preset, what is changed of it and why, the
-    return to reach within so many CPU seconds, how many games say so, and the seeds whose runs were looked at to choose all that.
+    return to reach within so many CPU seconds, how many games say so, the seeds whose runs were looked at to choose all that, and
+    what else is measured of the world model in the end.
     """
 
     title: str
@@ -56,6 +63,7 @@ class Game:
     games: int = 100
     make: Callable[[], Any] | None = None
     looked_at: tuple[int, ...] = (0,)
+    measure: Callable[[DreamerWorldModel], dict[str, Any]] = lambda model: {}
 
 
 _PICTURES = {
@@ -109,19 +117,38 @@ GAMES = {
         },
         -400.0, 1800.0, games=20,
     ),
+    "cue": Game(
+        "the cue game", "AtariVLMProof/Cue-v0", "tiny",
+        {
+            "networks": {"frame_px": 16, "horizon": 50.0, "language": {"tokenizer": "words", "words": DOORS, "width": 16}},
+            "learning": {"batch": 16, "length": 12, "ratio": 0.5, "prefill": 500, "learning_rate": 7e-4},
+            "behaviour": {"imag_last": 0, "steps": 6, "entropy": 3e-3},
+            "play": {"steps": 100, "eval_every": 5, "eval_episodes": 50},
+            "epochs": 80, "capacity": 10_000,
+        },
+        0.9, 600.0, make=dreamer_cue.make, measure=dreamer_cue.imagined,
+    ),
 }  # fmt: skip
+GAMES["cue-without-language"] = dataclasses.replace(
+    GAMES["cue"],
+    changes=dreamer_cue.without_language(GAMES["cue"].changes),
+    goal=dreamer_cue.BLIND,
+    measure=lambda model: {},
+)
 
 
 @dataclass(frozen=True)
 class ProofConfig:
     """What to train and where to write."""
 
-    game: Literal["cartpole", "catch", "solo-pong", "pendulum"] = "cartpole"
+    game: Literal["cartpole", "catch", "solo-pong", "pendulum", "cue"] = "cartpole"
     seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
     epochs: int | None = None
     """stop there; without it the same runs go on to the end of the time that the game is given"""
     ppo: bool = False
     """train stable-baselines3's PPO beside it"""
+    without_language: bool = False
+    """of the cue game: train the control beside it that reads no texts"""
     save_dir: Path = Path("runs/dreamer_proof")
     """each run is in <save-dir>/<game>/seed-<seed>"""
     out: Path = Path("docs/results")
@@ -163,6 +190,7 @@ def train_one(folder: Path, name: str, seed: int, epochs: int | None = None) -> 
         trainer.train()
         lines = trainer.log.lines
         returns = trainer.play(game.games).returns
+        also = game.measure(trainer.learner.world_model())
     finally:
         trainer.close()
     upto = np.cumsum([line["epoch/cpu_seconds"] for line in lines]).tolist()
@@ -183,6 +211,7 @@ def train_one(folder: Path, name: str, seed: int, epochs: int | None = None) -> 
             for at, line in both
             if "dreamer/reconstruction" in line
         ],
+        **also,
     }
     atomic_write(done, json.dumps(measured))
     return measured
@@ -220,24 +249,33 @@ def _played(ppo: Any, game: Game, seed: int) -> float:
 
 def run(config: ProofConfig) -> int:
     """Train every seed and write the page; 0 when all reach the goal, else 3."""
+    control = f"{config.game}-without-language"
+    if config.without_language and control not in GAMES:
+        raise ConfigError(f"--without-language is a control of the cue game, not of {config.game}")
     torch.set_num_threads(1)
     game, folder = registered(config.game), config.save_dir / config.game
-    rows = [
-        train_one(folder / f"seed-{seed}", config.game, seed, config.epochs)
-        for seed in config.seeds
-    ]
+    rows = _trained(config, config.game)
     beside = [ppo_one(folder, game, seed) for seed in config.seeds] if config.ppo else []
+    blind = _trained(config, control) if config.without_language else []
     words = f"--seeds {' '.join(map(str, config.seeds))}"
     words += f" --epochs {config.epochs}" if config.epochs else ""
     words += " --ppo" if config.ppo else ""
-    page, passed = to_markdown(f"--game {config.game} {words}", game, rows, beside)
+    words += " --without-language" if blind else ""
+    more, held = dreamer_cue.to_markdown(rows, blind)
+    page, passed = to_markdown(f"--game {config.game} {words}", game, rows, beside, more)
     name = f"dreamer_{config.game.replace('-', '_')}"
     atomic_write(config.out / f"{name}.md", page)
-    data = {"dreamer": rows, "ppo": beside}
+    data = {"dreamer": rows, "ppo": beside, **({"without_language": blind} if blind else {})}
     atomic_write(config.out / f"{name}.json", json.dumps(data, indent=1) + "\n")
-    atomic_write(config.out / f"{name}.png", plot(game, rows, beside))
+    atomic_write(config.out / f"{name}.png", plot(game, rows, beside, blind))
     print(page)
-    return 0 if passed else 3
+    return 0 if passed and held else 3
+
+
+def _trained(config: ProofConfig, name: str) -> list[dict[str, Any]]:
+    """Every seed of a game."""
+    folder = config.save_dir / name
+    return [train_one(folder / f"seed-{seed}", name, seed, config.epochs) for seed in config.seeds]
 
 
 @program

@@ -24,9 +24,13 @@ _HEAD = (
 
 
 def to_markdown(
-    command: str, game: Any, rows: list[dict[str, Any]], beside: list[dict[str, Any]]
+    command: str,
+    game: Any,
+    rows: list[dict[str, Any]],
+    beside: list[dict[str, Any]],
+    more: str = "",
 ) -> tuple[str, bool]:
-    """The results page, and whether every seed reached the goal and was still there at its end."""
+    """The results page, and whether every seed reached the goal and was still there at its end; ``more`` stands in it too."""
     returns = np.array([row["return"] for row in rows])
     reached = [
         row["return"] >= game.goal and row["cpu_seconds"] <= game.cpu_seconds for row in rows
@@ -35,7 +39,7 @@ def to_markdown(
         f"# A Dreamer learns {game.title}\n\n"
         f"`{game.id}`, preset `{game.preset}` with `{json.dumps(game.changes)}`, one CPU thread, made by\n"
         f"`python -m atari_vlm.proofs.dreamer {command}`.\n\n"
-        f"Mean return over {len(rows)} seed(s): **{returns.mean():.4g}**{_interval(returns)}. A seed's return is the mean of "
+        f"Mean return over {len(rows)} seed(s): **{returns.mean():.4g}**{interval(returns)}. A seed's return is the mean of "
         f"{game.games} real games on seeds that\nwere never trained on, with the weights of the run's end, whatever came before. "
         f"The goal is {game.goal:g} within {game.cpu_seconds:.0f} CPU seconds,\nand still at their end: {sum(reached)} of "
         f"{len(rows)} seed(s) reached it. Settings were chosen while looking at runs of seed(s) "
@@ -44,6 +48,7 @@ def to_markdown(
         + "\n\n`best before` is the best evaluation while training, `seconds to the goal` and `steps to the goal` (of the "
         "game) are when one first reached it.\n"
         + _of_ppo(game, beside)
+        + more
         + f"\n![Return against CPU seconds and steps](dreamer_{command.split()[1].replace('-', '_')}.png)\n\n{hardware()}\n"
     )  # fmt: skip
     return page, all(reached)
@@ -58,9 +63,16 @@ def _stopped(command: str) -> str:
     )
 
 
-def plot(game: Any, rows: list[dict[str, Any]], beside: list[dict[str, Any]]) -> bytes:
+def plot(
+    game: Any,
+    rows: list[dict[str, Any]],
+    beside: list[dict[str, Any]],
+    blind: list[dict[str, Any]] | None = None,
+) -> bytes:
     """PNG: returns of the evaluations against CPU seconds and against steps, and the reconstruction, a line per seed."""
     names = [f"seed {row['seed']}" for row in rows]
+    names += [f"without language, seed {row['seed']}" for row in blind or []]
+    rows = [*rows, *(blind or [])]
     by_seconds = [[(at, value) for _, at, value in row["curve"]] for row in rows]
     by_steps = [[(steps, value) for steps, _, value in row["curve"]] for row in rows]
     lines = dict(zip(names, by_steps, strict=True))
@@ -97,8 +109,8 @@ def _of_ppo(game: Any, beside: list[dict[str, Any]]) -> str:
     return f"\nstable-baselines3's PPO with its own defaults first reached {game.goal:g} after so many steps: {told}.\n"
 
 
-def _interval(returns: np.ndarray) -> str:
-    """A 95 % interval from seeds by the bootstrap; none for fewer than three."""
+def interval(returns: np.ndarray) -> str:
+    """A 95 % interval of their mean from seeds by the bootstrap, as words; none for fewer than three."""
     if len(returns) < 3:
         return " (too few seeds for an interval)"
     estimate = aggregate(returns[:, None], "mean")

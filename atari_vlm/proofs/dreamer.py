@@ -124,7 +124,7 @@ GAMES = {
             "learning": {"batch": 16, "length": 12, "ratio": 0.5, "prefill": 500, "learning_rate": 7e-4},
             "behaviour": {"imag_last": 0, "steps": 6, "entropy": 3e-3},
             "play": {"steps": 100, "eval_every": 5, "eval_episodes": 50},
-            "epochs": 80, "capacity": 10_000,
+            "epochs": 40, "capacity": 10_000,
         },
         0.9, 600.0, make=dreamer_cue.make, measure=dreamer_cue.imagined,
     ),

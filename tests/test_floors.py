@@ -17,7 +17,7 @@ WORDS = (
     "_lazy plugins hub types errors actions games description prompts pil_images spaces picture files "
     "yaml_files space_json space_trees trees settings conditions video registration "
     "checker checker_abilities checker_models checker_states "
-    "experience scores vlm world_models agents vlm.base agents.base "
+    "experience objects scores vlm world_models agents vlm.base agents.base "
     "world_models.base world_models.seeing world_models.view world_models.families "
     "env.emulator env.camera env.observing"
 )

@@ -8,6 +8,7 @@ if __name__ != "atari_vlm.wrappers":
 from atari_vlm._lazy import attach
 
 _ENTRY_POINTS = {
+    "AtariObjects": "atari_vlm.wrappers.atari_objects",
     "LatencyAware": "atari_vlm.wrappers.latency",
     "ResizeImage": "atari_vlm.wrappers.resize_image",
     "StackFrames": "atari_vlm.wrappers.stack_frames",

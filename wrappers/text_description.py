@@ -14,11 +14,11 @@ from atari_vlm.actions import as_index
 from atari_vlm.description import Facts, list_actions
 from atari_vlm.errors import ConfigError
 from atari_vlm.spaces import MAX_ACTION_LIST, MAX_TEXT, PrintableText
-from atari_vlm.wrappers.ram_objects import check_readable, describe_objects, read_objects
+from atari_vlm.wrappers.atari_objects import describe_objects, read_objects, table_of
 from atari_vlm.wrappers.views import action_names, as_dict, dict_spaces, game_name, picture_space
 
 _LONGEST_NAME = 100
-_LONGEST_OBJECTS = 1024
+_LONGEST_OBJECTS = 4096
 
 
 class TextDescription(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
@@ -29,8 +29,8 @@ class TextDescription(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Rec
     Args:
         env: an environment with a picture and Discrete actions.
         game_name: the name in the facts; taken from the environment if not given.
-        objects: add where the objects are, read from the console's memory (Breakout, Freeway, Pong). That is more than the
-            picture's viewer is given, so ``metadata["privileged"]`` becomes true.
+        objects: add where the objects are, read from the console's memory, in games that have a table. That is more than
+            the picture's viewer is given, so ``metadata["privileged"]`` becomes true.
 
     Raises ``ConfigError`` for an observation without picture, actions that cannot be listed, a name that is not one line of
     printable ASCII, and ``objects`` without an emulator; ``UnknownNameError`` for ``objects`` of a game that has no reader.
@@ -49,9 +49,8 @@ class TextDescription(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Rec
         self._action_list = list_actions(
             self._names, games.game_or_generic(self._start.game).controls
         )
-        self._objects = objects
+        self._objects = table_of(env, self._start.game) if objects else None
         if objects:
-            check_readable(env, self._start.game)
             self.metadata = {**env.metadata, "privileged": True}
         text = PrintableText(MAX_TEXT + (_LONGEST_OBJECTS if objects else 0))
         actions = PrintableText(max(MAX_ACTION_LIST, len(self._action_list)))
@@ -83,7 +82,8 @@ class TextDescription(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Rec
     def _describe(self, observation: Any) -> dict[str, Any]:
         text = self._facts.to_text()
         if self._objects:
-            text = f"{text}\n{describe_objects(read_objects(self.env, self._start.game))}"
+            objects = read_objects(self.env, self._objects).objects
+            text = f"{text}\n{describe_objects(objects)}"
         return {**as_dict(observation), "text": text, "action_space": self._action_list}
 
 

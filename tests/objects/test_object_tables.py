@@ -1,0 +1,125 @@
+"""What memory says lies on the pixels that the emulator draws.
+
+``python -m pytest -m slow -n 0 -s tests/objects/test_object_tables.py`` holds every game to it on 1,000 frames of three seeds and
+prints the mean overlap of every object.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+from seen_objects import FINDERS, agreement, played
+
+from atari_vlm.objects.base import ScreenObject, Window, decimal, moved, signed
+from atari_vlm.objects.tables import TABLES
+
+LEAST = 0.9  # mean intersection over union
+RARE = {}  # objects that a short random game does not show often
+
+
+def check(game, found, least_boxes):
+    seen = {name: (round(mean, 3), count) for name, (mean, count) in found.items()}
+    assert all(mean >= LEAST for mean, _ in found.values()), seen
+    assert all(
+        found.get(name, (0, 0))[1] >= least_boxes
+        for name in FINDERS[game]
+        if name not in RARE.get(game, ())
+    ), seen
+
+
+def test_every_game_has_finders():
+    assert FINDERS.keys() == TABLES.keys()
+    for game, table in TABLES.items():
+        assert FINDERS[game].keys() == table.kinds.keys()
+
+
+@pytest.mark.parametrize("skip", [1, 3])
+@pytest.mark.parametrize("game", TABLES)
+def test_memory_lies_on_the_pixels(game, skip):
+    check(game, agreement(game, played(game, 400, seed=5, skip=skip)), 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("game", TABLES)
+def test_memory_lies_on_the_pixels_for_long(game):
+    for seed in range(3):
+        for skip in (1, 4):
+            found = agreement(game, played(game, 1000, seed, skip=skip))
+            print(f"\n{game}, seed {seed}, {skip} frames a step")
+            print("\n".join(f"  {name}: {v:.3f} of {n}" for name, (v, n) in found.items()))
+            check(game, found, 10)
+
+
+@pytest.mark.parametrize("game", TABLES)
+def test_tables_keep_their_size_and_their_order(game):
+    table = TABLES[game]
+    for memory, _ in played(game, 60, seed=1):
+        reading = table.read(memory)
+        names = [one.name for one in reading.objects]
+        assert len(set(names)) == len(names) and set(names) <= table.kinds.keys()
+        assert len(reading.hidden) == len(table.hidden)
+        row = table.table(moved(reading.objects, (), 1), reading.hidden)
+        assert row.shape == (len(table.columns),) and row.dtype == np.float32
+        assert np.isfinite(row).all()
+        shown = dict(zip(table.columns, row, strict=True))
+        for name in table.kinds:
+            assert shown[f"{name}.visible"] == (name in names)
+
+
+@pytest.mark.parametrize("game", TABLES)
+def test_boxes_lie_on_the_screen(game):
+    for memory, _ in played(game, 200, seed=2, skip=4):
+        for one in TABLES[game].read(memory).objects:
+            left, top, right, bottom = one.box
+            assert 0 <= left < right <= 160 and 0 <= top < bottom <= 210, one
+            assert all(type(value) is int for value in one.box), one
+
+
+def test_the_ball_of_breakout_moves_as_memory_says():
+    """Whole pixels of a motion with fractions: the place after two frames is right to a pixel wherever nothing is hit."""
+    balls = [
+        next((one for one in TABLES["Breakout"].read(memory).objects if one.name == "ball"), None)
+        for memory, _ in played("Breakout", 800, seed=3)
+    ]
+    misses = [
+        max(abs(then.x - now.x - 2 * now.dx), abs(then.y - now.y - 2 * now.dy))
+        for now, then in zip(balls, balls[2:], strict=False)
+        if now and then and 110 < now.y < 180
+    ]
+    assert len(misses) > 200 and np.mean(np.array(misses) <= 1) > 0.95
+
+
+def test_the_ball_of_pong_moves_as_memory_says():
+    balls = [
+        next((one for one in TABLES["Pong"].read(memory).objects if one.name == "ball"), None)
+        for memory, _ in played("Pong", 800, seed=3)
+    ]
+    exact = [
+        (then.x - now.x, then.y - now.y) == (now.dx, now.dy)
+        for now, then in itertools.pairwise(balls)
+        if now and then and 40 < now.y < 180 and 30 < now.x < 130
+    ]
+    assert len(exact) > 150 and np.mean(exact) > 0.95
+
+
+def test_unknown_motion_is_filled_in():
+    known = ScreenObject("a", 10, 10, 1, 1, 2.0, 0.0)
+    now, before = ScreenObject("b", 14, 8, 1, 1), ScreenObject("b", 6, 10, 1, 1)
+    assert moved([known, now], [before], 4) == (
+        known,
+        ScreenObject("b", 14, 8, 1, 1, 2.0, -0.5),
+    )
+    assert moved([now], [], 4)[0].dx == 0.0
+    far = ScreenObject("b", 150, 8, 1, 1)
+    assert (moved([far], [before], 4)[0].dx, moved([far], [before], 4)[0].dy) == (0.0, 0.0)
+
+
+def test_what_is_outside_is_not_seen():
+    window = Window(8, 20, 152, 200)
+    assert window.clip(ScreenObject("a", 0, 30, 8, 4)) is None
+    assert window.clip(ScreenObject("a", 4, 18, 8, 4)).box == (8, 20, 12, 22)
+
+
+def test_numbers_in_bytes():
+    assert [signed(byte) for byte in (0, 127, 128, 255)] == [0, 127, -128, -1]
+    assert decimal(0x12, 0x34) == 1234

@@ -24,7 +24,6 @@ from atari_vlm.world_models.dreamer.batches import (
 )
 from atari_vlm.world_models.dreamer.keys import by_name
 from atari_vlm.world_models.dreamer.learning import (
-    Inside,
     dreamed,
     player_losses,
     read,
@@ -124,8 +123,7 @@ class DreamerLearner:
         weights, behaviour, starts = settings.losses, settings.behaviour, settings.starts
         reading = read(networks, batch, generator, starts)
         parts = world_model_losses(networks, batch, reading, weights.free_nats)
-        inside = Inside(networks, self._facts(), self._options(1.0))
-        dream = dreamed(inside, batch, reading.kept, behaviour.steps, generator)
+        dream = dreamed(networks, batch, reading.kept, behaviour.steps, generator)
         learned, returns = player_losses(networks, dream, behaviour, self.scale, self.team.gather)
         if weights.replay_value:
             first = returns[:, 0].view(-1, starts)

@@ -10,28 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from atari_vlm.trees import map_leaves
-from atari_vlm.world_models.dreamer.actor import DreamerActor
 from atari_vlm.world_models.dreamer.batches import Batch
 from atari_vlm.world_models.dreamer.losses import kl_losses
-from atari_vlm.world_models.dreamer.model import DreamerWorldModel
 from atari_vlm.world_models.dreamer.networks import Networks
 from atari_vlm.world_models.dreamer.rssm import Latent, Observed, Reading
 from atari_vlm.world_models.dreamer.settings import Behaviour
 from atari_vlm.world_models.learned.actor_critic import ReturnScale, lambda_returns
-from atari_vlm.world_models.learned.imagination import Imagination, imagine
-from atari_vlm.world_models.learned.model import LatentStep
-
-
-class Inside(DreamerWorldModel):
-    """The world model as it is imagined in to learn: it only moves; rewards and ends are read off all states at once."""
-
-    def imagine(
-        self, state: Latent, action: Tensor, *, generator: torch.Generator
-    ) -> LatentStep[Latent]:
-        """The foretold latent; no reward, no end."""
-        after = self.foretold(state, action, generator)
-        nothing = state.h.new_zeros(len(state.h))
-        return LatentStep(after, nothing, nothing.bool())
 
 
 def world_model_losses(
@@ -72,12 +56,12 @@ def read(
 
 @dataclass(frozen=True)
 class Dreamed:
-    """N rollouts of H steps: features ``(N, H + 1, F)``, rewards ``(N, H)``, and the chance to go on at each state, with the
-    discount in it, ``(N, H + 1)``.
+    """N rollouts of H steps: features ``(N, H + 1, F)`` and actions ``(N, H)`` or ``(N, H, A)``; rewards ``(N, H)``, and the chance
+    to go on at each state, with the discount in it, ``(N, H + 1)``.
     """
 
-    imagined: Imagination
     features: Tensor
+    actions: Tensor
     rewards: Tensor
     goes_on: Tensor
 
@@ -87,29 +71,25 @@ class Dreamed:
         return self.goes_on.cumprod(1)
 
 
+@torch.no_grad()
 def dreamed(
-    model: Inside, batch: Batch, kept: Latent, steps: int, generator: torch.Generator
+    networks: Networks, batch: Batch, kept: Latent, steps: int, generator: torch.Generator
 ) -> Dreamed:
-    """Play on from the kept latents ``(B, K, ...)`` of a batch, which no gradient reaches."""
-    networks, starts = model.networks, kept.h.shape[1]
-    begin: Latent = map_leaves(lambda leaf: leaf.detach().flatten(0, 1), kept)
-    features: list[Tensor] = []
-    actor = DreamerActor(networks)
-    imagined = imagine(
-        model,
-        begin,
-        actor,
-        actor.begin(len(begin.h)),
-        steps=steps,
-        generator=generator,
-        watch=lambda state: features.append(state.features),
-    )
+    """Play on from the kept latents ``(B, K, ...)`` of a batch; no gradient comes of it."""
+    starts = kept.h.shape[1]
+    latent: Latent = map_leaves(lambda leaf: leaf.flatten(0, 1), kept)
+    features, actions = [latent.features], []
+    for _ in range(steps):
+        action = networks.policy(features[-1]).sample(generator)
+        latent = networks.rssm.imagine(latent, networks.code.encode(action), generator)
+        features.append(latent.features)
+        actions.append(action)
     seen = torch.stack(features, 1)
-    with torch.no_grad():
-        rewards = networks.scalar.mean(networks.reward(seen[:, 1:]))
-        chances = networks.goes_on(seen[:, 1:]).squeeze(-1).float().sigmoid()
+    rewards = networks.scalar.mean(networks.reward(seen[:, 1:]))
+    chances = networks.goes_on(seen[:, 1:]).squeeze(-1).float().sigmoid()
     real = (~batch.terminal[:, -starts:]).float().flatten() * networks.config.goes_on
-    return Dreamed(imagined, seen, rewards, torch.cat([real[:, None], chances], 1))
+    goes_on = torch.cat([real[:, None], chances], 1)
+    return Dreamed(seen, torch.stack(actions, 1), rewards, goes_on)
 
 
 def player_losses(
@@ -122,13 +102,12 @@ def player_losses(
     """Means of ``policy`` (REINFORCE with the value as baseline, and entropy), ``value`` and ``entropy``; and the lambda-returns
     ``(N, H)``.
     """
-    imagined, weights = dream.imagined, dream.weights[:, :-1]
-    outputs = imagined.outputs
+    weights, outputs = dream.weights[:, :-1], networks.critic(dream.features)
+    policies = networks.policy(dream.features[:, :-1])
     values = networks.scalar.mean(outputs).detach()
     returns = lambda_returns(dream.rewards, dream.goes_on[:, 1:], values, config.lam)
     advantages = (returns - values[:, :-1]) / scale.update(gather(returns))
-    entropy = imagined.policies.entropy()
-    taken = imagined.policies.log_prob(imagined.actions)
+    entropy, taken = policies.entropy(), policies.log_prob(dream.actions)
     policy = -(weights * (taken * advantages + config.entropy * entropy)).mean()
     value = weights * value_loss(
         networks, outputs[:, :-1], dream.features[:, :-1], returns, config.slow_weight

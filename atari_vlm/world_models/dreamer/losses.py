@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -13,11 +11,9 @@ def unimix(logits: Tensor, share: float) -> Tensor:
 
     With a share of 0 they are those of ``logits``.
     """
-    likely = logits.float().log_softmax(-1)
     if share == 0:
-        return likely
-    uniform = torch.full_like(likely, math.log(share / logits.shape[-1]))
-    return torch.logaddexp(likely + math.log1p(-share), uniform)
+        return logits.float().log_softmax(-1)
+    return (logits.float().softmax(-1) * (1 - share) + share / logits.shape[-1]).log()
 
 
 def kl_losses(posterior: Tensor, prior: Tensor, free_nats: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -75,23 +75,13 @@ class DreamerWorldModel(LearnedWorldModel[Latent]):
     ) -> LatentStep[Latent]:
         """The foretold z, the expected reward, and an end by the chance that the continue head leaves."""
         networks, temperature = self.networks, self.options.temperature
-        after = self.foretold(state, action, generator)
+        after = networks.rssm.imagine(state, networks.code.encode(action), generator, temperature)
         reward = networks.scalar.mean(networks.reward(after.features))
         ends = 1 - networks.chance_to_go_on(after)
         if temperature == 0:
             return LatentStep(after, reward, ends > 0.5)
         draw = torch.rand(ends.shape, generator=generator, device=ends.device)
         return LatentStep(after, reward, draw < ends)
-
-    def foretold(self, state: Latent, action: Tensor, generator: torch.Generator) -> Latent:
-        """The latent after an action, z drawn from the prior."""
-        rssm = self.networks.rssm
-        h, core = rssm.advance(state, self.networks.code.encode(action))
-        temperature, language = self.options.temperature, state.language
-        z = rssm.draw(rssm.foretold(h), generator, temperature)
-        if rssm.words is not None:
-            language = rssm.words.foretell(h, z, language, generator, temperature)
-        return Latent(core, h, z, language)
 
     def features(self, state: Latent) -> Tensor:
         """Z and the core's output, ``(B, features)``."""

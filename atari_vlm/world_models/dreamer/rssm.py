@@ -129,6 +129,20 @@ class Rssm(nn.Module):
             return torch.cat([z, action], -1)
         return torch.cat([z, self.words.vectors(ids), action], -1)
 
+    def imagine(
+        self,
+        latent: Latent,
+        action: Tensor,
+        generator: torch.Generator,
+        temperature: float = 1.0,
+    ) -> Latent:
+        """The latent after an action ``(B, A)``: z drawn from the prior, and what is said from its head."""
+        h, core = self.advance(latent, action)
+        z, language = self.draw(self.foretold(h), generator, temperature), latent.language
+        if self.words is not None:
+            language = self.words.foretell(h, z, language, generator, temperature)
+        return Latent(core, h, z, language)
+
     def foretold(self, h: Tensor) -> Tensor:
         """The prior's log-probabilities ``(..., groups, classes)``."""
         return self._mixed(self.prior(h))

@@ -145,10 +145,7 @@ def test_the_player_learns_from_dreams_and_the_world_model_does_not(action_space
         networks.reward[-1].weight.normal_()
         networks.critic[-1].weight.normal_()
     reading = read(networks, batch, learner.streams.generator, 2)
-    from atari_vlm.world_models.dreamer.learning import Inside
-
-    inside = Inside(networks, learner._facts(), learner._options(1.0))
-    dream = dreamed(inside, batch, reading.kept, 3, learner.streams.generator)
+    dream = dreamed(networks, batch, reading.kept, 3, learner.streams.generator)
     losses, returns = player_losses(
         networks, dream, learner.settings.behaviour, learner.scale, lambda rows: rows
     )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from atari_vlm.errors import check_count
 from atari_vlm.world_models.dreamer.cores.base import VectorCore
 from atari_vlm.world_models.dreamer.cores.gru import gated
-from atari_vlm.world_models.dreamer.cores.layers import BlockLinear, RootMeanSquare, dense
+from atari_vlm.world_models.dreamer.cores.layers import BlockLinear, NormedSilu, dense
 
 
 class BlockGruCore(VectorCore):
@@ -28,9 +28,7 @@ class BlockGruCore(VectorCore):
         self.inputs = nn.ModuleList(dense(size, hidden) for size in input_sizes)
         shared = (1 + len(input_sizes)) * hidden
         self.mix = nn.Sequential(
-            BlockLinear(output_size + blocks * shared, output_size, blocks),
-            RootMeanSquare(output_size),
-            nn.SiLU(),
+            BlockLinear(output_size + blocks * shared, output_size, blocks), NormedSilu(output_size)
         )
         self.gates = BlockLinear(output_size, 3 * output_size, blocks)
 
@@ -43,8 +41,16 @@ class BlockGruCore(VectorCore):
 
     def advance(self, features: Tensor, h: Tensor) -> Tensor:
         """As the base has it."""
-        shared = torch.cat([self.memory(h), features], -1)[:, None].expand(-1, self.blocks, -1)
-        own = h.unflatten(-1, (self.blocks, -1))  # (B, blocks, output_size / blocks)
-        gates = self.gates(self.mix(torch.cat([own, shared], -1).flatten(1)))
+        gates = self.gates(self.mix[1](self._mixed(h, torch.cat([self.memory(h), features], -1))))
         by_kind = gates.unflatten(-1, (self.blocks, 3, -1)).unbind(-2)
         return gated(h, *(gate.flatten(1) for gate in by_kind))
+
+    def _mixed(self, h: Tensor, shared: Tensor) -> Tensor:
+        """The first layer of all blocks, ``(B, output_size)``, each of which reads its own part of h and all of ``shared``: that
+        part of their weights is one matrix, so that nothing is repeated for every block.
+        """
+        layer, width = self.mix[0], self.output_size // self.blocks
+        own, common = layer.weight[:, :width], layer.weight[:, width:]
+        of_own = torch.bmm(h.unflatten(-1, (self.blocks, width)).transpose(0, 1), own)
+        of_common = torch.addmm(layer.bias, shared, common.transpose(0, 1).flatten(1))
+        return of_common + of_own.transpose(0, 1).flatten(1)

@@ -85,7 +85,9 @@ class DreamerConfig:
     encoder; ``depth`` times (2, 3, 4, 4) are the channels of the picture stages, each of which halves an edge of ``frame_px``.
     ``posterior``: whether z is seen in the observation alone, which lets a whole sequence be read at once, or also in the core's
     output (``"coupled"``, the papers' RSSM). ``unimix`` is the uniform share of z's classes, ``actor_unimix`` that of the actions
-    (the papers' 0.01; the official program applies none).
+    (the papers' 0.01; the official program applies none). ``fall_off``: by how many nats a unit of symlog beyond 3 the bins of
+    rewards and values begin less likely; at 0, the official start, rounding alone moves the first means, as the bins reach to
+    +-4.85e8.
     ``generation`` ``"2023"`` has the layers of arXiv 2301.04104v1: LayerNorm, strided convolutions, learned start, symlog bins.
     """
 
@@ -103,6 +105,7 @@ class DreamerConfig:
     unimix: float = 0.01
     actor_unimix: float = 0.01
     bins: int = 255
+    fall_off: float = 0.0
     horizon: float = 333.0
     generation: Literal["nature", "2023"] = "nature"
     cnn_keys: KeysConfig = field(default_factory=KeysConfig)
@@ -120,6 +123,10 @@ class DreamerConfig:
         if self.frame_px % 16:
             raise ConfigError(
                 f"frame_px is a multiple of 16 (it is halved four times), got {self.frame_px}"
+            )
+        if self.fall_off < 0 or (self.fall_off and self.generation == "2023"):
+            raise ConfigError(
+                f"fall_off is 0 or more nats, and 0 for the bins of 2023, got {self.fall_off!r}"
             )
         if self.classes < 2 or self.bins < 3 or self.bins % 2 == 0 or self.horizon <= 1:
             raise ConfigError(

@@ -56,8 +56,8 @@ def read(
 
 @dataclass(frozen=True)
 class Dreamed:
-    """N rollouts of H steps: features ``(N, H + 1, F)`` and actions ``(N, H)`` or ``(N, H, A)``; rewards ``(N, H)``, and the chance
-    to go on at each state, with the discount in it, ``(N, H + 1)``.
+    """N rollouts of H steps: features ``(N, H + 1, F)`` and actions ``(N, H)`` or ``(N, H, A)``; rewards ``(N, H)``, and the
+    chance to go on at each state, with the discount in it, ``(N, H + 1)``.
     """
 
     features: Tensor
@@ -80,7 +80,7 @@ def dreamed(
     latent: Latent = map_leaves(lambda leaf: leaf.flatten(0, 1), kept)
     features, actions = [latent.features], []
     for _ in range(steps):
-        action = networks.policy(features[-1]).sample(generator)
+        action = networks.policy(features[-1]).sample(generator, 1.0)
         latent = networks.rssm.imagine(latent, networks.code.encode(action), generator)
         features.append(latent.features)
         actions.append(action)

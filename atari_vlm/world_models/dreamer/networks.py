@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import torch
@@ -148,6 +148,9 @@ class Networks(nn.Module):
         layers, bins = config.layers, config.bins
         self.actor = head(config, width, self.code.outputs, layers=layers, scale=0.01)
         self.critic = head(config, width, bins, layers=layers, scale=0.0)
+        if isinstance(self.scalar, SymexpTwoHot):
+            for scalars in (self.reward, self.critic):
+                cast(nn.Linear, scalars[-1]).bias.data.copy_(self.scalar.start(config.fall_off))
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
 
     @property

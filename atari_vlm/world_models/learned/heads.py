@@ -108,6 +108,10 @@ class SymexpTwoHot:
         below = symexp(torch.linspace(-limit, 0, bins // 2 + 1))
         self.centres = torch.cat([below, -below[:-1].flip(0)])  # symmetric to the bit
 
+    def start(self, fall_off: float) -> Tensor:
+        """Logits ``(bins,)`` whose mean is 0: equal as far as symlog 3, then ``fall_off`` nats less a unit."""
+        return -fall_off * (symlog(self.centres).abs() - 3).clamp(min=0)
+
     def encode(self, x: Tensor) -> Tensor:
         """Probabilities ``(..., bins)`` whose mean is ``x``: all on the two bins around it."""
         low, weight = self._place(x)

@@ -107,13 +107,21 @@ def test_a_doubled_convolution_is_one_of_repeated_places():
     assert torch.allclose(doubled(x, convolution), convolution(repeated), atol=1e-5)
 
 
-def test_at_first_rewards_and_values_are_zero_and_choices_nearly_equal():
-    networks = build_networks(preset("tiny"), CART_POLE, Discrete(3))
-    features = torch.randn(9, preset("tiny").features)
+@pytest.mark.parametrize("fall_off", [0.0, 2.0])
+def test_at_first_rewards_and_values_are_zero_and_choices_nearly_equal(fall_off):
+    config = dataclasses.replace(preset("tiny"), fall_off=fall_off)
+    networks = build_networks(config, CART_POLE, Discrete(3))
+    features = torch.randn(9, config.features)
     assert not networks.value(features).any()
     assert not networks.scalar.mean(networks.reward(features)).any()
     likely = networks.policy(features).log_probabilities.exp()
     assert torch.allclose(likely, torch.full_like(likely, 1 / 3), atol=0.02)
+
+
+@pytest.mark.parametrize("name, fall_off", [("1m", -1.0), ("xs", 2.0)])
+def test_bins_fall_off_by_nats_and_only_in_raw_space(name, fall_off):
+    with pytest.raises(ConfigError, match="fall_off is 0 or more nats, and 0 for the bins of 2023"):
+        dataclasses.replace(preset(name), fall_off=fall_off)
 
 
 def test_actions_are_mixed_with_a_share_of_chance():

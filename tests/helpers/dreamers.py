@@ -2,11 +2,15 @@
 
 import dataclasses
 
+import field_games  # noqa: F401  (registers the ids Case/...)
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 
 from atari_vlm.settings import with_changes
+from atari_vlm.training.imagination import games
+from atari_vlm.training.imagination.trainer import TrainingRun, WorldModelTrainer
 from atari_vlm.world_models.dreamer.config import DreamerConfig
+from atari_vlm.world_models.dreamer.learner import make_learner
 from atari_vlm.world_models.dreamer.settings import preset
 from atari_vlm.world_models.inputs import inputs_of, texts_among
 from atari_vlm.world_models.learned.learner import GameFacts
@@ -42,3 +46,16 @@ def settings_of(facts, networks=SMALL, **changes):
         "behaviour": {"steps": 3, "imag_last": 2},
     }
     return with_changes(with_changes(made, quick), changes)
+
+
+def dreamer_trainer(folder, game="Case/Parts-v0", epochs=6, **run):
+    """A Dreamer on two games side by side that show a picture, numbers and texts and take actions in parts: a few updates in
+    each of six epochs.
+    """
+    facts = games.facts_of(game)
+    play = {"envs": 2, "steps": 20, "eval_every": 6, "final_episodes": 2}
+    play["eval_max_steps"] = 20
+    learning = {"prefill": 10, "ratio": 0.3, "batch": 4}
+    changes = {"learning": learning, "play": play, "capacity": 80, "epochs": epochs}
+    settings = settings_of(facts, small(), **changes, checkpoint_every=1)
+    return WorldModelTrainer(TrainingRun(folder, facts, settings, **run), make_learner)

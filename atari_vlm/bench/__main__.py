@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import sys
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Annotated
 import tyro
 
 from atari_vlm._lazy import load
-from atari_vlm.bench.measure import measure, pin_to_one_core, to_json, to_markdown
+from atari_vlm.bench.measure import measure, pin_to_one_core, shown_ratio, to_json, to_markdown
 from atari_vlm.ending import program
 from atari_vlm.errors import ConfigError, UnknownNameError
 
@@ -40,7 +41,8 @@ class BenchConfig:
     out: Path | None = None
     """folder that receives bench_SUBJECT.md and .json"""
     peer: list[str] = field(default_factory=list)
-    """NAME=PATH: a peer's own code, imported and never contained (repeatable)"""
+    """NAME=PATH: a peer's own code, imported and never contained; for sheeprl the Python of an environment that
+    has it, which is started (repeatable)"""
 
 
 def run(config: BenchConfig) -> int:
@@ -51,13 +53,15 @@ def run(config: BenchConfig) -> int:
         raise ConfigError("--peer is NAME=PATH, for example --peer rem=../REM")
     pin_to_one_core()
     cases = load(SUBJECTS[config.subject])(dict(peer.split("=", 1) for peer in config.peer))
-    results = []
-    for case in cases:
-        if config.only in case.name:
-            results.append(measure(case, config.rounds))
-            print(f"{case.name}: {results[-1].ratio:.2f}", file=sys.stderr)
-    if not results:
+    chosen = [case for case in cases if config.only in case.name]
+    if not chosen:
         raise ConfigError(f"no case of {config.subject} has a name with {config.only!r}")
+    results = []
+    for scope, sharing in itertools.groupby(chosen, key=lambda case: case.scope):
+        with scope:
+            for case in sharing:
+                results.append(measure(case, config.rounds))
+                print(f"{case.name}: {shown_ratio(results[-1])}", file=sys.stderr)
     options = shown_options(config)
     table = to_markdown(config.subject, results, options)
     print(table)

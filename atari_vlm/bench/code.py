@@ -74,9 +74,9 @@ def _call_cases() -> list[Case]:
     raw, text = vector.tobytes(), b'{"state": [0.01, 0.02, 0.03, -0.01]}'
     return [
         Case("call with 4 floats", "bare pipe echo of the same bytes", _repeated(lambda: sandbox.call("echo", vector)),
-             _repeated(lambda: echo(raw)), 3.0, "lower", CALLS, clock="wall", most_us=50.0),
+             _repeated(lambda: echo(raw)), 3.0, "lower", CALLS, clock="wall", most=50.0),
         Case("call with 4 floats as JSON", "bare pipe echo of the same bytes", _repeated(lambda: sandbox.call("echo", listed)),
-             _repeated(lambda: echo(text)), 5.0, "lower", CALLS, clock="wall", most_us=50.0),
+             _repeated(lambda: echo(text)), 5.0, "lower", CALLS, clock="wall", most=50.0),
     ]  # fmt: skip
 
 

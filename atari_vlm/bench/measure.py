@@ -6,6 +6,7 @@ turn, so that the ratio holds although the machine may be shared; the medians ov
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -13,11 +14,15 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from atari_vlm.conditions import machine
 
 Unit = Callable[[], object]
+NO_PEER = "no peer given"
+NOTHING: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+_SCALE = {"us": 1e6, "MB": 1.0}
+_WHAT = {"us": "time", "MB": "memory"}
 
 
 @dataclass(frozen=True)
@@ -26,46 +31,56 @@ class Case:
 
     ``ours`` and ``peer`` do ``count`` units of work per call. ``goal`` bounds ``ratio``: with ``better="lower"`` the ratio is
     ours / peer time per unit and must be at most the goal; with ``"higher"`` it is peer / ours time per unit (a speed-up)
-    and must be at least it. Without a goal the ratio is only shown. ``most_us`` bounds our own microseconds a unit as well.
+    and must be at least it. Without a goal the ratio is only shown. ``most`` bounds our own amount as well. Without a peer
+    ours is measured alone, and there is no ratio.
+
+    With ``told`` the calls give the amount themselves: seconds on the case's clock where ``unit`` is ``"us"``, else that unit.
+    ``scope`` is open while cases that share it are measured one after the other: processes that do the work.
     """
 
     name: str
     peer_name: str
     ours: Unit
-    peer: Unit
+    peer: Unit | None
     goal: float | None
     better: Literal["lower", "higher"] = "higher"
     count: int = 1
     peer_count: int | None = None
     clock: Literal["cpu", "wall"] = "cpu"
     note: str = ""
-    most_us: float | None = None
+    most: float | None = None
+    unit: Literal["us", "MB"] = "us"
+    told: bool = False
+    scope: contextlib.AbstractContextManager[Any] = NOTHING
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured: microseconds per unit (medians), the ratio of the medians, and the range over rounds."""
+    """What was measured: microseconds per unit, or what ``unit`` says (medians), the ratio of the medians, and its range over
+    rounds; ``None`` for what a case without a peer has not.
+    """
 
     name: str
     peer_name: str
-    ours_us: float
-    peer_us: float
-    ratio: float
-    ratio_low: float
-    ratio_high: float
+    ours: float
+    peer: float | None
+    ratio: float | None
+    ratio_low: float | None
+    ratio_high: float | None
     goal: float | None
     better: str
     clock: str
     rounds: int
     note: str
-    most_us: float | None = None
+    most: float | None = None
+    unit: str = "us"
 
     @property
     def reached(self) -> bool:
-        """Whether the ratio meets the goal, and our time its own."""
-        if self.most_us is not None and self.ours_us > self.most_us:
+        """Whether the ratio meets the goal, and our amount its own; what was not measured misses nothing."""
+        if self.most is not None and self.ours > self.most:
             return False
-        if self.goal is None:
+        if self.goal is None or self.ratio is None:
             return True
         return self.ratio <= self.goal if self.better == "lower" else self.ratio >= self.goal
 
@@ -81,38 +96,47 @@ def pin_to_one_core() -> int | None:
     return core
 
 
-def _seconds(work: Unit, clock: str) -> float:
-    now = time.process_time if clock == "cpu" else time.perf_counter
+def _amount(case: Case, work: Unit, count: int) -> float:
+    """What one unit of ``work`` takes, in the case's unit."""
+    now = time.process_time if case.clock == "cpu" else time.perf_counter
     start = now()
-    work()
-    return now() - start
+    said = work()
+    amount = float(said) if case.told else now() - start  # type: ignore[arg-type]
+    return amount * _SCALE[case.unit] / count
 
 
 def measure(case: Case, rounds: int = 5) -> Result:
     """Run a case: one warm-up of each side, then ``rounds`` rounds of ours and peer in turn."""
     case.ours()
-    case.peer()
+    if case.peer is not None:
+        case.peer()
     ours, peers = [], []
     for _ in range(rounds):
-        ours.append(_seconds(case.ours, case.clock) / case.count * 1e6)
-        peers.append(_seconds(case.peer, case.clock) / (case.peer_count or case.count) * 1e6)
-    pairs = [o / p if case.better == "lower" else p / o for o, p in zip(ours, peers, strict=True)]
-    ours_us, peer_us = statistics.median(ours), statistics.median(peers)
+        ours.append(_amount(case, case.ours, case.count))
+        if case.peer is not None:
+            peers.append(_amount(case, case.peer, case.peer_count or case.count))
+    middle, peer = statistics.median(ours), statistics.median(peers) if peers else None
+    ratios = [_ratio(case, *pair) for pair in zip(ours, peers, strict=False)]
     return Result(
         name=case.name,
         peer_name=case.peer_name,
-        ours_us=ours_us,
-        peer_us=peer_us,
-        ratio=ours_us / peer_us if case.better == "lower" else peer_us / ours_us,
-        ratio_low=min(pairs),
-        ratio_high=max(pairs),
+        ours=middle,
+        peer=peer,
+        ratio=None if peer is None else _ratio(case, middle, peer),
+        ratio_low=min(ratios, default=None),
+        ratio_high=max(ratios, default=None),
         goal=case.goal,
         better=case.better,
         clock=case.clock,
         rounds=rounds,
         note=case.note,
-        most_us=case.most_us,
+        most=case.most,
+        unit=case.unit,
     )
+
+
+def _ratio(case: Case, ours: float, peer: float) -> float:
+    return ours / peer if case.better == "lower" else peer / ours
 
 
 def to_markdown(subject: str, results: list[Result], options: str = "") -> str:
@@ -130,10 +154,9 @@ def to_markdown(subject: str, results: list[Result], options: str = "") -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for r in results:
-        kind = "x the peer's time" if r.better == "lower" else "x faster"
+        peer = "-" if r.peer is None else f"{r.peer:,.1f} {r.unit}"
         lines.append(
-            f"| {r.name} | {r.peer_name} | {r.ours_us:,.1f} us | {r.peer_us:,.1f} us | "
-            f"{r.ratio:.2f}{kind} ({r.ratio_low:.2f}-{r.ratio_high:.2f}) | {_goal(r)} | {_reached(r)} |"
+            f"| {r.name} | {r.peer_name} | {r.ours:,.1f} {r.unit} | {peer} | {shown_ratio(r)} | {_goal(r)} | {_reached(r)} |"
         )
     named: dict[str, list[str]] = {}
     for r in results:
@@ -144,17 +167,26 @@ def to_markdown(subject: str, results: list[Result], options: str = "") -> str:
     return "\n".join([*lines, *(["", *notes] if notes else []), ""])
 
 
+def shown_ratio(result: Result) -> str:
+    """The ratio and its range over the rounds, or a dash where there is none."""
+    if result.ratio is None:
+        return "-"
+    kind = f"x the peer's {_WHAT[result.unit]}" if result.better == "lower" else "x faster"
+    return f"{result.ratio:.2f}{kind} ({result.ratio_low:.2f}-{result.ratio_high:.2f})"
+
+
 def _goal(result: Result) -> str:
     sign = "<=" if result.better == "lower" else ">="
     ratio = [] if result.goal is None else [f"{sign} {result.goal:g}"]
-    most = [] if result.most_us is None else [f"<= {result.most_us:g} us"]
+    most = [] if result.most is None else [f"<= {result.most:g} {result.unit}"]
     return ", ".join([*ratio, *most]) or "-"
 
 
 def _reached(result: Result) -> str:
-    if result.goal is None and result.most_us is None:
-        return "-"
-    return "yes" if result.reached else "**no**"
+    if not result.reached:
+        return "**no**"
+    missing = result.ratio is None if result.goal is not None else result.most is None
+    return "-" if missing else "yes"
 
 
 def to_json(subject: str, results: list[Result], options: str = "") -> str:

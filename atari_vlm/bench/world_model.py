@@ -2,7 +2,8 @@
 
 All do the same work at the sizes of preset ``rem`` with 4 actions; with the peer that is checked first, with equal weights
 (:meth:`~atari_vlm.bench.rem_peer.RemPeer.difference`). ``sampling token by token`` predicts a frame's tokens one after the other
-with the same network, which parallel observation prediction replaces.
+with the same network, which parallel observation prediction replaces. Beside it stand the Mamba core
+(:mod:`~atari_vlm.bench.cores`) and the Dreamer (:mod:`~atari_vlm.bench.dreamer`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from atari_vlm.bench import cores
+from atari_vlm.bench import cores, dreamer
 from atari_vlm.bench.measure import Case, Unit
 from atari_vlm.bench.plain_rem import PlainStepper
 from atari_vlm.bench.random_rem import FACTS, random_rem
@@ -32,6 +33,7 @@ from atari_vlm.world_models.rem.stepper import Stepper
 from atari_vlm.world_models.rem.world_model import TokenWorldModel
 
 GOALS = {"f32": {1: 1.5, 8: 1.1, 64: 1.1}, "bf16": {1: 3.0, 8: 2.2, 64: 2.1}}
+PEERS = ("rem", "sheeprl")
 ROLLOUTS = 16
 LARGEST_DIFFERENCE = 1e-4
 
@@ -46,13 +48,16 @@ class _Other:
 
 
 def cases(peers: dict[str, str]) -> list[Case]:
-    """Imagination, decoding, parallel prediction, and the actor-critic's update, all of preset ``rem``; and the Mamba core."""
+    """Imagination, decoding, parallel prediction, and the actor-critic's update, all of preset ``rem``; the Mamba core; and the
+    Dreamer's learner.
+    """
     for name in peers:
-        if name != "rem":
-            raise UnknownNameError("peer of bench world-model", name, ["rem"])
+        if name not in PEERS:
+            raise UnknownNameError("peer of bench world-model", name, PEERS)
+    dreamers = dreamer.cases(peers.get("sheeprl"))
     f32, bf16 = random_rem("f32", "bf16")
     models, network = {"f32": f32, "bf16": bf16}, f32.network
-    others = [_rem(path, network) for path in peers.values()] + [
+    others = [_rem(path, network) for name, path in peers.items() if name == "rem"] + [
         _Other("plain eager", "the same equations and weights")
     ]
     learner = _learner()
@@ -73,6 +78,7 @@ def cases(peers: dict[str, str]) -> list[Case]:
         _encoded_once(learner),
         _parallel_prediction(network),
         *cores.cases({}),
+        *dreamers,
     ]
 
 

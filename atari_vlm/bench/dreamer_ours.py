@@ -73,16 +73,16 @@ def facts_of(learner: DreamerLearner) -> dict[str, Any]:
 
 def imagination(learner: DreamerLearner) -> Callable[[], object]:
     """Latent steps alone, without player and heads, from as many states as an update imagines from, with given actions."""
-    settings, model = learner.settings, learner.world_model()
+    settings, networks = learner.settings, learner.networks
     starts, generator = learner.rows * settings.starts, torch.Generator().manual_seed(0)
-    actions = torch.randint(ACTIONS, (settings.behaviour.steps, starts), generator=generator)
-    begun = learner.networks.rssm.begin(starts)
+    drawn = torch.randint(ACTIONS, (settings.behaviour.steps, starts), generator=generator)
+    actions, begun = networks.code.encode(drawn), networks.rssm.begin(starts)
 
     @torch.no_grad()
     def work() -> None:
-        state: Latent = begun
+        latent: Latent = begun
         with learner.device.autocast():
             for action in actions:
-                state = model.foretold(state, action, generator)
+                latent = networks.rssm.imagine(latent, action, generator)
 
     return work

@@ -5,8 +5,10 @@ outside), ``None`` where nothing is to be seen, or ``UNSURE`` where colours alon
 """
 
 from collections import defaultdict
+from pathlib import Path
 
 import ale_py
+import cv2
 import gymnasium
 import numpy as np
 
@@ -15,6 +17,8 @@ from atari_vlm.objects.tables import TABLES
 gymnasium.register_envs(ale_py)
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 UNSURE = "unsure"
+DATA = Path(__file__).parents[1] / "data"
+TOURED = ("MontezumaRevenge",)
 
 
 def bounds(mask, left=0, top=0):
@@ -48,42 +52,82 @@ def overlap(one, other):
     return both / (sum(areas) - both)
 
 
-PLAYFUL = {}  # game -> policy(memory, names, random, t): an action's number or None for a random one
+PLAYFUL = {}  # game -> policy(memory, names, t): the name of an action
+_HELD = 4  # frames of an action of a way
 
 
-def played(game, frames, seed, *, skip=1):
-    """Memory int64 ``(128,)`` and screen of every step of random and scripted play in turns of 200 steps."""
-    env = gymnasium.make(f"ALE/{game}-v5", frameskip=skip, repeat_action_probability=0.25)
+def _ways(game):
+    """Ways through many rooms, one letter an action, found by a search of the emulator without sticky actions."""
+    return DATA.joinpath("montezuma_ways.txt").read_text().split() if game in TOURED else []
+
+
+def played(game, steps, seed, *, skip=1):
+    """Memory int64 ``(128,)`` and screen after every ``skip`` frames of random and scripted play, in turns of 200 steps.
+
+    With an even seed a game that has ways plays them first.
+    """
+    ways = _ways(game) if seed % 2 == 0 else []
+    sticky = 0.0 if ways else 0.25
+    env = gymnasium.make(f"ALE/{game}-v5", frameskip=1, repeat_action_probability=sticky)
     names, ale = env.unwrapped.get_action_meanings(), env.unwrapped.ale
-    random, action = np.random.default_rng(seed), 0
-    env.reset(seed=seed)
-    for t in range(frames):
+    random = np.random.default_rng(seed)
+    plans = [[ord(letter) - ord("a") for letter in way] for way in ways]
+    for t in range(steps):
+        if t == 0 or ale.game_over() or (plans and not plans[0]):
+            plans, action, frame = plans[1:] if t and plans else plans, 0, 0
+            env.reset(seed=seed if t == 0 or ways else None)
         memory = ale.getRAM().astype(int)
-        wanted = PLAYFUL[game](memory, names, t) if t // 200 % 2 and game in PLAYFUL else None
-        if wanted is not None:
-            action = names.index(wanted)
-        elif t % 12 == 0:
-            action = int(random.integers(len(names)))
-        *_, terminated, truncated, _ = env.step(action)
+        if not plans:
+            scripted = PLAYFUL.get(game) if t // 200 % 2 else None
+            if scripted:
+                action = names.index(scripted(memory, names, t))
+            elif t % 12 == 0:
+                action = int(random.integers(len(names)))
+        for _ in range(skip):
+            if plans and plans[0] and frame % _HELD == 0:
+                action = plans[0].pop(0)
+            env.step(action)
+            frame += 1
         yield ale.getRAM().astype(int), ale.getScreen()
-        if terminated or truncated:
-            env.reset()
     env.close()
 
 
 def agreement(game, steps):
     """Mean overlap of every object between memory and pixels, and how many boxes it is over.
 
-    A box that only one of the two sees counts 0.
+    A box that only one of the two sees counts 0. Where several objects look alike, a finder gives all their boxes, and each
+    is held against the nearest.
     """
     table, found = TABLES[game], defaultdict(list)
     for memory, screen in steps:
         told = {one.name: one.box for one in table.read(memory).objects}
-        for name, find in FINDERS[game].items():
-            shown, said = find(screen), told.get(name)
-            if shown != UNSURE and (shown or said):
-                found[name].append(overlap(shown, said) if shown and said else 0.0)
+        for names, find in FINDERS[game].items():
+            shown = find(screen)
+            if isinstance(names, str):
+                if shown != UNSURE and (shown or told.get(names)):
+                    both = shown and names in told
+                    found[names].append(overlap(shown, told[names]) if both else 0.0)
+            elif shown != UNSURE:
+                _compare(names, told, shown, found)
     return {name: (float(np.mean(values)), len(values)) for name, values in found.items()}
+
+
+def _compare(names, told, shown, found):
+    """Alike objects: the nearest pairs first; what is left over on either side counts 0."""
+    pairs = sorted(
+        ((overlap(told[n], box), n, i) for n in names if n in told for i, box in enumerate(shown)),
+        reverse=True,
+    )
+    left, boxes = {name for name in names if name in told}, set(range(len(shown)))
+    for value, name, i in pairs:
+        if name in left and i in boxes and value > 0:
+            left.discard(name)
+            boxes.discard(i)
+            found[name].append(value)
+    for name in left:
+        found[name].append(0.0)
+    for _ in boxes:
+        found[names[0]].append(0.0)
 
 
 def _follow(ball, paddle, left, right):
@@ -147,7 +191,76 @@ def _chicken(left):
     return find
 
 
+def pieces(mask, left=0, top=0):
+    """The boxes of all pieces of a mask that lie apart whose corner is (left, top)."""
+    grown = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8))
+    count, labels = cv2.connectedComponents(grown)
+    return [bounds((labels == number) & mask, left, top) for number in range(1, count)]
+
+
+def _skulls(side):
+    """Two skulls stand 16 columns apart."""
+
+    def find(screen):
+        both = bounds(screen[48:95] == 14, 0, 48)
+        if both is None or both[2] - both[0] != 23:
+            return None if both is None else UNSURE
+        left, top, right, bottom = both
+        return (left, top, left + 7, bottom) if side == "left" else (right - 7, top, right, bottom)
+
+    return find
+
+
+def _key(screen):
+    """Not the doors and the rope, which have its colour."""
+    golden = screen[48:140] == 252
+    golden[:44, 20:24] = golden[:44, 136:140] = golden[40:, 112] = False
+    return bounds(golden, 0, 48)
+
+
+def _small(left, top, right, bottom, width, *colours):
+    """A thing of a colour that larger things have too."""
+    find_all = coloured(left, top, right, bottom, *colours)
+
+    def find(screen):
+        box = find_all(screen)
+        return UNSURE if box and box[2] - box[0] > width else box
+
+    return find
+
+
+def _flags(screen):
+    return pieces(screen[32:178, 8:152] == 134, 8, 32)
+
+
+_FLAGS = tuple(f"gate {gate}, {side} flag" for gate in (1, 2) for side in ("left", "right"))
 FINDERS = {
+    "Boxing": {
+        "you": coloured(32, 37, 129, 177, 12),
+        "other boxer": coloured(32, 37, 129, 177, 0),
+    },
+    "MontezumaRevenge": {
+        "explorer": coloured(0, 47, 160, 181, 250, 70, 74),
+        "jewel": coloured(0, 48, 160, 100, 56),
+        "key": _key,
+        "torch": _small(74, 52, 86, 72, 8, 236),
+        "spider": _small(0, 75, 160, 95, 8, 200),
+        "left skull": _skulls("left"),
+        "right skull": _skulls("right"),
+        "rolling skull": coloured(42, 105, 160, 181, 14),
+        "left door": coloured(20, 54, 24, 91, 252),
+        "right door": coloured(136, 54, 140, 91, 252),
+    },
+    "Skiing": {
+        "skier": coloured(8, 34, 152, 66, 72),
+        _FLAGS: _flags,
+        "mogul 1": coloured(8, 32, 152, 178, 12),
+        "mogul 2": coloured(8, 32, 152, 178, 10),
+        **{
+            f"tree {number + 1}": coloured(8, 32, 152, 178, colour)
+            for number, colour in enumerate((214, 212, 218, 198))
+        },
+    },
     "Pong": {
         "ball": _pong_ball,
         "your paddle": coloured(132, 34, 152, 194, 200),
@@ -160,4 +273,19 @@ FINDERS = {
         "other chicken": _chicken(108),
     },
 }
-PLAYFUL |= {"Pong": _pong, "Breakout": _breakout, "Freeway": lambda memory, names, t: "UP"}
+
+
+def _boxing(memory, names, t):
+    """Come near and hit."""
+    across, down = memory[33] - memory[32], memory[35] - memory[34]
+    upright = "DOWN" if down > 2 else "UP" if down < -2 else ""
+    sideways = "RIGHT" if across > 28 else "LEFT" if across < 22 else ""
+    return "FIRE" if t % 6 < 2 else upright + sideways or "FIRE"
+
+
+PLAYFUL |= {
+    "Boxing": _boxing,
+    "Pong": _pong,
+    "Breakout": _breakout,
+    "Freeway": lambda memory, names, t: "UP",
+}

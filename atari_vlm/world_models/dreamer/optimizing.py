@@ -24,7 +24,9 @@ class Optimizers:
         self.by_name: dict[str, torch.optim.Optimizer] = {}
         self._max_norms: dict[str, float] = {}
         if learning.optimizer == "laprop":
-            everything = LaProp(networks.trained(), learning.learning_rate, learning.warm_up)
+            everything = LaProp(
+                networks.trained(), learning.learning_rate, learning.warm_up, decay=learning.decay
+            )
             self.by_name["all"], self._max_norms["all"] = everything, math.inf
             return
         player = {"actor": networks.actor, "critic": networks.critic}

@@ -26,9 +26,9 @@ class Learning:
     """One update: ``batch`` sequences of ``length`` observations, ``ratio`` updates for every step played beyond ``prefill``.
 
     With ``context`` 1 a sequence begins from the latent that was kept of the step before it when that was last read; with 0
-    from nothing. ``optimizer`` ``"laprop"`` has one rate for everything, rising over ``warm_up`` updates; ``"adam"`` is that
-    of 2023: three optimizers, of which the player's two have 0.8 times the world model's rate. The default is the official
-    program's, whose Atari 100k setting is a ratio of 0.25.
+    from nothing. ``optimizer`` ``"laprop"`` has one rate for everything, rising over ``warm_up`` updates and, where ``decay`` is
+    given, falling to a tenth at that update; ``"adam"`` is that of 2023: three optimizers, of which the player's two have 0.8
+    times the world model's rate. The default is the official program's, whose Atari 100k setting is a ratio of 0.25.
     """
 
     batch: int = 16
@@ -39,12 +39,17 @@ class Learning:
     optimizer: str = "laprop"
     learning_rate: float = 4e-5
     warm_up: int = 1000
+    decay: int = 0
 
     def __post_init__(self) -> None:
         check_positive(batch=self.batch, length=self.length, ratio=self.ratio)
         check_positive(learning_rate=self.learning_rate)
         if self.optimizer not in OPTIMIZERS:
             raise UnknownNameError("optimizer", self.optimizer, OPTIMIZERS)
+        if self.decay and (self.optimizer != "laprop" or self.decay <= self.warm_up):
+            raise ConfigError(
+                f"decay is 0, or with laprop beyond warm_up ({self.warm_up}), got {self.decay!r}"
+            )
         if self.context not in (0, 1) or self.warm_up < 0 or self.prefill < 0:
             raise ConfigError(
                 f"context 0 or 1, warm_up >= 0 and prefill >= 0 are needed, got {self}"

@@ -39,13 +39,16 @@ def apply_gradients(optimizer: torch.optim.Optimizer, max_norm: float, team: Tea
     return float(norm)
 
 
+_LAST_SHARE = 0.1
+
+
 class LaProp(torch.optim.Optimizer):
     """DreamerV3's optimizer: adaptive gradient clipping, then LaProp (Ziyin et al. 2020, arXiv 2002.04839).
 
     A gradient longer than ``clip`` times its parameter's norm (1e-3 at least) is cut to that (Brock et al. 2021,
     arXiv 2102.06171, but by whole tensors); it is divided by the root of the running mean of its squares, and momentum is
     taken of the quotients; both means are corrected for their beginning at 0. The rate rises linearly from 0, at the first
-    update, to ``lr`` after ``warm_up`` updates.
+    update, to ``lr`` after ``warm_up`` updates. With ``decay`` it falls linearly to a tenth of that at update ``decay`` (not official).
     """
 
     def __init__(
@@ -56,13 +59,17 @@ class LaProp(torch.optim.Optimizer):
         clip: float = 0.3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-20,
+        decay: int = 0,
     ):
         check_positive(lr=lr, clip=clip, eps=eps)
         if warm_up < 0 or not all(0 <= beta < 1 for beta in betas):
             raise ConfigError(
                 f"warm_up >= 0 and betas in [0, 1) are needed, got {warm_up}, {betas}"
             )
+        if decay and decay <= warm_up:
+            raise ConfigError(f"decay is 0 or beyond warm_up ({warm_up}), got {decay}")
         constants = {"lr": lr, "warm_up": warm_up, "clip": clip, "betas": betas, "eps": eps}
+        constants["decay"] = decay
         super().__init__(parameters, constants)
 
     @torch.no_grad()
@@ -92,7 +99,7 @@ class LaProp(torch.optim.Optimizer):
         torch._foreach_div_(gradients, roots)
         torch._foreach_mul_(momenta, first)
         torch._foreach_add_(momenta, gradients, alpha=1 - first)
-        rate = group["lr"] * (min(1.0, (count - 1) / group["warm_up"]) if group["warm_up"] else 1.0)
+        rate = group["lr"] * _share(count, group["warm_up"], group["decay"])
         torch._foreach_add_(parameters, momenta, alpha=-rate / (1 - first**count))
         for state in states:
             state["step"] += 1
@@ -106,6 +113,15 @@ class LaProp(torch.optim.Optimizer):
                 torch.zeros_like(parameter),
             )
         return state
+
+
+def _share(count: int, warm_up: int, decay: int) -> float:
+    """Of the rate, at update ``count`` (from 1)."""
+    if count <= warm_up:
+        return (count - 1) / warm_up
+    if not decay:
+        return 1.0
+    return max(_LAST_SHARE, 1 - (1 - _LAST_SHARE) * (count - warm_up) / (decay - warm_up))
 
 
 def _clipped(gradients: list[Tensor], parameters: list[Tensor], clip: float) -> list[Tensor]:

@@ -120,11 +120,15 @@ GAMES = {
     "cue": Game(
         "the cue game", "AtariVLMProof/Cue-v0", "tiny",
         {
-            "networks": {"frame_px": 16, "horizon": 50.0, "language": {"tokenizer": "words", "words": DOORS, "width": 16}},
-            "learning": {"batch": 16, "length": 12, "ratio": 0.5, "prefill": 500, "learning_rate": 7e-4},
-            "behaviour": {"imag_last": 0, "steps": 6, "entropy": 3e-3},
-            "play": {"steps": 100, "eval_every": 5, "eval_episodes": 50},
-            "epochs": 40, "capacity": 10_000,
+            "networks": {
+                "hidden": 64, "units": 64, "frame_px": 16, "horizon": 50.0, "fall_off": 2.0,
+                "language": {"tokenizer": "words", "words": DOORS, "width": 16},
+            },
+            "learning": {"batch": 24, "length": 12, "ratio": 0.125, "prefill": 800, "learning_rate": 1e-3},
+            "losses": {"reward": 10.0},
+            "behaviour": {"imag_last": 6, "steps": 6, "entropy": 0.02},
+            "play": {"steps": 400, "envs": 8, "eval_every": 2, "eval_episodes": 50},
+            "epochs": 24, "capacity": 20_000,
         },
         0.9, 600.0, make=dreamer_cue.make, measure=dreamer_cue.imagined,
     ),

@@ -48,7 +48,8 @@ class LaProp(torch.optim.Optimizer):
     A gradient longer than ``clip`` times its parameter's norm (1e-3 at least) is cut to that (Brock et al. 2021,
     arXiv 2102.06171, but by whole tensors); it is divided by the root of the running mean of its squares, and momentum is
     taken of the quotients; both means are corrected for their beginning at 0. The rate rises linearly from 0, at the first
-    update, to ``lr`` after ``warm_up`` updates. With ``decay`` it falls linearly to a tenth of that at update ``decay`` (not official).
+    update, to ``lr`` after ``warm_up`` updates. With ``decay`` it then falls linearly to a tenth of that, at
+    that update (not official).
     """
 
     def __init__(

@@ -242,6 +242,8 @@ def test_warm_start_takes_some_networks():
         ({"capacity": 5}, "lower learning.length or raise capacity"),
         ({"behaviour": {"imag_last": 9}}, "at most at all of them"),
         ({"learning": {"optimizer": "sgd"}}, "laprop"),
+        ({"learning": {"decay": 50}}, "beyond warm_up"),
+        ({"learning": {"decay": 5000, "optimizer": "adam"}}, "with laprop"),
         ({"learning": {"context": 2}}, "context 0 or 1"),
     ],
 )

@@ -139,9 +139,22 @@ def test_laprop_by_hand():
     assert square == pytest.approx(0.001 * 0.6**2, rel=1e-5)
 
 
-def test_laprop_refuses_what_makes_no_sense():
+def test_the_rate_falls_to_a_tenth():
+    """With equal gradients every update is as long as the rate: 0, 1/2, then from 1 down to 0.1 at the sixth."""
+    parameter = torch.nn.Parameter(torch.tensor([100.0]))
+    optimizer, moved = LaProp([parameter], lr=1.0, warm_up=2, decay=6), []
+    for _ in range(8):
+        before = parameter.item()
+        parameter.grad = torch.ones(1)
+        optimizer.step()
+        moved.append(before - parameter.item())
+    assert moved == pytest.approx([0.0, 0.5, 0.775, 0.55, 0.325, 0.1, 0.1, 0.1], abs=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [{"warm_up": -1}, {"warm_up": 5, "decay": 5}])
+def test_laprop_refuses_what_makes_no_sense(wrong):
     with pytest.raises(ConfigError):
-        LaProp(_parameters(), lr=0.1, warm_up=-1)
+        LaProp(_parameters(), lr=0.1, **wrong)
 
 
 def test_a_restored_laprop_goes_on():

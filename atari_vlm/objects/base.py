@@ -72,7 +72,8 @@ class GameObjects:
 
     ``kinds``: the name of every object that may be there and what sort of thing it is (several cars are one kind), in the
     order of the table. ``hidden``: names of values that no picture shows at once, motion and counters. ``read`` takes the
-    memory as int64 ``(128,)``. ``score`` and ``lives`` give the numbers that the screen shows; ``None`` where it shows none.
+    memory as int64 ``(128,)``. ``score`` and ``lives`` (the one being played included) give the numbers that the screen shows;
+    ``None`` where it shows none. ``shown`` says in words which number ``score`` is, and how ``lives`` are to be counted.
     """
 
     game: str
@@ -81,6 +82,7 @@ class GameObjects:
     hidden: tuple[str, ...] = ()
     score: Callable[[np.ndarray], int] | None = None
     lives: Callable[[np.ndarray], int] | None = None
+    shown: Mapping[str, str] = field(default_factory=dict)
     columns: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -46,4 +46,5 @@ BOXING = GameObjects(
         "other upper arm", "other lower arm", "you face left", "your points", "other points", "minutes",
     ),
     score=_points,
+    shown={"score": "the points of the white boxer"},
 )  # fmt: skip

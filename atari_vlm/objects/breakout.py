@@ -39,4 +39,8 @@ BREAKOUT = GameObjects(
     hidden=("ball x", "ball y", "ball dx", "ball dy", "paddle's place", "lives"),
     score=_points,
     lives=_lives,
+    shown={
+        "score": "the points, the three digits on the left",
+        "lives": " (the digit right of the points)",
+    },
 )

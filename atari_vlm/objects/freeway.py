@@ -49,4 +49,5 @@ FREEWAY = GameObjects(
         "frames of the throw back",
     ),
     score=_points,
+    shown={"score": "the points of the left chicken"},
 )

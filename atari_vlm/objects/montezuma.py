@@ -89,8 +89,8 @@ def _points(ram: np.ndarray) -> int:
 
 
 def _lives(ram: np.ndarray) -> int:
-    """Hats that are shown."""
-    return int(ram[58])
+    """Hats that are shown, and the explorer who plays."""
+    return int(ram[58]) + 1
 
 
 MONTEZUMA = GameObjects(
@@ -106,4 +106,8 @@ MONTEZUMA = GameObjects(
     ),
     score=_points,
     lives=_lives,
+    shown={
+        "score": "the points",
+        "lives": " (the hats, and one more for the explorer who is playing)",
+    },
 )  # fmt: skip

@@ -39,4 +39,5 @@ PONG = GameObjects(
         "other paddle's place", "your points", "other points", "frames to the serve", "frames of sound",
     ),
     score=_points,
+    shown={"score": "the points of the player on the right"},
 )  # fmt: skip

@@ -108,4 +108,5 @@ SKIING = GameObjects(
     _read,
     hidden=("speed", "way of the skis", "fraction of the way", "row drawn lower"),
     score=_gates_left,
+    shown={"score": "the gates that are left, the upper number"},
 )

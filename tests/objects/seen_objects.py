@@ -113,7 +113,7 @@ def agreement(game, steps):
 
 
 def _compare(names, told, shown, found):
-    """Alike objects: the nearest pairs first; what is left over on either side counts 0."""
+    """Alike objects: the nearest pairs first; what is left over on either side counts 0, for any one of them."""
     pairs = sorted(
         ((overlap(told[n], box), n, i) for n in names if n in told for i, box in enumerate(shown)),
         reverse=True,
@@ -126,8 +126,8 @@ def _compare(names, told, shown, found):
             found[name].append(value)
     for name in left:
         found[name].append(0.0)
-    for _ in boxes:
-        found[names[0]].append(0.0)
+    for i in boxes:
+        found[names[sum(shown[i][:2]) % len(names)]].append(0.0)
 
 
 def _follow(ball, paddle, left, right):
@@ -233,6 +233,17 @@ def _flags(screen):
     return pieces(screen[32:178, 8:152] == 134, 8, 32)
 
 
+_INVADERS = tuple(f"invader {row}.{column}" for row in range(1, 7) for column in range(1, 7))
+
+
+def _invaders(screen):
+    """The boxes of all invaders; they stand at least 8 columns and 8 rows apart."""
+    field = screen[28:150] == 20
+    grown = cv2.dilate(field.astype(np.uint8), np.ones((3, 5), np.uint8))
+    count, labels = cv2.connectedComponents(grown)
+    return [bounds((labels == number) & field, 0, 28) for number in range(1, count)]
+
+
 _FLAGS = tuple(f"gate {gate}, {side} flag" for gate in (1, 2) for side in ("left", "right"))
 FINDERS = {
     "Boxing": {
@@ -250,6 +261,11 @@ FINDERS = {
         "rolling skull": coloured(42, 105, 160, 181, 14),
         "left door": coloured(20, 54, 24, 91, 252),
         "right door": coloured(136, 54, 140, 91, 252),
+    },
+    "SpaceInvaders": {
+        _INVADERS: _invaders,
+        "cannon": coloured(0, 184, 160, 195, 196),
+        "ship": coloured(0, 8, 160, 22, 82),
     },
     "Skiing": {
         "skier": coloured(8, 34, 152, 66, 72),

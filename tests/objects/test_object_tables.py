@@ -14,7 +14,10 @@ from atari_vlm.objects.base import ScreenObject, Window, decimal, moved, signed
 from atari_vlm.objects.tables import TABLES
 
 LEAST = 0.9  # mean intersection over union
-RUNS = {"MontezumaRevenge": [(0, 13, 380), (1, 1, 200)]}  # seed, frames a step, steps
+RUNS = {  # seed, frames a step, steps
+    "MontezumaRevenge": [(0, 13, 380), (1, 1, 200)],
+    "SpaceInvaders": [(5, 8, 250)],
+}
 FEW_RUNS = [(5, 1, 250), (5, 3, 250)]
 
 

@@ -87,7 +87,8 @@ class DreamerConfig:
     output (``"coupled"``, the papers' RSSM). ``unimix`` is the uniform share of z's classes, ``actor_unimix`` that of the actions
     (the papers' 0.01; the official program applies none). ``fall_off``: by how many nats a unit of symlog beyond 3 the bins of
     rewards and values begin less likely; at 0, the official start, rounding alone moves the first means, as the bins reach to
-    +-4.85e8.
+    +-4.85e8. ``spread``: the standard deviation with which the biases of the vectors' first layer begin; at 0, the official
+    start, the norm behind that layer leaves of a vector its direction and not its length.
     ``generation`` ``"2023"`` has the layers of arXiv 2301.04104v1: LayerNorm, strided convolutions, learned start, symlog bins.
     """
 
@@ -106,6 +107,7 @@ class DreamerConfig:
     actor_unimix: float = 0.01
     bins: int = 255
     fall_off: float = 0.0
+    spread: float = 0.0
     horizon: float = 333.0
     generation: Literal["nature", "2023"] = "nature"
     cnn_keys: KeysConfig = field(default_factory=KeysConfig)
@@ -127,6 +129,10 @@ class DreamerConfig:
         if self.fall_off < 0 or (self.fall_off and self.generation == "2023"):
             raise ConfigError(
                 f"fall_off is 0 or more nats, and 0 for the bins of 2023, got {self.fall_off!r}"
+            )
+        if self.spread < 0 or (self.spread and self.generation == "2023"):
+            raise ConfigError(
+                f"spread is 0 or more, and 0 for the layers of 2023, got {self.spread!r}"
             )
         if self.classes < 2 or self.bins < 3 or self.bins % 2 == 0 or self.horizon <= 1:
             raise ConfigError(

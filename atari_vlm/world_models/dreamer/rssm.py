@@ -16,7 +16,7 @@ from atari_vlm.world_models.dreamer.cores import SequenceCore
 from atari_vlm.world_models.dreamer.cores.base import State, VectorCore
 from atari_vlm.world_models.dreamer.cores.layers import linear
 from atari_vlm.world_models.dreamer.heads import perceptron
-from atari_vlm.world_models.dreamer.losses import unimix
+from atari_vlm.world_models.dreamer.losses import drawn, unimix
 from atari_vlm.world_models.dreamer.slots import core_of
 from atari_vlm.world_models.dreamer.words import Words
 from atari_vlm.world_models.learned.heads import categorical
@@ -160,8 +160,11 @@ class Rssm(nn.Module):
         self, likely: Tensor, generator: torch.Generator | None, temperature: float = 1.0
     ) -> Tensor:
         """A z ``(..., latent)`` from log-probabilities; gradients pass straight through to these."""
-        drawn = categorical(likely.detach(), generator, temperature)
-        hot = functional.one_hot(drawn, self.config.classes).to(likely.dtype)
+        if temperature == 1:
+            hot = drawn(likely.detach(), generator)
+        else:
+            classes = categorical(likely.detach(), generator, temperature)
+            hot = functional.one_hot(classes, self.config.classes).to(likely.dtype)
         if likely.requires_grad:
             probabilities = likely.exp()
             hot = hot + probabilities - probabilities.detach()

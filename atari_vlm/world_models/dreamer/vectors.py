@@ -23,6 +23,8 @@ class VectorEncoder(nn.Module):
         inputs = sum(math.prod(column.shape) for column in vectors.values())
         self.outputs = config.units
         self.layers = perceptron(config, inputs, [config.units] * config.layers)
+        if config.spread:
+            nn.init.normal_(self.layers[0][0].bias, std=config.spread)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """See the class."""

@@ -15,6 +15,7 @@ from atari_vlm.world_models.dreamer.keys import by_name
 from atari_vlm.world_models.dreamer.networks import build_networks
 from atari_vlm.world_models.dreamer.pictures import doubled
 from atari_vlm.world_models.dreamer.rssm import Observed
+from atari_vlm.world_models.learned.heads import symlog
 
 CART_POLE = Box(-np.inf, np.inf, (4,), np.float32)
 RGB = Box(0, 255, (64, 64, 3), np.uint8)
@@ -118,10 +119,25 @@ def test_at_first_rewards_and_values_are_zero_and_choices_nearly_equal(fall_off)
     assert torch.allclose(likely, torch.full_like(likely, 1 / 3), atol=0.02)
 
 
-@pytest.mark.parametrize("name, fall_off", [("1m", -1.0), ("xs", 2.0)])
-def test_bins_fall_off_by_nats_and_only_in_raw_space(name, fall_off):
+@pytest.mark.parametrize("name, value", [("1m", -1.0), ("xs", 2.0)])
+def test_what_is_not_official_is_not_negative_and_not_of_2023(name, value):
     with pytest.raises(ConfigError, match="fall_off is 0 or more nats, and 0 for the bins of 2023"):
-        dataclasses.replace(preset(name), fall_off=fall_off)
+        dataclasses.replace(preset(name), fall_off=value)
+    with pytest.raises(ConfigError, match="spread is 0 or more, and 0 for the layers of 2023"):
+        dataclasses.replace(preset(name), spread=value)
+
+
+def test_the_length_of_a_vector_is_seen_where_biases_are_spread():
+    """At the official start two vectors of one direction are nearly one; with spread biases they are not."""
+    states = torch.tensor([[0.3, 0, 0, 0], [2.4, 0, 0, 0]])
+    apart = {}
+    for spread in (0.0, 0.5):
+        torch.manual_seed(0)
+        config = dataclasses.replace(preset("1m"), spread=spread)
+        first = build_networks(config, CART_POLE, Discrete(2)).encoder.parts["vectors"].layers[0]
+        one, other = first(symlog(states)).detach()
+        apart[spread] = float((one - other).norm() / one.norm())
+    assert apart[0.0] < 0.01 and apart[0.5] > 0.3
 
 
 def test_actions_are_mixed_with_a_share_of_chance():

@@ -191,11 +191,38 @@ def _chicken(left):
     return find
 
 
-def pieces(mask, left=0, top=0):
+def pieces(mask, left=0, top=0, grown_by=9):
     """The boxes of all pieces of a mask that lie apart whose corner is (left, top)."""
-    grown = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8))
+    grown = cv2.dilate(mask.astype(np.uint8), np.ones((grown_by, grown_by), np.uint8))
     count, labels = cv2.connectedComponents(grown)
     return [bounds((labels == number) & mask, left, top) for number in range(1, count)]
+
+
+def _lanes(kind, places=3):
+    numbers = [f"{lane}.{place}" for lane in range(1, 5) for place in range(1, places + 1)]
+    return tuple(f"{kind} {number if places > 1 else number[0]}" for number in numbers)
+
+
+def _in_the_sea(*colours, heights=range(1, 20), grown_by=5):
+    def find(screen):
+        found = pieces(np.isin(screen[62:163, 8:], colours), 8, 62, grown_by)
+        return [box for box in found if box[3] - box[1] in heights]
+
+    return find
+
+
+def _torpedoes(screen):
+    """Small things of the divers' colour, where gray submarines say that they are no divers."""
+    if not (screen[62:163, 8:] == 8).any():
+        return UNSURE
+    return _in_the_sea(134, heights=range(1, 6), grown_by=9)(screen)
+
+
+def _divers(screen):
+    """Of a diver at the edge only a hand or a foot may be seen, which says nothing of its size."""
+    violet = screen[62:163, 8:] == 134
+    at_the_edge = violet[:, [*range(4), *range(-4, 0)]].any()
+    return UNSURE if at_the_edge else _in_the_sea(134, heights=range(8, 20), grown_by=9)(screen)
 
 
 def _skulls(side):
@@ -261,6 +288,13 @@ FINDERS = {
         "rolling skull": coloured(42, 105, 160, 181, 14),
         "left door": coloured(20, 54, 24, 91, 252),
         "right door": coloured(136, 54, 140, 91, 252),
+    },
+    "Seaquest": {
+        "submarine": _small(8, 44, 160, 165, 16, 24),
+        _lanes("fish"): _in_the_sea(200, 232),
+        _lanes("enemy submarine"): _in_the_sea(8),
+        _lanes("diver", 1): _divers,
+        _lanes("torpedo", 1): _torpedoes,
     },
     "SpaceInvaders": {
         _INVADERS: _invaders,

@@ -136,16 +136,25 @@ class FileOptions(Options):
 
 
 @dataclass(frozen=True)
-class PlayOptions(Options):
-    """How episodes are played; results do not depend on it."""
+class ParallelOptions(Options):
+    """How much is done at once; results do not depend on it."""
 
     parallel: int = 1
-    """episodes at once"""
+    """episodes (or series of questions) at once"""
+
+    def __post_init__(self) -> None:
+        check_positive(parallel=self.parallel)
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class PlayOptions(ParallelOptions):
+    """How episodes are played; results do not depend on it."""
+
     videos: int = 2
     """mp4s at the end, if imageio-ffmpeg is installed"""
 
     def __post_init__(self) -> None:
-        check_positive(parallel=self.parallel)
         if self.videos < 0:
             raise ConfigError(f"videos must be 0 or more, got {self.videos!r}")
         super().__post_init__()

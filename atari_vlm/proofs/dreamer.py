@@ -68,7 +68,7 @@ class Game:
 
 _PICTURES = {
     "networks": {
-        "deter": 256, "hidden": 64, "groups": 16, "classes": 8, "units": 64, "frame_px": 32, "horizon": 50.0,
+        "deter": 256, "hidden": 64, "groups": 16, "classes": 8, "units": 64, "frame_px": 32, "horizon": 50.0, "fall_off": 2.0,
     }
 }  # fmt: skip
 GAMES = {
@@ -87,11 +87,11 @@ GAMES = {
         "pixel Catch", "AtariVLMProof/Catch-v0", "tiny",
         {
             **_PICTURES,
-            "learning": {"batch": 16, "length": 8, "ratio": 0.5, "prefill": 500, "learning_rate": 7e-4},
-            "behaviour": {"imag_last": 0, "steps": 8, "entropy": 0.02},
-            "losses": {"reconstruction": 3.0},
-            "play": {"steps": 100, "eval_every": 5, "eval_episodes": 50},
-            "epochs": 120, "capacity": 10_000,
+            "learning": {"batch": 16, "length": 8, "ratio": 0.125, "prefill": 800, "learning_rate": 1e-3, "decay": 2800},
+            "losses": {"reward": 10.0},
+            "behaviour": {"imag_last": 8, "steps": 8, "entropy": 0.02, "slow_rate": 0.1},
+            "play": {"steps": 400, "envs": 8, "eval_every": 2, "eval_episodes": 50},
+            "epochs": 60, "capacity": 40_000,
         },
         0.9, 1200.0, make=CatchWorldModel,
     ),

@@ -20,6 +20,7 @@ import numpy as np
 from rich.table import Table
 
 from atari_vlm._lazy import load
+from atari_vlm.agents.in_context.examples import STRATEGIES, InContextOptions
 from atari_vlm.agents.vlm_agent import VLMAgentOptions
 from atari_vlm.ending import program
 from atari_vlm.errors import AtariVLMError, ConfigError, StoppedError
@@ -49,7 +50,6 @@ from atari_vlm.runs.terminal import messages, results
 from atari_vlm.scores.statistics import aggregate
 from atari_vlm.settings import with_changes
 from atari_vlm.training.in_context.ablation import AblationRow, ablation_table, run_ablation
-from atari_vlm.training.in_context.examples import STRATEGIES, InContextOptions
 from atari_vlm.training.in_context.option_groups import (
     AnswerFormOptions,
     LearningOptions,

@@ -134,8 +134,8 @@ def scripted_facts(run):
 
 def _by_pixels(calls, run):
     """Calls with the pixels' SHA-256 in place of the PNG's."""
+    from atari_vlm.agents.in_context.demonstrations import decode
     from atari_vlm.runs.journal import Journal
-    from atari_vlm.training.in_context.demonstrations import decode
 
     with Journal(run / "journal.sqlite", read_only=True) as journal:
 

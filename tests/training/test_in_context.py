@@ -5,12 +5,7 @@ import numpy as np
 import pytest
 
 from atari_vlm.agents import VLMAgent
-from atari_vlm.agents.simple import NoopAgent
-from atari_vlm.env.environment import AtariVLMEnvironment
-from atari_vlm.errors import ConfigError
-from atari_vlm.pil_images import to_image
-from atari_vlm.runs.rollout import play_episode
-from atari_vlm.training.in_context.demonstrations import (
+from atari_vlm.agents.in_context.demonstrations import (
     Demonstration,
     DemonstrationLibrary,
     DemonstrationRecorder,
@@ -18,7 +13,7 @@ from atari_vlm.training.in_context.demonstrations import (
     ExampleOptions,
     digest_of,
 )
-from atari_vlm.training.in_context.examples import (
+from atari_vlm.agents.in_context.examples import (
     STRATEGIES,
     ExampleIndex,
     InContextOptions,
@@ -27,6 +22,11 @@ from atari_vlm.training.in_context.examples import (
     example_messages,
     select,
 )
+from atari_vlm.agents.simple import NoopAgent
+from atari_vlm.env.environment import AtariVLMEnvironment
+from atari_vlm.errors import ConfigError
+from atari_vlm.pil_images import to_image
+from atari_vlm.runs.rollout import play_episode
 from atari_vlm.types import Image, Message, Reply
 from atari_vlm.vlm.base import Sampling
 

@@ -5,21 +5,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atari_vlm.scores.statistics import aggregate
-from atari_vlm.training.in_context.ablation import AblationRow, ablation_table, run_ablation
-from atari_vlm.training.in_context.demonstrations import (
+from atari_vlm.agents.in_context.demonstrations import (
     Demonstration,
     DemonstrationLibrary,
     Example,
     digest_of,
 )
-from atari_vlm.training.in_context.examples import (
+from atari_vlm.agents.in_context.examples import (
     STRATEGIES,
     InContextOptions,
     estimate_tokens,
     select,
     within_budget,
 )
+from atari_vlm.scores.statistics import aggregate
+from atari_vlm.training.in_context.ablation import AblationRow, ablation_table, run_ablation
 from atari_vlm.types import Image
 
 FRAME = Image(np.zeros((60, 100, 3), np.uint8)).png

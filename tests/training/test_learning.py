@@ -7,10 +7,10 @@ import pytest
 
 from atari_vlm import VLMTrainer
 from atari_vlm.agents import VLMAgent
+from atari_vlm.agents.in_context.demonstrations import DemonstrationRecorder
+from atari_vlm.agents.in_context.examples import STRATEGIES, InContextOptions
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.runs.rollout import play_episode
-from atari_vlm.training.in_context.demonstrations import DemonstrationRecorder
-from atari_vlm.training.in_context.examples import STRATEGIES, InContextOptions
 from atari_vlm.vlm import NearestExampleVLM, ScriptedVLM
 
 

@@ -7,8 +7,8 @@ from training_helpers import CountingVLM
 
 from atari_vlm import VLMTrainer
 from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.runs.demonstration_files import export_demonstrations, import_demonstrations
 from atari_vlm.train import main
-from atari_vlm.training.in_context.minari import export_demonstrations, import_demonstrations
 from atari_vlm.vlm import ScriptedVLM
 
 minari = pytest.importorskip("minari")

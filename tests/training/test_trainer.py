@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from training_helpers import CountingVLM, contents, run_data
 
 from atari_vlm import VLMTrainer
+from atari_vlm.agents.in_context.demonstrations import digest_of
+from atari_vlm.agents.in_context.examples import STRATEGIES, InContextOptions
 from atari_vlm.errors import BudgetExhaustedError, ConfigError, RunError, StoppedError
 from atari_vlm.runs.progress import Quiet
 from atari_vlm.runs.run_folder import RunFolder, RunRequest, existing_run
 from atari_vlm.runs.seeds import eval_seed, train_seed
 from atari_vlm.training.in_context.ablation import ablation_table, run_ablation
-from atari_vlm.training.in_context.demonstrations import digest_of
-from atari_vlm.training.in_context.examples import STRATEGIES, InContextOptions
 from atari_vlm.training.in_context.options import TrainerOptions
 from atari_vlm.vlm import NearestExampleVLM, ScriptedVLM
 

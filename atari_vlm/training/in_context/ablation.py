@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atari_vlm.agents.in_context.examples import STRATEGIES, Strategy
 from atari_vlm.scores.statistics import Estimate, aggregate
-from atari_vlm.training.in_context.examples import STRATEGIES, Strategy
 
 if TYPE_CHECKING:
     from atari_vlm.training.in_context.trainer import VLMTrainer

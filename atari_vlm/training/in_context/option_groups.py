@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from atari_vlm.agents.in_context.examples import Strategy
 from atari_vlm.agents.vlm_agent import AnswerMode
 from atari_vlm.errors import ConfigError
 from atari_vlm.runs.options import TYPED_ONLY, UNRECORDED, Options
-from atari_vlm.training.in_context.examples import Strategy
 
 
 @dataclass(frozen=True)

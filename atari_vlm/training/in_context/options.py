@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from atari_vlm.agents.in_context.examples import InContextOptions
 from atari_vlm.agents.vlm_agent import VLMAgentOptions
 from atari_vlm.errors import check_positive
 from atari_vlm.runs.options import (
@@ -23,7 +24,6 @@ from atari_vlm.runs.options import (
 )
 from atari_vlm.runs.progress import Progress, Quiet
 from atari_vlm.settings import check_names, plain
-from atari_vlm.training.in_context.examples import InContextOptions
 
 
 @dataclass(frozen=True)

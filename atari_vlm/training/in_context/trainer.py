@@ -16,6 +16,20 @@ from typing import Any
 from atari_vlm import games, prompts
 from atari_vlm._lazy import load
 from atari_vlm.agents.base import Agent
+from atari_vlm.agents.in_context.demonstrations import (
+    Demonstration,
+    DemonstrationLibrary,
+    DemonstrationRecorder,
+    digest_of,
+)
+from atari_vlm.agents.in_context.examples import (
+    ExampleIndex,
+    InContextOptions,
+    SimilarExamplesVLM,
+    Strategy,
+    example_messages,
+    select,
+)
 from atari_vlm.agents.vlm_agent import VLMAgent
 from atari_vlm.errors import MismatchError, check_positive
 from atari_vlm.reporting.page.run_report import write_report
@@ -31,20 +45,6 @@ from atari_vlm.runs.trackers import EpisodeLog, LogConfig, check_installed
 from atari_vlm.runs.videos import worth_filming, write_video
 from atari_vlm.settings import flat
 from atari_vlm.spaces import Env
-from atari_vlm.training.in_context.demonstrations import (
-    Demonstration,
-    DemonstrationLibrary,
-    DemonstrationRecorder,
-    digest_of,
-)
-from atari_vlm.training.in_context.examples import (
-    ExampleIndex,
-    InContextOptions,
-    SimilarExamplesVLM,
-    Strategy,
-    example_messages,
-    select,
-)
 from atari_vlm.training.in_context.options import TrainerOptions
 from atari_vlm.video import can_write_videos
 from atari_vlm.vlm.base import VLM, close_vlm
@@ -113,7 +113,7 @@ class VLMTrainer:
     def _imported(self, dataset_id: str) -> list[Demonstration]:
         """The demonstrations of a data set; ``MismatchError`` when they are of another game."""
         read: Callable[..., list[Demonstration]] = load(
-            "atari_vlm.training.in_context.minari:import_demonstrations"
+            "atari_vlm.runs.demonstration_files:import_demonstrations"
         )
         demonstrations = read(dataset_id, self.options.in_context.examples)
         for demonstration in demonstrations:

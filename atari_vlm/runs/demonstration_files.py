@@ -14,6 +14,11 @@ import gymnasium as gym
 import numpy as np
 
 from atari_vlm import games
+from atari_vlm.agents.in_context.demonstrations import (
+    Demonstration,
+    DemonstrationRecorder,
+    ExampleOptions,
+)
 from atari_vlm.description import Facts, list_actions
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.errors import ConfigError, MismatchError
@@ -25,11 +30,6 @@ from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.outputs import done_episodes
 from atari_vlm.runs.recorded import replay_episode
 from atari_vlm.runs.run_folder import read_config
-from atari_vlm.training.in_context.demonstrations import (
-    Demonstration,
-    DemonstrationRecorder,
-    ExampleOptions,
-)
 from atari_vlm.types import Decision, Source, Trajectory, Transition
 
 DEFAULT_OPTIONS = ExampleOptions()

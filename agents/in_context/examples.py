@@ -17,9 +17,9 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
+from atari_vlm.agents.in_context.demonstrations import Demonstration, Example, ExampleOptions
 from atari_vlm.agents.messages import write_answer
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
-from atari_vlm.training.in_context.demonstrations import Demonstration, Example, ExampleOptions
 from atari_vlm.types import Image, Message, Reply
 from atari_vlm.vlm.base import VLM, Sampling
 

@@ -46,8 +46,8 @@ class VLMAgentOptions(MessageOptions):
     capable of, else ``text``. ``max_reasks``: how often an answer that cannot be used is asked for again, with the reason.
     ``fallback``: what is done after that: NOOP, the last action once more, a random legal action, or raise ``VLMError``.
     ``temperature``: passed to the VLM; with ``scores`` it makes the agent draw from ``softmax(log p / temperature)``, and
-    ``None`` or 0 take the best. ``max_tokens``: limit of a reply. ``decide_every``: ask at every n-th step and hold the
-    action in between (source BUFFER; a fallback action is not held).
+    ``None`` or 0 take the best. ``max_tokens``: limit of a reply. ``decide_every``: ask at steps 0, n, 2n ... and repeat
+    the last action in between (source BUFFER; FALLBACK while a fallback action is repeated, so that it counts).
     """
 
     answer: AnswerMode = "auto"
@@ -112,7 +112,7 @@ class VLMAgent:
             self._rng, self._seed = np.random.default_rng(seed), seed
         self._conversation.reset()
         self._last: Decision | None = None
-        self._held = 0  # steps for which the last decision is still held
+        self._step = 0
 
     def act(self, observation: Mapping[str, Any]) -> Decision:
         """Ask for the next action.
@@ -129,14 +129,19 @@ class VLMAgent:
     def observe(self, transition: Transition) -> None:
         """Note what was really done; the rest stands in the next observation."""
         if self._last is not None and transition.decision.action != self._last.action:
-            self._last, self._held = transition.decision, 0
+            self._last = transition.decision
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the next decision is asked for, and not a repetition."""
+        return self._last is None or self._step % self.options.decide_every == 0
 
     def _decide(self, observation: Mapping[str, Any], prompt: str | None) -> Decision:
         names = _legal_actions(observation)
         self._conversation.observe(observation)
-        if self._last is not None and self._held > 0:
-            self._held -= 1
-            self._last = Decision(self._last.action, Source.BUFFER)
+        if not self.is_due:
+            self._step += 1
+            self._last = _repeated(self._last)
             return self._last
         question = self._conversation.question(observation, self._feedback(names))
         messages = self._conversation.messages(question, names, prompt)
@@ -146,8 +151,8 @@ class VLMAgent:
         if decision.source is Source.MODEL:
             reply_text = decision.replies[-1].text if decision.replies else names[decision.action]
             self._conversation.add_turn(question, reply_text)
-            self._held = self.options.decide_every - 1
         self._last = decision
+        self._step += 1
         return decision
 
     def _feedback(self, names: Sequence[str]) -> str | None:
@@ -222,6 +227,16 @@ class VLMAgent:
         if self.answer == "choice":
             return dataclasses.replace(sampling, choices=tuple(names))
         return sampling
+
+
+def _repeated(last: Decision | None) -> Decision:
+    assert last is not None  # nothing is repeated before something was decided
+    fell_back = last.source is Source.FALLBACK
+    return Decision(
+        last.action,
+        Source.FALLBACK if fell_back else Source.BUFFER,
+        problems=last.problems if fell_back else (),
+    )
 
 
 def split_options(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

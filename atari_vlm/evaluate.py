@@ -1,11 +1,12 @@
-"""Games x agents x seeds: raw and human-normalised scores with intervals, beside random and scripted play.
+"""Studies: any agents on any games, with raw and human-normalised scores, intervals, and baselines from the same harness.
 
-    python -m atari_vlm.evaluate --games Pong Breakout --agents random scripted --seeds 0 1 2 --max-steps 1000
-    python -m atari_vlm.evaluate --games Pong --agents gpt-4o --episodes 2 --budget-usd 5 --parallel 4
+    python -m atari_vlm.evaluate --suite quick --agents nearest-example mcts@emulator
+    python -m atari_vlm.evaluate --games Pong --agents "gpt=gpt-4o,model=gpt-5-mini,frames=4,decide_every=4" --budget-usd 5
+    python -m atari_vlm.evaluate --study study.yaml
 
-Random and scripted are always among the agents, so that every score has its baselines from the same harness. Everything is
-journalled: the same command, or ``--resume RUN``, continues after any stop. The folder receives ``results.md``,
-``results.csv`` and ``results.json``; ``python -m atari_vlm.report RUN`` shows every step.
+Random and scripted join every study, so that a score has its baselines. Everything is journalled: the same command, or
+--resume RUN, continues after any stop. The folder receives results.csv, .json, .md and .tex, episodes.csv, paired.csv,
+ablation.csv (with --ablate) and report.html. --estimate says before what a study will take.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table as RichTable
+
 from atari_vlm.conditions import machine
 from atari_vlm.ending import program
 from atari_vlm.errors import AtariVLMError, StoppedError
-from atari_vlm.evaluation.cells import Cell, EvaluateConfig
+from atari_vlm.evaluation.cells import Cell
+from atari_vlm.evaluation.estimate import estimate
 from atari_vlm.evaluation.evaluate import Watching, evaluate
 from atari_vlm.evaluation.results_files import to_markdown
+from atari_vlm.evaluation.study_options import EvaluateConfig
 from atari_vlm.runs.command_line import parse, resume_hint
 from atari_vlm.runs.display import ProgressDisplay
 from atari_vlm.runs.fallbacks import ALL_FELL_BACK
@@ -35,8 +40,27 @@ def conditions() -> list[tuple[str, str]]:
     return [("hardware", f"{info['cpu']}, Python {info['python']}"), ("versions", versions)]
 
 
+def show_estimate(config: EvaluateConfig) -> int:
+    """Say what a study will take; returns the exit code."""
+    with stop_on_signals() as stop:
+        folder, rows = estimate(config, Watching(stop=stop))
+    table = RichTable("agent", "calls", "input tokens", "output tokens", "dollars", "hours")
+    for row in rows:
+        counts = (row["calls"], row["input_tokens"], row["output_tokens"])
+        words = ["unknown" if value is None else f"{value:,}" for value in counts]
+        cost = row["cost_usd"]
+        dollars = "unknown" if cost is None else f"{cost:.4g}"
+        table.add_row(row["agent"], *words, dollars, f"{row['hours']:.3g}")
+    out = results()
+    out.print(table)
+    out.print(f"estimate: {folder / 'estimate.json'}")
+    return 0
+
+
 def run(config: EvaluateConfig) -> int:
     """Evaluate, print the tables and where they are; returns the exit code."""
+    if config.estimate:
+        return show_estimate(config)
     console = messages()
     with stop_on_signals() as stop, ProgressDisplay(console) as display:
         begun: list[Path] = []
@@ -46,7 +70,7 @@ def run(config: EvaluateConfig) -> int:
             display.expect(episodes, budget)
 
         def cell_began(cell: Cell) -> None:
-            console.print(f"{cell.game}, {cell.agent}:", style="bold")
+            console.print(f"{cell.game.name}, {cell.variant.title}:", style="bold")
 
         try:
             folder, evaluation = evaluate(
@@ -61,8 +85,8 @@ def run(config: EvaluateConfig) -> int:
             raise
     out = results()
     out.print(to_markdown(evaluation))
-    out.print(f"results: {folder}/results.md, results.csv, results.json")
-    out.print(f"every step: python -m atari_vlm.report {folder}")
+    out.print(f"results: {folder}/results.md, .csv, .json, .tex, episodes.csv, paired.csv")
+    out.print(f"report: {folder}/report.html")
     fallbacks = [
         (name, value) for name, value in evaluation.conditions if name.startswith("fallbacks")
     ]

@@ -4,9 +4,10 @@
     python -m atari_vlm.report RUN --out pong.html --max-mb 60
     python -m atari_vlm.report results            # instead: published Atari 100k scores and own runs side by side
     python -m atari_vlm.report results --help
+    python -m atari_vlm.report compare RUN RUN    # studies of one protocol as one
 
 Pictures come from playing the recorded actions again, so they take time and no disk. What does not fit into ``--max-mb`` is
-left out, and the page says so. A run folder that is itself named ``results`` is given as ``./results``.
+left out, and the page says so. A run folder that is itself named ``results`` or ``compare`` is given as ``./results``.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from typing import Annotated
 import tyro
 
 from atari_vlm.ending import program
+from atari_vlm.evaluation.compare import compare
+from atari_vlm.evaluation.results_files import to_markdown
 from atari_vlm.reporting.atari100k.compare import ResultsConfig
 from atari_vlm.reporting.atari100k.files import write_comparison
 from atari_vlm.reporting.page.run_report import write_report
+from atari_vlm.reporting.study.page import is_study, write_study
 from atari_vlm.runs.command_line import parse
 from atari_vlm.runs.options import Options
 from atari_vlm.runs.terminal import results
@@ -39,6 +43,27 @@ folder ``OUT``. Equal input gives equal files.
 """
 
 
+_COMPARE = """Merge studies of one protocol, and write their tables over all of them.
+
+    python -m atari_vlm.report compare atari_vlm_results/first atari_vlm_results/second --out comparison
+
+Runs of one agent (same name, model, address and options) are joined, seed by seed; different agents of one label get the run's
+name beside it. Two protocols, the cut of episodes among them, are refused (exit code 2).
+"""
+
+
+@dataclass(frozen=True)
+class CompareConfig(Options):
+    """Which runs, and where to."""
+
+    program = "report"
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """run folders of studies"""
+    out: Path = Path("comparison")
+    """the folder that receives results.csv, .json, .md, .tex, episodes.csv and paired.csv"""
+
+
 @dataclass(frozen=True)
 class ReportConfig(Options):
     """Which run, and where to."""
@@ -51,6 +76,15 @@ class ReportConfig(Options):
     """the file to write (default: report.html in the run's folder, tree.html of a search for programs)"""
     max_mb: float = 24.0
     """about how large the file may get"""
+    trust_module: tuple[str, ...] = ()
+    """modules of games of your own (module:Id) that may be imported for the run's pictures"""
+
+
+def _report(config: ReportConfig) -> Path:
+    """The page of a run; of a study the page with its tables, and beside it the one with every step."""
+    if config.out is None and is_study(config.run) and (config.run / "results.json").is_file():
+        return write_study(config.run, max_mb=config.max_mb, trusted=config.trust_module)
+    return write_report(config.run, config.out, config.max_mb, config.trust_module)
 
 
 @program
@@ -59,9 +93,13 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if arguments[:1] == ["results"]:
         path = write_comparison(parse(ResultsConfig, arguments[1:], _RESULTS))
+    elif arguments[:1] == ["compare"]:
+        asked = parse(CompareConfig, arguments[1:], _COMPARE)
+        results().print(to_markdown(compare(asked.runs, asked.out)))
+        path = asked.out / "results.md"
     else:
         config = parse(ReportConfig, arguments, __doc__)
-        path = write_report(config.run, config.out, config.max_mb)
+        path = _report(config)
     results().print(path)
     return 0
 

@@ -30,6 +30,7 @@ from atari_vlm.runs.command_line import command_line, command_of, parse, resume_
 from atari_vlm.runs.display import ProgressDisplay
 from atari_vlm.runs.fallbacks import verdict
 from atari_vlm.runs.journal import EpisodeRow
+from atari_vlm.runs.learning_options import AnswerFormOptions, LearningOptions, LocalOptions
 from atari_vlm.runs.options import (
     AnswerOptions,
     AskOptions,
@@ -50,13 +51,7 @@ from atari_vlm.runs.terminal import messages, results
 from atari_vlm.scores.statistics import aggregate
 from atari_vlm.settings import with_changes
 from atari_vlm.training.in_context.ablation import AblationRow, ablation_table, run_ablation
-from atari_vlm.training.in_context.option_groups import (
-    AnswerFormOptions,
-    LearningOptions,
-    LocalOptions,
-    PhaseOptions,
-    ShowOptions,
-)
+from atari_vlm.training.in_context.option_groups import PhaseOptions, ShowOptions
 from atari_vlm.training.in_context.options import TrainerOptions
 from atari_vlm.training.in_context.trainer import VLMTrainer
 

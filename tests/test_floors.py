@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 WORDS = (
-    "_lazy plugins hub types errors actions games description prompts pil_images spaces picture files "
+    "_lazy plugins own_classes hub types errors actions games description prompts pil_images spaces picture files "
     "yaml_files space_json space_trees trees settings conditions video registration "
     "checker checker_abilities checker_models checker_states "
     "experience objects scores vlm world_models agents vlm.base agents.base "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from atari_vlm.agents.in_context.demonstrations import Demonstration, Example, ExampleOptions
 from atari_vlm.agents.messages import write_answer
+from atari_vlm.agents.vlm_agent import VLMAgent
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
 from atari_vlm.types import Image, Message, Reply
 from atari_vlm.vlm.base import VLM, Sampling
@@ -185,6 +186,25 @@ class SimilarExamplesVLM:
             1 for _ in itertools.takewhile(lambda message: message.role == "system", messages)
         )
         return [*messages[:system], *shown, *messages[system:]]
+
+
+def agent_with_examples(
+    vlm: VLM,
+    shown: Sequence[Demonstration],
+    options: InContextOptions,
+    make: Callable[[VLM, tuple[Message, ...]], VLMAgent],
+) -> VLMAgent:
+    """An agent of ``make`` (given the VLM to ask and its examples) that is shown examples of ``shown``.
+
+    ``options`` choose them; with ``most-similar-frame`` they are looked for at every request.
+    """
+    examples = example_messages(select(shown, options))
+    if options.strategy != "most-similar-frame":
+        return make(vlm, examples)
+    asked = SimilarExamplesVLM(vlm, ExampleIndex(shown, options))
+    agent = make(asked, examples)
+    asked.form = "choice" if agent.answer == "scores" else agent.answer
+    return agent
 
 
 def _thumbnail(image: Image) -> np.ndarray:

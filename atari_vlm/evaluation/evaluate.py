@@ -1,54 +1,45 @@
-"""Evaluation: games x agents x seeds, every episode journalled, every score beside random and scripted play.
+"""A study: games x agents x seeds, every episode journalled, every score beside random and scripted play.
 
-All agents get the same episode seeds. Nothing learns here, so episodes may be played in any number at once.
+All agents get the same episode seeds. Nothing learns while it is evaluated, so episodes may be played in any number at once.
 """
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atari_vlm.agents.base import Agent
-from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
-from atari_vlm.errors import NotSupportedError
-from atari_vlm.evaluation.cells import (
-    Cell,
-    EvaluateConfig,
-    agent_options,
-    cells,
+from atari_vlm.agents.specs import AgentSpec
+from atari_vlm.errors import ConfigError
+from atari_vlm.evaluation.cells import Cell, cells, named
+from atari_vlm.evaluation.collecting import Entrants, collect
+from atari_vlm.evaluation.entrants import Entrant
+from atari_vlm.evaluation.entry import Defaults, Entry, check_contract
+from atari_vlm.evaluation.measured import Finished, episode_rows
+from atari_vlm.evaluation.playing import Table, environment_maker, paced, play_cell
+from atari_vlm.evaluation.results import Results
+from atari_vlm.evaluation.results_files import write_results
+from atari_vlm.evaluation.study import (
+    AMOUNTS,
+    Study,
     check,
-    conditions_of,
-    environment_of,
-    run_request,
     settings_of,
 )
-from atari_vlm.evaluation.results import Results, Run
-from atari_vlm.evaluation.results_files import to_csv, to_json, to_markdown
-from atari_vlm.files import atomic_write
-from atari_vlm.runs.answered import answered
-from atari_vlm.runs.command_line import command_line
-from atari_vlm.runs.environments import make_env
-from atari_vlm.runs.fallbacks import verdict
-from atari_vlm.runs.journal import EpisodeRow, Journal
-from atari_vlm.runs.options import pairs
-from atari_vlm.runs.outputs import cut_episodes
-from atari_vlm.runs.player import Player, PlayerOptions
+from atari_vlm.evaluation.study_options import EvaluateConfig
+from atari_vlm.reporting.study.page import write_study
+from atari_vlm.runs.command_line import command_line, command_of
+from atari_vlm.runs.continuing import ResumeRules
+from atari_vlm.runs.journal import Journal
+from atari_vlm.runs.options import execution_of, pairs
 from atari_vlm.runs.progress import Progress, Quiet
-from atari_vlm.runs.run_folder import RunFolder
+from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.runs.trackers import EpisodeLog, LogConfig, check_installed
-from atari_vlm.settings import flat
-from atari_vlm.spaces import Env
-from atari_vlm.types import Message, Reply
-from atari_vlm.vlm.base import VLM, Capability, NoScores, Sampling, close_vlm
-from atari_vlm.vlm.catalogue import OFFLINE_NAMES
+from atari_vlm.settings import flat, plain
 from atari_vlm.vlm.layers.budget import Budget
-from atari_vlm.vlm.layers.stack import budget_of, limited
-from atari_vlm.vlm.load import load_vlm
+from atari_vlm.vlm.layers.stack import budget_of
 
 
 @dataclass(frozen=True)
@@ -62,177 +53,182 @@ class Watching:
     began: Callable[[Path, int, Budget], object] = lambda run, episodes, budget: None
 
 
+class Evaluation:
+    """A study in its run folder. Use it as a context manager: it holds the run's lock and what its agents have open.
+
+    Raises ``ConfigError`` (and its kin) for what cannot be played, before anything is asked.
+    """
+
+    def __init__(self, config: EvaluateConfig, watching: Watching | None = None):
+        self.study, self.watching = check(config), watching or Watching()
+        check_installed(config.log)
+        self.budget = budget_of(config)
+        with ExitStack() as opened:
+            self.entrants = entrants(self.study, self.budget, opened)
+            check_games(self.study, self.entrants)
+            self.run = RunFolder.open(run_request(self.study))
+            opened.callback(self.run.close)
+            self.cells = cells(self.study, lessons_of(self.entrants), self.run.parts)
+            self._describe()
+            self.budget.restore_from(_paid_replies(self.cells, self.entrants, self.run.journal))
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> Evaluation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def entrant(self, cell: Cell) -> Entrant:
+        """Who plays a cell."""
+        return self.entrants[named(cell.variant)]
+
+    def play(self) -> Results:
+        """Play everything that is not played yet and write the tables, also when it ends early."""
+        watching, config = self.watching, self.study.config
+        watching.began(self.run.path, sum(len(cell.everything) for cell in self.cells), self.budget)
+        settings = flat(settings_of(self.study))
+        log = EpisodeLog(self.run.path, LogConfig(config.log, settings), watching.progress.say)
+        table = Table(self.run.journal, config.parallel, watching.progress, watching.stop)
+        try:
+            for cell in self.cells:
+                watching.cell_began(cell)
+                play_cell(self.study, cell, self.entrant(cell), table)
+                log.update(self.run.journal.episodes())
+            self.run.finish()
+        finally:
+            log.close()
+            results = self.results()
+            self.write(results)
+        write_study(self.run.path)
+        return results
+
+    def results(self) -> Results:
+        """The finished runs of the journal with their conditions."""
+        return collect(
+            self.study, self.cells, self.entrants, self.run.journal, self.watching.conditions
+        )
+
+    def write(self, results: Results) -> None:
+        """Write the tables."""
+        finished = Finished.of(self.run.journal)
+        write_results(self.run.path, results, list(episode_rows(self.cells, finished)))
+
+    def _describe(self) -> None:
+        """Note in the journal what its episodes are, for whoever reads the run."""
+        scenes: list[dict[str, Any]] = []
+        games, labels, scene_of = {}, {}, {}
+        for cell in self.cells:
+            scene = plain(self.study.environment(cell.game, self.entrant(cell).scene))
+            if scene not in scenes:
+                scenes.append(scene)
+            for spec in cell.everything:
+                games[str(spec.episode)] = cell.game.name
+                labels[str(spec.episode)] = f"{cell.game.name}, {cell.variant.title}"
+                scene_of[str(spec.episode)] = scenes.index(scene)
+        self.run.journal.set_meta(
+            games=games, labels=labels, environments=scenes, environment_of=scene_of
+        )
+
+
 def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[Path, Results]:
     """Play everything that is not played yet and write the tables, also when it ends early; the run folder and the results.
 
     Raises what the agents raise; the run can then be continued with the same configuration.
     """
-    check(config)
-    check_installed(config.log)
-    watching = watching or Watching()
-    budget = budget_of(config)
-    with ExitStack() as opened:
-        vlms = {agent: _vlm(config, agent, budget, opened) for agent in config.all_agents}
-        run = RunFolder.open(run_request(config))
-        opened.callback(run.close)
-        laid_out = list(cells(config, run.parts))
-        by_episode = {str(spec.episode): cell for cell in laid_out for spec in cell.specs}
-        run.journal.set_meta(
-            games={number: cell.game for number, cell in by_episode.items()},
-            labels={number: f"{cell.game}, {cell.agent}" for number, cell in by_episode.items()},
-        )
-        budget.restore_from(_paid_replies(config, laid_out, run.journal))
-        watching.began(run.path, len(by_episode), budget)
-        log = EpisodeLog(
-            run.path, LogConfig(config.log, flat(settings_of(config))), watching.progress.say
-        )
-        opened.callback(log.close)
+    with Evaluation(config, watching) as evaluation:
+        return evaluation.run.path, evaluation.play()
+
+
+def entrants(study: Study, budget: Budget, opened: ExitStack) -> Entrants:
+    """Every agent of a study, under every condition, ready to play."""
+    entry = Entry(defaults_of(study), budget, opened)
+    variants = [variant for agent in study.agents for variant in study.variants(agent)]
+    return {named(variant): entry.entrant(variant.agent) for variant in variants}
+
+
+def defaults_of(study: Study) -> Defaults:
+    """What a study says of its agents."""
+    config = study.config
+    endpoint: dict[str, Any] = {"timeout_s": config.timeout_s}
+    for name in ("model", "base_url"):
+        if getattr(config, name) is not None:
+            endpoint[name] = getattr(config, name)
+    if config.vlm_option:
+        endpoint["vlm_options"] = pairs(config.vlm_option, "--vlm-option")
+    return Defaults(config, study.asking, endpoint, config.key())
+
+
+def lessons_of(entrants: Entrants) -> dict[tuple[str, str, str], int]:
+    """How many training episodes each variant has."""
+    return {
+        name: entrant.lessons.episodes
+        for name, entrant in entrants.items()
+        if entrant.lessons is not None
+    }
+
+
+def check_games(study: Study, entrants: Entrants) -> None:
+    """Make every agent's environment and agent once; ``ConfigError`` names the agent and the game that do not fit."""
+    checked: set[str] = set()
+    for cell in cells(study, lessons_of(entrants)):
+        entrant, spec = entrants[named(cell.variant)], cell.variant.agent
+        check_own = spec.kind == "own" and entrant.vlm is None and spec.label not in checked
         try:
-            for cell in laid_out:
-                watching.cell_began(cell)
-                _play(config, cell, run.journal, vlms[cell.agent], watching)
-                log.update(run.journal.episodes())
-            run.finish()
-        finally:
-            names = {agent: vlms[agent].name for agent in config.paid_agents}
-            conditions = [*_answered(config, laid_out, names, run.journal), *watching.conditions]
-            results = collect(config, laid_out, run.journal, conditions)
-            write_results(run.path, results)
-        return run.path, results
+            _check(study, cell, entrant, check_own)
+        except ConfigError as error:
+            raise ConfigError(f"{spec.label} on {cell.game.name}: {error}") from error
+        checked.add(spec.label)
+
+
+def _check(study: Study, cell: Cell, entrant: Entrant, check_own: bool) -> None:
+    spec, env = entrant.spec, environment_maker(study, cell, entrant)()
+    try:
+        if entrant.vlm is not None:
+            _check_shown(spec, cell.game.name, env.observation_space)
+        paced(study, entrant.make(entrant.asked, env, ()), env)
+        if check_own:
+            check_contract(spec, env)
+    finally:
+        env.close()
+
+
+def _check_shown(spec: AgentSpec, game: str, space: Any) -> None:
+    parts = getattr(space, "spaces", {})
+    if not {"image", "text", "action_space"} <= parts.keys():
+        raise ConfigError(
+            f"{spec.name} asks a model that is shown pictures; {game} shows none (a uint8 (H, W, 3) observation with Discrete "
+            "actions)"
+        )
+
+
+def run_request(study: Study) -> RunRequest:
+    """The run folder that is wanted."""
+    config = study.config
+    games = [game.name for game in study.games]
+    label = [config.suite] if config.suite and config.games is None else games
+    return RunRequest(
+        save_dir=config.save_dir,
+        label="-".join(["evaluate", *label]),
+        settings=settings_of(study),
+        execution=execution_of(config),
+        run_name=config.run_name,
+        resume=config.resume,
+        command=command_of(config),
+        command_line=command_line(config),
+        rules=ResumeRules(
+            amounts=AMOUNTS, defaults={"protocol": {"name": "standard", "version": 1}, "ablate": []}
+        ),
+    )
 
 
 def _paid_replies(
-    config: EvaluateConfig, laid_out: Sequence[Cell], journal: Journal
+    laid_out: Sequence[Cell], entrants: Entrants, journal: Journal
 ) -> Iterator[Mapping[str, Any]]:
     """What was paid for in the run's journal already."""
-    paid = [cell for cell in laid_out if cell.agent in config.paid_agents]
-    for spec in itertools.chain.from_iterable(cell.specs for cell in paid):
-        for call in journal.calls(spec.episode):
-            if call.reply and call.paid:
-                yield call.reply
-
-
-def collect(
-    config: EvaluateConfig,
-    laid_out: Sequence[Cell],
-    journal: Journal,
-    conditions: Sequence[tuple[str, str]] = (),
-) -> Results:
-    """The finished runs of a journal with their conditions."""
-    rows = {row.episode: row for row in journal.episodes() if row.status == "done"}
-    cut = set(
-        cut_episodes(
-            journal, list(rows.values()), {"max_steps": config.max_steps, **environment_of(config)}
-        )
-    )
-    runs = []
     for cell in laid_out:
-        for i, seed in enumerate(config.seeds):
-            specs = cell.specs[i * config.episodes : (i + 1) * config.episodes]
-            if all(spec.episode in rows for spec in specs):
-                runs.append(_run(cell, seed, [rows[spec.episode] for spec in specs], cut))
-    missing = sum(spec.episode not in rows for cell in laid_out for spec in cell.specs)
-    notes = []
-    if missing:
-        notes.append(
-            f"Unfinished: {missing} episodes are still to be played; the same command continues."
-        )
-    if config.max_steps is not None:
-        notes.append(
-            f"Episodes are cut after {config.max_steps:,} steps; published scores are of whole episodes."
-        )
-    return Results(
-        tuple(runs), (*conditions_of(config), *conditions), command_line(config), tuple(notes)
-    )
-
-
-def _answered(
-    config: EvaluateConfig, laid_out: Sequence[Cell], names: Mapping[str, str], journal: Journal
-) -> Iterator[tuple[str, str]]:
-    """What answered for each agent that may cost something, and how much of its play was not its own."""
-    for agent, asked in names.items():
-        episodes = [spec.episode for cell in laid_out if cell.agent == agent for spec in cell.specs]
-        replies = (
-            call.reply for episode in episodes for call in journal.calls(episode) if call.reply
-        )
-        for name, value in answered(asked, replies, config.base_url, None).items():
-            yield f"{name} ({agent})", value
-        said, _ = verdict(
-            journal, [row for row in journal.episodes() if row.episode in set(episodes)]
-        )
-        if said:
-            yield f"fallbacks ({agent})", said
-
-
-def write_results(folder: Path, results: Results) -> None:
-    """Write results.md, results.csv and results.json."""
-    atomic_write(folder / "results.md", to_markdown(results))
-    atomic_write(folder / "results.csv", to_csv(results))
-    atomic_write(folder / "results.json", to_json(results))
-
-
-class NoVLM(NoScores):
-    """Stands where an agent that asks nobody would have its VLM; it has nothing to say."""
-
-    name = "none"
-    capabilities: frozenset[Capability] = frozenset()
-
-    def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
-        """Refuse."""
-        raise NotSupportedError("this agent asks no VLM")
-
-
-def _play(
-    config: EvaluateConfig, cell: Cell, journal: Journal, vlm: VLM, watching: Watching
-) -> None:
-    environment = environment_of(config)
-    options = PlayerOptions(
-        max_steps=config.max_steps,
-        parallel=config.parallel,
-        progress=watching.progress,
-        stop=watching.stop,
-    )
-    player = Player(
-        journal, vlm, lambda: make_env({**environment, "game_name": cell.game}), options
-    )
-    simple, asked = cell.agent in SIMPLE_NAMES, agent_options(config)
-
-    def agent(journalled: VLM, _: Env) -> Agent:
-        vlm = None if simple else journalled
-        return make_agent(cell.agent, vlm=vlm, prompt_type=config.prompt_type, options=asked)
-
-    player.play(cell.specs, agent)
-
-
-def _vlm(config: EvaluateConfig, agent: str, budget: Budget, opened: ExitStack) -> VLM:
-    if agent in SIMPLE_NAMES:
-        return NoVLM()
-    if agent in OFFLINE_NAMES:
-        return load_vlm(agent)
-    key, more = config.key(), pairs(config.vlm_option, "--vlm-option")
-    backend = load_vlm(
-        agent,
-        model=config.model,
-        api_key=key,
-        base_url=config.base_url,
-        timeout_s=config.timeout_s,
-        **more,
-    )
-    opened.callback(close_vlm, backend)
-    vlm = limited(backend, config, api_key=key, budget=budget)
-    opened.callback(vlm.close)
-    return vlm
-
-
-def _run(cell: Cell, seed: int, rows: list[EpisodeRow], cut: Collection[int]) -> Run:
-    costs = [row.cost_usd for row in rows]
-    return Run(
-        game=cell.game,
-        agent=cell.agent,
-        seed=seed,
-        returns=tuple(row.episode_return or 0.0 for row in rows),
-        steps=sum(row.length or 0 for row in rows),
-        fallbacks=sum((row.fallback_rate or 0.0) * (row.length or 0) for row in rows),
-        cost_usd=None if None in costs else float(sum(cost for cost in costs if cost is not None)),
-        cut=sum(row.episode in cut for row in rows),
-    )
+        if entrants[named(cell.variant)].is_paid:
+            for spec in cell.everything:
+                for call in journal.calls(spec.episode):
+                    if call.reply and call.paid:
+                        yield call.reply

@@ -5,22 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from atari_vlm import games
-from atari_vlm._lazy import load
 from atari_vlm.agents.action_buffer import ActionBuffer
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.plan_judge import PlanOptions
 from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
 from atari_vlm.agents.world_model_agent import WorldModelAgent
 from atari_vlm.errors import ConfigError, check_positive
-from atari_vlm.runs.environments import CATCH, make_env
+from atari_vlm.evaluation.worlds import Worlds
+from atari_vlm.runs.environments import make_env
+from atari_vlm.runs.game_names import CATCH, game_name, is_atari
 from atari_vlm.runs.options import TYPED_ONLY, EpisodeOptions, Options, SeedOptions, pairs, shared
 from atari_vlm.settings import plain
 from atari_vlm.spaces import Env
 from atari_vlm.vlm.base import VLM
-from atari_vlm.world_models.base import WorldModel, check_fit
-from atari_vlm.world_models.catch import CatchWorldModel
-from atari_vlm.world_models.emulator import EmulatorWorldModel
 
 
 @dataclass(frozen=True)
@@ -130,18 +127,20 @@ class PlanSettings(SeedOptions, EpisodeOptions, PlansOptions, WorldOptions):
 
     def environment(self) -> dict[str, Any]:
         """What :func:`~atari_vlm.runs.environments.make_env` needs; part of a run's config.yaml."""
-        name = self.game if self.game == CATCH else games.game(self.game).name
+        name = game_name(self.game)
         settings: dict[str, Any] = {
             "game_name": name,
             "env": {},
             "latency": None,
             "dream": self.dream,
         }
-        if self.game != CATCH and self.dream is None:
+        if is_atari(name) and self.dream is None:
             sticky = self.sticky
             if sticky is None:
                 sticky = 0.0 if self.world_model == "emulator" else 0.25
             settings["env"] = {"repeat_action_probability": sticky}
+        elif self.sticky is not None:
+            raise ConfigError(f"{name} is played as it is: it has no --sticky")
         settings["env"] |= pairs(self.env_option, "--env-option")
         return settings
 
@@ -157,50 +156,35 @@ class PlanWorkshop:
 
     def __init__(self, settings: PlanSettings):
         self.settings = settings
-        named = settings.world_model in ("emulator", "catch") or not settings.needs_model
-        self._loaded: WorldModel[Any] | None = (
-            None
-            if named
-            else load("atari_vlm.world_models.checkpoint:load_world_model")(settings.world_model)
-        )
+        self._worlds: Worlds | None = None
+        if settings.needs_model:
+            self._worlds = Worlds(settings.world_model, end_on_life_loss=settings.end_on_life_loss)
         env = self.make_env()
         try:
-            if settings.needs_model:
-                self.world_model(env)  # what does not fit shows here
+            if self._worlds is not None:
+                self._worlds.model(env)  # what does not fit shows here
         finally:
             env.close()
 
     def make_env(self) -> Env:
-        """The real game, Catch, or a dream."""
+        """The real game, Catch, a game of the user's own, or a dream."""
         return make_env(self.settings.environment())
-
-    def world_model(self, env: Env) -> WorldModel[Any]:
-        """The model that judges plans for ``env``; ``MismatchError`` if it is of other actions or another frame skip."""
-        if self.settings.world_model == "emulator":
-            return EmulatorWorldModel(env, end_on_life_loss=self.settings.end_on_life_loss)
-        model: WorldModel[Any] = self._loaded if self._loaded is not None else CatchWorldModel()
-        names = env.unwrapped.get_action_meanings()  # type: ignore[attr-defined]
-        skip = getattr(env.unwrapped, "frame_skip", 1)
-        check_fit(model, names, skip, "the environment", env.action_space)
-        return model
 
     def agent(self, variant: Variant, vlm: VLM, env: Env) -> Agent:
         """A fresh agent for one episode."""
-        settings = self.settings
+        settings, worlds = self.settings, self._worlds
         if not variant.plans:
             single = VLMAgentOptions(**shared(settings.options, VLMAgentOptions))
             return VLMAgent(vlm, prompt_type=settings.prompt_type, options=single)
         return WorldModelAgent(
             vlm,
-            world_model=self.world_model(env) if variant.model else None,
+            world_model=worlds.model(env) if worlds is not None and variant.model else None,
             plan_horizon=settings.plan_horizon,
             num_plans=settings.num_plans,
             action_buffer=self._buffer() if variant.buffer else None,
             prompt_type=settings.prompt_type,
             options=settings.options,
-            frame_source=env.render
-            if self._loaded is not None and env.render_mode == "rgb_array"
-            else None,
+            frame_source=worlds.frame_source(env) if worlds is not None else None,
         )
 
     def _buffer(self) -> ActionBuffer:

@@ -6,13 +6,15 @@ over. The share of fallbacks (decisions that the model did not make) stands besi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.games import game as known_game
+from atari_vlm.games import game_names
 from atari_vlm.scores.statistics import (
     Estimate,
     aggregate,
@@ -24,9 +26,11 @@ from atari_vlm.scores.statistics import (
 
 @dataclass(frozen=True)
 class Run:
-    """What one agent reached on one game with one seed; ``cost_usd`` is ``None`` when it is unknown.
+    """What one agent reached on one game with one seed; ``cost_usd`` and counts of tokens are ``None`` when unknown.
 
-    ``cut`` of its episodes ended at their limit of steps before the game was over.
+    ``cut`` of its episodes ended at a limit of steps before the game was over. Calls, tokens, dollars and ``latency_s`` (mean
+    seconds of a reply) are those of the evaluation and of the training episodes before it. ``model_served``: what the replies
+    say. ``factor`` and ``condition`` are of an ablation. ``normalises``: its protocol has references.
     """
 
     game: str
@@ -37,6 +41,16 @@ class Run:
     fallbacks: float
     cost_usd: float | None
     cut: int = 0
+    model: str = ""
+    model_served: str = ""
+    base_url: str = ""
+    calls: int = 0
+    input_tokens: int | None = 0
+    output_tokens: int | None = 0
+    latency_s: float = 0.0
+    factor: str = ""
+    condition: Any = None
+    normalises: bool = True
 
     def __post_init__(self) -> None:
         if not self.returns:
@@ -54,19 +68,50 @@ class Run:
         """The human-normalised score; ``None`` outside the Atari-57 reference, whose games are whole, and for cut episodes."""
         return (
             float(human_normalise(self.game, self.score))
-            if _has_reference(self.game) and not self.cut
+            if self.normalises and has_reference(self.game) and not self.cut
             else None
         )
+
+    def as_row(self) -> dict[str, Any]:
+        """The run under the columns of results.csv; an ablation's with its factor and condition besides."""
+        row = {
+            "game": self.game,
+            "agent": self.agent,
+            "model": self.model,
+            "model_served": self.model_served,
+            "base_url": self.base_url,
+            "seed": self.seed,
+            "episodes": len(self.returns),
+            "score": self.score,
+            "human_normalised": self.normalised,
+            "truncated": self.cut,
+            "steps": self.steps,
+            "calls": self.calls,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "fallback_rate": fallback_rate([self]),
+            "cost_usd": self.cost_usd,
+        }
+        ablated = {"factor": self.factor, "condition": self.condition} if self.factor else {}
+        return {**row, **ablated}
 
 
 @dataclass(frozen=True)
 class Results:
-    """Runs with the conditions they were made under; ``command`` repeats them."""
+    """Runs with the conditions they were made under; ``command`` repeats them.
+
+    ``ablation`` holds the runs under an ablation's conditions, ``bases`` the study's own value of each factor, by agent.
+    ``protocol`` and ``agent_facts`` are plain data, as results.json has them.
+    """
 
     runs: tuple[Run, ...]
     conditions: tuple[tuple[str, str], ...] = ()
     command: str = ""
     notes: tuple[str, ...] = field(default=())
+    ablation: tuple[Run, ...] = ()
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    agent_facts: tuple[Mapping[str, Any], ...] = ()
+    bases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def games(self) -> list[str]:
@@ -123,8 +168,9 @@ def agent_scores(results: Results) -> list[AgentScore]:
     shared = [
         game
         for game in results.games
-        if _has_reference(game)
+        if has_reference(game)
         and game not in cut_games(results)
+        and all(run.normalises for run in results.runs)
         and all(results.of(game, a) for a in results.agents)
     ]
     if not shared:
@@ -152,8 +198,10 @@ def cut_games(results: Results) -> list[str]:
 def all_notes(results: Results) -> list[str]:
     """What a reader must know beside the numbers."""
     notes = list(results.notes)
-    outside = [game for game in results.games if not _has_reference(game)]
-    if outside:
+    outside = [game for game in results.games if not has_reference(game)]
+    if any(not run.normalises for run in results.runs):
+        notes.append("The protocol has no human reference, so raw scores only.")
+    elif outside:
         notes.append(
             f"Not in the Atari-57 human reference, so raw scores only: {', '.join(outside)}."
         )
@@ -163,7 +211,9 @@ def all_notes(results: Results) -> list[str]:
             f"Cut episodes have no human-normalised score, the reference's are whole: {', '.join(cut)}."
         )
     incomplete = [
-        g for g in results.games if any(not results.of(g, agent) for agent in results.agents)
+        game
+        for game in results.games
+        if any(not results.of(game, agent) for agent in results.agents)
     ]
     if incomplete:
         notes.append(
@@ -180,7 +230,7 @@ def all_notes(results: Results) -> list[str]:
 
 def _game_score(game: str, agent: str, runs: list[Run]) -> GameScore:
     scores = np.array([[run.score] for run in runs])  # (runs, 1)
-    whole = _has_reference(game) and not any(run.cut for run in runs)
+    whole = all(run.normalised is not None for run in runs)
     return GameScore(
         game=game,
         agent=agent,
@@ -193,8 +243,9 @@ def _game_score(game: str, agent: str, runs: list[Run]) -> GameScore:
     )
 
 
-def _has_reference(game: str) -> bool:
-    return known_game(game).human_score is not None
+def has_reference(game: str) -> bool:
+    """Whether human-normalised scores of a game can be made."""
+    return game in game_names() and known_game(game).human_score is not None
 
 
 def fallback_rate(runs: Sequence[Run]) -> float:

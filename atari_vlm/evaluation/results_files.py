@@ -1,33 +1,97 @@
-"""Results as files: Markdown to read, CSV and JSON to work with, always with what they rest on."""
+"""Results as files: Markdown and LaTeX to read, CSV and JSON to work with, always with what they rest on."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from atari_vlm.evaluation.pairing import ABLATION, PAIRED, ablation_rows, paired_rows
 from atari_vlm.evaluation.results import (
     AgentScore,
     GameScore,
     Results,
     agent_scores,
     all_notes,
-    fallback_rate,
     game_scores,
 )
+from atari_vlm.files import atomic_write
 from atari_vlm.scores.statistics import Estimate
-from atari_vlm.scores.tables import METRICS, table_lines
+from atari_vlm.scores.tables import METRICS, latex_table, table_lines
 
 _HEAD = "Game,Agent,Score [95% interval],Human-normalised,Fallback,Runs,Episodes,Cost".split(",")
-_COLUMNS = "game,agent,seed,episodes,score,human_normalised,steps,fallback_rate,cost_usd".split(",")
+COLUMNS = (
+    "game,agent,model,model_served,base_url,seed,episodes,score,human_normalised,truncated,steps,calls,"
+    "input_tokens,output_tokens,fallback_rate,cost_usd"
+).split(",")
+EPISODES = "game,agent,seed,episode,return,length,terminated,truncated".split(",")
+_PAIRED_HEAD = "Game,A,B,Pairs,A - B [95% interval],P(A better)".split(",")
+_ABLATION_HEAD = (
+    "Game,Agent,Factor,Condition,Pairs,Score,Against base [95% interval],Cost,Latency".split(",")
+)
+
+
+def write_results(folder: Path, results: Results, episodes: Sequence[Mapping[str, Any]]) -> None:
+    """Write every table of a study: results, episodes, pairs and, where there was one, the ablation."""
+    files = {
+        "results.md": to_markdown(results),
+        "results.tex": to_latex(results),
+        "results.csv": to_csv(results),
+        "results.json": to_json(results),
+        "episodes.csv": csv_text(EPISODES, episodes),
+        "paired.csv": csv_text(PAIRED, paired_rows(results)),
+    }
+    if results.ablation:
+        files["ablation.csv"] = csv_text(ABLATION, ablation_rows(results))
+    for name, text in files.items():
+        atomic_write(folder / name, text)
+
+
+def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows under columns; ``None`` is empty but for a condition, numbers read back as they were."""
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(column, row[column]) for column in columns] for row in rows)
+    return table.getvalue()
+
+
+def _cell(column: str, value: Any) -> str:
+    if column == "condition":
+        return condition_word(value)
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def condition_word(value: Any) -> str:
+    """An option's value as it is written in a spec."""
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def to_csv(results: Results) -> str:
+    """One line per run of the study itself."""
+    return csv_text(COLUMNS, [run.as_row() for run in results.runs])
 
 
 def to_markdown(results: Results) -> str:
-    """Both tables, the conditions and the notes."""
-    lines = ["# Evaluation", "", "## Scores per game", ""]
+    """All tables, the conditions and the notes."""
+    lines = ["# Evaluation", ""]
+    if results.protocol:
+        name, version = results.protocol["name"], results.protocol["version"]
+        lines += [f"Protocol: {name}, version {version}", ""]
+    lines += ["## Scores per game", ""]
     lines += table_lines(_HEAD, [_game_line(score) for score in game_scores(results)])
     lines += _over_games(results)
+    lines += _pairs(results)
+    lines += _ablation(results)
     lines += [
         "",
         "## Conditions",
@@ -51,31 +115,74 @@ def _over_games(results: Results) -> list[str]:
     return ["", title, "", *table_lines(head, [_agent_line(score) for score in scores])]
 
 
-def to_csv(results: Results) -> str:
-    """One line per run."""
-    table = io.StringIO(newline="")
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for run in results.runs:
-        normalised = "" if run.normalised is None else repr(run.normalised)
-        cost = "" if run.cost_usd is None else repr(run.cost_usd)
-        played = (run.game, run.agent, run.seed, len(run.returns), repr(run.score), normalised)
-        writer.writerow((*played, run.steps, repr(fallback_rate([run])), cost))
-    return table.getvalue()
+def _pairs(results: Results) -> list[str]:
+    """Each pair once, the later agent against the earlier."""
+    order = results.agents
+    rows = [row for row in paired_rows(results) if order.index(row["a"]) > order.index(row["b"])]
+    if not rows:
+        return []
+    lines = [
+        (
+            row["game"],
+            row["a"],
+            row["b"],
+            row["pairs"],
+            *_difference(row),
+            f"{row['probability_of_improvement']:.2f}",
+        )
+        for row in rows
+    ]
+    return ["", "## Agents on the same seeds", "", *table_lines(_PAIRED_HEAD, lines)]
+
+
+def _ablation(results: Results) -> list[str]:
+    rows = ablation_rows(results)
+    if not rows:
+        return []
+    lines = [
+        (
+            *(row["game"], row["agent"], row["factor"], condition_word(row["condition"])),
+            *(row["pairs"], _digits(row["score"]), *_difference(row)),
+            *(_usd(row["cost_usd"]), f"{row['latency_s']:.2f} s"),
+        )
+        for row in rows
+    ]
+    title = "## Ablation: one thing at a time, on the same seeds"
+    return ["", title, "", *table_lines(_ABLATION_HEAD, lines)]
+
+
+def _difference(row: Mapping[str, Any]) -> tuple[str]:
+    if row["difference"] is None:
+        return ("n/a",)
+    value = f"{row['difference']:+.3f}"
+    return (value if row["low"] is None else f"{value} [{row['low']:+.3f}, {row['high']:+.3f}]",)
+
+
+def to_latex(results: Results) -> str:
+    """The table per game and, where there is one, over games, for ``booktabs``; the protocol and the notes as comments."""
+    protocol = results.protocol.get("name", "")
+    comments = [
+        f"% protocol: {protocol}" if protocol else "",
+        *(f"% {n}" for n in all_notes(results)),
+    ]
+    tables = [latex_table(_HEAD, [_game_line(score) for score in game_scores(results)])]
+    if scores := agent_scores(results):
+        head = ("Agent", *METRICS.values(), "Fallback", "Cost")
+        tables.append(latex_table(head, [_agent_line(score) for score in scores]))
+    return "\n".join([*filter(None, comments), *tables, ""])
 
 
 def to_json(results: Results) -> str:
-    """Everything: runs with every episode's return, both tables, conditions, notes, command."""
+    """Everything: protocol, runs with every episode's return, agents, pairs, tables, conditions, notes, command."""
     content: dict[str, Any] = {
+        "protocol": dict(results.protocol),
         "runs": [
-            {
-                **vars(run),
-                "returns": list(run.returns),
-                "score": run.score,
-                "human_normalised": run.normalised,
-            }
-            for run in results.runs
+            {**run.as_row(), "returns": list(run.returns)}
+            for run in (*results.runs, *results.ablation)
         ],
+        "agents": [dict(facts) for facts in results.agent_facts],
+        "paired": paired_rows(results),
+        "ablation": ablation_rows(results),
         "games": [
             {
                 **vars(s),
@@ -118,6 +225,10 @@ def _number(estimate: Estimate | None) -> str:
         if estimate.has_interval
         else value
     )
+
+
+def _digits(value: float) -> str:
+    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3f}"
 
 
 def _usd(cost: float | None) -> str:

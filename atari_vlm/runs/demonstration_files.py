@@ -26,6 +26,7 @@ from atari_vlm.experience.episodes import Episode
 from atari_vlm.experience.minari import About, episodes_of, open_minari, unreadable, write_minari
 from atari_vlm.pil_images import to_image
 from atari_vlm.runs.environments import make_env
+from atari_vlm.runs.game_names import is_atari
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.outputs import done_episodes
 from atari_vlm.runs.recorded import replay_episode
@@ -41,6 +42,10 @@ def export_demonstrations(run: str | Path, dataset_id: str, *, best: int | None 
     The emulator plays them again for their pictures. Pictures are stored without loss.
     """
     settings = read_config(Path(run))["settings"]
+    if not is_atari(settings["game_name"]):
+        raise ConfigError(
+            f"{run} is a run of {settings['game_name']}; demonstrations are exported of ALE's games only"
+        )
     with Journal(Path(run) / "journal.sqlite", read_only=True) as journal:
         rows = [row for row in done_episodes(journal) if row.phase == "train"]
         rows = sorted(rows, key=lambda row: (-(row.episode_return or 0.0), row.episode))[:best]

@@ -21,7 +21,7 @@ from atari_vlm.settings import check_names, plain, typed
 from atari_vlm.vlm.remote.keys import refuse_keys
 from atari_vlm.yaml_files import read_yaml
 
-_FROM_NO_FILE = ("config", "resume")
+_FROM_NO_FILE = ("config", "study", "resume")
 
 
 def options_below(kind: type[Options], argv: Sequence[str]) -> dict[str, Any]:
@@ -33,13 +33,15 @@ def options_below(kind: type[Options], argv: Sequence[str]) -> dict[str, Any]:
     if "config" not in names_of(kind):
         return {}
     first = ArgumentParser(add_help=False, allow_abbrev=False)
-    for flag in ("--config", "--resume", "--save-dir"):
+    files = [name for name in ("config", "study") if name in names_of(kind)]
+    for flag in ("--resume", "--save-dir", *(f"--{name}" for name in files)):
         first.add_argument(flag)
     known, _ = first.parse_known_args([_with_hyphens(word) for word in argv])
     given = given_names(kind, argv)
     below: dict[str, Any] = {}
-    if known.config is not None:
-        below = _from_file(kind, Path(known.config), given)
+    for name in files:
+        if (file := getattr(known, name)) is not None:
+            below = {**_from_file(kind, f"--{name}", Path(file), given), **below}
     if known.resume is not None:
         run = existing_run(Path(known.save_dir or _default(kind, "save_dir")), known.resume)
         below = {**_from_run(kind, read_config(run), run, {*given, *below}), **below}
@@ -69,9 +71,11 @@ def _with_hyphens(word: str) -> str:
     return (flag.replace("_", "-") + equals + value) if word.startswith("--") else word
 
 
-def _from_file(kind: type[Options], path: Path, given: Collection[str]) -> dict[str, Any]:
+def _from_file(
+    kind: type[Options], flag: str, path: Path, given: Collection[str]
+) -> dict[str, Any]:
     """A plain mapping of options, or the ``command`` of a run's config.yaml, which is trusted no more than the run."""
-    content = read_yaml(path, what=f"--config {path}")
+    content = read_yaml(path, what=f"{flag} {path}")
     if isinstance(content.get("command"), dict):
         return _from_run(kind, content, path, given)
     return _checked(kind, kind.in_file(content), str(path))

@@ -34,6 +34,9 @@ from atari_vlm.yaml_files import plain_yaml
 
 TYPED_ONLY: dict[str, Any] = {"typed only": True}
 UNRECORDED: dict[str, Any] = {"recorded": False}
+OWN_CODE: dict[str, Any] = {
+    "typed only": lambda value: ":" in str(value)
+}  # module:Name is imported
 AT_START: dict[str, Any] = {**TYPED_ONLY, **UNRECORDED, "at start": True}
 Pairs = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -58,10 +61,10 @@ class Options:
 class GameOptions(Options):
     """What is played, and by whom."""
 
-    vlm: str = "scripted"
-    """gpt-4o, claude, gemini, qwen-vl, llava, cogvlm2, video-llava, idefics2, scripted, nearest-example or replay"""
-    game: str = "Pong-v5"
-    """any of the games of ALE"""
+    vlm: str = field(default="scripted", metadata=OWN_CODE)
+    """gpt-4o, claude, gemini, qwen-vl, llava, cogvlm2, video-llava, idefics2, scripted, nearest-example, replay, module:Class"""
+    game: str = field(default="Pong-v5", metadata=OWN_CODE)
+    """any of the games of ALE, Catch, or any gymnasium id (module:Id of your own)"""
     num_episodes: int = 6
     """episodes"""
 

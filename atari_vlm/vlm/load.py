@@ -7,10 +7,12 @@ from typing import Any
 
 from atari_vlm._lazy import load
 from atari_vlm.errors import ConfigError, UnknownNameError
+from atari_vlm.own_classes import is_own, made, own_class, takes
 from atari_vlm.settings import from_plain
 from atari_vlm.vlm.base import VLM
 from atari_vlm.vlm.catalogue import OFFLINE_NAMES, Entry, entry
 
+_PARTS = ("name", "capabilities", "complete", "score_choices")
 _REMOTE = {
     "openai": "atari_vlm.vlm.remote.openai:OpenAIVLM",
     "anthropic": "atari_vlm.vlm.remote.anthropic:AnthropicVLM",
@@ -32,10 +34,14 @@ def load_vlm(
     ``model`` is any id or folder of the family, default the catalogue's. ``base_url`` points at an OpenAI-compatible server
     (vLLM, Ollama, llama.cpp, LM Studio, OpenRouter): with it a local family is served there instead of in process; for
     ``claude`` and ``gemini`` it replaces the vendor's own address. ``options`` are fields of ``RemoteOptions`` or
-    ``LocalOptions``. For ``replay`` ``model`` is the recording's path.
+    ``LocalOptions``. For ``replay`` ``model`` is the recording's path. ``module:Class`` is a VLM of your own, made with those
+    of the keywords that its constructor takes.
 
     Raises ``UnknownNameError`` for an unknown name and ``ConfigError`` for an unknown option.
     """
+    if is_own(name):
+        known = {"model": model, "api_key": api_key, "base_url": base_url}
+        return _own(name, {"timeout_s": timeout_s}, {**known, **options})
     if name in OFFLINE_NAMES:
         given = {
             "base_url": base_url,
@@ -74,6 +80,21 @@ def _offline(name: str, model: str | None, ignored: Sequence[str]) -> VLM:
     }[name]
     offline: VLM = load(entry_point)()
     return offline
+
+
+def _own(name: str, offered: dict[str, Any], given: dict[str, Any]) -> VLM:
+    """A VLM of the user's own: what is given must fit, what is only offered is left out where it does not."""
+    kind = own_class(name, "VLM")
+    options = {option: value for option, value in given.items() if value is not None}
+    wanted = takes(kind) or ()
+    options |= {option: value for option, value in offered.items() if option in wanted}
+    vlm = made(name, kind, options)
+    if not isinstance(vlm, VLM):
+        raise ConfigError(
+            f"{name} is no VLM: a VLM has name, capabilities, complete() and score_choices(); it lacks "
+            f"{', '.join(part for part in _PARTS if not hasattr(vlm, part))}"
+        )
+    return vlm
 
 
 def _local(row: Entry, model: str, options: dict[str, Any]) -> VLM:

@@ -211,12 +211,13 @@ def test_reset_forgets_the_episode():
     assert vlm.keys[:2] == vlm.keys[2:]
 
 
-def test_an_action_is_held_and_a_fallback_is_not():
+def test_it_asks_at_every_third_step_whatever_came_of_it():
     agent, vlm = agent_of("LEFT", "?", "?", "UP", decide_every=3)
     sources = [agent.act(see(step)) for step in range(7)]
-    assert [d.action for d in sources] == [4, 4, 4, 0, 2, 2, 2]
-    assert "".join(d.source[0] for d in sources) == "mbbfmbb"
-    assert [int(image.pixels[0, 0, 0]) for image in vlm.requests[-1][0][-1].images] == [3, 4]
+    assert [d.action for d in sources] == [4, 4, 4, 0, 0, 0, 2]
+    assert "".join(d.source[0] for d in sources) == "mbbfffm"
+    assert [int(image.pixels[0, 0, 0]) for image in vlm.requests[-1][0][-1].images] == [5, 6]
+    assert all(decision.problems for decision in sources[3:6])
 
 
 def test_observe_notes_another_action():

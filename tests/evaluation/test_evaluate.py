@@ -13,7 +13,7 @@ from fake_server import FakeVendorServer
 
 from atari_vlm import evaluate as program
 from atari_vlm.errors import BudgetExhaustedError, ConfigError, StoppedError, UnknownNameError
-from atari_vlm.evaluation.cells import EvaluateConfig, cells
+from atari_vlm.evaluation.cells import cells
 from atari_vlm.evaluation.evaluate import Watching, evaluate
 from atari_vlm.evaluation.results import (
     Results,
@@ -22,6 +22,8 @@ from atari_vlm.evaluation.results import (
     game_scores,
 )
 from atari_vlm.evaluation.results_files import to_csv, to_json, to_markdown
+from atari_vlm.evaluation.study import Study
+from atari_vlm.evaluation.study_options import EvaluateConfig
 from atari_vlm.reporting.page.run_report import write_report
 from atari_vlm.runs.progress import Quiet
 
@@ -50,8 +52,8 @@ def config(tmp_path, **changes) -> EvaluateConfig:
 
 
 def test_all_agents_get_the_same_seeds_and_baselines_are_always_there(tmp_path):
-    laid_out = list(cells(config(tmp_path, agents=["noop"], episodes=2)))
-    assert [(cell.game, cell.agent) for cell in laid_out[:3]] == [
+    laid_out = cells(Study(config(tmp_path, agents=["noop"], episodes=2)))
+    assert [(cell.game.name, cell.agent) for cell in laid_out[:3]] == [
         ("Pong", "random"),
         ("Pong", "scripted"),
         ("Pong", "noop"),
@@ -72,7 +74,14 @@ def test_a_stopped_evaluation_continues_and_ends_the_same(tmp_path):
     folder, parts = evaluate(config(tmp_path / "parts", parallel=3))
     assert folder == next((tmp_path / "parts").iterdir())
     assert parts.runs == whole.runs
-    for name in ("results.md", "results.csv", "results.json"):
+    for name in (
+        "results.md",
+        "results.csv",
+        "results.json",
+        "results.tex",
+        "episodes.csv",
+        "paired.csv",
+    ):
         assert (folder / name).read_text().replace(" --parallel 3", "") == (
             whole_folder / name
         ).read_text()

@@ -13,8 +13,8 @@ import yaml
 from own_run_folders import rem_run, vlm_run
 
 from atari_vlm.errors import ConfigError, MismatchError, RunError
-from atari_vlm.evaluation.cells import EvaluateConfig
 from atari_vlm.evaluation.evaluate import evaluate
+from atari_vlm.evaluation.study_options import EvaluateConfig
 from atari_vlm.reporting.atari100k.own_runs import own_methods, read_runs
 from atari_vlm.training.in_context.trainer import VLMTrainer
 

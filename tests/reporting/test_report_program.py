@@ -15,8 +15,8 @@ from PIL import Image
 
 from atari_vlm import report
 from atari_vlm.env.environment import AtariVLMEnvironment
-from atari_vlm.evaluation.cells import EvaluateConfig
 from atari_vlm.evaluation.evaluate import evaluate
+from atari_vlm.evaluation.study_options import EvaluateConfig
 from atari_vlm.runs.journal_schema import COLUMNS, VERSION, insert, select
 from atari_vlm.runs.seeds import eval_seed
 

@@ -9,7 +9,7 @@ import yaml
 
 from atari_vlm import evaluate, plan, train
 from atari_vlm.errors import AuthenticationError, ConfigError
-from atari_vlm.evaluation.cells import EvaluateConfig
+from atari_vlm.evaluation.study_options import EvaluateConfig
 from atari_vlm.plan import PlanConfig
 from atari_vlm.runs.command_line import command_line, command_of, parse, resume_hint
 from atari_vlm.runs.options import KeyOptions

@@ -7,9 +7,9 @@ import pytest
 from atari_vlm import VLMTrainer
 from atari_vlm.errors import RunError
 from atari_vlm.evaluation import evaluate as evaluation
-from atari_vlm.evaluation.cells import EvaluateConfig
 from atari_vlm.evaluation.plan_run import PlanExecution, PlanRun
 from atari_vlm.evaluation.plan_settings import PlanSettings
+from atari_vlm.evaluation.study_options import EvaluateConfig
 from atari_vlm.runs.run_folder import RunFolder
 from atari_vlm.training.in_context import trainer as training
 from atari_vlm.vlm import ScriptedVLM

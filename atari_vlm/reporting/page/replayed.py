@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from atari_vlm.description import read_actions
-from atari_vlm.errors import RunError
+from atari_vlm.errors import ConfigError, RunError
 from atari_vlm.pil_images import to_image
 from atari_vlm.reporting.page.run_data import Replay, ReplayNotes, Show
 from atari_vlm.runs.journal import EpisodeRow, StepRow
@@ -41,7 +41,10 @@ def environment_replay(make_env: Callable[[EpisodeRow], Env]) -> Replay:
             if count == len(steps):
                 show(count, lambda: to_image(transition.next_observation["image"]).png)
 
-        env = make_env(row)
+        try:
+            env = make_env(row)
+        except ConfigError as error:
+            return ReplayNotes(note=f"Pictures of episode {row.episode} are missing: {error}")
         try:
             replay_episode(env, row, steps, on_step)
         except RunError as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from atari_vlm import prompts
+from atari_vlm.errors import ConfigError
 from atari_vlm.files import atomic_write
 from atari_vlm.reporting.page.html import RunFacts, report_page
 from atari_vlm.reporting.page.replayed import environment_replay
@@ -15,6 +17,7 @@ from atari_vlm.runs.answered import answered_in
 from atari_vlm.runs.command_line import recorded_line
 from atari_vlm.runs.continuing import started_in
 from atari_vlm.runs.environments import make_env
+from atari_vlm.runs.game_names import module_of
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.run_folder import read_config
 from atari_vlm.settings import flat
@@ -35,11 +38,17 @@ _SHOWN = (
 )
 
 
-def write_report(run: str | Path, out: str | Path | None = None, max_mb: float = 24.0) -> Path:
+def write_report(
+    run: str | Path,
+    out: str | Path | None = None,
+    max_mb: float = 24.0,
+    trusted: Collection[str] = (),
+) -> Path:
     """Write the report of a run folder to ``out`` (default ``report.html`` in it, ``tree.html`` of a search); returns its path.
 
-    The run may still be going on. Raises ``ConfigError`` when ``run`` is no run folder and ``RunError`` when its journal is
-    damaged.
+    The run may still be going on. Games of a module of somebody's own are played again for their pictures only where that
+    module is ``trusted`` or in use already: to import is to run. Raises ``ConfigError`` when ``run`` is no run folder and
+    ``RunError`` when its journal is damaged.
     """
     folder = Path(run)
     config = read_config(folder)
@@ -49,12 +58,7 @@ def write_report(run: str | Path, out: str | Path | None = None, max_mb: float =
     if settings.get("dream") is not None:
         settings["dream"] = str(started_in(config) / settings["dream"])
     with Journal(folder / "journal.sqlite", read_only=True) as journal:
-        games = journal.meta().get("games", {})
-
-        def environment(row: EpisodeRow) -> Env:
-            return make_env(
-                {**settings, "game_name": games.get(str(row.episode), settings.get("game_name"))}
-            )
+        environment = scenes_of(journal, settings, trusted)
 
         facts = run_facts(
             folder.resolve().name, config, journal.episodes(), answered_in(journal, settings)
@@ -63,6 +67,34 @@ def write_report(run: str | Path, out: str | Path | None = None, max_mb: float =
     target = Path(out) if out is not None else folder / "report.html"
     atomic_write(target, page)
     return target
+
+
+def scenes_of(
+    journal: Journal, settings: Mapping[str, Any], trusted: Collection[str] = ()
+) -> Callable[[EpisodeRow], Env]:
+    """How the environments of a run's episodes are made anew; ``ConfigError`` for a game whose module is not trusted."""
+    meta = journal.meta()
+
+    def make(row: EpisodeRow) -> Env:
+        scene = _scene(meta, row.episode, settings)
+        module = module_of(str(scene["game_name"]))
+        if module and module not in trusted and module not in sys.modules:
+            raise ConfigError(
+                f"{scene['game_name']} is of the module {module}, which is not imported for a run's sake; if you trust it: "
+                f"--trust-module {module}"
+            )
+        return make_env(scene)
+
+    return make
+
+
+def _scene(meta: Mapping[str, Any], episode: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an episode's environment: those of the run, or its own where the run notes any."""
+    scenes, number = meta.get("environments", []), meta.get("environment_of", {}).get(str(episode))
+    if number is not None:
+        return dict(scenes[number])
+    game = meta.get("games", {}).get(str(episode), settings.get("game_name"))
+    return {**settings, "game_name": game}
 
 
 def run_facts(

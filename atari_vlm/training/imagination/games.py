@@ -33,6 +33,7 @@ from atari_vlm.games import game as known_game
 from atari_vlm.games import game_names
 from atari_vlm.world_models.inputs import TEXT, described, inputs_of
 from atari_vlm.world_models.learned.learner import GameFacts
+from atari_vlm.wrappers.start_with_noops import StartWithNoops
 from atari_vlm.wrappers.views import attribute, frames_per_step
 
 LOST_LIFE = "atari_vlm/lost_life"  # in a game's info: an end for a learner, not of the game
@@ -60,24 +61,6 @@ class GameConfig:
         object.__setattr__(self, "game", own_spelling(self.game))
         if self.max_steps is not None:
             check_positive(max_steps=self.max_steps)
-
-
-class NoopStart(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Begins a game with 1 to ``max_noops`` no-ops that the seed decides; ``noops`` of them."""
-
-    def __init__(self, env: Env, max_noops: int):
-        super().__init__(env)
-        self.max_noops, self.noops = max_noops, 0
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
-        """Begin; a game that ends meanwhile begins anew."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        self.noops = int(np.random.default_rng(seed).integers(1, self.max_noops + 1))
-        for _ in range(self.noops):
-            observation, _, terminated, truncated, info = self.env.step(0)
-            if terminated or truncated:
-                observation, info = self.env.reset()
-        return observation, info
 
 
 class LifeLoss(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -239,7 +222,7 @@ def _made(config: GameConfig) -> Env:
             max_episode_steps=-1,
             disable_env_checker=True,
         )
-        return LifeLoss(NoopStart(env, config.max_noops) if config.max_noops else env)
+        return LifeLoss(StartWithNoops(env, config.max_noops) if config.max_noops else env)
     try:
         return gymnasium.make(config.game)
     except (gymnasium.error.NameNotFound, gymnasium.error.NamespaceNotFound) as error:

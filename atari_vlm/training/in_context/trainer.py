@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from atari_vlm import games, prompts
+from atari_vlm import prompts
 from atari_vlm._lazy import load
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.in_context.demonstrations import (
@@ -23,12 +23,9 @@ from atari_vlm.agents.in_context.demonstrations import (
     digest_of,
 )
 from atari_vlm.agents.in_context.examples import (
-    ExampleIndex,
     InContextOptions,
-    SimilarExamplesVLM,
     Strategy,
-    example_messages,
-    select,
+    agent_with_examples,
 )
 from atari_vlm.agents.vlm_agent import VLMAgent
 from atari_vlm.errors import MismatchError, check_positive
@@ -37,6 +34,7 @@ from atari_vlm.runs import outputs
 from atari_vlm.runs.answered import answered
 from atari_vlm.runs.continuing import ResumeRules
 from atari_vlm.runs.environments import make_env
+from atari_vlm.runs.game_names import game_name as known_game
 from atari_vlm.runs.journal import EpisodeRow
 from atari_vlm.runs.player import EpisodeSpec, PlayedEpisode, Player, PlayerOptions
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
@@ -46,6 +44,7 @@ from atari_vlm.runs.videos import worth_filming, write_video
 from atari_vlm.settings import flat
 from atari_vlm.spaces import Env
 from atari_vlm.training.in_context.options import TrainerOptions
+from atari_vlm.types import Message
 from atari_vlm.video import can_write_videos
 from atari_vlm.vlm.base import VLM, close_vlm
 from atari_vlm.vlm.layers.stack import limited
@@ -76,7 +75,7 @@ class VLMTrainer:
     ):
         self.options = TrainerOptions.of({**more, "save_dir": Path(save_dir)})
         self.game, self.prompt_type, self.use_icl = (
-            games.game(game_name).name,
+            known_game(game_name),
             prompt_type,
             use_in_context_learning,
         )
@@ -244,19 +243,13 @@ class VLMTrainer:
         self, shown: Sequence[Demonstration], options: InContextOptions
     ) -> Callable[[VLM, Env], Agent]:
         """How the agents of a group are made."""
-        examples = example_messages(select(shown, options))
-        index = ExampleIndex(shown, options) if options.strategy == "most-similar-frame" else None
 
-        def make_agent(vlm: VLM, _: Env) -> Agent:
-            asked = vlm if index is None else SimilarExamplesVLM(vlm, index)
-            agent = VLMAgent(
-                asked, prompt_type=self.prompt_type, examples=examples, options=self.options.agent
+        def make(vlm: VLM, examples: tuple[Message, ...]) -> VLMAgent:
+            return VLMAgent(
+                vlm, prompt_type=self.prompt_type, examples=examples, options=self.options.agent
             )
-            if isinstance(asked, SimilarExamplesVLM):
-                asked.form = "choice" if agent.answer == "scores" else agent.answer
-            return agent
 
-        return make_agent
+        return lambda vlm, _: agent_with_examples(vlm, shown, options, make)
 
     def _make_env(self) -> Env:
         return make_env(

@@ -1,0 +1,166 @@
+"""From an agent's spec to its entrant: which sort it is, the VLM that it asks within the study's limits, and its options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from atari_vlm.agents.base import Agent
+from atari_vlm.agents.in_context.demonstrations import Demonstration
+from atari_vlm.agents.make import make_agent
+from atari_vlm.agents.specs import AgentSpec, kind_of
+from atari_vlm.checker import check_agent
+from atari_vlm.errors import ConfigError, ContractError, UnknownNameError
+from atari_vlm.evaluation.askers import Asker, asker_entrant, key_of, sorted_options
+from atari_vlm.evaluation.entrants import Entrant
+from atari_vlm.evaluation.planner_entrants import (
+    check_planner,
+    planner_entrant,
+    planner_names,
+    worlds_of,
+)
+from atari_vlm.own_classes import made, own_class, takes
+from atari_vlm.spaces import Env
+from atari_vlm.vlm.base import VLM, close_vlm
+from atari_vlm.vlm.catalogue import OFFLINE_NAMES, entry
+from atari_vlm.vlm.layers.budget import Budget
+from atari_vlm.vlm.layers.stack import Limits, limited
+from atari_vlm.vlm.load import load_vlm
+
+_CHECKED_STEPS = 4
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a study says of its agents: ``asking`` of all that ask a model, ``endpoint`` and ``key`` of the one that costs."""
+
+    limits: Limits
+    asking: Mapping[str, Any] = field(default_factory=dict)
+    endpoint: Mapping[str, Any] = field(default_factory=dict)
+    key: str | None = field(default=None, repr=False)
+
+
+class Entry:
+    """Makes the entrants of a study. What is opened for them is closed with ``opened``; a VLM is loaded once per agent."""
+
+    def __init__(self, defaults: Defaults, budget: Budget, opened: ExitStack):
+        self._defaults, self._budget, self._opened = defaults, budget, opened
+        self._vlms: dict[str, VLM] = {}
+
+    def entrant(self, spec: AgentSpec) -> Entrant:
+        """The entrant of a spec. Raises ``ConfigError`` (or its kin) for what cannot play, before anything is asked."""
+        sorts: dict[str, Callable[[AgentSpec], Entrant]] = {
+            "simple": _simple,
+            "vlm": self._asker,
+            "planner": self._planner,
+            "own": self._own,
+        }
+        return sorts[spec.kind](spec)
+
+    def _asker(self, spec: AgentSpec) -> Entrant:
+        asker = sorted_options(spec, spec.name, self._defaults.asking)
+        vlm, facts = self._vlm(spec, spec.name, asker)
+        return asker_entrant(spec, asker, vlm, **facts)
+
+    def _planner(self, spec: AgentSpec) -> Entrant:
+        planner, _ = spec.planner
+        named = spec.options.get("vlm")
+        if planner == "plan":
+            named = named or "scripted"
+        if planner == "policy" or named is None:
+            check_planner(spec)
+            return planner_entrant(spec)
+        if not isinstance(named, str) or kind_of(named) not in ("vlm", "own"):
+            raise UnknownNameError(f"VLM of the agent {spec.label!r}", named, OFFLINE_NAMES)
+        own = planner_names(planner)
+        if planner == "plan":
+            spec_of_plans = AgentSpec(spec.label, spec.name, {**spec.options, "plan": True})
+            asker = sorted_options(spec_of_plans, named, self._defaults.asking, own)
+            vlm, facts = self._vlm(spec, named, asker)
+            return asker_entrant(spec, asker, vlm, worlds_of(spec), **facts)
+        options = {name: v for name, v in spec.options.items() if name not in own}
+        asking = AgentSpec(spec.label, spec.name, options)
+        asker = sorted_options(asking, named, self._defaults.asking)
+        vlm, facts = self._vlm(spec, named, asker)
+        return planner_entrant(spec, asker, vlm, **facts)
+
+    def _own(self, spec: AgentSpec) -> Entrant:
+        kind = own_class(spec.name, "agent")
+        if hasattr(kind, "complete"):
+            return self._asker(spec)
+        missing = [part for part in ("reset", "act", "observe") if not hasattr(kind, part)]
+        if missing:
+            raise ConfigError(
+                f"{spec.name} is no agent: an agent has reset(), act() and observe(), a VLM complete(); "
+                f"it lacks {', '.join(missing)}"
+            )
+        return Entrant(spec, lambda vlm, env, shown: own_agent(spec, kind, env), model="")
+
+    def _vlm(self, spec: AgentSpec, name: str, asker: Asker) -> tuple[VLM, dict[str, Any]]:
+        """The VLM of an agent within the study's limits, and what tables say of it."""
+        paid = name not in OFFLINE_NAMES
+        endpoint = {**(self._defaults.endpoint if paid else {}), **asker.endpoint}
+        key = key_of(endpoint) or (self._defaults.key if paid else None)
+        if spec.label not in self._vlms:
+            given = {k: v for k, v in endpoint.items() if k != "api_key_env"}
+            more = {**given.pop("vlm_options", {}), **asker.model}
+            self._vlms[spec.label] = self._load(name, key, {**given, **more}, paid)
+        vlm = self._vlms[spec.label]
+        facts = {
+            "model": str(endpoint.get("model") or _model_of(name, vlm)),
+            "base_url": str(endpoint.get("base_url") or ""),
+            "is_paid": paid,
+        }
+        return vlm, facts
+
+    def _load(self, name: str, key: str | None, options: Mapping[str, Any], paid: bool) -> VLM:
+        backend = load_vlm(name, **{**({"api_key": key} if key else {}), **options})
+        self._opened.callback(close_vlm, backend)
+        if not paid:
+            return backend
+        vlm = limited(backend, self._defaults.limits, api_key=key, budget=self._budget)
+        self._opened.callback(vlm.close)
+        return vlm
+
+
+def _model_of(name: str, vlm: VLM) -> str:
+    return vlm.name if name in OFFLINE_NAMES or ":" in name else entry(name).model
+
+
+def _simple(spec: AgentSpec) -> Entrant:
+    for option in spec.options:
+        raise UnknownNameError(f"option of the agent {spec.label!r}", option, ())
+
+    def make(vlm: VLM, env: Env, shown: Sequence[Demonstration]) -> Agent:
+        return make_agent(spec.name, action_space=env.action_space)
+
+    return Entrant(spec, make)
+
+
+def own_agent(spec: AgentSpec, kind: type[Any], env: Env) -> Agent:
+    """An agent of a class of the user's own; one that takes an ``action_space`` and is given none gets the game's."""
+    options = dict(spec.options)
+    if "action_space" in (takes(kind) or ()) and "action_space" not in options:
+        options["action_space"] = env.action_space
+    agent: Agent = made(spec.name, kind, options)
+    return agent
+
+
+def check_contract(spec: AgentSpec, env: Env) -> None:
+    """Raise ``ConfigError`` with what :func:`~atari_vlm.checker.check_agent` finds wrong with a class of the user's own."""
+    kind = own_class(spec.name, "agent")
+    try:
+        check_agent(lambda: own_agent(spec, kind, env), env, steps=_CHECKED_STEPS)
+    except ContractError as error:
+        raise ConfigError(f"{spec.name} breaks the contract of agents: {error}") from error
+    except ConfigError:
+        raise
+    except Exception as error:
+        trace = inspect.trace()[-1]
+        where = f"{trace.filename.rpartition('/')[2]}, line {trace.lineno}"
+        raise ConfigError(
+            f"{spec.name} cannot play: {type(error).__name__}: {error} ({where})"
+        ) from error

@@ -1,0 +1,1 @@
+"""The page of a study: its tables, drawings and film strips, from its run folder."""

@@ -1,0 +1,95 @@
+"""The page of a study: scores with intervals, profiles, pairs, cost, ablation, and a film strip per game and agent.
+
+No script, nothing loaded; every word that a model, a file or somebody else wrote is escaped. Every step of every episode
+stands on the page beside it (``steps.html``), which the strips lead to.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from atari_vlm.errors import ConfigError, reading
+from atari_vlm.files import atomic_write, read_real
+from atari_vlm.reporting.page.replayed import environment_replay
+from atari_vlm.reporting.page.run_report import scenes_of, write_report
+from atari_vlm.reporting.study import sections
+from atari_vlm.reporting.study.strips import Answers, Strip, answers, strips
+from atari_vlm.runs.journal import Journal
+from atari_vlm.runs.run_folder import read_config
+
+_MOST_BYTES = 1 << 27
+
+Content = Mapping[str, Any]
+
+
+def is_study(run: str | Path) -> bool:
+    """Whether a run folder is a study's."""
+    config = read_config(Path(run))
+    return config["settings"].get("program") == "evaluate"
+
+
+def write_study(run: str | Path, *, max_mb: float = 24.0, trusted: Sequence[str] = ()) -> Path:
+    """Write a study's page (``report.html``) and every step of it (``steps.html``); returns the page's path.
+
+    ``trusted`` are modules of games that may be imported for the pictures. Raises ``ConfigError`` when ``run`` holds no tables.
+    """
+    folder = Path(run)
+    write_report(folder, folder / sections.STEPS, max_mb, trusted)
+    with reading(folder / "results.json", ConfigError):
+        content = json.loads(read_real(folder / "results.json", _MOST_BYTES))
+        settings = dict(read_config(folder)["settings"])
+        with Journal(folder / "journal.sqlite", read_only=True) as journal:
+            replay = environment_replay(scenes_of(journal, settings, trusted))
+            page = study_page(
+                folder.resolve().name, content, strips(journal, replay), answers(journal)
+            )
+    atomic_write(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def study_page(
+    title: str,
+    content: Content,
+    films: Sequence[Strip] = (),
+    had: Mapping[str, Answers] | None = None,
+) -> str:
+    """The whole page, from results.json's content."""
+    style = (resources.files("atari_vlm.reporting.study") / "study.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    protocol = content["protocol"]
+    head = f"protocol {protocol['name']}, version {protocol['version']}"
+    body = [
+        f'<header><p class="eyebrow">study</p><h1>{sections.text(title)}</h1>',
+        f'<p class="subtitle">{sections.text(head)}</p></header>',
+        *_sections(content, films, had or {}),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{sections.text(title)}: study</title><style>{style}</style></head>"
+        f"<body>{''.join(body)}</body></html>\n"
+    )
+
+
+def _sections(
+    content: Content, films: Sequence[Strip], had: Mapping[str, Answers]
+) -> Iterator[str]:
+    yield _section("Scores per game", sections.games(content))
+    yield _section("Over games", sections.over_games(content))
+    yield _section("Agents on the same seeds", sections.pairs(content))
+    yield _section("Ablation", sections.ablation(content))
+    yield _section("Cost and answers", sections.costs(content, had))
+    yield _section("Episodes", sections.films(films))
+    yield _section("Conditions", sections.conditions(content))
+
+
+def _section(title: str, inside: str) -> str:
+    return f"<section><h2>{title}</h2>{inside}</section>" if inside else ""

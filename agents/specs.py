@@ -188,4 +188,9 @@ def _written(value: Any) -> str:
                 return value
         except Exception:  # whatever YAML has to say of it, it is quoted then
             pass
-    return json.dumps(value, ensure_ascii=False)
+    written = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float) and "e" in written and "." not in written:
+        return written.replace(
+            "e", ".0e"
+        )  # YAML 1.1 takes a number with an exponent for a word unless it has a point
+    return written

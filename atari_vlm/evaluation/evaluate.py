@@ -38,6 +38,7 @@ from atari_vlm.runs.progress import Progress, Quiet
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.runs.trackers import EpisodeLog, LogConfig, check_installed
 from atari_vlm.settings import flat, plain
+from atari_vlm.spaces import Env
 from atari_vlm.vlm.layers.budget import Budget
 from atari_vlm.vlm.layers.stack import budget_of
 
@@ -169,28 +170,42 @@ def lessons_of(entrants: Entrants) -> dict[tuple[str, str, str], int]:
 
 
 def check_games(study: Study, entrants: Entrants) -> None:
-    """Make every agent's environment and agent once; ``ConfigError`` names the agent and the game that do not fit."""
+    """Make every environment and every agent in it once; ``ConfigError`` names the agent and the game that do not fit."""
     checked: set[str] = set()
-    for cell in cells(study, lessons_of(entrants)):
-        entrant, spec = entrants[named(cell.variant)], cell.variant.agent
-        check_own = spec.kind == "own" and entrant.vlm is None and spec.label not in checked
-        try:
-            _check(study, cell, entrant, check_own)
-        except ConfigError as error:
-            raise ConfigError(f"{spec.label} on {cell.game.name}: {error}") from error
-        checked.add(spec.label)
+    with ExitStack() as opened:
+        made: list[tuple[dict[str, Any], Env]] = []
+        for cell in cells(study, lessons_of(entrants)):
+            entrant, spec = entrants[named(cell.variant)], cell.variant.agent
+            try:
+                env = _environment(study, cell, entrant, made, opened)
+                _check(study, cell, entrant, env)
+                if spec.kind == "own" and entrant.vlm is None and spec.label not in checked:
+                    check_contract(spec, env)
+            except ConfigError as error:
+                raise ConfigError(f"{spec.label} on {cell.game.name}: {error}") from error
+            checked.add(spec.label)
 
 
-def _check(study: Study, cell: Cell, entrant: Entrant, check_own: bool) -> None:
-    spec, env = entrant.spec, environment_maker(study, cell, entrant)()
-    try:
-        if entrant.vlm is not None:
-            _check_shown(spec, cell.game.name, env.observation_space)
-        paced(study, entrant.make(entrant.asked, env, ()), env)
-        if check_own:
-            check_contract(spec, env)
-    finally:
-        env.close()
+def _environment(
+    study: Study,
+    cell: Cell,
+    entrant: Entrant,
+    made: list[tuple[dict[str, Any], Env]],
+    opened: ExitStack,
+) -> Env:
+    """The environment of a cell: the one that was made last, where it is the same."""
+    settings = study.environment(cell.game, entrant.scene)
+    if not made or made[-1][0] != settings:
+        env = environment_maker(study, cell, entrant)()
+        opened.callback(env.close)
+        made.append((settings, env))
+    return made[-1][1]
+
+
+def _check(study: Study, cell: Cell, entrant: Entrant, env: Env) -> None:
+    if entrant.vlm is not None:
+        _check_shown(entrant.spec, cell.game.name, env.observation_space)
+    paced(study, entrant.make(entrant.asked, env, ()), env)
 
 
 def _check_shown(spec: AgentSpec, game: str, space: Any) -> None:

@@ -18,6 +18,7 @@ from atari_vlm.runs.options import TYPED_ONLY, EpisodeOptions, Options, SeedOpti
 from atari_vlm.settings import plain
 from atari_vlm.spaces import Env
 from atari_vlm.vlm.base import VLM
+from atari_vlm.world_models.base import WorldModel
 
 
 @dataclass(frozen=True)
@@ -162,13 +163,18 @@ class PlanWorkshop:
         env = self.make_env()
         try:
             if self._worlds is not None:
-                self._worlds.model(env)  # what does not fit shows here
+                self.world_model(env)  # what does not fit shows here
         finally:
             env.close()
 
     def make_env(self) -> Env:
         """The real game, Catch, a game of the user's own, or a dream."""
         return make_env(self.settings.environment())
+
+    def world_model(self, env: Env) -> WorldModel[Any]:
+        """The model that judges plans for ``env``; ``MismatchError`` if it is of other actions or another frame skip."""
+        assert self._worlds is not None  # no variant judges plans
+        return self._worlds.model(env)
 
     def agent(self, variant: Variant, vlm: VLM, env: Env) -> Agent:
         """A fresh agent for one episode."""
@@ -178,7 +184,7 @@ class PlanWorkshop:
             return VLMAgent(vlm, prompt_type=settings.prompt_type, options=single)
         return WorldModelAgent(
             vlm,
-            world_model=worlds.model(env) if worlds is not None and variant.model else None,
+            world_model=self.world_model(env) if variant.model else None,
             plan_horizon=settings.plan_horizon,
             num_plans=settings.num_plans,
             action_buffer=self._buffer() if variant.buffer else None,

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 import tyro
 
 from atari_vlm.runs.option_files import option_words, options_below
-from atari_vlm.runs.options import Options
+from atari_vlm.runs.options import Options, has_to_be_typed
 from atari_vlm.settings import is_same, plain
 from atari_vlm.vlm.remote.keys import refuse_keys
 
@@ -86,7 +86,11 @@ def line_of(program: str, options: Mapping[str, Any], positional: Sequence[str] 
 
 def resume_hint(config: Options, run: Path, error: BaseException | None = None) -> str:
     """How to go on: what a run may not say itself stands in the line, and a limit that is used up is raised."""
-    marked = [item.name for item in dataclasses.fields(config) if "typed only" in item.metadata]
+    marked = [
+        item.name
+        for item in dataclasses.fields(config)
+        if has_to_be_typed(item, getattr(config, item.name))
+    ]
     defaults, options = type(config)(), {"resume": str(run)}
     options |= {
         name: plain(value)

@@ -293,18 +293,20 @@ def pairs(options: tuple[str, ...], flag: str) -> dict[str, Any]:
 
 def is_typed_only(name: str, value: Any, options: Mapping[str, Any], item: Any) -> bool:
     """Whether a recorded option is one that has to be typed: it reaches outside, and is not the default."""
-    mark = item.metadata.get("typed only", False)
-    if (
-        not value
-        or value in item.metadata.get("harmless", ())
-        or not (mark(value) if callable(mark) else mark)
-    ):
+    if not value or value in item.metadata.get("harmless", ()) or not has_to_be_typed(item, value):
         return False
     return not (name == "model" and _is_vendors_id(options))
 
 
+def has_to_be_typed(item: Any, value: Any) -> bool:
+    """Whether an option's mark is :data:`TYPED_ONLY`, or a function that says so of the value."""
+    mark = item.metadata.get("typed only", False)
+    return bool(mark(value) if callable(mark) else mark)
+
+
 def _is_vendors_id(options: Mapping[str, Any]) -> bool:
     """Whether the model is a word that is sent to a vendor's own address, and no path or hub id that is loaded here."""
-    names = [options.get("vlm"), *(options.get("agents") or [])]
-    known = [entries()[name].kind for name in names if isinstance(name, str) and name in entries()]
+    words = [str(word) for word in (options.get("vlm"), *(options.get("agents") or []))]
+    names = [word.split(",")[0].rpartition("=")[2] for word in words]  # LABEL=NAME,OPTION=VALUE
+    known = [entries()[name].kind for name in names if name in entries()]
     return bool(known) and set(known) == {"api"} and not options.get("base_url")

@@ -119,7 +119,7 @@ def test_cut_episodes_have_no_human_normalised_score(tmp_path, capsys):
         None
     }
     assert {game["normalised"] for game in content["games"]} == {None}
-    assert {run["cut"] for run in content["runs"]} == {1}
+    assert {run["truncated"] for run in content["runs"]} == {1}
 
 
 def test_whole_episodes_keep_theirs():
@@ -130,7 +130,7 @@ def test_whole_episodes_keep_theirs():
     assert [score.normalised is not None for score in game_scores(Results(whole))] == [True, True]
     assert [score.normalised is not None for score in game_scores(Results(part))] == [True, False]
     assert agent_scores(Results(whole)) and agent_scores(Results(part)) == []
-    assert "Cut episodes" in to_markdown(Results(part)) and '"cut": 1' in to_json(Results(part))
+    assert "Cut episodes" in to_markdown(Results(part)) and '"truncated": 1' in to_json(Results(part))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_whole_episodes_keep_theirs():
         ),
         (train.main, ["--cache-mode", "read"], "--cache"),
         (plan.main, ["--vlm", "scripted", "--base-url", "http://h/v1"], "--base-url"),
-        (evaluate.main, ["--agents", "claude-opus-9"], "--agents claude --model claude-opus-9"),
+        (evaluate.main, ["--agents", "claude-opus-9"], "claude,model=claude-opus-9"),
         (evaluate.main, ["--agents", "gpt-4o,claude", "--vlm-option", "a=1"], "--vlm-option"),
     ],
 )

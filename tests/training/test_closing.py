@@ -6,7 +6,8 @@ import pytest
 
 from atari_vlm import VLMTrainer
 from atari_vlm.errors import RunError
-from atari_vlm.evaluation import evaluate as evaluation
+from atari_vlm.evaluation import entry
+from atari_vlm.evaluation.evaluate import evaluate
 from atari_vlm.evaluation.plan_run import PlanExecution, PlanRun
 from atari_vlm.evaluation.plan_settings import PlanSettings
 from atari_vlm.evaluation.study_options import EvaluateConfig
@@ -45,7 +46,7 @@ def loaded(monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(training, "load_vlm", load)
-    monkeypatch.setattr(evaluation, "load_vlm", load)
+    monkeypatch.setattr(entry, "load_vlm", load)
     return made
 
 
@@ -68,18 +69,12 @@ def test_what_was_opened_is_closed_when_the_run_cannot_be(tmp_path, loaded, monk
     with pytest.raises(RunError):
         VLMTrainer("Pong-v5", "gpt-4o", save_dir=tmp_path, cache=tmp_path / "cache", videos=0)
     with pytest.raises(RunError):
-        evaluation.evaluate(
-            EvaluateConfig(agents=["gpt-4o"], save_dir=tmp_path, cache=tmp_path / "cache")
-        )
+        evaluate(EvaluateConfig(agents=["gpt-4o"], save_dir=tmp_path, cache=tmp_path / "cache"))
     with pytest.raises(RunError):
         execution = PlanExecution(save_dir=tmp_path, cache=tmp_path / "cache")
         PlanRun(PlanSettings(game="Catch", world_model="catch"), Closable(), execution, {})
     assert open_below(tmp_path) == []
-    assert [vlm.closed for vlm in loaded] == [
-        1,
-        0,
-        1,
-    ]  # the trainer's; the evaluation's scripted player, and its model
+    assert [vlm.closed for vlm in loaded] == [1, 1, 1]  # the trainer's; the study's two
 
 
 def test_a_table_that_cannot_be_written_leaves_nothing_open(tmp_path, loaded, monkeypatch):

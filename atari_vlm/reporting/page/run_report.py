@@ -12,6 +12,7 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.files import atomic_write
 from atari_vlm.reporting.page.html import RunFacts, report_page
 from atari_vlm.reporting.page.replayed import environment_replay
+from atari_vlm.reporting.page.run_data import Replay
 from atari_vlm.reporting.tree.tree_report import holds_search, write_tree
 from atari_vlm.runs.answered import answered_in
 from atari_vlm.runs.command_line import recorded_line
@@ -43,12 +44,13 @@ def write_report(
     out: str | Path | None = None,
     max_mb: float = 24.0,
     trusted: Collection[str] = (),
+    watch: Callable[[Replay], Replay] = lambda replay: replay,
 ) -> Path:
     """Write the report of a run folder to ``out`` (default ``report.html`` in it, ``tree.html`` of a search); returns its path.
 
     The run may still be going on. Games of a module of somebody's own are played again for their pictures only where that
-    module is ``trusted`` or in use already: to import is to run. Raises ``ConfigError`` when ``run`` is no run folder and
-    ``RunError`` when its journal is damaged.
+    module is ``trusted`` or in use already: to import is to run. ``watch`` may look on while episodes are played again.
+    Raises ``ConfigError`` when ``run`` is no run folder and ``RunError`` when its journal is damaged.
     """
     folder = Path(run)
     config = read_config(folder)
@@ -63,7 +65,7 @@ def write_report(
         facts = run_facts(
             folder.resolve().name, config, journal.episodes(), answered_in(journal, settings)
         )
-        page = report_page(journal, facts, environment_replay(environment), max_mb)
+        page = report_page(journal, facts, watch(environment_replay(environment)), max_mb)
     target = Path(out) if out is not None else folder / "report.html"
     atomic_write(target, page)
     return target

@@ -19,7 +19,7 @@ from atari_vlm.files import atomic_write, read_real
 from atari_vlm.reporting.page.replayed import environment_replay
 from atari_vlm.reporting.page.run_report import scenes_of, write_report
 from atari_vlm.reporting.study import sections
-from atari_vlm.reporting.study.strips import Answers, Strip, answers, strips
+from atari_vlm.reporting.study.strips import Answers, Film, Strip, answers
 from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.run_folder import read_config
 
@@ -40,15 +40,15 @@ def write_study(run: str | Path, *, max_mb: float = 24.0, trusted: Sequence[str]
     ``trusted`` are modules of games that may be imported for the pictures. Raises ``ConfigError`` when ``run`` holds no tables.
     """
     folder = Path(run)
-    write_report(folder, folder / sections.STEPS, max_mb, trusted)
+    settings = dict(read_config(folder)["settings"])
     with reading(folder / "results.json", ConfigError):
         content = json.loads(read_real(folder / "results.json", _MOST_BYTES))
-        settings = dict(read_config(folder)["settings"])
-        with Journal(folder / "journal.sqlite", read_only=True) as journal:
-            replay = environment_replay(scenes_of(journal, settings, trusted))
-            page = study_page(
-                folder.resolve().name, content, strips(journal, replay), answers(journal)
-            )
+    with Journal(folder / "journal.sqlite", read_only=True) as journal:
+        film = Film(journal)
+        write_report(folder, folder / sections.STEPS, max_mb, trusted, film.around)
+        replay = environment_replay(scenes_of(journal, settings, trusted))
+        with reading(folder / "results.json", ConfigError):
+            page = study_page(folder.resolve().name, content, film.strips(replay), answers(journal))
     atomic_write(folder / "report.html", page)
     return folder / "report.html"
 

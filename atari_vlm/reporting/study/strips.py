@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from atari_vlm.reporting.page.run_data import Replay
-from atari_vlm.runs.journal import EpisodeRow, Journal
+from atari_vlm.reporting.page.run_data import Replay, ReplayNotes, Show
+from atari_vlm.runs.journal import EpisodeRow, Journal, StepRow
 
 FRAMES = 8
 _FIRST_STEPS = 400  # of an episode, that a strip shows
@@ -37,30 +37,64 @@ class Answers:
     decisions_per_s: float | None
 
 
-def strips(journal: Journal, replay: Replay) -> list[Strip]:
-    """One for each label of the journal (a game and an agent): its first finished evaluation episode."""
-    labels = journal.meta().get("labels", {})
-    first: dict[str, EpisodeRow] = {}
-    for row in journal.episodes():
-        if row.status == "done" and row.phase == "eval":
-            first.setdefault(labels.get(str(row.episode), f"episode {row.episode}"), row)
-    return [strip(journal, label, row, replay) for label, row in list(first.items())[:MOST_STRIPS]]
+class Film:
+    """Takes the strips of a journal: one for each label (a game and an agent), its first finished evaluation episode.
+
+    What a replay shows of these episodes anyway is taken as it passes by (:meth:`around`); the others are played again.
+    """
+
+    def __init__(self, journal: Journal):
+        labels = journal.meta().get("labels", {})
+        self._journal = journal
+        self._rows: dict[str, EpisodeRow] = {}
+        for row in journal.episodes():
+            if row.status == "done" and row.phase == "eval":
+                self._rows.setdefault(labels.get(str(row.episode), f"episode {row.episode}"), row)
+        chosen = list(self._rows.items())[:MOST_STRIPS]
+        self._rows = dict(chosen)
+        self._kept: dict[int, dict[int, str]] = {}
+        self._notes: dict[int, str] = {}
+
+    def around(self, replay: Replay) -> Replay:
+        """The same replay, watched."""
+
+        def watched(row: EpisodeRow, steps: Sequence[StepRow], show: Show) -> ReplayNotes:
+            if row.episode not in {chosen.episode for chosen in self._rows.values()}:
+                return replay(row, steps, show)
+            kept = self._kept.setdefault(row.episode, {})
+            wanted = _spaced(min(len(steps), _FIRST_STEPS))
+
+            def taking(step: int, picture: Callable[[], bytes]) -> None:
+                if step in wanted:
+                    png = picture()
+                    kept[step] = base64.b64encode(png).decode()
+                    show(step, lambda: png)
+                else:
+                    show(step, picture)
+
+            notes = replay(row, steps, taking)
+            self._notes[row.episode] = notes.note
+            return notes
+
+        return watched
+
+    def strips(self, replay: Replay) -> list[Strip]:
+        """All strips; ``replay`` plays what has not passed by."""
+        watched = self.around(replay)
+        for row in self._rows.values():
+            if row.episode not in self._kept:
+                watched(row, self._journal.steps(row.episode)[:_FIRST_STEPS], lambda step, _: None)
+        return [self._strip(label, row) for label, row in self._rows.items()]
+
+    def _strip(self, label: str, row: EpisodeRow) -> Strip:
+        kept, note = self._kept[row.episode], self._notes[row.episode]
+        steps, pictures = tuple(kept), tuple(kept.values())
+        return Strip(label, row.episode, row.episode_return, steps, pictures, note)
 
 
-def strip(journal: Journal, label: str, row: EpisodeRow, replay: Replay) -> Strip:
-    """A strip of the first steps of an episode, evenly spaced."""
-    steps = journal.steps(row.episode)[:_FIRST_STEPS]
-    wanted = {round(i * (len(steps) - 1) / (FRAMES - 1)) for i in range(FRAMES)} if steps else set()
-    kept: dict[int, str] = {}
-
-    def show(step: int, picture: Callable[[], bytes]) -> None:
-        if step in wanted:
-            kept[step] = base64.b64encode(picture()).decode()
-
-    notes = replay(row, steps, show)
-    return Strip(
-        label, row.episode, row.episode_return, tuple(kept), tuple(kept.values()), notes.note
-    )
+def _spaced(count: int) -> set[int]:
+    """So many steps, evenly spaced."""
+    return {round(i * (count - 1) / (FRAMES - 1)) for i in range(FRAMES)} if count else set()
 
 
 def answers(journal: Journal) -> dict[str, Answers]:

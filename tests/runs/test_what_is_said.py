@@ -130,7 +130,9 @@ def test_whole_episodes_keep_theirs():
     assert [score.normalised is not None for score in game_scores(Results(whole))] == [True, True]
     assert [score.normalised is not None for score in game_scores(Results(part))] == [True, False]
     assert agent_scores(Results(whole)) and agent_scores(Results(part)) == []
-    assert "Cut episodes" in to_markdown(Results(part)) and '"truncated": 1' in to_json(Results(part))
+    assert "Cut episodes" in to_markdown(Results(part)) and '"truncated": 1' in to_json(
+        Results(part)
+    )
 
 
 @pytest.mark.parametrize(

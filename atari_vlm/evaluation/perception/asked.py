@@ -52,6 +52,11 @@ def parse_agents(words: Sequence[str]) -> list[AgentSpec]:
     return specs
 
 
+def reaches_outside(words: Sequence[str]) -> bool:
+    """Whether one of some words may run code, open an address or read a file: any that says more than a known name."""
+    return any(mark in word for word in words for mark in ",:")
+
+
 def _parsed(word: str) -> AgentSpec:
     refuse_keys({"an agent": word})
     head, *rest = [piece.strip() for piece in word.split(",")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 
@@ -22,7 +22,7 @@ _SKIPPED = 30  # moments at the start: titles, and things that come in one after
 _HELD = 3  # moments for which random play holds an action
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Moment:
     """One emulator frame. ``screen`` uint8 ``(H, W)`` palette indices; ``score`` and ``lives`` ``None`` where none is shown."""
 
@@ -33,18 +33,23 @@ class Moment:
     lives: int | None
     episode: int
 
-    @cached_property
+    @property
     def image(self) -> Image:
         """The picture that is sent: the screen, every pixel :data:`SCALE` times as large."""
-        large = self.screen.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
-        rgb = self.palette.rgb
-        return Image(rgb.take(large, axis=0), indices=large, palette=rgb)
+        return _image(self)
 
     @property
     def size(self) -> list[int]:
         """Width and height of the picture that is sent."""
         height, width = self.screen.shape
         return [width * SCALE, height * SCALE]
+
+
+@lru_cache(maxsize=32)  # a picture is large, and soon asked about again
+def _image(moment: Moment) -> Image:
+    large = moment.screen.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+    rgb = moment.palette.rgb
+    return Image(rgb.take(large, axis=0), indices=large, palette=rgb)
 
 
 def moments(table: GameObjects, seed: int) -> list[Moment]:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from atari_vlm.evaluation.perception.asked import (
     AskingLimits,
     asked_of,
     parse_agents,
+    reaches_outside,
 )
 from atari_vlm.evaluation.perception.questions import Question, questions
 from atari_vlm.evaluation.perception.scores import (
@@ -35,7 +36,6 @@ from atari_vlm.objects.tables import TABLES
 from atari_vlm.runs.command_line import command_line, command_of
 from atari_vlm.runs.journal_vlm import JournalVLM
 from atari_vlm.runs.options import (
-    TYPED_ONLY,
     FileOptions,
     FolderOptions,
     Options,
@@ -55,7 +55,7 @@ _VERSION = 1  # of the questions: a run is not continued with others
 class QuestionOptions(Options):
     """What is asked of whom."""
 
-    agents: list[str] = field(default_factory=list, metadata=TYPED_ONLY)
+    agents: list[str] = field(default_factory=list, metadata={"typed only": reaches_outside})
     """LABEL=NAME,OPTION=VALUE...: what train's --vlm takes, or module:Class with complete()"""
     games: list[str] = field(default_factory=lambda: sorted(TABLES))
     """games whose memory is read"""
@@ -132,6 +132,11 @@ def perceive(
     check(config)
     watching = watching or Watching()
     budget = budget_of(config)
+    put = {
+        (name, seed): list(questions(name, seed, config.questions))
+        for name in config.game_names
+        for seed in config.seeds
+    }
     with ExitStack() as opened:
         asked = {spec.label: asked_of(spec, config, budget, opened) for spec in config.specs}
         run = RunFolder.open(_request(config))
@@ -141,7 +146,8 @@ def perceive(
         watching.began(run.path, len(series), budget)
         rows, lines = [], []
         for name in config.game_names:
-            for found in _answers(config, name, series, asked, run, watching):
+            here = [one for one in series if one.game == name]
+            for found in _answers(config, put, here, asked, run, watching):
                 rows.append(row_of(found))
                 lines += [one.as_dict(_digests(one.question)) for one in found]
         _write(run.path, config, rows, lines, watching.conditions)
@@ -151,20 +157,19 @@ def perceive(
 
 def _answers(
     config: PerceiveConfig,
-    name: str,
-    series: Sequence[_Series],
+    put: Mapping[tuple[str, int], Sequence[Question]],
+    here: Sequence[_Series],
     asked: dict[str, Asked],
     run: RunFolder,
     watching: Watching,
 ) -> Iterator[list[Answered]]:
-    """The answers of each agent on one game; the questions of a game are made once."""
-    by_seed = {seed: list(questions(name, seed, config.questions)) for seed in config.seeds}
-    here = [one for one in series if one.game == name]
+    """The answers of each agent on one game."""
 
     def ask(one: _Series) -> list[Answered]:
         vlm = JournalVLM(asked[one.agent].vlm, run.journal, one.task)
         found = [
-            _answer(vlm, asked[one.agent], question, watching) for question in by_seed[one.seed]
+            _answer(vlm, asked[one.agent], question, watching)
+            for question in put[one.game, one.seed]
         ]
         watching.ended(one.agent, one.game, one.seed)
         return found

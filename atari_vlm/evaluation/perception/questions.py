@@ -37,13 +37,18 @@ class Question:
     kind: str
     variant: str
     prompt: str
-    images: tuple[Image, ...]
+    shown: tuple[Moment, ...]
     picture_size: list[int]
     truth: Any
     names: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     decoy: Any = None
     pair: str | None = None
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The pictures, in order; made when they are asked for."""
+        return tuple(moment.image for moment in self.shown)
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def _variants(
         kind,
         "plain",
         text,
-        tuple(moment.image for moment in asked.shown),
+        asked.shown,
         asked.shown[0].size,
         asked.truth,
         names,

@@ -215,6 +215,7 @@ def test_directions():
         ({"agents": ["mcts@emulator"]}, ConfigError, "complete"),
         ({"agents": []}, ConfigError, "at least one agent"),
         ({"agents": ["gpt-4o,frames=3"]}, ConfigError, "frames"),
+        ({"agents": ["gpt-4o,temprature=0"]}, UnknownNameError, "temperature"),
         ({"seeds": [1, 1]}, ConfigError, "different"),
         ({"questions": 0}, ConfigError, "questions"),
         ({"questions": 100_000}, ConfigError, "ask for no more"),

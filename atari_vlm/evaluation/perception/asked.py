@@ -1,90 +1,27 @@
-"""Whom questions are put to: the VLM that a word ``[LABEL=]NAME[,OPTION=VALUE...]`` names, within the limits of the run."""
+"""Whom questions are put to: the VLM of an agent's spec, within the limits of the run."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from atari_vlm.agents.make import SIMPLE_NAMES
-from atari_vlm.errors import ConfigError, UnknownNameError, reading
-from atari_vlm.runs.options import CacheOptions, KeyOptions, LimitOptions, pairs
+from atari_vlm.agents.specs import AgentSpec
+from atari_vlm.errors import ConfigError
+from atari_vlm.evaluation.askers import key_of, sorted_options
+from atari_vlm.own_classes import own_class
+from atari_vlm.runs.options import CacheOptions, EndpointOptions, LimitOptions, names_of
 from atari_vlm.types import Message, Reply
 from atari_vlm.vlm.base import VLM, Sampling, close_vlm
-from atari_vlm.vlm.catalogue import OFFLINE_NAMES, entries
 from atari_vlm.vlm.layers.budget import Budget
 from atari_vlm.vlm.layers.stack import limited
 from atari_vlm.vlm.load import load_vlm
-from atari_vlm.vlm.remote.keys import refuse_keys
 
 REPLY_TOKENS = 1024
-
-
-@dataclass(frozen=True)
-class AgentSpec:
-    """An agent by name. ``label`` is what it is called in every table, ``options`` are plain data; ``text`` is the word."""
-
-    label: str
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    text: str = ""
-
-
-def parse_agents(words: Sequence[str]) -> list[AgentSpec]:
-    """The agents that some words mean, in order.
-
-    Raises ``ConfigError`` where two have one label, for a key in a word, and for what answers no questions.
-    """
-    specs = [_parsed(word) for word in words]
-    labels = [spec.label for spec in specs]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise ConfigError(
-                f"two agents are called {label!r}; give each a label of its own (LABEL={label},...)"
-            )
-    return specs
-
-
-def reaches_outside(words: Sequence[str]) -> bool:
-    """Whether one of some words may run code, open an address or read a file: any that says more than a known name."""
-    return any(mark in word for word in words for mark in ",:")
-
-
-def _parsed(word: str) -> AgentSpec:
-    refuse_keys({"an agent": word})
-    head, *rest = [piece.strip() for piece in word.split(",")]
-    label, equals, name = head.partition("=")
-    if not equals:
-        name = label
-    if name in SIMPLE_NAMES or "@" in name:
-        raise ConfigError(
-            f"the agent {label!r} cannot be asked what it sees: name a VLM, or a class of your own with complete()"
-        )
-    known = [*entries(), *OFFLINE_NAMES]
-    if ":" not in name and name not in known:
-        raise UnknownNameError("agent", name, known)
-    return AgentSpec(label, name, pairs(tuple(rest), f"the agent {label!r}, option"), word)
-
-
-def _own(name: str, options: Mapping[str, Any]) -> VLM:
-    """A VLM of the user's own class, found from the working directory too."""
-    module, _, attribute = name.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    with reading(f"{name} cannot be made: it", ConfigError):
-        kind = getattr(importlib.import_module(module), attribute)
-        vlm: VLM = kind(**options)
-    if not hasattr(vlm, "complete"):
-        raise ConfigError(f"{name} cannot be asked what it sees: it has no complete()")
-    return vlm
 
 
 @dataclass(frozen=True)
@@ -121,19 +58,30 @@ class Asked:
 def asked_of(spec: AgentSpec, limits: AskingLimits, budget: Budget, opened: ExitStack) -> Asked:
     """The VLM of a spec. What is opened for it is closed with ``opened``.
 
-    Raises ``ConfigError`` for options that the model does not take.
+    Raises ``ConfigError`` (or its ``UnknownNameError``) for an agent that asks no VLM, and for options that are of playing.
     """
-    given = dict(spec.options)
-    tokens, temperature = given.pop("reply_tokens", REPLY_TOKENS), given.pop("temperature", None)
-    key = KeyOptions(api_key_env=given.pop("api_key_env", None)).key()
-    if ":" in spec.name:
-        backend = _own(spec.name, given)
-    else:
-        backend = load_vlm(spec.name, **{**({"api_key": key} if key else {}), **given})
+    own = spec.kind == "own" and hasattr(own_class(spec.name, "agent"), "complete")
+    if spec.kind != "vlm" and not own:
+        raise ConfigError(
+            f"the agent {spec.label!r} cannot be asked what it sees: name a VLM, or a class of your own with complete()"
+        )
+    asker = sorted_options(spec, spec.name, {"reply_tokens": REPLY_TOKENS})
+    ours = {*names_of(EndpointOptions), "api_key_env", "reply_tokens", "temperature", *asker.model}
+    for name in spec.options:
+        if name not in ours:
+            raise ConfigError(
+                f"the agent {spec.label!r}: {name} is of playing; perceive only asks questions"
+            )
+    key = key_of(asker.endpoint)
+    given = {name: value for name, value in asker.endpoint.items() if name != "api_key_env"}
+    secret: dict[str, Any] = {"api_key": key} if key else {}
+    backend = load_vlm(spec.name, **{**secret, **given, **asker.model})
     opened.callback(close_vlm, backend)
     kept = limited(backend, limits, api_key=key, budget=budget)
     opened.callback(kept.close)
     uncached = dataclasses.replace(limits, cache=None, cache_mode="readwrite")
     anew = limited(backend, uncached, api_key=key, budget=budget)
-    sampling = Sampling(temperature=temperature, max_tokens=tokens, seed=0)
+    sampling = Sampling(
+        temperature=asker.agent.temperature, max_tokens=asker.asking.reply_tokens, seed=0
+    )
     return Asked(spec.label, AskedAnew(kept, anew), sampling)

@@ -13,15 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from atari_vlm.agents.specs import AgentSpec, parse_agents
 from atari_vlm.errors import ConfigError, StoppedError, UnknownNameError, check_count
-from atari_vlm.evaluation.perception.asked import (
-    AgentSpec,
-    Asked,
-    AskingLimits,
-    asked_of,
-    parse_agents,
-    reaches_outside,
-)
+from atari_vlm.evaluation.perception.asked import Asked, AskingLimits, asked_of
 from atari_vlm.evaluation.perception.questions import Question, questions
 from atari_vlm.evaluation.perception.scores import (
     Answered,
@@ -30,6 +24,7 @@ from atari_vlm.evaluation.perception.scores import (
     to_markdown,
 )
 from atari_vlm.evaluation.perception.wording import SYSTEM, schema
+from atari_vlm.evaluation.study_options import reaches_outside
 from atari_vlm.files import atomic_write
 from atari_vlm.games import game
 from atari_vlm.objects.tables import TABLES

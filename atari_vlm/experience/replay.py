@@ -253,10 +253,14 @@ class Replay:
         return {"serial": self.serial, **self._store.known(), "priority": self._priority}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """The inverse of :meth:`arrays`; ``RunError`` when they are of another replay, or the files not those that they know."""
+        """The inverse of :meth:`arrays`; ``RunError`` when they are of another replay, or the files not those that they know.
+
+        What lies in a file of the process that saved them is left out where this replay has no folder.
+        """
         with reading("the saved replay", RunError):
             for name, array in self._slot_arrays().items():
-                restore_column(name, array, arrays.get(name))
+                if name in arrays or f"undo.{name}" not in arrays:
+                    restore_column(name, array, arrays.get(name))
             self._highest = self._priority.max() or np.float32(1.0)
             self._rings.restore(arrays, self.serial)
             self._store.restore(arrays, self.kept(), self.serial)

@@ -6,12 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from dreamers import SMALL, dreamer_trainer
 from rem_helpers import NETWORKS, StopAt, rem_learner, rem_trainer, toy_settings
 from replay_helpers import add_step, picture_replay
 
 from atari_vlm.errors import ConfigError, MismatchError, StoppedError
 from atari_vlm.training.imagination.checkpoints import Checkpoints
 from atari_vlm.trees import map_leaves
+from atari_vlm.world_models.dreamer import rssm
+from atari_vlm.world_models.dreamer.language import networks as language
+from atari_vlm.world_models.learned import heads
+from atari_vlm.world_models.learned.actor_critic import ReturnScale
 from atari_vlm.world_models.learned.team import Team, open_team
 from atari_vlm.world_models.rem import learner as learner_module
 
@@ -111,14 +116,68 @@ def check_disagreement(team):
         raise AssertionError("a batch of 7 was shared by 2")
 
 
-def check_training(team, folder):
+def check_sequences(team, folder):
+    """A Dreamer's gradient of a batch is the sum of those of its parts, where nothing is drawn by chance."""
+    trainer = dreamer_trainer(folder, epochs=1, team=team)
+    for _ in range(2):
+        trainer.collect(1)
+        trainer.replay.saved()
+    learner, fresh = trainer.learner, trainer.learner.fresh
+    rows = learner.settings.learning.batch
+    begins = fresh.waiting()[:rows]
+    with (
+        torch.no_grad()
+    ):  # values that differ, so that their range matters, which is that of the whole batch
+        for head in (learner.networks.reward, learner.networks.critic):
+            head[-1].weight.normal_(generator=torch.Generator().manual_seed(1))
+            head[-1].bias[SMALL.bins // 2 - 1 : SMALL.bins // 2 + 2] = 40.0  # -16, 0, 16
+    likeliest = torch.Tensor.argmax
+    for module in (rssm, heads, language):
+        module.categorical = lambda logits, *_: likeliest(logits, -1)
+    learner.networks.follow = lambda rate: None
+    drawn, found = learner._batch, {}
+
+    def gradient_of(team, part):
+        learner.team, learner.rows = team, len(begins[part])
+        learner.scale = ReturnScale()
+        learner._batch = lambda replay, count, rng, _: drawn(replay, count, rng, begins[part])
+        parameters = learner.networks.trained()
+
+        def keep(_):
+            team.sum_gradients(parameters)
+            found[team.size] = torch.cat([p.grad.flatten() for p in parameters])
+            learner.networks.zero_grad()
+            return 0.0
+
+        learner.optimizers.apply = keep
+        metrics = learner.update("dreamer")
+        return {**metrics, "range": float(learner.scale.range)}
+
+    own = slice(team.rank * rows // 2, (team.rank + 1) * rows // 2)
+    learner._keep = lambda batch, reading: None  # both read what nobody has read before
+    of_whole = gradient_of(Team(), slice(rows))
+    del learner._keep
+    of_parts = gradient_of(team, own)
+    kept = trainer.replay.kept()  # latents of all parts are kept by every rank
+    team.check_equal({name: trainer.replay.read(name, kept) for name in ("latent_h", "latent_z")})
+    assert trainer.replay.read("latent_z", kept).any()
+    gap = float((found[1] - found[2]).abs().max() / found[1].abs().max())
+    assert len(begins) == rows and gap < 1e-3, gap  # norms of small numbers
+    assert of_parts.keys() == of_whole.keys()
+    for name, value in of_whole.items():
+        assert abs(of_parts[name] - value) <= 1e-4 * max(abs(value), 1e-2), name
+    assert of_whole["range"] > 0.1
+    trainer.close()
+
+
+def check_training(team, folder, make_trainer):
     """Stopped and resumed is uninterrupted, weights, replays and codes are equal; only rank 0 writes."""
-    whole = rem_trainer(folder / "whole", seed=4, team=team)
+    whole = make_trainer(folder / "whole", seed=4, team=team)
     found = whole.train()
     team.check_equal(whole.learner.weights())
-    team.check_equal({k: v for k, v in whole.replay.arrays().items()})
-    slots = whole.replay.kept()
-    team.check_equal({"frames": whole.replay.read("image", slots)})
+    replay, slots = whole.replay, whole.replay.kept()
+    team.check_equal({name: replay.read(name, slots) for name in replay.columns})
+    team.check_equal({name: replay.arrays()[name] for name in ("cursor", "starts", "priority")})
     streams = team.gather(
         torch.from_numpy(whole.learner.streams.arrays()["numpy"].view(np.uint8).copy())[None]
     )
@@ -126,13 +185,13 @@ def check_training(team, folder):
     assert ("evaluation/return" in found) == (team.rank == 0)
     for updates in (3, 9):
         stop = StopAt(updates) if team.rank == 0 else None  # one rank is told: all stop
-        trainer = rem_trainer(folder / "parts", seed=4, team=team, stop=stop)
+        trainer = make_trainer(folder / "parts", seed=4, team=team, stop=stop)
         try:
             trainer.train()
         except StoppedError:
             continue
         raise AssertionError("no stop")
-    rem_trainer(folder / "parts", seed=4, team=team).train()
+    make_trainer(folder / "parts", seed=4, team=team).train()
     if team.rank == 0:
         a, b = (
             Checkpoints(folder / name / "checkpoints").newest()[1].tensors
@@ -148,6 +207,9 @@ if __name__ == "__main__":
         assert team.size == 2
         check_gradients(team)
         check_disagreement(team)
-        check_training(team, Path(sys.argv[1]))
+        folder = Path(sys.argv[1])
+        check_training(team, folder / "rem", rem_trainer)
+        check_training(team, folder / "dreamer", dreamer_trainer)
+        check_sequences(team, folder / "sequences")
         if team.rank == 0:
             print("all ranks agree")

@@ -1,4 +1,4 @@
-"""REM on two processes (gloo, CPU): the same gradients, equal weights, resumable; also through the program (slow)."""
+"""REM and Dreamer on two processes (gloo, CPU): the same gradients, equal weights, resumable; also through the program (slow)."""
 
 import dataclasses
 import json
@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from dreamers import dreamer_trainer
 from rem_helpers import ENVIRONMENT, GAME, rem_trainer, toy_settings
 
 from atari_vlm.training.imagination.checkpoints import Checkpoints
 
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.timeout(900)
 
 
 def torchrun(*command):
@@ -22,7 +25,7 @@ def torchrun(*command):
         capture_output=True,
         text=True,
         env=environment,
-        timeout=200,
+        timeout=900,
     )
 
 
@@ -38,7 +41,7 @@ def test_two_halves_of_a_batch_are_the_batch_and_ranks_stay_equal(checked):
 
 
 def test_a_run_of_two_goes_on_alone(checked):
-    folder = checked[0] / "whole"
+    folder = checked[0] / "rem" / "whole"
     steps = Checkpoints(folder / "checkpoints").newest()[1].provenance["steps"]
     trainer = rem_trainer(folder, settings=dataclasses.replace(toy_settings(), epochs=7), seed=4)
     assert trainer.epoch == 6
@@ -49,13 +52,34 @@ def test_a_run_of_two_goes_on_alone(checked):
     )
 
 
+def test_a_dreamer_of_two_goes_on_alone(checked):
+    folder = checked[0] / "dreamer" / "whole"
+    trainer = dreamer_trainer(folder, epochs=7, seed=4)
+    assert trainer.epoch == 6
+    assert np.isfinite(trainer.train()["dreamer/loss"])
+    assert "ranks.numpy" not in trainer.checkpoints.newest()[1].tensors
+
+
+QUICK = {
+    "rem": {
+        name: {"updates": {"batch": 4, "steps": 2, "first_epoch": 1}}
+        for name in ("tokenizer", "world_model", "actor_critic")
+    },
+    "dreamer": {
+        "networks": {"deter": 32, "hidden": 16, "units": 16, "groups": 4, "classes": 4, "frame_px": 16},
+        "learning": {"batch": 4, "length": 5, "prefill": 20, "ratio": 0.1},
+        "behaviour": {"steps": 2, "imag_last": 2},
+    },
+}  # fmt: skip
+
+
 @pytest.mark.slow
-def test_the_program_under_torchrun(tmp_path):
-    quick = {"batch": 4, "steps": 2, "first_epoch": 1}
-    settings = {name: {"updates": quick} for name in ("tokenizer", "world_model", "actor_critic")}
-    settings |= {"epochs": 2, "play": {"eval_every": 2, "final_episodes": 2, "steps": 40}}
+@pytest.mark.parametrize("family", QUICK)
+def test_the_program_under_torchrun(family, tmp_path):
+    play = {"eval_every": 2, "final_episodes": 2, "steps": 40}
+    settings = QUICK[family] | {"epochs": 2, "play": play}
     (tmp_path / "quick.yaml").write_text(json.dumps({"settings": settings}))
-    line = ["-m", "atari_vlm.dream", "rem", "--game", f"rem_helpers:{GAME}", "--preset", "tiny"]
+    line = ["-m", "atari_vlm.dream", family, "--game", f"rem_helpers:{GAME}", "--preset", "tiny"]
     line += ["--config", tmp_path / "quick.yaml", "--save-dir", tmp_path / "runs"]
     done = torchrun(*line)
     assert done.returncode == 0, done.stderr[-3000:]

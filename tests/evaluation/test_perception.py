@@ -7,6 +7,7 @@ from collections import Counter
 
 import planted_eyes
 import pytest
+from fake_server import FakeVendorServer
 
 from atari_vlm import perceive as program
 from atari_vlm.errors import ConfigError, UnavailableError, UnknownNameError
@@ -110,6 +111,33 @@ def test_equal_questions_never_come_from_the_cache(tmp_path, asked):
     assert planted_eyes.Breaks.left == 0
     planted_eyes.Breaks.left = None
     assert rows[0]["f1"] == 1.0 and rows[0]["cost_usd"] == 0.25 * 5 * len(KINDS)
+
+
+def test_a_server_gets_the_pictures_whose_digests_are_told(tmp_path, asked):
+    """The same figures through a vendor's wire: the server knows a question by its words and the bytes of its pictures."""
+    known = {question.prompt: question for question in asked}
+    seen = []
+
+    def answer(text, images):
+        seen.append([hashlib.sha256(image).hexdigest() for image in images])
+        prompt = next(prompt for prompt in known if text.endswith(prompt))
+        return json.dumps({"answer": known[prompt].truth})
+
+    with FakeVendorServer(answer=answer) as server:
+        word = f"served=qwen-vl,base_url={server.openai_url},model=eyes"
+        folder, rows = perceive(
+            PerceiveConfig(
+                agents=[word],
+                games=["Breakout"],
+                seeds=[3],
+                questions=COUNT,
+                save_dir=tmp_path,
+                run_name="run",
+            )
+        )
+    assert (rows[0]["f1"], rows[0]["field_accuracy"], rows[0]["direction_accuracy"]) == (1, 1, 1)
+    assert (rows[0]["flip_rate"], rows[0]["decoy_echo"], rows[0]["failed"]) == (0, 0, 0)
+    assert seen == [line["pictures"] for line in lines(folder)]
 
 
 def test_the_program_prints_its_table(tmp_path, asked, capsys):

@@ -54,6 +54,7 @@ def test_memory_lies_on_the_pixels(game):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("game", TABLES)
 def test_memory_lies_on_the_pixels_for_long(game):
     runs = [(seed, skip, 1000 if skip == 1 else 500) for seed in range(3) for skip in (1, 4)]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,21 @@ from atari_vlm._lazy import load
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
 from atari_vlm.agents.policy_agent import PolicyAgent
+from atari_vlm.agents.specs import parse_agents
 from atari_vlm.ending import program
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
+from atari_vlm.evaluation.entry import Defaults, Entry
 from atari_vlm.experience.episode_files import read_episodes
 from atari_vlm.registration import is_dream
 from atari_vlm.runs.command_line import parse
-from atari_vlm.runs.options import EndpointOptions, KeyOptions, ModelOptions, Options, pairs
+from atari_vlm.runs.options import (
+    AskOptions,
+    EndpointOptions,
+    KeyOptions,
+    ModelOptions,
+    Options,
+    pairs,
+)
 from atari_vlm.runs.terminal import results
 from atari_vlm.spaces import Env
 from atari_vlm.viewing.dream_view import ModelView, RealView
@@ -40,6 +50,7 @@ from atari_vlm.viewing.episode_browser import EpisodeBrowser
 from atari_vlm.viewing.game_session import GameSession
 from atari_vlm.viewing.recording import Recording
 from atari_vlm.vlm.catalogue import OFFLINE_NAMES
+from atari_vlm.vlm.layers.budget import Budget
 from atari_vlm.world_models.checkpoint import load_world_model
 from atari_vlm.wrappers.dreamed_game import DreamedGame
 from atari_vlm.wrappers.world_model_env import WorldModelEnv
@@ -66,7 +77,7 @@ class WhoOptions(Options):
     """Who plays."""
 
     agent: str | None = None
-    """random, noop, scripted, any name that train's --vlm takes, or policy: the checkpoint's own; without it you"""
+    """an agent as evaluate takes it (LABEL=NAME,OPTION=VALUE...), or policy: the checkpoint's own; without it you"""
     prompt_type: str = "cot"
     """basic, cot or expert, for an agent that asks a VLM"""
 
@@ -172,10 +183,12 @@ def make_game(env_id: str, **arguments: Any) -> Env:
     return env
 
 
-def make_player(config: PlayConfig, env: Env) -> Agent | None:
-    """The agent that plays; ``None`` when a person does."""
+def make_player(config: PlayConfig, env: Env, opened: ExitStack) -> Agent | None:
+    """The agent that plays; ``None`` when a person does. What is opened for it is closed with ``opened``."""
     if config.agent is None:
         return None
+    if set(config.agent) & set("@,:="):
+        return _from_word(config.agent, config.prompt_type, env, opened)
     if config.agent == POLICY:
         return PolicyAgent(str(config.checkpoint), frame_source=frame_source(env))
     if config.agent in SIMPLE_NAMES:
@@ -189,6 +202,20 @@ def make_player(config: PlayConfig, env: Env) -> Agent | None:
         options |= {"api_key": config.key(), "timeout_s": config.timeout_s}
     more = pairs(config.vlm_option, "--vlm-option")
     return make_agent(config.agent, prompt_type=config.prompt_type, **options, **more)
+
+
+def _from_word(word: str, prompt_type: str, env: Env, opened: ExitStack) -> Agent:
+    """The agent that ``LABEL=NAME,OPTION=VALUE...`` names, as a study would make it."""
+    specs = parse_agents(word)
+    if len(specs) != 1:
+        raise ConfigError(f"one agent plays; {word!r} names {len(specs)}")
+    defaults = Defaults(AskOptions(), {"prompt_type": prompt_type})
+    entrant = Entry(defaults, Budget(), opened).entrant(specs[0])
+    if entrant.lessons is not None or entrant.scene:
+        raise ConfigError(
+            f"{specs[0].label}: nothing is learned here and the game is played as it is; leave out use_icl, latency and text"
+        )
+    return entrant.make(entrant.asked, env, ())
 
 
 def frame_source(env: Env) -> Callable[[], Any]:
@@ -228,9 +255,14 @@ def run(config: PlayConfig) -> Path | None:
         return browse(config, config.episodes)
     env = make_env(config)
     session: GameSession | None = None
+    opened = ExitStack()
     try:
         session = GameSession(
-            env, make_player(config, env), config.seed, header=config.header, zoom=config.zoom
+            env,
+            make_player(config, env, opened),
+            config.seed,
+            header=config.header,
+            zoom=config.zoom,
         )
         add_panels(session, config)
         fps = config.fps or float(env.metadata.get("render_fps", 30))
@@ -245,6 +277,7 @@ def run(config: PlayConfig) -> Path | None:
     finally:
         if session is not None and session.recording is not None:
             session.recording.abandon()
+        opened.close()
         env.close()
 
 

@@ -130,6 +130,20 @@ def test_atari_gpt_begins_with_no_ops_and_decides_at_every_second_step(tmp_path)
     assert asked == [15, 17, 19]
 
 
+def test_planners_in_the_emulator_play_under_a_protocol_without_sticky_actions(tmp_path):
+    agents = [
+        "mcts@emulator,num_simulations=4",
+        "cem@emulator,population=8,elites=2,horizon=2,iterations=1",
+        "plan@emulator",
+    ]
+    _, results = evaluate(
+        config(tmp_path, games=["Freeway"], protocol="quick", agents=agents, seeds=[0], max_steps=2)
+    )
+    facts = {fact["agent"]: fact["model"] for fact in results.agent_facts}
+    assert facts["mcts@emulator"] == "emulator" and facts["plan@emulator"] == "scripted"
+    assert all(run.steps == 2 and run.fallbacks == 0 for run in results.runs)
+
+
 WRONG = {
     "an unknown agent": ({"agents": ["scriptedd"]}, UnknownNameError, "did you mean scripted"),
     "an unknown option": (

@@ -99,6 +99,28 @@ def test_agent_is_recorded_without_a_display(tmp_path, monkeypatch, capsys):
     )  # what the lossy film shows is the emulator's last picture
 
 
+def test_an_agent_is_one_word_as_in_a_study(tmp_path):
+    path = tmp_path / "pong.mp4"
+    words = ["--record", str(path), "--steps", "2"]
+    assert play.main([*words, "--agent", "n=nearest-example,frames=1"]) == 0 and path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("agent", "sentence"),
+    [
+        ("scripted,frmes=1", "did you mean frames"),
+        ("scripted,use_icl=true", "nothing is learned here"),
+        ("a=noop,b=1", "option of the agent 'a'"),
+        ("noop,random", "names 2"),
+        ("mcts@emulator", "repeat_action_probability"),
+    ],
+)
+def test_what_an_agents_word_gets_wrong_is_said(tmp_path, capsys, agent, sentence):
+    path = tmp_path / "x.mp4"
+    assert play.main(["--agent", agent, "--record", str(path), "--steps", "2"]) == 2
+    assert sentence in capsys.readouterr().err and not path.exists()
+
+
 def test_episodes_follow_one_another_in_a_recording(tmp_path):
     session = GameSession(play.make_game("CartPole-v1"), None, seed=0)
     session.agent = RandomAgent(action_space=session.env.action_space)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from atari_vlm.world_models.dreamer.config import DreamerConfig
 from atari_vlm.world_models.dreamer.cores.layers import (
     BlockLinear,
+    CentredSilu,
     NormedSilu,
     draw_weights,
     linear,
@@ -30,13 +31,13 @@ class ChannelNorm(nn.Module):
 
     def __init__(self, config: DreamerConfig, channels: int):
         super().__init__()
-        self.nature = config.generation == "nature"
-        self.norm = NormedSilu(channels) if self.nature else nn.LayerNorm(channels, NORM_EPS_2023)
+        nature = config.generation == "nature"
+        self.norm = NormedSilu(channels) if nature else CentredSilu(channels, NORM_EPS_2023)
 
     def forward(self, x: Tensor) -> Tensor:
         """The same shape."""
         normed: Tensor = self.norm(x.permute(0, 2, 3, 1))
-        return (normed if self.nature else functional.silu(normed)).permute(0, 3, 1, 2)
+        return normed.permute(0, 3, 1, 2)
 
 
 class PictureEncoder(nn.Module):

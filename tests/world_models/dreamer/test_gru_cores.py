@@ -4,10 +4,17 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.world_models.dreamer.cores import check_core, make_core
-from atari_vlm.world_models.dreamer.cores.layers import BlockLinear, draw_weights
+from atari_vlm.world_models.dreamer.cores.layers import (
+    NORM_EPS,
+    BlockLinear,
+    CentredSilu,
+    NormedSilu,
+    draw_weights,
+)
 
 SIZES = {
     "gru": {"hidden": 12},
@@ -131,3 +138,27 @@ def give_weights(cell, core):
         cell.dynamic_norms[0].weight.copy_(core.mix[1].weight)
         cell.gates.weight.copy_(core.gates.weight)
         cell.gates.bias.copy_(core.gates.bias)
+
+
+@pytest.mark.parametrize("kind", [NormedSilu, CentredSilu])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_norms_and_their_derivatives_are_those_of_autograd(kind, dtype):
+    layer, sizes = kind(6), (6,)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.uniform_(-2, 2)
+    x = (3 * torch.randn(4, 6, 5)).to(dtype).transpose(1, 2).requires_grad_()
+    far, weight = x.double(), layer.weight.double()
+    if kind is NormedSilu:
+        normed = functional.rms_norm(far, sizes, weight, NORM_EPS)
+    else:
+        normed = functional.layer_norm(far, sizes, weight, layer.bias.double(), layer.eps)
+    wanted, gradient = functional.silu(normed), torch.randn(4, 5, 6)
+    made = layer(x)
+    assert made.dtype == dtype and made.shape == x.shape
+    inputs, within = (x, *layer.parameters()), 1e-5 if dtype == torch.float32 else 0.05
+    assert torch.allclose(made.double(), wanted, atol=within)
+    ours = torch.autograd.grad(made, inputs, gradient.to(dtype))
+    theirs = torch.autograd.grad(wanted, inputs, gradient.double())
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(one, other, atol=within, rtol=within)

@@ -29,24 +29,58 @@ class NormedSilu(nn.Module):
 
 
 class _NormedSilu(torch.autograd.Function):
-    """With its derivative by hand: on a CPU a third of the operations that autograd would record."""
+    """With its derivative by hand, and what is weighed made again for it: on a CPU less than half of autograd's time, and a
+    third less memory.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        scale = (x * x).mean(-1, keepdim=True).add_(NORM_EPS).rsqrt_()
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        scale = length.square_().div_(len(weight)).add_(NORM_EPS).rsqrt_()
         normed = x * scale
-        before = normed * weight
-        ctx.save_for_backward(normed, scale, before, weight)
-        return functional.silu(before)
+        ctx.save_for_backward(normed, scale, weight)
+        return functional.silu(normed * weight, inplace=True)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        normed, scale, before, weight = ctx.saved_tensors
-        gradient = torch.ops.aten.silu_backward(gradient, before)
-        of_weight = (gradient * normed).flatten(0, -2).sum(0)
-        gradient = gradient * weight
-        shared = (gradient * normed).mean(-1, keepdim=True)
-        return (gradient - normed * shared) * scale, of_weight
+        normed, scale, weight = ctx.saved_tensors
+        gradient = torch.ops.aten.silu_backward(gradient, normed * weight)
+        product = gradient * normed
+        of_weight = product.flatten(0, -2).sum(0)
+        shared = (product @ weight).div_(-len(weight))[..., None]
+        return gradient.mul_(weight).addcmul_(normed, shared).mul_(scale), of_weight
+
+
+class CentredSilu(nn.LayerNorm):
+    """LayerNorm, then SiLU, computed in float32 whatever comes in; what lies between them is made again for the derivative: of
+    pictures it would be much memory.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape and type."""
+        made: Tensor = _CentredSilu.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
+        return made
+
+
+class _CentredSilu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        x = x.contiguous()
+        before, mean, scale = torch.native_layer_norm(x.float(), weight.shape, weight, bias, eps)
+        ctx.eps = eps
+        ctx.save_for_backward(x, mean, scale, weight, bias)
+        return functional.silu(before, inplace=True).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, mean, scale, weight, bias = ctx.saved_tensors
+        inputs, size = x.float(), list(weight.shape)
+        before = torch.native_layer_norm(inputs, size, weight, bias, ctx.eps)[0]
+        gradient = torch.ops.aten.silu_backward(gradient.float(), before)
+        of_x, of_weight, of_bias = torch.ops.aten.native_layer_norm_backward(
+            gradient, inputs, size, mean, scale, weight, bias, [True] * 3
+        )
+        return of_x.to(x.dtype), of_weight, of_bias, None
 
 
 class BlockLinear(nn.Module):

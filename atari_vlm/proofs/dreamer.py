@@ -24,34 +24,30 @@ import numpy as np
 import torch
 import tyro
 
-from atari_vlm._lazy import require
 from atari_vlm.ending import program
 from atari_vlm.errors import ConfigError
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs import dreamer_cue
 from atari_vlm.proofs.dreamer_page import plot, to_markdown
-from atari_vlm.runs.seeds import eval_seed
+from atari_vlm.proofs.dreamer_ppo import ppo_one
 from atari_vlm.settings import with_changes
 from atari_vlm.training.imagination.games import facts_of
 from atari_vlm.training.imagination.media import MediaConfig
 from atari_vlm.training.imagination.trainer import TrainingRun, WorldModelTrainer
 from atari_vlm.world_models.catch import CatchWorldModel
 from atari_vlm.world_models.cue import DOORS
-from atari_vlm.world_models.dreamer.learner import make_learner
-from atari_vlm.world_models.dreamer.model import DreamerWorldModel
+from atari_vlm.world_models.dreamer.learner import DreamerLearner, make_learner
 from atari_vlm.world_models.dreamer.settings import DreamerSettings, preset
 from atari_vlm.world_models.learned.learner import Metrics
 from atari_vlm.world_models.toy_pong import SoloPongWorldModel
 from atari_vlm.wrappers import WorldModelEnv
-
-_PPO_STEPS, _PPO_EVERY = 100_000, 2_000
 
 
 @dataclass(frozen=True)
 class Game:
     """A game to learn: its gymnasium id (``make`` where this program brings it), the preset, what is changed of it and why, the
     return to reach within so many CPU seconds, how many games say so, the seeds whose runs were looked at to choose all that, and
-    what else is measured of the world model in the end.
+    what else is measured in the end.
     """
 
     title: str
@@ -63,7 +59,7 @@ class Game:
     games: int = 100
     make: Callable[[], Any] | None = None
     looked_at: tuple[int, ...] = (0,)
-    measure: Callable[[DreamerWorldModel], dict[str, Any]] = lambda model: {}
+    measure: Callable[[DreamerLearner], dict[str, Any]] = lambda learner: {}
 
 
 _PICTURES = {
@@ -130,14 +126,14 @@ GAMES = {
             "play": {"steps": 400, "envs": 8, "eval_every": 2, "eval_episodes": 50},
             "epochs": 24, "capacity": 20_000,
         },
-        0.9, 600.0, make=dreamer_cue.make, measure=dreamer_cue.imagined,
+        0.9, 600.0, make=dreamer_cue.make, measure=dreamer_cue.measured,
     ),
 }  # fmt: skip
 GAMES["cue-without-language"] = dataclasses.replace(
     GAMES["cue"],
     changes=dreamer_cue.without_language(GAMES["cue"].changes),
     goal=dreamer_cue.BLIND,
-    measure=lambda model: {},
+    measure=lambda learner: {},
 )
 
 
@@ -179,8 +175,15 @@ def train_one(folder: Path, name: str, seed: int, epochs: int | None = None) -> 
     game, settings = registered(name), settings_for(name, epochs)
     done = folder / f"proof-{settings.epochs}.json"
     if done.is_file():
-        measured: dict[str, Any] = json.loads(done.read_text())
-        return measured
+        known: dict[str, Any] = json.loads(done.read_text())
+        return known
+    measured = trained(folder, game, settings, seed)
+    atomic_write(done, json.dumps(measured))
+    return measured
+
+
+def trained(folder: Path, game: Game, settings: DreamerSettings, seed: int) -> dict[str, Any]:
+    """Train a seed in its folder, or go on there, and measure it; errors as of ``WorldModelTrainer``."""
 
     def watch(epoch: int, metrics: Metrics) -> None:
         if "evaluation/return" in metrics:
@@ -194,12 +197,13 @@ def train_one(folder: Path, name: str, seed: int, epochs: int | None = None) -> 
         trainer.train()
         lines = trainer.log.lines
         returns = trainer.play(game.games).returns
-        also = game.measure(trainer.learner.world_model())
+        assert isinstance(trainer.learner, DreamerLearner)
+        also = game.measure(trainer.learner)
     finally:
         trainer.close()
     upto = np.cumsum([line["epoch/cpu_seconds"] for line in lines]).tolist()
     played, both = settings.play.steps, list(zip(upto, lines, strict=True))
-    measured = {
+    return {
         "seed": seed,
         "cpu_seconds": upto[-1],
         "steps": played * len(lines),
@@ -217,38 +221,6 @@ def train_one(folder: Path, name: str, seed: int, epochs: int | None = None) -> 
         ],
         **also,
     }
-    atomic_write(done, json.dumps(measured))
-    return measured
-
-
-def ppo_one(folder: Path, game: Game, seed: int) -> dict[str, Any]:
-    """The curve of stable-baselines3's PPO with its own defaults: steps and mean return of the same number of games."""
-    done = folder / f"ppo-{seed}.json"
-    if done.is_file():
-        measured: dict[str, Any] = json.loads(done.read_text())
-        return measured
-    ppo = require("stable_baselines3", "dev").PPO("MlpPolicy", game.id, seed=seed, device="cpu")
-    curve: list[tuple[int, float]] = []
-    while not curve or (curve[-1][1] < game.goal and curve[-1][0] < _PPO_STEPS):
-        ppo.learn(_PPO_EVERY, reset_num_timesteps=False)
-        curve.append((int(ppo.num_timesteps), _played(ppo, game, seed)))
-    atomic_write(done, json.dumps({"seed": seed, "curve": curve}))
-    return {"seed": seed, "curve": curve}
-
-
-def _played(ppo: Any, game: Game, seed: int) -> float:
-    """The mean return of games by PPO's likeliest actions."""
-    env, returns = gymnasium.make(game.id), []
-    for index in range(game.games):
-        observation, _ = env.reset(seed=eval_seed(seed, index))
-        over, total = False, 0.0
-        while not over:
-            action, _ = ppo.predict(observation, deterministic=True)
-            observation, reward, terminated, truncated, _ = env.step(action)
-            total, over = total + float(reward), terminated or truncated
-        returns.append(total)
-    env.close()
-    return float(np.mean(returns))
 
 
 def run(config: ProofConfig) -> int:

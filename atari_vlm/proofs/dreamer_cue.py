@@ -12,6 +12,7 @@ from atari_vlm.proofs.dreamer_page import interval
 from atari_vlm.scores.tables import table_lines
 from atari_vlm.world_models.cue import DOORS, CueWorldModel
 from atari_vlm.world_models.dreamer.actor import Playing, seen
+from atari_vlm.world_models.dreamer.learner import DreamerLearner
 from atari_vlm.world_models.dreamer.model import DreamerWorldModel
 from atari_vlm.world_models.dreamer.rssm import Latent
 
@@ -38,6 +39,11 @@ def without_language(changes: dict[str, Any]) -> dict[str, Any]:
     """The same settings, but no text is read or shown again."""
     silent: dict[str, Any] = {"text_keys": {"encoder": [], "decoder": []}}
     return {**changes, "networks": {**changes["networks"], **silent}}
+
+
+def measured(learner: DreamerLearner) -> dict[str, float]:
+    """What is measured of a run in the end: :func:`imagined`."""
+    return imagined(learner.world_model())
 
 
 @torch.no_grad()

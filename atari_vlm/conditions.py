@@ -60,20 +60,6 @@ def free_memory() -> int | None:
     return max(0, min(known)) if known else None
 
 
-def peak_memory() -> int | None:
-    """Bytes of memory that this process has had at most: its own, not what its parent had when it forked (``ru_maxrss``).
-
-    ``None`` where the system does not say.
-    """
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
-
-
 def _available_memory() -> int | None:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():

@@ -103,10 +103,8 @@ def _line(core: str, rows: Rows) -> list[str]:
     def mean(name: str, digits: int) -> str:
         return f"{np.mean([row[name] for row in whole]):,.{digits}f}"
 
-    peaks = [row["peak_bytes"] for row in whole if row["peak_bytes"] is not None]
     speeds = [mean("updates_per_second", 2), mean("imagined_per_second", 0)]
-    peak = f"{np.mean(peaks) / 1e6:,.0f}" if peaks else "?"
-    spent = mean("cpu_seconds", 0)
+    spent, peak = mean("cpu_seconds", 0), mean("peak_mb", 0)
     return [CORES[core].title, *sizes, _estimate(returns), each, f"{training:.4g}", spent, *speeds, peak]  # fmt: skip
 
 

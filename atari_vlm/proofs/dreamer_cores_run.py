@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from atari_vlm.conditions import peak_memory
+from atari_vlm.bench.serving import peak_mb
 from atari_vlm.errors import ConfigError, DivergedError, RunError
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.dreamer import trained
@@ -81,12 +81,12 @@ def train(run: Run, folder: Path) -> None:
     try:
         row |= trained(folder, game, settings, run.seed)
     except DivergedError as error:
-        row["failure"] = str(error)
+        row["failure"] = str(error).split(";")[0]  # where its batch lies is of this machine
     else:
         row["curve"] = [
             (updates_by(settings, steps), seconds, value) for steps, seconds, value in row["curve"]
         ]
-    atomic_write(folder / _ROW, json.dumps({**row, "peak_bytes": peak_memory()}))
+    atomic_write(folder / _ROW, json.dumps({**row, "peak_mb": peak_mb()}))
 
 
 def speeds(learner: DreamerLearner) -> dict[str, float]:

@@ -78,17 +78,19 @@ CORES = {
     ),
 }  # fmt: skip
 _WIDTHS = range(64, 1032, 8)  # among which the others' are looked for
+_PER_CORE = ("core", "deter", "language")
 _AROUND = {"posterior": "observation", "hidden": 64, "groups": 8, "classes": 8, "units": 64}
 
 
 def _task(like: str, changes: Mapping[str, Any], **others: Any) -> dreamer.Game:
-    """A game that is learned as ``like`` is, but for ``changes`` and its networks, of which the horizon alone stays."""
+    """A game that is learned as ``like`` is, but for ``changes``, its core and what is around it."""
     game = dreamer.GAMES[like]
-    horizon = {"horizon": game.changes["networks"]["horizon"]}
-    merged = {**game.changes, "networks": {**horizon, **_AROUND}}
+    theirs = game.changes.get("networks", {})
+    kept = {name: value for name, value in theirs.items() if name not in _PER_CORE}
+    merged = {**game.changes, "networks": {**kept, **_AROUND}}
     merged.pop("epochs", None)  # which the updates decide
     for name, group in changes.items():
-        merged[name] = {**merged[name], **group}
+        merged[name] = {**merged.get(name, {}), **group}
     return dataclasses.replace(game, changes=merged, preset="tiny", **others)
 
 

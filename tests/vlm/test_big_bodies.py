@@ -17,7 +17,7 @@ ASK = """
 import sys
 sys.path[:0] = sys.argv[4:6]
 from remote_helpers import BACKENDS, SAMPLING, VirtualClock, question
-from atari_vlm.conditions import peak_memory
+from atari_vlm.bench.serving import peak_mb
 from atari_vlm.errors import UnavailableError
 from atari_vlm.vlm.remote.options import RemoteOptions
 from atari_vlm.vlm.remote.retry import RetryPolicy
@@ -29,7 +29,7 @@ with BACKENDS[dialect]("m", api_key="test-key-1", base_url=url, timeout_s=60.0, 
     except UnavailableError as error:
         assert words in str(error), error
         print("refused")
-print(peak_memory() >> 20)
+print(int(peak_mb()))
 """
 
 

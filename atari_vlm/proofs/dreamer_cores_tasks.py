@@ -88,7 +88,8 @@ def _task(like: str, changes: Mapping[str, Any], **others: Any) -> dreamer.Game:
     theirs = game.changes.get("networks", {})
     kept = {name: value for name, value in theirs.items() if name not in _PER_CORE}
     merged = {**game.changes, "networks": {**kept, **_AROUND}}
-    merged.pop("epochs", None)  # which the updates decide
+    merged.pop("epochs", None)  # which the updates decide, and so when evaluations are
+    merged["play"] = {k: v for k, v in game.changes["play"].items() if k != "eval_every"}
     for name, group in changes.items():
         merged[name] = {**merged.get(name, {}), **group}
     return dataclasses.replace(game, changes=merged, preset="tiny", **others)
@@ -105,7 +106,7 @@ TASKS = {
     "cue": _task(
         "cue",
         {
-            "learning": {"context": 0, "length": 36, "ratio": 0.25}, "behaviour": {"imag_last": 8},
+            "learning": {"context": 0, "batch": 16, "length": 36}, "behaviour": {"imag_last": 8},
             "networks": {
                 "frame_px": 16, "language": {"tokenizer": "words", "words": text_base.words(), "width": WIDTH}
             },

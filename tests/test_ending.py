@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -31,6 +32,25 @@ def test_ctrl_c_is_no_traceback(capsys):
         raise KeyboardInterrupt
 
     assert main([]) == 130 and not capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_of_ours_is_a_line(monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        "warnings.showwarning", lambda *about: told.append(warnings.formatwarning(*about[:4]))
+    )
+
+    @ending.program
+    def main(argv=None):
+        warnings.warn_explicit("it is trained too,\nsince", RuntimeWarning, ending.__file__, 1)
+        warnings.warn_explicit("deprecated", UserWarning, "/elsewhere/torch.py", 7)
+        return 0
+
+    assert main([]) == 0
+    assert told[0] == "warning: it is trained too, since\n"
+    assert told[1].startswith("/elsewhere/torch.py:7: UserWarning: deprecated")
+    assert "UserWarning" in warnings.formatwarning("x", UserWarning, ending.__file__, 1)
 
 
 @pytest.mark.parametrize("program", ["train", "evaluate", "report"])

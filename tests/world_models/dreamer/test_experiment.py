@@ -183,5 +183,7 @@ def test_a_small_experiment_runs_to_its_end(tmp_path):
     words = ["--resume", str(run), "--epochs", "2"]
     below = options_below(train_options("llm-dreamer-v3"), words)
     assert "total_steps" not in below and below["seed"] == 0  # --epochs stands in its place
+    told = [line for line in done.stderr.splitlines() if "hf_model.peft without" in line]
+    assert len(told) == 1 and told[0].startswith("warning: algo.world_model.hf_model.peft without")
     kept = (run / "experiment.yaml").read_text()
     assert done.stdout.startswith(kept) and yaml.safe_load(kept)["algo"]["total_steps"] == 200

@@ -7,7 +7,9 @@ left (:mod:`atari_vlm.runs.bars`) and a live table of episodes (:mod:`atari_vlm.
 from __future__ import annotations
 
 import functools
+import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,6 +74,19 @@ def running(progress: Progress, task: Task) -> Iterator[Callable[[], None]]:
         yield functools.partial(progress.advanced, task)
     finally:
         progress.ended(task)
+
+
+class Pace:
+    """How long the rest of a run takes, if it goes on as in its last ``recent`` rounds."""
+
+    def __init__(self, recent: int, now: Callable[[], float] = time.monotonic):
+        self._now = now
+        self._ends = deque([now()], maxlen=recent + 1)
+
+    def left(self, rounds: int) -> float:
+        """A round is over; seconds for ``rounds`` more."""
+        self._ends.append(self._now())
+        return rounds * (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
 
 
 def warn(message: str) -> None:

@@ -14,7 +14,7 @@ from atari_vlm.runs import bars as bars_module
 from atari_vlm.runs.bars import Bars
 from atari_vlm.runs.display import ProgressDisplay
 from atari_vlm.runs.journal import EpisodeRow
-from atari_vlm.runs.progress import Quiet, Task, running
+from atari_vlm.runs.progress import Pace, Quiet, Task, running
 
 
 class Heard(Quiet):
@@ -132,3 +132,9 @@ def test_a_task_of_unknown_length_has_no_time_left(monkeypatch):
     with running(bars, Task("eval episode 0 (seed 1)")) as advanced:
         advanced()
     assert out.getvalue() == "eval episode 0 (seed 1): 1 steps\n"
+
+
+def test_the_time_left_is_that_of_the_last_rounds():
+    ends = iter([0.0, 100.0, 110.0, 120.0, 150.0])
+    pace = Pace(2, now=lambda: next(ends))
+    assert [pace.left(rounds) for rounds in (3, 2, 1, 0)] == [300.0, 110.0, 10.0, 0.0]

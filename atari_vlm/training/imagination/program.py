@@ -19,6 +19,7 @@ from atari_vlm.files import atomic_write
 from atari_vlm.runs.bars import Bars
 from atari_vlm.runs.command_line import command_line, command_of
 from atari_vlm.runs.continuing import ResumeRules
+from atari_vlm.runs.progress import clock
 from atari_vlm.runs.run_folder import RunFolder, RunRequest, existing_run, read_config
 from atari_vlm.runs.stopping import Stop, stop_on_signals
 from atari_vlm.runs.terminal import messages, results
@@ -268,7 +269,10 @@ def _train(plan: Plan, kind: str, console: Console, stop: Stop) -> int:
 
 def _show(console: Console, epochs: int, epoch: int, metrics: Metrics) -> None:
     shown = {name: value for name, value in metrics.items() if name.split("/")[1] in _SHOWN}
-    console.print(f"epoch {epoch}/{epochs}: {', '.join(f'{k} {v:.4g}' for k, v in shown.items())}")
+    told = [f"{name} {value:.4g}" for name, value in shown.items()]
+    if epoch < epochs:
+        told.append(f"{clock(metrics['run/seconds_left'])} left")
+    console.print(f"epoch {epoch}/{epochs}: {', '.join(told)}")
 
 
 def export(options: ExportOptions) -> int:

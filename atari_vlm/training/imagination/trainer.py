@@ -17,7 +17,7 @@ from atari_vlm.errors import DivergedError, RunError, StoppedError
 from atari_vlm.experience.npz_files import write_arrays
 from atari_vlm.experience.replay import Column, Replay
 from atari_vlm.runs.metrics import MetricsLog
-from atari_vlm.runs.progress import Progress, Quiet, Task, running
+from atari_vlm.runs.progress import Pace, Progress, Quiet, Task, running
 from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.runs.trackers import LogConfig
 from atari_vlm.training.imagination.checkpoints import Checkpoints, save_model
@@ -84,6 +84,7 @@ class WorldModelTrainer:
         self.checkpoints = Checkpoints(run.folder / "checkpoints", self.learner.kind)
         self.epoch = 0
         self._speeds: Metrics = {}  # of an epoch, for who watches: no part of its metrics
+        self._pace = Pace(run.settings.play.eval_every)
         torch.manual_seed(run.seed + 1_000_033 * run.team.rank)
         self._begin()
         self._log = None
@@ -277,6 +278,7 @@ class WorldModelTrainer:
     def report(self, metrics: Metrics) -> None:
         """Write down the epoch that is over; ranks whose weights differ stop the run here."""
         self.team.check_equal(self.learner.weights())
+        self._speeds["run/seconds_left"] = self._pace.left(self.settings.epochs - self.epoch)
         if self._log is not None:
             self._log.add(self.epoch, metrics)
             if self.run.report is not None:

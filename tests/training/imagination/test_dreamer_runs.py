@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,10 +86,13 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(game, settings, tmp_path):
     assert any("dreamer/loss" in line for line in lines)
 
 
-def test_total_steps_are_steps_of_play(tmp_path):
+def test_total_steps_are_steps_of_play(tmp_path, capsys):
     command = ["dreamer", "--game", "CartPole-v1", "--preset", "tiny", "--save-dir", str(tmp_path)]
     assert main([*command, "--run-name", "a", "--total-steps", "80", "--settings", *QUICK]) == 0
     assert len((tmp_path / "a" / "metrics.jsonl").read_text().splitlines()) == 2
+    first, last = re.findall("epoch ./2: .*", capsys.readouterr().err)
+    speeds = r"collection/steps_per_second \S+, dreamer/updates_per_second \S+"
+    assert re.search(speeds + r", \d+:\d\d left$", first) and re.search(speeds + "$", last)
     with pytest.raises(ConfigError, match="--total-steps"):
         train_options("dreamer")(game="CartPole-v1", total_steps=10, epochs=3)
 

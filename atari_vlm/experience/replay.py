@@ -234,6 +234,13 @@ class Replay:
         is_first = mask & (firsts[at] == positions)
         return Segments(np.where(mask, self.slots(positions), 0), mask, is_first)
 
+    def earlier(self, slots: np.ndarray) -> list[np.ndarray]:
+        """For each of some kept steps ``(B,)`` the slots of its episode's steps before it, oldest first."""
+        positions, firsts = self.serial[slots], self.bounds()[0]
+        begins = firsts[np.searchsorted(firsts, positions, side="right") - 1]
+        pairs = zip(begins.tolist(), positions.tolist(), strict=True)
+        return [self.slots(np.arange(begin, position)) for begin, position in pairs]
+
     def set_priority(self, slots: np.ndarray, priority: np.ndarray) -> None:
         """Set how likely segments that begin at ``slots`` ``(B,)`` are drawn by priority; float ``(B,)`` >= 0."""
         self._priority[slots] = np.maximum(priority, 1e-6)

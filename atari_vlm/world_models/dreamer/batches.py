@@ -94,11 +94,18 @@ def read_batch(replay: Replay, segments: Segments, networks: Networks, device: s
 
 
 def _ids(replay: Replay, segments: Segments, networks: Networks) -> Tensor | None:
-    """What is said at every row of sequences, ``(B, T + 1, K)``."""
-    if networks.words is None:
+    """What is said at every row of sequences, ``(B, T + 1, K)``; what was begun before them goes on in them."""
+    words, names = networks.words, networks.keys.texts
+    if words is None:
         return None
-    texts = {name: replay.read(name, segments.slots) for name in networks.keys.texts}
-    return networks.words.read(texts, segments.is_first)
+    texts = {name: replay.read(name, segments.slots) for name in names}
+    if words.at_once:
+        return words.read(texts, segments.is_first)
+    earlier = [
+        {name: replay.read(name, slots) for name in names}
+        for slots in replay.earlier(segments.slots[:, 0])
+    ]
+    return words.read(texts, segments.is_first, words.recall(earlier))
 
 
 def _kept_latent(

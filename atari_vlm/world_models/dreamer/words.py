@@ -14,7 +14,7 @@ from atari_vlm.world_models.dreamer.config import DreamerConfig
 from atari_vlm.world_models.dreamer.cores.base import State
 from atari_vlm.world_models.dreamer.cores.pretrained import embeddings_of
 from atari_vlm.world_models.dreamer.language.networks import LanguageHead, TokenEmbedding
-from atari_vlm.world_models.dreamer.language.telling import Telling
+from atari_vlm.world_models.dreamer.language.telling import Telling, Told
 from atari_vlm.world_models.dreamer.language.tokenizers import (
     Tokenizer,
     make_tokenizer,
@@ -68,13 +68,31 @@ class Words(nn.Module):
         ids, told = self.telling.step(list(said), told, np.zeros(len(said), bool))
         return self._tensors({_IDS: ids, **told})
 
-    def read(self, inputs: Mapping[str, Any], reset: np.ndarray) -> Tensor:
-        """The ids of sequences ``(B, T)`` of texts in which episodes begin at ``reset``, ``(B, T, K)``; at their first step
-        nothing is known of what was told before.
+    def read(
+        self, inputs: Mapping[str, Any], reset: np.ndarray, told: Told | None = None
+    ) -> Tensor:
+        """The ids of sequences ``(B, T)`` of texts in which episodes begin at ``reset``, ``(B, T, K)``; ``told`` is how far the
+        texts shown before were told (:meth:`recall`).
         """
         said = self._texts(inputs)
-        ids, _ = self.telling.scan(said, self.telling.begin(len(said)), reset)
+        ids, _ = self.telling.scan(said, told or self.telling.begin(len(said)), reset)
         return self._tensors({_IDS: ids})[_IDS]
+
+    def recall(self, earlier: Sequence[Mapping[str, np.ndarray]]) -> Told:
+        """How far texts were told in B episodes, of each of which all steps until now have shown texts as bytes ``(L, n)``."""
+        told = [self.telling.recall(self._changes(inputs)) for inputs in earlier]
+        texts_told, places = zip(*told, strict=True)
+        return {"text": np.stack(texts_told), "place": np.array(places, np.int64)}
+
+    def _changes(self, inputs: Mapping[str, np.ndarray]) -> list[tuple[int, str]]:
+        """Where a text came that was another one than the last: steps ago, and what it says."""
+        shown = np.concatenate([inputs[name] for name in self.names], 1)
+        spoken = np.flatnonzero(shown.any(1))
+        is_new = np.ones(len(spoken), np.bool_)
+        is_new[1:] = (shown[spoken[1:]] != shown[spoken[:-1]]).any(1)
+        at = spoken[is_new]
+        said = self._texts({name: inputs[name][at] for name in self.names})
+        return list(zip((len(shown) - at).tolist(), said.tolist(), strict=True))
 
     def loss(self, h: Tensor, z: Tensor, ids: Tensor) -> Tensor:
         """The head's cross-entropy of the ids ``(N, K)`` of a step, ``(N,)``."""

@@ -154,8 +154,8 @@ def learner_of(networks, steps=80, seed=0):
     return learner
 
 
-def shown(rng):
-    text = SAYS[rng.integers(len(SAYS))].encode()
+def shown(rng, said=None):
+    text = (SAYS[rng.integers(len(SAYS))] if said is None else said).encode()
     length = facts_of(SPACE, TWO).inputs["text"].shape[0]
     stored = np.frombuffer(text.ljust(length, b"\0"), np.uint8).copy()
     return {"state": rng.normal(size=3).astype(np.float32), "text": stored}
@@ -203,6 +203,27 @@ def test_ids_of_a_batch_are_those_of_its_texts():
                 assert said in text or t  # new texts begin at once, others go on
     first = batch.latent.language["ids"]
     assert first.shape == (3, 1)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "two tokens", "at once"])
+def test_a_sequence_goes_on_telling_what_was_begun_before_it(kind):
+    learner = learner_of(config_of(**KINDS[kind]), steps=0)
+    rng, replay, words = np.random.default_rng(0), learner.replay, learner.networks.words
+    for t in range(90):
+        said = ("", "", "", "", "go left", "stop")[rng.integers(6)]
+        ended = {"terminated": t % 13 == 12, "truncated": False}
+        step = {**shown(rng, said), "action": 3, "reward": 0.0, **ended}
+        replay.add(step, after=shown(rng, said))
+    kept = replay.kept()
+    is_first = np.isin(np.arange(len(kept)), replay.bounds()[0])
+    whole = words.read({"text": replay.read("text", kept)[None]}, is_first[None])[0]
+    batch = learner._batch(replay, 30, rng)
+    assert torch.equal(batch.ids, whole[batch.slots])
+    assert torch.equal(batch.latent.language["ids"], whole[batch.slots[:, 0] - 1])
+    alone = words.read(
+        {"text": replay.read("text", batch.slots)}, np.zeros(batch.slots.shape, bool)
+    )
+    assert torch.equal(batch.ids, alone) == (kind == "at once")
 
 
 def test_the_cue_games_words_reach_a_dream():

@@ -78,6 +78,22 @@ def test_a_scan_equals_its_steps_and_rows_are_independent(options):
     assert ids.shape == (4, 30, telling.tokens) and ids.dtype == np.int64
 
 
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_how_far_a_text_was_told_follows_from_what_was_shown(tokens):
+    rng = np.random.default_rng(1)
+    telling = Telling(WORDS, tokens, longest=4)
+    says = np.array(["", "", "", " ", "a b c d e", "b", "b a c"], object)
+    for length in rng.integers(0, 12, 60):
+        texts = says[rng.integers(len(says), size=(1, length))]
+        told = telling.begin(1)
+        if length:
+            told = telling.scan(texts, told, np.zeros((1, length), bool))[1]
+        shown = [(int(length) - n, text) for n, text in enumerate(texts[0])]
+        text, place = telling.recall(shown)
+        assert text.tolist() == told["text"][0].tolist()
+        assert place == told["place"][0] or not (text >= 0).any()  # no text has no place
+
+
 def test_what_was_said_can_be_read():
     telling = Telling(WORDS, 2)
     assert telling.said(np.array([[2, 3], [0, 0], [4, 0]])) == ["a b", "", "c"]

@@ -67,6 +67,20 @@ class Telling:
             ids.append(said)
         return np.stack(ids, 1), told
 
+    def recall(self, shown: Sequence[tuple[int, str]]) -> tuple[np.ndarray, int]:
+        """One row of the state after an episode's steps until now, of which each pair says how many steps ago a text was shown
+        (1: at the last one), the oldest first; a text that stands may be left out.
+        """
+        text, ago = np.full(self.longest, _NOTHING, np.int64), 0
+        for steps, other in reversed(shown):
+            ids = self._ids(other)
+            if (ids == _NOTHING).all():
+                continue
+            if ago and (ids != text).any():
+                break
+            text, ago = ids, steps
+        return text, min(ago * self.tokens, self.longest)
+
     def said(self, ids: np.ndarray) -> list[str]:
         """What ids ``(B, tokens)`` say, a text for each row."""
         return [self.tokenizer.decode(row.tolist()) for row in np.asarray(ids)]

@@ -13,7 +13,8 @@ _FACES = {  # what these packages show is shown here too
     "agents": """ActionBuffer CEMAgent ClaudeAgent CogVLM2Agent GPT4VAgent GeminiAgent Idefics2Agent LlavaAgent MCTSAgent
         PolicyAgent QwenVLAgent RandomAgent ScriptedAgent VLMAgent VLMPlansCEMAgent VLMPriorMCTSAgent VLMWorldModelAgent
         VideoLlavaAgent WorldModelAgent make_agent""",
-    "wrappers": """LatencyAware ResizeImage StackFrames TextDescription VLMPrompt WorldModelEnv WorldModelVectorEnv""",
+    "wrappers": """AtariObjects LatencyAware ResizeImage StackFrames TextDescription VLMPrompt WorldModelEnv
+        WorldModelVectorEnv""",
     "vlm": "Message RecordingVLM ReplayVLM Reply ScriptedVLM VLM load_vlm",
     "world_models": "CatchWorldModel EmulatorWorldModel WorldModel load_world_model",
     "world_models.code": "CodeWorldModel Sandbox",

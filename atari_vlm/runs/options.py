@@ -151,8 +151,8 @@ class ParallelOptions(Options):
 
 
 @dataclass(frozen=True)
-class PlayOptions(ParallelOptions):
-    """How episodes are played; results do not depend on it."""
+class VideoOptions(Options):
+    """What is filmed; results do not depend on it."""
 
     videos: int = 2
     """mp4s at the end, if imageio-ffmpeg is installed"""
@@ -161,6 +161,11 @@ class PlayOptions(ParallelOptions):
         if self.videos < 0:
             raise ConfigError(f"videos must be 0 or more, got {self.videos!r}")
         super().__post_init__()
+
+
+@dataclass(frozen=True)
+class PlayOptions(VideoOptions, ParallelOptions):
+    """How episodes are played; results do not depend on it."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 from dreamers import SMALL, dreamer_trainer
 from rem_helpers import NETWORKS, StopAt, rem_learner, rem_trainer, toy_settings
 from replay_helpers import add_step, picture_replay
+from torch.nn.functional import one_hot
 
 from atari_vlm.errors import ConfigError, MismatchError, StoppedError
 from atari_vlm.training.imagination.checkpoints import Checkpoints
@@ -134,6 +135,7 @@ def check_sequences(team, folder):
     likeliest = torch.Tensor.argmax
     for module in (rssm, heads, language):
         module.categorical = lambda logits, *_: likeliest(logits, -1)
+    rssm.drawn = lambda logits, *_: one_hot(likeliest(logits, -1), logits.shape[-1]).float()
     learner.networks.follow = lambda rate: None
     drawn, found = learner._batch, {}
 

@@ -191,11 +191,21 @@ def _evaluate_runs(
             state=state,
             conditions=_played(settings),
             settings=settings,
-            fallback_rate=run["fallbacks"] / max(1, run["steps"]),
-            cut=bool(
-                run.get("cut", settings.get("max_steps") is not None)
-            ),  # older results do not say
+            fallback_rate=_fallback_rate(run),
+            cut=_is_cut(run, settings),
         )
+
+
+def _fallback_rate(run: Mapping[str, Any]) -> float:
+    """Older results count the fallbacks."""
+    if "fallback_rate" in run:
+        return float(run["fallback_rate"])
+    return float(run["fallbacks"] / max(1, run["steps"]))
+
+
+def _is_cut(run: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether an episode met the limit of steps; older results say it in another word, or not at all."""
+    return bool(run.get("truncated", run.get("cut", settings.get("max_steps") is not None)))
 
 
 def _vlm_runs(folder: Path, title: str, settings: Mapping[str, Any], name: str) -> Iterator[OwnRun]:

@@ -26,7 +26,7 @@ from atari_vlm.runs.options import (
     SeedOptions,
 )
 
-IMPORTS_CODE: dict[str, Any] = {"typed only": lambda env: ":" in env}
+IMPORTS_CODE: dict[str, Any] = {"typed only": lambda env: ":" in (env or "")}
 _KEY_FILES = {"openai_key": "OPENAI_API_KEY", "openai_org": "OPENAI_ORG_ID"}
 _MOST_KEY_BYTES = 4096
 

@@ -23,7 +23,7 @@ from atari_vlm.runs.options import (
 from atari_vlm.settings import flat
 
 _PAPER_V1 = "paper-v1"  # the preset of a first version, or what its name begins with
-IMPORTS_CODE: dict[str, Any] = {"typed only": lambda game: ":" in game}
+IMPORTS_CODE: dict[str, Any] = {"typed only": lambda game: ":" in (game or "")}
 
 
 @dataclass(frozen=True)

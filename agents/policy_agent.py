@@ -14,8 +14,7 @@ from atari_vlm.actions import as_action, as_actions
 from atari_vlm.description import read_actions
 from atari_vlm.errors import MismatchError, check_temperature
 from atari_vlm.types import Decision, Source, Transition
-from atari_vlm.world_models.checkpoint import read_checkpoint
-from atari_vlm.world_models.families import load_part
+from atari_vlm.world_models.checkpoint import build_policy, read_checkpoint
 from atari_vlm.world_models.inputs import IMAGE, read_inputs
 from atari_vlm.world_models.seeing import Eye, FrameSource
 
@@ -41,9 +40,8 @@ class PolicyAgent:
     ):
         check_temperature(temperature=temperature)
         read = read_checkpoint(checkpoint)
-        make_policy = load_part(read.kind, "policy")
+        self._policy = build_policy(read, str(checkpoint), device)
         self._torch = require("torch", "train")
-        self._policy = make_policy(read, device)
         self._inputs, self._keys = dict(self._policy.inputs), tuple(read.config.get("keys", ()))
         self._eye: Eye | None = None
         if IMAGE in self._inputs:

@@ -192,6 +192,16 @@ def build_model(checkpoint: Checkpoint, where: str, **options: Any) -> WorldMode
     return model
 
 
+def build_policy(checkpoint: Checkpoint, where: str, device: str = "cpu") -> Any:
+    """The player of a checkpoint that is read already, a :class:`~atari_vlm.world_models.learned.learner.Policy`.
+
+    Raises ``NotSupportedError`` for a kind that has none, ``CheckpointError`` for a checkpoint that is none of its kind.
+    """
+    load = load_part(checkpoint.kind, "policy")
+    with reading(f"the checkpoint {where}", CheckpointError, passing=(AtariVLMError,)):
+        return load(checkpoint, device)
+
+
 def _read_while_others_save(path: Path) -> tuple[Path, dict[str, bytes]]:
     """The files of a checkpoint, and where they were found; read again when another process swapped the folder meanwhile."""
     for _ in range(20):

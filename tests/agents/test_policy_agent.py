@@ -39,8 +39,8 @@ def agent_of(monkeypatch, tmp_path):
     def make(inputs, action_space, action, **facts):
         policy = Recording(inputs, action_space, action)
         monkeypatch.setattr(
-            "atari_vlm.agents.policy_agent.load_part",
-            lambda kind, part: lambda read, device: policy,
+            "atari_vlm.agents.policy_agent.build_policy",
+            lambda read, where, device: policy,
         )
         sizes = {"rows": 8, "columns": 8, "cell_px": 8, "num_balls": 1}
         config = {

@@ -23,8 +23,12 @@ from atari_vlm.training.imagination.games import GameConfig, make_game
 from atari_vlm.training.imagination.lanes import GameStep, Returns
 from atari_vlm.training.imagination.options import EvalOptions
 from atari_vlm.training.imagination.playing import EpisodeKeeper, Playing, play_games
-from atari_vlm.world_models.checkpoint import build_model, read_checkpoint
-from atari_vlm.world_models.families import load_part
+from atari_vlm.world_models.checkpoint import (
+    Checkpoint,
+    build_model,
+    build_policy,
+    read_checkpoint,
+)
 from atari_vlm.world_models.learned.device import Device
 from atari_vlm.world_models.learned.imagination import DreamConfig
 from atari_vlm.world_models.learned.learner import OFFLINE, Policy
@@ -34,10 +38,8 @@ def evaluate(options: EvalOptions) -> int:
     """``dream eval``: real games with a trained player, and the same in its dream of these games."""
     options.check()
     checkpoint, device = read_checkpoint(options.model), Device(options.device)
-    policy: Policy[Any] = load_part(checkpoint.kind, "policy")(checkpoint, device.name)
-    game = options.game or str(checkpoint.config.get("game", OFFLINE))
-    if game == OFFLINE:
-        raise ConfigError(f"{options.model} learned from recorded steps; give --game to play one")
+    game = options.game or _trained_on(checkpoint, options.model)
+    policy: Policy[Any] = build_policy(checkpoint, options.model, device.name)
     keys = tuple(checkpoint.config.get("keys", ()))
     config = GameConfig(game, checkpoint.config["frame_skip"], 1, options.max_steps, keys)
     _check_game(config, policy)
@@ -66,6 +68,18 @@ def evaluate(options: EvalOptions) -> int:
             f"{dreamed['matched_return']:.4g} in {dreamed['matched_length']:.4g} steps{signs}"
         )
     return 0
+
+
+def _trained_on(checkpoint: Checkpoint, model: str) -> str:
+    """The game that a checkpoint names; one that imports a module is asked for by whoever trusts it."""
+    game = str(checkpoint.config.get("game", OFFLINE))
+    if game == OFFLINE:
+        raise ConfigError(f"{model} learned from recorded steps; give --game to play one")
+    if ":" in game:
+        raise ConfigError(
+            f"{model} learned from {game!r}, a module's game: give --game to import it"
+        )
+    return game
 
 
 def as_data(game: str, returns: Returns, options: EvalOptions) -> dict[str, Any]:

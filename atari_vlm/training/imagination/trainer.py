@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from atari_vlm.errors import DivergedError, RunError, StoppedError
+from atari_vlm.errors import (
+    AtariVLMError,
+    CheckpointError,
+    DivergedError,
+    RunError,
+    StoppedError,
+    reading,
+)
 from atari_vlm.experience.npz_files import write_arrays
 from atari_vlm.experience.replay import Column, Replay
 from atari_vlm.runs.metrics import MetricsLog
@@ -104,19 +111,24 @@ class WorldModelTrainer:
         """Continue, or warm-start, or begin."""
         newest = self.checkpoints.newest(self.run.progress.say)
         if newest is not None:
-            self.epoch, tensors = newest[0], newest[1].tensors
-            streams = self.learner.streams
-            own = streams_of_rank(self.team, tensors) or streams.arrays()
-            self.learner.restore(tensors)
-            if not self.is_main:
-                streams.restore(own)
-            self.replay.restore(subtree(tensors, "replay"))
-            send_frames(self.team, self.replay)
-            if self.collector is not None:
-                self.collector.restore(tensors)
+            self.epoch = newest[0]
+            what = f"the checkpoint of epoch {self.epoch}"
+            with reading(what, CheckpointError, passing=(AtariVLMError,)):
+                self._restore(newest[1].tensors)
         elif self.run.warm_start is not None:
             warm = read_checkpoint(self.run.warm_start).tensors
             self.learner.warm_start(warm, self.run.warm_parts)
+
+    def _restore(self, tensors: Mapping[str, np.ndarray]) -> None:
+        streams = self.learner.streams
+        own = streams_of_rank(self.team, tensors) or streams.arrays()
+        self.learner.restore(tensors)
+        if not self.is_main:
+            streams.restore(own)
+        self.replay.restore(subtree(tensors, "replay"))
+        send_frames(self.team, self.replay)
+        if self.collector is not None:
+            self.collector.restore(tensors)
 
     def train(self) -> Metrics:
         """Run the remaining epochs; the last epoch's metrics. ``StoppedError`` when asked to stop."""

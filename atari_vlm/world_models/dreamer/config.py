@@ -11,6 +11,8 @@ from atari_vlm.errors import ConfigError, UnknownNameError, check_count, check_p
 from atari_vlm.settings import with_changes
 
 GENERATIONS = ("nature", "2023")
+MOST_TOKENS = 1 << 14  # of a text
+MOST_TOKENS = 1 << 14  # of a text
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class LanguageConfig:
 
     def __post_init__(self) -> None:
         check_count(tokens=self.tokens, longest=self.longest, width=self.width)
+        if self.longest > MOST_TOKENS:
+            raise ConfigError(f"longest is at most {MOST_TOKENS} tokens, got {self.longest}")
+        if self.longest > MOST_TOKENS:
+            raise ConfigError(f"longest is at most {MOST_TOKENS} tokens, got {self.longest}")
 
 
 @dataclass(frozen=True)

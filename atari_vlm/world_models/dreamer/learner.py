@@ -30,7 +30,8 @@ from atari_vlm.world_models.dreamer.learning import (
     replayed_value_loss,
     world_model_losses,
 )
-from atari_vlm.world_models.dreamer.model import NETWORKS, DreamerWorldModel
+from atari_vlm.world_models.dreamer.loading import NETWORKS
+from atari_vlm.world_models.dreamer.model import DreamerWorldModel
 from atari_vlm.world_models.dreamer.networks import seeded_networks
 from atari_vlm.world_models.dreamer.optimizing import Optimizers
 from atari_vlm.world_models.dreamer.rssm import Reading

@@ -13,17 +13,16 @@ from gymnasium.spaces import Box, Dict
 from torch import Tensor
 
 from atari_vlm.experience.columns import Column
-from atari_vlm.space_json import space_from_json
 from atari_vlm.spaces import text_space
 from atari_vlm.trees import map_leaves, texts
 from atari_vlm.world_models.checkpoint import Checkpoint
 from atari_vlm.world_models.dreamer.actor import DreamerPolicy, Playing, seen
 from atari_vlm.world_models.dreamer.config import DreamerConfig
+from atari_vlm.world_models.dreamer.loading import networks_of
 from atari_vlm.world_models.dreamer.networks import Networks, seeded_networks
 from atari_vlm.world_models.dreamer.rssm import Latent
 from atari_vlm.world_models.dreamer.words import Words
 from atari_vlm.world_models.inputs import inputs_of, texts_among
-from atari_vlm.world_models.learned.arrays import load_weights
 from atari_vlm.world_models.learned.device import Device
 from atari_vlm.world_models.learned.heads import Categorical
 from atari_vlm.world_models.learned.model import (
@@ -32,8 +31,6 @@ from atari_vlm.world_models.learned.model import (
     LearnedWorldModel,
     ModelFacts,
 )
-
-NETWORKS = "dreamer"  # the name of the networks in checkpoints
 
 
 class DreamerWorldModel(LearnedWorldModel[Latent]):
@@ -176,26 +173,14 @@ def new_model(
 def load(checkpoint: Checkpoint, **options: Any) -> DreamerWorldModel:
     """The world model of a checkpoint, run as :class:`~atari_vlm.world_models.learned.model.LearnedOptions` say."""
     return DreamerWorldModel(
-        _networks_of(checkpoint), ModelFacts.of(checkpoint), LearnedOptions.of(options)
+        networks_of(checkpoint), ModelFacts.of(checkpoint), LearnedOptions.of(options)
     )
 
 
 def load_policy(checkpoint: Checkpoint, device: str = "cpu") -> DreamerPolicy:
     """The player of a checkpoint."""
     place = Device(device)
-    return DreamerPolicy(_networks_of(checkpoint).to(place.name).eval(), place.name)
-
-
-def _networks_of(checkpoint: Checkpoint) -> Networks:
-    config = DreamerConfig.from_dict(checkpoint.config.get("networks"))
-    columns = {
-        name: Column(tuple(shape), dtype)
-        for name, (dtype, *shape) in checkpoint.config["inputs"].items()
-    }
-    space = space_from_json(checkpoint.config["action_space"], "the action space")
-    networks = seeded_networks(config, columns, space, 0, checkpoint.config.get("texts", ()))
-    load_weights({NETWORKS: networks}, checkpoint.tensors)
-    return networks
+    return DreamerPolicy(networks_of(checkpoint).to(place.name).eval(), place.name)
 
 
 def _space(column: Column, *, is_text: bool) -> gymnasium.Space[Any]:

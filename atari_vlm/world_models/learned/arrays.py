@@ -41,13 +41,22 @@ def load_weights(
             raise UnknownNameError("part of the model", part, networks)
     for name, network in networks.items():
         if only is None or name in only:
-            weights = {key: torch.from_numpy(value) for key, value in subtree(arrays, name).items()}
-            try:
-                network.load_state_dict(weights)
-            except RuntimeError as error:
-                raise CheckpointError(
-                    f"the weights of {name} do not fit its sizes: {error}"
-                ) from error
+            own = subtree(arrays, name)
+            check_shapes(name, network, own)
+            network.load_state_dict({key: torch.from_numpy(value) for key, value in own.items()})
+
+
+def check_shapes(name: str, network: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
+    """``CheckpointError`` unless the arrays are the network's weights, with the first that is not and how many are not."""
+    here = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    there = {key: array.shape for key, array in arrays.items()}
+    wrong = [key for key in {**here, **there} if here.get(key) != there.get(key)]
+    if wrong:
+        theirs, ours = (shapes.get(wrong[0], "absent") for shapes in (there, here))
+        raise CheckpointError(
+            f"the weights of {name} do not fit its sizes: {wrong[0]} is {theirs} in the checkpoint and {ours} here, "
+            f"{len(wrong)} of {len(here)} differ"
+        )
 
 
 def optimizer_arrays(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, np.ndarray]:

@@ -74,9 +74,10 @@ def test_a_run_that_is_extended_equals_one_of_that_length(run, tmp_path):
 
 
 def test_its_model_is_evaluated_and_dreamed(run, tmp_path):
-    said = toy(
-        "eval", run / "model", "--episodes", "3", "--imagine-steps", "5", cwd=tmp_path
-    ).stdout
+    model = ("eval", run / "model", "--episodes", "3", "--imagine-steps", "5")
+    refused = python("-m", "atari_vlm.dream", *model, cwd=tmp_path)
+    assert refused.returncode == 2 and "give --game to import it" in refused.stderr
+    said = toy(*model, *GAME, cwd=tmp_path).stdout
     assert "mean return" in said and "in its dream" in said
 
 

@@ -4,7 +4,7 @@ Importing the package registers the gym ids (``AtariVLM/Pong-v5`` ...) and loads
 """
 
 from atari_vlm._lazy import attach
-from atari_vlm.registration import register_all
+from atari_vlm.registration import register_all, register_control_suite
 from atari_vlm.world_models.families import register_families
 
 __version__ = "0.1.0"
@@ -29,4 +29,5 @@ _ENTRY_POINTS = {
 __getattr__, __dir__, __all__ = attach(__name__, _ENTRY_POINTS)
 
 register_all()
+register_control_suite()
 register_families()

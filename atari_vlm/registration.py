@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import gymnasium
 
+from atari_vlm.errors import UnknownNameError
 from atari_vlm.games import game_names
 
 NAMESPACE = "AtariVLM"
 MAX_EPISODE_STEPS = 10_000
 _DREAM = "atari_vlm.wrappers.dreamed_game:for_gymnasium"
 _DREAMS_AT_ONCE = "atari_vlm.wrappers.dreamed_vector:DreamedVectorEnv"
+_CONTROL = "atari_vlm.env.control_suite:ControlSuite"
+_CONTROL_TASKS = {
+    "acrobot": ("swingup", "swingup_sparse"),
+    "ball_in_cup": ("catch",),
+    "cartpole": ("balance", "balance_sparse", "swingup", "swingup_sparse"),
+    "cheetah": ("run",),
+    "finger": ("spin", "turn_easy", "turn_hard"),
+    "fish": ("swim", "upright"),
+    "hopper": ("hop", "stand"),
+    "humanoid": ("run", "stand", "walk"),
+    "manipulator": ("bring_ball",),
+    "pendulum": ("swingup",),
+    "point_mass": ("easy",),
+    "reacher": ("easy", "hard"),
+    "swimmer": ("swimmer15", "swimmer6"),
+    "walker": ("run", "stand", "walk"),
+}  # the suite's benchmark
 _PROMPT_SUFFIXES = {"-basic": "basic", "-cot": "cot", "-expert": "expert"}
 
 
@@ -35,6 +53,30 @@ def register_dreams(suffix: str, kind: str) -> None:
         _register(
             f"{name}{suffix}-v5", {"game_name": f"{name}-v5", "kind": kind}, _DREAMS_AT_ONCE, _DREAM
         )
+
+
+def register_control_suite() -> None:
+    """Register ``DMC/<domain>-<task>-v0`` for every task of the control suite, which need the extra ``dmc``."""
+    for domain, task in _control_tasks():
+        env_id = _control_id(domain, task)
+        if env_id not in gymnasium.registry:
+            gymnasium.register(env_id, _CONTROL, kwargs={"domain": domain, "task": task})
+
+
+def control_id(name: str) -> str:
+    """The id of a task named as ``cartpole_swingup_sparse``, or by that id; ``UnknownNameError`` for any other."""
+    known = {f"{domain}_{task}": _control_id(domain, task) for domain, task in _control_tasks()}
+    if name not in known and name not in known.values():
+        raise UnknownNameError("task of the control suite", name, known)
+    return known.get(name, name)
+
+
+def _control_tasks() -> list[tuple[str, str]]:
+    return [(domain, task) for domain, tasks in _CONTROL_TASKS.items() for task in tasks]
+
+
+def _control_id(domain: str, task: str) -> str:
+    return f"DMC/{domain}-{task}-v0"
 
 
 def is_dream(env_id: str) -> bool:

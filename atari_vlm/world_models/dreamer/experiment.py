@@ -15,10 +15,13 @@ from typing import Any
 import yaml
 
 from atari_vlm.errors import ConfigError, UnknownNameError, check_count, reading
+from atari_vlm.registration import control_id
 from atari_vlm.settings import check_names, flat
 from atari_vlm.yaml_files import plain_yaml, read_yaml
 
 NAME, PRESET = "llm_dreamer_v3", "source"
+ENVS = ("gym", "dmc")
+CONTROL_TASK = "cartpole_swingup_sparse"
 HUB_MODEL = "state-spaces/mamba-130m-hf"
 _WORLD = "algo.world_model"
 _PEFT, _PRETRAINED = f"{_WORLD}.hf_model.peft", f"{_WORLD}.hf_model.from_pretrained"
@@ -83,7 +86,7 @@ def experiment_of(words: Sequence[str]) -> Experiment:
     """The options of ``dream llm-dreamer-v3`` with words such as ``algo.replay_ratio=0.5`` among them as options too."""
     mine = [word for word in words if word.partition("=")[0] in KNOWN and "=" in word]
     others = [word for word in words if word not in mine]
-    return Experiment([*others, *options_of(_pairs(mine), others)])
+    return Experiment([*others, *options_of(_with_game(_pairs(mine)), others)])
 
 
 def resolved(words: Iterable[str], folder: Path) -> dict[str, Any]:
@@ -97,9 +100,9 @@ def resolved(words: Iterable[str], folder: Path) -> dict[str, Any]:
         raise UnknownNameError("experiment", given["exp"], [NAME])
     experiment = read_yaml(folder / f"{NAME}.yaml")
     below = {"algo": read_yaml(folder / "algo" / "llm_dreamer_S.yaml")}
-    values = {**flat(_DEFAULTS), **flat(below), **flat(experiment), **given}
+    values = {**flat(below), **flat(experiment), **given}
     check_names(values, KNOWN, f"key of {NAME}")
-    return _nested(values)
+    return _nested({**flat(_DEFAULTS), **_with_game(values)})
 
 
 def as_yaml(config: Mapping[str, Any]) -> str:
@@ -124,8 +127,6 @@ def options_of(values: Mapping[str, Any], others: Sequence[str] = ()) -> list[st
     for name, read in (("fabric.accelerator", _device), ("fabric.precision", _precision)):
         if name in values:
             words += read(values[name])
-    if values.get("env", "gym") != "gym":
-        raise ConfigError(f"env is gym, any id that gymnasium knows, got {values['env']!r}")
     if values.get("fabric.devices", 1) not in (1, "1", "auto"):
         raise ConfigError(
             "several devices are used under torchrun: torchrun --nproc-per-node=N -m atari_vlm.dream ..."
@@ -142,6 +143,17 @@ def options_of(values: Mapping[str, Any], others: Sequence[str] = ()) -> list[st
     if not settings:
         return words
     return [*words, "--settings", *_settings_in(others), *settings]
+
+
+def _with_game(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``env`` says whose words ``env.id`` is in; from here on it is an id of gymnasium."""
+    values = dict(values)
+    env = values.pop("env", "gym")
+    if env not in ENVS:
+        raise UnknownNameError("env", env, ENVS)
+    if env == "dmc":
+        values["env.id"] = control_id(str(values.get("env.id", CONTROL_TASK)))
+    return values
 
 
 def _epoch(total_steps: Any, envs: Any) -> int:

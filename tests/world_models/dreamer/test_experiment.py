@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import pytest
 import yaml
 
@@ -128,7 +129,8 @@ def test_adapters_without_weights_are_warned_of(facts):
         ("fabric.accelerator=tpu", UnknownNameError, "fabric.accelerator 'tpu'"),
         ("fabric.precision=16-mixed", UnknownNameError, "fabric.precision"),
         ("fabric.devices=4", ConfigError, "torchrun"),
-        ("env=minedojo", ConfigError, "env is gym"),
+        ("env=minedojo", UnknownNameError, "unknown env 'minedojo': known: dmc, gym"),
+        ("env=[dmc]", UnknownNameError, "unknown env"),
         ("algo.total_steps=0", ConfigError, "algo_total_steps must be a whole number"),
         ("word", ConfigError, "a.b.c=value, got 'word'"),
         ("seed=[", ConfigError, "seed cannot be read"),
@@ -137,6 +139,24 @@ def test_adapters_without_weights_are_warned_of(facts):
 def test_what_is_refused(word, error, match):
     with pytest.raises(error, match=match):
         command_of(resolved([EXP, word], CONFIGS))
+
+
+@pytest.mark.parametrize(
+    ("words", "game"),
+    [
+        (["env=gym"], "CartPole-v1"),
+        (["env=gym", "env.id=Acrobot-v1"], "Acrobot-v1"),
+        (["env=dmc"], "DMC/cartpole-swingup_sparse-v0"),
+        (["env=dmc", "env.id=walker_walk"], "DMC/walker-walk-v0"),
+        (["env=dmc", "env.id=DMC/point_mass-easy-v0"], "DMC/point_mass-easy-v0"),
+    ],
+)
+def test_whose_words_a_game_is_in(words, game):
+    without = "algo.world_model.hf_model.peft=false"
+    command = command_of(resolved([EXP, without, *words], CONFIGS))
+    assert command[command.index("--game") + 1] == game and game in gymnasium.registry
+    with pytest.raises(UnknownNameError, match="did you mean walker_walk"):
+        resolved([EXP, "env=dmc", "env.id=walker_wlak"], CONFIGS)
 
 
 def test_words_among_the_options_of_dream():

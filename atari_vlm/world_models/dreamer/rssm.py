@@ -101,7 +101,7 @@ class Rssm(nn.Module):
         return cast(SequenceCore, self.core)
 
     def begin(self, rows: int) -> Latent:
-        """Before anything was seen: the core's first state, and no z."""
+        """Before anything was seen: the core's first state, and no z (2023: the likeliest one after that state)."""
         core = self.sequence.init(rows)
         like = next(self.parameters())
         h = (
@@ -109,19 +109,29 @@ class Rssm(nn.Module):
             if isinstance(self.core, VectorCore)
             else like.new_zeros(rows, self.config.deter)
         )
-        language = {} if self.words is None else self.words.begin(rows)
-        return Latent(core, h, like.new_zeros(rows, self.config.latent), language)
+        z = like.new_zeros(rows, self.config.latent)
+        if self.config.generation == "2023":
+            z = self.draw(self.foretold(h), None, temperature=0.0)
+        return Latent(core, h, z, {} if self.words is None else self.words.begin(rows))
 
     def advance(
         self, latent: Latent, action: Tensor, reset: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """The core's output after an action ``(B, A)``, and its state; rows of ``reset`` begin anew, without z and action."""
+        """The core's output after an action ``(B, A)``, and its state; rows of ``reset`` begin anew, from the first z."""
         x = self._joined(latent.z, latent.language.get("ids"), action)
         if reset is None:
             reset = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         else:
-            x = x.masked_fill(reset[:, None], 0.0)
+            x = self._begun_anew(x, reset)
         return self.sequence.step(x, latent.core, reset)
+
+    def _begun_anew(self, x: Tensor, reset: Tensor) -> Tensor:
+        """What the core reads ``(..., D)``; where ``reset`` ``(...)`` it is the first z alone, without action and words."""
+        x = x.masked_fill(reset[..., None], 0.0)
+        if self.config.generation != "2023":
+            return x
+        first = functional.pad(self.begin(1).z, (0, x.shape[-1] - self.config.latent))
+        return x + reset[..., None] * first
 
     def _joined(self, z: Tensor, ids: Tensor | None, action: Tensor) -> Tensor:
         """What the core reads, ``(..., D)``."""
@@ -210,7 +220,7 @@ class Rssm(nn.Module):
         z = self.draw(posterior, generator)
         before = torch.cat([latent.z[:, None], z[:, :-1]], 1)
         x = self._joined(before, observed.said_before(latent), observed.actions)
-        x = x.masked_fill(reset[..., None], 0.0)
+        x = self._begun_anew(x, reset)
         core, outputs, latents, begin = latent.core, [], [], 0
         for stop in [*(t + 1 for t in self._cuts(keep)), x.shape[1]]:
             if stop > begin:

@@ -249,6 +249,28 @@ def test_a_scanned_sequence_is_a_stepped_one(kind, seq_len):
                 assert torch.allclose(values, reading.kept.core[name][:, kept], atol=1e-5)
 
 
+@pytest.mark.parametrize("posterior", ["coupled", "observation"])
+def test_the_version_of_2023_begins_with_the_likeliest_z_of_its_learned_start(posterior):
+    start = CoreConfig("gru", sizes={"learned_start": True})
+    config = small(generation="2023", core=start, posterior=posterior)
+    torch.manual_seed(0)
+    rssm = build_networks(config, STATE, TWO).rssm
+    torch.nn.init.normal_(rssm.core.start)
+    first, likely = rssm.begin(2), rssm.prior(rssm.begin(2).h).view(2, config.groups, -1)
+    assert torch.equal(first.z.view(likely.shape).argmax(-1), likely.argmax(-1))
+    assert first.z.sum(-1).tolist() == pytest.approx([config.groups] * 2)
+    # whatever was before, an episode begins so: in one step, and in the midst of a sequence
+    embedding, actions = torch.randn(1, 3, rssm.posterior[0][0].in_features), torch.rand(1, 3, 2)
+    embedding = embedding[..., : -config.deter] if posterior == "coupled" else embedding
+    reset = torch.tensor([[False, True, False]])
+    reading = rssm.read(Observed(embedding, actions, reset), rssm.begin(1), None, keep=(2,))
+    alone, _ = rssm.advance(rssm.begin(1), torch.zeros(1, 2))
+    assert torch.allclose(reading.h[:, 1], alone, atol=1e-6)
+    reading.h[:, 1].sum().backward()
+    assert rssm.core.start.grad.any()
+    assert not build_networks(SMALL, STATE, TWO).rssm.begin(1).z.any()  # today's begins with none
+
+
 def test_no_gradient_crosses_a_reset():
     torch.manual_seed(0)
     rssm = build_networks(SMALL, STATE, TWO).rssm

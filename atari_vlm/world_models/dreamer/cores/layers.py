@@ -44,11 +44,17 @@ class _NormedSilu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         normed, scale, weight = ctx.saved_tensors
-        gradient = torch.ops.aten.silu_backward(gradient, normed * weight)
+        gradient = _through_silu(gradient, normed * weight)
         product = gradient * normed
         of_weight = product.flatten(0, -2).sum(0)
         shared = (product @ weight).div_(-len(weight))[..., None]
         return gradient.mul_(weight).addcmul_(normed, shared).mul_(scale), of_weight
+
+
+def _through_silu(gradient: Tensor, before: Tensor) -> Tensor:
+    """The gradient before SiLU, written over what was there."""
+    over: Tensor = torch.ops.aten.silu_backward.grad_input(gradient, before, grad_input=before)
+    return over
 
 
 class CentredSilu(nn.LayerNorm):
@@ -76,7 +82,7 @@ class _CentredSilu(torch.autograd.Function):
         x, mean, scale, weight, bias = ctx.saved_tensors
         inputs, size = x.float(), list(weight.shape)
         before = torch.native_layer_norm(inputs, size, weight, bias, ctx.eps)[0]
-        gradient = torch.ops.aten.silu_backward(gradient.float(), before)
+        gradient = _through_silu(gradient.float(), before)
         of_x, of_weight, of_bias = torch.ops.aten.native_layer_norm_backward(
             gradient, inputs, size, mean, scale, weight, bias, [True] * 3
         )

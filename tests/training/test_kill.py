@@ -11,7 +11,7 @@ import training_helpers
 
 @pytest.mark.parametrize("form", [(), ("cache",)])
 @pytest.mark.parametrize(
-    "kills", [12, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+    "kills", [6, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
 )
 def test_a_killed_run_ends_as_if_it_had_not_been_killed(tmp_path, kills, form):
     script = Path(__file__).parent / "kill_runs.py"

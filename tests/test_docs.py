@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "api").glob("*.md")),
+]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 
@@ -39,6 +44,7 @@ def test_every_page_is_linked_from_the_readme_or_the_index():
             ROOT / "README.md",
             ROOT / "docs" / "index.md",
             ROOT / "docs" / "results" / "index.md",
+            ROOT / "docs" / "api" / "index.md",
         )
         for target in LINK.findall(page.read_text(encoding="utf-8"))
     }

@@ -33,9 +33,8 @@ class AtariVLMVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.nd
 
     Args:
         num_envs: number of games N.
-        game_name, frame_stack, frame_skip, resize_shape, grayscale, max_episode_steps, repeat_action_probability,
-            full_action_space, interpolation, keep_aspect, two_frame_maximum: as in
-            :class:`~atari_vlm.env.AtariVLMEnvironment`; the defaults here are the usual 84 x 84 gray area average.
+        game_name: as in :class:`~atari_vlm.env.environment.AtariVLMEnvironment`, and so are the keywords down to
+            ``two_frame_maximum``; the defaults here are the usual 84 x 84 gray area average.
         autoreset_mode: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``, as gymnasium defines them.
         render_mode: ``"rgb_array"`` or ``None``.
 

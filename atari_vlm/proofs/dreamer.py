@@ -67,15 +67,21 @@ _PICTURES = {
         "deter": 256, "hidden": 64, "groups": 16, "classes": 8, "units": 64, "frame_px": 32, "horizon": 50.0, "fall_off": 2.0,
     }
 }  # fmt: skip
+_VECTORS = {"fall_off": 2.0, "spread": 0.5, "bins": 41}
 GAMES = {
     "cartpole": Game(
         "CartPole-v1", "CartPole-v1", "1m",
         {
-            "learning": {"batch": 16, "length": 16, "ratio": 0.5, "prefill": 500, "learning_rate": 4e-4, "warm_up": 100},
-            "behaviour": {"imag_last": 4, "entropy": 1e-3}, "networks": {"horizon": 200.0},
+            "learning": {
+                "batch": 32, "length": 8, "ratio": 0.0625, "prefill": 2000, "learning_rate": 3e-4, "warm_up": 100, "decay": 5000,
+            },
+            "networks": {"horizon": 100.0, **_VECTORS},
+            "behaviour": {"imag_last": 8, "entropy": 0.01, "slow_rate": 0.1},
             "losses": {"reconstruction": 20.0},
-            "play": {"steps": 100, "eval_every": 5, "eval_episodes": 10, "final_episodes": 20, "eval_temperature": 0.0},
-            "epochs": 190, "capacity": 50_000, "checkpoint_every": 5,
+            "play": {
+                "steps": 800, "envs": 8, "eval_every": 5, "eval_episodes": 10, "final_episodes": 20, "eval_temperature": 0.0,
+            },
+            "epochs": 100, "capacity": 100_000, "checkpoint_every": 5,
         },
         400.0, 1800.0, games=20,
     ),
@@ -95,21 +101,23 @@ GAMES = {
         "one-paddle Pong", "AtariVLMProof/SoloPong-v0", "tiny",
         {
             **_PICTURES,
-            "learning": {"batch": 16, "length": 8, "ratio": 0.5, "prefill": 500, "learning_rate": 7e-4},
-            "behaviour": {"imag_last": 0, "steps": 10, "entropy": 0.02},
-            "losses": {"reconstruction": 3.0},
-            "play": {"steps": 100, "eval_every": 5, "eval_episodes": 50},
-            "epochs": 160, "capacity": 10_000,
+            "learning": {"batch": 16, "length": 8, "ratio": 0.125, "prefill": 800, "learning_rate": 1e-3, "decay": 2800},
+            "losses": {"reward": 10.0, "reconstruction": 3.0},
+            "behaviour": {"imag_last": 8, "steps": 12, "entropy": 0.02, "slow_rate": 0.1},
+            "play": {"steps": 400, "envs": 8, "eval_every": 2, "eval_episodes": 50},
+            "epochs": 60, "capacity": 40_000,
         },
         2.7, 1800.0, make=SoloPongWorldModel,
     ),
     "pendulum": Game(
         "Pendulum-v1", "Pendulum-v1", "tiny",
         {
-            "learning": {"batch": 16, "length": 16, "ratio": 0.3, "prefill": 1000, "learning_rate": 4e-4},
-            "networks": {"deter": 256, "hidden": 64, "groups": 16, "classes": 8, "units": 64, "horizon": 50.0},
-            "play": {"steps": 200, "eval_every": 5, "eval_episodes": 10, "eval_temperature": 0.0},
-            "epochs": 80, "capacity": 50_000,
+            "learning": {"batch": 32, "length": 8, "ratio": 0.0625, "prefill": 2000, "learning_rate": 5e-4, "decay": 3000},
+            "networks": {"deter": 256, "hidden": 64, "groups": 16, "classes": 8, "units": 64, "horizon": 50.0, **_VECTORS},
+            "behaviour": {"imag_last": 8, "entropy": 1e-3, "slow_rate": 0.1},
+            "losses": {"reconstruction": 20.0},
+            "play": {"steps": 800, "envs": 8, "eval_every": 5, "eval_episodes": 10, "eval_temperature": 0.0},
+            "epochs": 60, "capacity": 50_000,
         },
         -400.0, 1800.0, games=20,
     ),

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
 import yaml
+from browser import Tab, tab  # noqa: F401  a fixture
 
 import atari_vlm
 
@@ -151,3 +152,53 @@ def test_the_site_asks_nothing_of_elsewhere_and_shows_no_raw_markup(site):
         text = page.read_text(encoding="utf-8")
         assert not re.findall(ELSEWHERE, text), page
         assert "<autoref" not in text and ":class:" not in text and ":func:" not in text, page
+
+
+CONTRAST = """(() => {
+  const light = (text) => {
+    const parts = text.match(/[\\d.]+/g).map(Number);
+    const linear = parts.slice(0, 3).map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+  };
+  const canvas = document.createElement("canvas").getContext("2d");
+  const shown = (colour, under) => {
+    canvas.fillStyle = under; canvas.fillRect(0, 0, 1, 1);
+    canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return `rgb(${canvas.getImageData(0, 0, 1, 1).data.slice(0, 3).join()})`;
+  };
+  const page = getComputedStyle(document.body).backgroundColor;
+  const words = getComputedStyle(document.querySelector(".md-typeset p")).color;
+  const pair = [light(shown(page, "white")), light(shown(words, page))];
+  return [pair[0], (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05)];
+})()"""
+SCROLLED = """(() => {
+  const box = [...document.querySelectorAll(".md-typeset__scrollwrap")].find((b) => b.scrollWidth > b.clientWidth + 200);
+  box.scrollLeft = 150;
+  const cell = box.querySelector("tbody tr td");
+  return [box.scrollLeft, cell.getBoundingClientRect().left - box.getBoundingClientRect().left];
+})()"""
+
+
+def view(browser: Tab, page: Path, width: int, scheme: str) -> None:
+    """Open a page of the site as a reader with this screen and this preference sees it."""
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.call("Emulation.setDeviceMetricsOverride", **screen)
+    preference = {"name": "prefers-color-scheme", "value": scheme}
+    browser.call("Emulation.setEmulatedMedia", features=[preference])
+    browser.open(page)
+    name = "slate" if scheme == "dark" else "default"
+    browser.wait_for(f"document.body.dataset.mdColorScheme === '{name}'")
+
+
+def test_pages_can_be_read_in_light_and_dark_on_a_desk_and_on_a_phone(site, tab):  # noqa: F811
+    pages = ("index.html", "api/agents/index.html", "results/atari100k/index.html")
+    for scheme in ("light", "dark"):
+        for width in (1400, 390):
+            for page in pages:
+                view(tab, site / page, width, scheme)
+                assert tab.evaluate("document.documentElement.scrollWidth") <= width, (page, width)
+                ground, contrast = tab.evaluate(CONTRAST)
+                assert (ground < 0.1) == (scheme == "dark") and contrast > 7, (page, scheme)
+            tab.wait_for("document.querySelectorAll('.md-typeset__scrollwrap').length > 2")
+            moved, place = tab.evaluate(SCROLLED)  # the last page's widest table
+            assert moved == 150 and abs(place) < 2, "the first column stays in sight"

@@ -49,8 +49,8 @@ class PositionsOnly(gymnasium.ObservationWrapper[Any, Any, Any]):
 
 @dataclass(frozen=True)
 class Core:
-    """A core: its name and what it is, its kind and sizes, and the width of its output: where none is given, that which brings
-    the whole model nearest to ``mamba``'s. One with adapters is the language model's.
+    """A core: its name and what it is, its kind and sizes, and the width of its output: where none is given, the first that
+    makes the whole model as large as ``mamba``'s. One with adapters is the language model's.
     """
 
     title: str
@@ -161,16 +161,14 @@ def _settings(run: Run, deter: int) -> DreamerSettings:
 
 @functools.cache
 def _width(task: str, core: str) -> int:
-    """The width with which a core's whole model is nearest to that of ``mamba``."""
+    """The smallest width with which a core's whole model is as large as that of ``mamba``."""
 
     def count(core: str, deter: int) -> int:
         run = Run(task, core, seed=0, updates=1, base=Path())
         return parameters(_networks(run, _settings(run, deter)))[0]
 
     goal = count("mamba", WIDTH)
-    place = bisect.bisect_left(_WIDTHS, goal, key=lambda deter: count(core, deter))
-    near = _WIDTHS[max(0, place - 1) : place + 1]
-    return min(near, key=lambda deter: abs(count(core, deter) - goal))
+    return _WIDTHS[bisect.bisect_left(_WIDTHS, goal, key=lambda deter: count(core, deter))]
 
 
 def updates_by(settings: DreamerSettings, steps: int) -> int:

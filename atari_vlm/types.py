@@ -122,7 +122,7 @@ class Reply:
     ``model`` is the id the vendor resolved. ``latency_s`` is seconds of wall clock for the successful attempt.
     ``cost_usd`` is ``None`` when the price is unknown. ``attempts`` counts requests including retried ones. ``cached`` tells
     that it was not asked for now, and so cost nothing; it is no part of what was said, and of no record of it. ``note`` is
-    what the backend knows about a reply that says nothing, as a sentence.
+    what the backend knows about a reply that says nothing, or whose tokens cannot be counted so, as a sentence.
     """
 
     text: str

@@ -13,7 +13,7 @@ from atari_vlm.types import Reply
 from atari_vlm.vlm.remote import anthropic as anthropic_vlm
 from atari_vlm.vlm.remote import google as google_vlm
 from atari_vlm.vlm.remote import openai as openai_vlm
-from atari_vlm.vlm.remote.answers import count, dollars, read_answer, to_reply
+from atari_vlm.vlm.remote.answers import count, dollars, priced, read_answer, to_reply
 from atari_vlm.vlm.remote.outcomes import Failure
 from atari_vlm.vlm.remote.retry import RetryPolicy
 
@@ -235,7 +235,37 @@ def test_a_cost_that_the_server_names_is_taken():
         "usage": {"prompt_tokens": 5, "completion_tokens": 6, "cost": 0.25}
     }
     raw = read_answer(json.dumps(body).encode(), openai_vlm.read)
-    assert to_reply(raw, "m", latency_s=0.0, attempts=1).cost_usd == 0.25
+    assert priced(raw, "m", "auto", free=False).cost_usd == 0.25
+
+
+@pytest.mark.parametrize(
+    ("prices", "free", "cost"),
+    [("auto", False, 0.25), ("list", False, 72.5e-6), ("none", False, None), ("none", True, 0.0)],
+)
+def test_whose_price_is_believed_is_an_option(prices, free, cost):
+    usage = {"prompt_tokens": 5, "completion_tokens": 6, "cost": 0.25}
+    body = valid_body("openai") | {"usage": usage, "model": "gpt-4o"}
+    raw = priced(read_answer(json.dumps(body).encode(), openai_vlm.read), "m", prices, free=free)
+    assert to_reply(raw, "m", latency_s=0.0, attempts=1).cost_usd == (cost and pytest.approx(cost))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "usage", "said"),
+    [
+        ("openai", {"prompt_tokens": -5, "completion_tokens": 6}, "prompt_tokens is -5"),
+        ("openai", {"prompt_tokens": 5, "completion_tokens": 6, "cost": -1}, "cost is -1"),
+        ("openai", {"prompt_tokens": 5, "completion_tokens": 6.5}, "completion_tokens is 6.5"),
+        ("openai", {"prompt_tokens": 5, "completion_tokens": 6, "cost": 0.5, "x": "-1"}, ""),
+        ("anthropic", {"input_tokens": -1, "output_tokens": 6}, "input_tokens is -1"),
+        ("google", {"promptTokenCount": 10**300}, "promptTokenCount is 1000"),
+    ],
+)
+def test_amounts_that_are_none_are_said(dialect, usage, said):
+    """Unknown they are in any case; that they were there tells a server that counts wrongly from one that does not count."""
+    name = "usageMetadata" if dialect == "google" else "usage"
+    body = json.dumps(valid_body(dialect) | {name: usage}).encode()
+    assert said in read_answer(body, READERS[dialect]).note
+    assert bool(said) == bool(read_answer(body, READERS[dialect]).note)
 
 
 def test_counts_and_amounts_are_plain_numbers_or_unknown():

@@ -17,11 +17,13 @@ from atari_vlm.types import Reply, Usage
 from atari_vlm.vlm.base import Sampling
 from atari_vlm.vlm.prices import cost_usd
 from atari_vlm.vlm.remote.failures import failure_of_status
+from atari_vlm.vlm.remote.options import Prices
 from atari_vlm.vlm.remote.outcomes import Failure, RawReply
-from atari_vlm.vlm.remote.text import clean_text
+from atari_vlm.vlm.remote.text import clean_text, clip
 from atari_vlm.vlm.remote.wire import parse_body
 
 _SPOKEN = (None, "text", "output_text")  # types of content parts that are meant to be read
+MISCOUNTED = "the server counts what no one can count"  # how the note of such a reply begins
 
 
 class BrokenAnswerError(Exception):
@@ -43,9 +45,23 @@ def read_answer(content: bytes, read: Callable[[dict[str, Any]], RawReply]) -> R
         raw = read(body)
     except BrokenAnswerError as broken:
         return Failure(f"the server's answer has another form than expected: {broken}")
+    says_all = raw.finish_reason == "stop" and raw.text.strip()
     return raw._replace(
-        text=clean_text(raw.text), model=clean_text(raw.model) if raw.model else None
+        text=clean_text(raw.text),
+        model=clean_text(raw.model) if raw.model else None,
+        note=raw.note or (miscounted(body) if says_all else ""),
     )
+
+
+def miscounted(body: Mapping[str, Any]) -> str:
+    """A sentence on tokens or dollars in an answer that are no amounts (negative, a fraction of a token); else nothing."""
+    usage = {**mapping(body.get("usage")), **mapping(body.get("usageMetadata"))}
+    for name, value in usage.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if (dollars if "cost" in name.lower() else count)(value) is None:
+            return f"{MISCOUNTED}: {clip(str(name), 40)} is {clip(repr(value), 40)}"
+    return ""
 
 
 def completed(raw: RawReply, sampling: Sampling, limit: int) -> RawReply:
@@ -85,24 +101,27 @@ def _constrained(value: object, is_output: bool, sampling: Sampling) -> str | No
     return text if (asked and set(asked) <= parsed.keys()) or (is_output and not asked) else None
 
 
-def to_reply(
-    raw: RawReply, asked_model: str, *, latency_s: float, attempts: int, free: bool = False
-) -> Reply:
-    """The public record; priced by the model that answered, else by the one that was asked for.
+def priced(raw: RawReply, asked_model: str, prices: Prices, *, free: bool) -> RawReply:
+    """An answer with what it cost: priced by the model that answered, else by the one that was asked for.
 
-    ``free``: the server is one's own, so that a model without a price costs nothing.
+    ``prices`` says whom to believe. ``free``: the server is one's own, so that what has no price costs nothing.
     """
-    cost = raw.cost_usd
+    cost = raw.cost_usd if prices == "auto" else None
     for model in (raw.model, asked_model):
-        if cost is None and model:
+        if cost is None and model and prices != "none":
             cost = cost_usd(model, raw.usage)
+    return raw._replace(cost_usd=0.0 if cost is None and free else cost)
+
+
+def to_reply(raw: RawReply, asked_model: str, *, latency_s: float, attempts: int) -> Reply:
+    """The public record."""
     return Reply(
         text=raw.text,
         model=raw.model or asked_model,
         finish_reason=raw.finish_reason,
         usage=raw.usage,
         latency_s=latency_s,
-        cost_usd=0.0 if cost is None and free else cost,
+        cost_usd=raw.cost_usd,
         attempts=attempts,
         note=raw.note,
     )

@@ -26,7 +26,14 @@ from atari_vlm.types import Message, Reply, Text
 from atari_vlm.vlm.advice import explain
 from atari_vlm.vlm.base import Capability, NoScores, Sampling
 from atari_vlm.vlm.prices import price_of
-from atari_vlm.vlm.remote.answers import add_spending, completed, is_blank, read_answer, to_reply
+from atari_vlm.vlm.remote.answers import (
+    add_spending,
+    completed,
+    is_blank,
+    priced,
+    read_answer,
+    to_reply,
+)
 from atari_vlm.vlm.remote.concurrency import AdaptiveLimit
 from atari_vlm.vlm.remote.keys import NO_KEY, Endpoint, Secret, Vendor, find_endpoint
 from atari_vlm.vlm.remote.manners import Manner, Manners
@@ -149,7 +156,12 @@ class RemoteVLM(NoScores):
         """Whether every reply will say what it cost, so that a budget in dollars can be kept."""
         host = urllib.parse.urlsplit(self._target.endpoint.url).hostname or ""
         names_cost = any(host == known or host.endswith("." + known) for known in _NAME_THEIR_COST)
-        return self.is_free or names_cost or price_of(self._target.model) is not None
+        known = {
+            "auto": names_cost or price_of(self._target.model) is not None,
+            "list": price_of(self._target.model) is not None,
+            "none": False,
+        }
+        return self.is_free or known[self._target.options.prices]
 
     def close(self) -> None:
         """Close all connections; a request in flight ends with ``UnavailableError``. A later call opens new ones."""
@@ -179,10 +191,10 @@ class RemoteVLM(NoScores):
             return outcome
 
         (raw, latency_s), _ = self._retrier.call(attempt)
-        raw = completed(raw, sampling, sampling.max_tokens + self._target.options.reasoning_tokens)
-        return to_reply(
-            raw, self._target.model, latency_s=latency_s, attempts=requests, free=self.is_free
-        )
+        model, options = self._target.model, self._target.options
+        raw = completed(raw, sampling, sampling.max_tokens + options.reasoning_tokens)
+        raw = priced(raw, model, options.prices, free=self.is_free)
+        return to_reply(raw, model, latency_s=latency_s, attempts=requests)
 
     def _attempt(
         self, turns: list[Message], sampling: Sampling, left_s: float

@@ -11,10 +11,12 @@ from atari_vlm.vlm.remote.concurrency import ConcurrencyPolicy
 from atari_vlm.vlm.remote.retry import SYSTEM_CLOCK, Clock, RetryPolicy
 
 Structured = Literal["auto", "json_schema", "choice", "none"]
+Prices = Literal["auto", "list", "none"]
 _ALLOWED = {
     "structured": ("auto", "json_schema", "choice", "none"),
     "token_parameter": ("auto", "max_tokens", "max_completion_tokens"),
     "image_detail": ("auto", "low", "medium", "high"),
+    "prices": ("auto", "list", "none"),
 }
 
 
@@ -33,6 +35,10 @@ class RemoteOptions:
     ``"low"``; ``None`` is the model's default. ``reasoning_tokens``: room for thinking that is added to
     ``Sampling.max_tokens``, which counts thought as output.
 
+    ``prices``: what a reply cost is what the server says, else the price list's amount for the tokens that it counts (``auto``);
+    the price list alone (``list``), for a server that names wrong amounts; nobody's (``none``), for one that counts wrongly or
+    serves another model than its name says: then nothing at a server of one's own, and elsewhere unknown.
+
     ``image_detail``: the vendor's image resolution setting. ``cache_prefix``: mark the constant start of a prompt for
     Anthropic's cache. ``blank_retries``: how often an answer without text, or refused or filtered, is asked for again
     before it is returned; its tokens are counted. ``extra_body``: JSON merged into every request, for settings of a server
@@ -43,6 +49,7 @@ class RemoteOptions:
     token_parameter: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
     reasoning_effort: str | None = None
     reasoning_tokens: int = 0
+    prices: Prices = "auto"
     image_detail: Literal["auto", "low", "medium", "high"] = "auto"
     cache_prefix: bool = True
     blank_retries: int = 0

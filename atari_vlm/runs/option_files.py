@@ -42,7 +42,7 @@ def options_below(kind: type[Options], argv: Sequence[str]) -> dict[str, Any]:
     for name in files:
         if (file := getattr(known, name)) is not None:
             below = {**_from_file(kind, f"--{name}", Path(file), given), **below}
-    if known.resume is not None:
+    if known.resume is not None and "resume" in names_of(kind):
         run = existing_run(Path(known.save_dir or _default(kind, "save_dir")), known.resume)
         below = {**_from_run(kind, read_config(run), run, {*given, *below}), **below}
     return below

@@ -14,7 +14,14 @@ from atari_vlm.errors import ConfigError, NotSupportedError
 from atari_vlm.evaluation.entrants import Entrant
 from atari_vlm.evaluation.entry import Defaults, Entry
 from atari_vlm.runs.environments import make_env
-from atari_vlm.runs.options import AskOptions, KeyOptions, ModelOptions, Options, pairs
+from atari_vlm.runs.options import (
+    AskOptions,
+    FileOptions,
+    KeyOptions,
+    ModelOptions,
+    Options,
+    pairs,
+)
 from atari_vlm.spaces import Env
 from atari_vlm.types import Decision, Message, Reply
 from atari_vlm.vlm.base import VLM, Sampling
@@ -40,7 +47,7 @@ class CheckOptions(Options):
 
 
 @dataclass(frozen=True)
-class CheckConfig(KeyOptions, ModelOptions, AskOptions, CheckOptions):
+class CheckConfig(FileOptions, KeyOptions, ModelOptions, AskOptions, CheckOptions):
     """Whom to ask, and what it may cost."""
 
     program = "check"

@@ -5,9 +5,11 @@
     python -m atari_vlm.report results            # instead: published Atari 100k scores and own runs side by side
     python -m atari_vlm.report results --help
     python -m atari_vlm.report compare RUN RUN    # studies of one protocol as one
+    python -m atari_vlm.report submit RUN         # a study as a bundle that others can play again
+    python -m atari_vlm.report board FOLDER --out SITE    # play bundles again; a site of those that come out equal
 
 Pictures come from playing the recorded actions again, so they take time and no disk. What does not fit into ``--max-mb`` is
-left out, and the page says so. A run folder that is itself named ``results`` or ``compare`` is given as ``./results``.
+left out, and the page says so. A run folder that is itself named as one of these words is given as ``./results``.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from typing import Annotated
 import tyro
 
 from atari_vlm.ending import program
+from atari_vlm.evaluation.board.board import build_board
+from atari_vlm.evaluation.board.submitting import submit
 from atari_vlm.evaluation.compare import compare
 from atari_vlm.evaluation.results_files import to_markdown
 from atari_vlm.reporting.atari100k.compare import ResultsConfig
@@ -28,7 +32,7 @@ from atari_vlm.reporting.page.run_report import write_report
 from atari_vlm.reporting.study.page import is_study, write_study
 from atari_vlm.runs.command_line import parse
 from atari_vlm.runs.options import Options
-from atari_vlm.runs.terminal import results
+from atari_vlm.runs.terminal import messages, results
 
 __all__ = ["ReportConfig", "ResultsConfig", "main", "write_comparison", "write_report"]
 
@@ -64,6 +68,51 @@ class CompareConfig(Options):
     """the folder that receives results.csv, .json, .md, .tex, episodes.csv and paired.csv"""
 
 
+_SUBMIT = """Write a finished study as a bundle: what was played under which conditions, every action, reply and reward; no keys.
+
+    python -m atari_vlm.report submit atari_vlm_results/evaluate-quick-001
+    python -m atari_vlm.report submit RUN --out bundles/mine
+
+The bundle (default: RUN/submission) is three plain files: submission.json, episodes.jsonl and manifest.json.
+"""
+
+_BOARD = """Play every episode of some bundles again, refuse what does not come out equal, and build a static site of the others.
+
+    python -m atari_vlm.report board bundles --out site
+
+A FOLDER is a bundle or holds bundles. The site is SITE/index.html, and board.json beside it. Exit code 1, and a line
+``refused: BUNDLE: REASON`` for each, where any is refused.
+"""
+
+
+@dataclass(frozen=True)
+class SubmitConfig(Options):
+    """Which run, and where to."""
+
+    program = "report"
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """the folder of a finished study"""
+    out: Path | None = None
+    """the folder of the bundle (default: submission in the run's folder)"""
+    trust_module: tuple[str, ...] = ()
+    """modules of games of your own (module:Id) that may be imported; a board plays them only where it trusts them too"""
+
+
+@dataclass(frozen=True)
+class BoardConfig(Options):
+    """Which bundles, and where to."""
+
+    program = "report"
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """bundles, or folders that hold bundles"""
+    out: Path = Path("board")
+    """the folder of the site"""
+    trust_module: tuple[str, ...] = ()
+    """modules of games (module:Id) that may be imported for a bundle's sake: to import is to run"""
+
+
 @dataclass(frozen=True)
 class ReportConfig(Options):
     """Which run, and where to."""
@@ -87,6 +136,22 @@ def _report(config: ReportConfig) -> Path:
     return write_report(config.run, config.out, config.max_mb, config.trust_module)
 
 
+def _board(config: BoardConfig) -> int:
+    """The site of some bundles, and a line for each; the exit code."""
+    found = build_board(
+        config.folders,
+        config.out,
+        trusted=config.trust_module,
+        say=lambda name: messages().print(f"playing again: {name}"),
+    )
+    for entry in found.accepted:
+        results().print(f"accepted: {entry['bundle']}: {entry['steps']:,} steps")
+    for entry in found.refused:
+        results().print(f"refused: {entry['bundle']}: {entry['reason']}")
+    results().print(config.out / "index.html")
+    return 1 if found.refused else 0
+
+
 @program
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, write the report or the comparison, print its path."""
@@ -97,6 +162,11 @@ def main(argv: list[str] | None = None) -> int:
         asked = parse(CompareConfig, arguments[1:], _COMPARE)
         results().print(to_markdown(compare(asked.runs, asked.out)))
         path = asked.out / "results.md"
+    elif arguments[:1] == ["submit"]:
+        handed_in = parse(SubmitConfig, arguments[1:], _SUBMIT)
+        path = submit(handed_in.run, handed_in.out, handed_in.trust_module)
+    elif arguments[:1] == ["board"]:
+        return _board(parse(BoardConfig, arguments[1:], _BOARD))
     else:
         config = parse(ReportConfig, arguments, __doc__)
         path = _report(config)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 WORDS = (
     "_lazy plugins own_classes hub types errors actions games description prompts pil_images spaces picture files "
-    "yaml_files space_json space_trees trees settings conditions video registration "
+    "yaml_files plain_json space_json space_trees trees settings conditions video registration "
     "checker checker_abilities checker_models checker_states "
     "experience objects scores vlm world_models agents vlm.base agents.base "
     "world_models.base world_models.seeing world_models.view world_models.families "

@@ -39,7 +39,7 @@ from atari_vlm.wrappers.latency_models import latency_model
 Reading = Literal["picture", "reading", "objects", "objects-only"]
 TRAINING_EPISODES = 6
 PLAYERS = ("scripted", "random")  # who may play the training episodes of another agent
-_AGENT_NAMES = tuple(
+AGENT_NAMES = tuple(
     item.name for item in dataclasses.fields(PlanOptions) if item.name != "max_tokens"
 )
 _ONE_ACTION_NAMES = {item.name for item in dataclasses.fields(VLMAgentOptions)}
@@ -139,7 +139,7 @@ def sorted_options(
     """
     asking_names = names_of(AskerOptions)
     others = _model_names(vlm, spec.options)
-    known = {*asking_names, *_AGENT_NAMES, *_ENDPOINT, *(others or ()), *more}
+    known = {*asking_names, *AGENT_NAMES, *_ENDPOINT, *(others or ()), *more}
     what = f"the agent {spec.label!r}"
     for name in spec.options:
         if name in ("max_tokens", "max_calls", "budget_usd") and name not in (others or ()):
@@ -153,7 +153,7 @@ def sorted_options(
         set(others or ()) if is_own(vlm) else set()
     )  # what a class of the user's own takes goes to it first
     asking = {k: v for k, v in given.items() if k in asking_names and k not in own}
-    agent = {k: v for k, v in given.items() if k in _AGENT_NAMES and k not in own}
+    agent = {k: v for k, v in given.items() if k in AGENT_NAMES and k not in own}
     options = from_plain(AskerOptions, asking, what)
     if not options.plan and (only := [n for n in agent if n not in _ONE_ACTION_NAMES]):
         raise ConfigError(f"{what}: {only[0]} is of plans; give plan=true, or plan@MODEL")

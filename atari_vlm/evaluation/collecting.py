@@ -48,10 +48,15 @@ def collect(
         command=command_line(study.config),
         notes=tuple(_notes(study, laid_out, entrants, finished)),
         ablation=tuple(run for run in runs if run.factor),
-        protocol=study.protocol.as_dict() | _given(study),
+        protocol=protocol_of(study),
         agent_facts=tuple(_facts(study, entrants, runs)),
         bases=_bases(study),
     )
+
+
+def protocol_of(study: Study) -> dict[str, Any]:
+    """The protocol as results.json has it: with what the command itself changed of the environment."""
+    return study.protocol.as_dict() | _given(study)
 
 
 def _given(study: Study) -> dict[str, Any]:

@@ -32,14 +32,10 @@ class RecordedAgent:
         reply = Reply(
             "", "recorded", latency_s=decision["latency_s"], cost_usd=decision["cost_usd"]
         )
-        if isinstance(row.action, int):
-            action: Action = row.action
-            proposal = Proposal((row.action,), decision["reasoning"])
-        else:
-            parts = np.array(row.action)
-            action = parts.astype(np.float32 if parts.dtype.kind == "f" else np.int64)
-            proposal = None
-        return Decision(action, Source(row.source), proposal, (reply,), tuple(decision["problems"]))
+        whole = isinstance(row.action, int)
+        proposal = Proposal((row.action,), decision["reasoning"]) if whole else None
+        action, problems = recorded_action(row.action), tuple(decision["problems"])
+        return Decision(action, Source(row.source), proposal, (reply,), problems)
 
     def observe(self, transition: Transition) -> None:
         """Compare with what was recorded."""
@@ -51,6 +47,14 @@ class RecordedAgent:
                 "the emulator or the environment's settings are not those of the run"
             )
         self._next += 1
+
+
+def recorded_action(action: int | list[int] | list[float]) -> Action:
+    """An action as a record in JSON holds it, as an environment takes it."""
+    if isinstance(action, int):
+        return action
+    parts = np.array(action)
+    return parts.astype(np.float32 if parts.dtype.kind == "f" else np.int64)
 
 
 def replay_episode(

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from atari_vlm._lazy import require
 from atari_vlm.conditions import free_memory
 from atari_vlm.errors import CheckpointError, ConfigError, reading
 from atari_vlm.files import open_real
+from atari_vlm.plain_json import plain_json
 
 MANIFEST, CONFIG, PROVENANCE = "manifest.json", "config.json", "provenance.json"
 WEIGHTS, START, PROGRAM = "weights.safetensors", "start.npz", "program.py"
@@ -155,27 +156,10 @@ def to_json(value: Any) -> bytes:
 def from_json(raw: bytes, where: str) -> dict[str, Any]:
     """Read a JSON object; ``CheckpointError`` for anything else."""
     with reading(where, CheckpointError):
-        value = json.loads(
-            raw, object_pairs_hook=_without_twins, parse_constant=_no_number, parse_float=_finite
-        )
+        value = plain_json(raw)
     if not isinstance(value, dict):
         raise CheckpointError(f"{where} is damaged: it holds no JSON object")
     return value
-
-
-def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    return value if math.isfinite(value) else _no_number(digits)
-
-
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({name for name, _ in pairs}) != len(pairs):
-        raise ValueError("a name stands twice in one object")
-    return dict(pairs)
 
 
 def pack_tensors(tensors: Mapping[str, np.ndarray]) -> bytes:

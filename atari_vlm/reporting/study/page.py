@@ -60,9 +60,6 @@ def study_page(
     had: Mapping[str, Answers] | None = None,
 ) -> str:
     """The whole page, from results.json's content."""
-    style = (resources.files("atari_vlm.reporting.study") / "study.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
     protocol = content["protocol"]
     head = f"protocol {protocol['name']}, version {protocol['version']}"
     body = [
@@ -70,12 +67,20 @@ def study_page(
         f'<p class="subtitle">{sections.text(head)}</p></header>',
         *_sections(content, films, had or {}),
     ]
+    return whole_page(f"{title}: study", "".join(body))
+
+
+def whole_page(title: str, body: str) -> str:
+    """A page that loads nothing, around a body of HTML."""
+    style = (resources.files("atari_vlm.reporting.study") / "study.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{sections.text(title)}: study</title><style>{style}</style></head>"
-        f"<body>{''.join(body)}</body></html>\n"
+        f"<title>{sections.text(title)}</title><style>{style}</style></head>"
+        f"<body>{body}</body></html>\n"
     )
 
 

@@ -42,7 +42,7 @@ def games(content: Content) -> str:
         f"<div><h3>{text(game)}</h3>{bars(found, f'Scores on {game}')}</div>"
         for game, found in by_game.items()
     ]
-    return f'<div class="pair">{"".join(drawn)}</div>{_table(head, rows)}' if rows else ""
+    return f'<div class="pair">{"".join(drawn)}</div>{table(head, rows)}' if rows else ""
 
 
 def over_games(content: Content) -> str:
@@ -62,7 +62,7 @@ def over_games(content: Content) -> str:
         )
         for line in lines
     ]
-    return f"{_table(head, rows)}<h3>Performance profiles: share of runs above a score</h3>{_profiles(content)}"
+    return f"{table(head, rows)}<h3>Performance profiles: share of runs above a score</h3>{_profiles(content)}"
 
 
 def _profiles(content: Content) -> str:
@@ -110,8 +110,8 @@ def pairs(content: Content) -> str:
     head = "Game,A,B,Pairs,A - B [95 %],P(A better)".split(",")
     return (
         f"<h3>Probability that the agent of the row beats that of the column on a shared seed, mean over {len(games)} "
-        f"game{'s' * (len(games) > 1)}</h3>{_table(['', *agents], matrix)}"
-        f"<details><summary>Every pair on every game</summary>{_table(head, rows)}</details>"
+        f"game{'s' * (len(games) > 1)}</h3>{table(['', *agents], matrix)}"
+        f"<details><summary>Every pair on every game</summary>{table(head, rows)}</details>"
     )
 
 
@@ -146,7 +146,7 @@ def ablation(content: Content) -> str:
         f"<div><h3>{text(f'{factor}: {agent}, {game}')}</h3>{bars(found, f'{factor}, {agent}, {game}')}</div>"
         for (game, agent, factor), found in groups.items()
     ]
-    return f'<div class="pair">{"".join(drawn)}</div>{_table(head, lines)}'
+    return f'<div class="pair">{"".join(drawn)}</div>{table(head, lines)}'
 
 
 def costs(content: Content, had: Mapping[str, Answers]) -> str:
@@ -161,7 +161,7 @@ def costs(content: Content, had: Mapping[str, Answers]) -> str:
     head = (
         "Agent,Model that answered,Calls,Tokens in,Tokens out,Cost,per episode,per point,Decisions/s,Fallback,Answers read as"
     ).split(",")
-    return _table(head, rows) if rows else ""
+    return table(head, rows) if rows else ""
 
 
 def _cost_row(
@@ -229,7 +229,8 @@ def conditions(content: Content) -> str:
     return f"<dl>{facts}</dl>{notes}{command}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table as HTML, its cells escaped, that is scrolled where it is too wide."""
     top = "".join(f"<th>{text(cell)}</th>" for cell in head)
     lines = "".join(f"<tr>{''.join(f'<td>{text(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'

@@ -1,0 +1,339 @@
+"""A bundle held against the game: every episode played again from its actions, every claim recomputed from what comes out.
+
+A bundle is refused for the first thing that is not equal, with the reason. What it says of tokens, dollars and addresses
+nobody can recompute; it is shown as said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Discrete
+
+from atari_vlm.agents.base import Agent
+from atari_vlm.agents.plans import plans_of, repair_plans
+from atari_vlm.agents.specs import AgentSpec
+from atari_vlm.errors import AtariVLMError, one_line
+from atari_vlm.evaluation.board.bundle import (
+    MOST_STEPS,
+    SOURCES,
+    Bundle,
+    Refused,
+    Submission,
+    Told,
+    read_bundle,
+)
+from atari_vlm.evaluation.board.claims import (
+    ClaimedStudy,
+    check_claims,
+    claimed,
+    our_versions,
+)
+from atari_vlm.evaluation.board.players import (
+    ASKED_AGAIN,
+    BundleVLM,
+    Player,
+    Questions,
+    check_answer,
+    player,
+)
+from atari_vlm.evaluation.board.probing import picture_probe
+from atari_vlm.evaluation.board.rows import Played, check_rows
+from atari_vlm.runs.environments import make_env
+from atari_vlm.runs.game_names import GameSpec
+from atari_vlm.runs.recorded import recorded_action
+from atari_vlm.runs.rollout import play_episode
+from atari_vlm.runs.seeds import eval_seed
+from atari_vlm.spaces import Env
+from atari_vlm.types import Decision, Reply, Source, Transition
+from atari_vlm.vlm.load import load_vlm
+from atari_vlm.wrappers.views import action_names
+
+_LETTER = {source: letter for letter, source in SOURCES.items()}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An accepted bundle: its protocol, the rows of its results, and what could be held against what (``checked``, in words)."""
+
+    protocol: Mapping[str, Any]
+    rows: tuple[Mapping[str, Any], ...]
+    steps: int
+    checked: tuple[str, ...] = field(default=())
+
+
+def judge(folder: Path, trusted: Collection[str] = ()) -> Verdict:
+    """The verdict on a bundle; :class:`Refused`, whatever is wrong with it. Modules are imported only where ``trusted``."""
+    try:
+        return _judge(read_bundle(folder), trusted)
+    except Refused:
+        raise
+    except AtariVLMError as error:
+        raise Refused(one_line(error)) from error
+    except Exception as error:
+        raise Refused(f"it cannot be judged: {type(error).__name__}: {one_line(error)}") from error
+
+
+def _judge(bundle: Bundle, trusted: Collection[str]) -> Verdict:
+    submission = bundle.submission
+    study = claimed(submission.config, trusted)
+    check_claims(study, submission)
+    replied = _check_episodes(study, bundle)
+    court = Court.of(study, submission, replied)
+    played = [court.play(told) for told in bundle.episodes()]
+    check_rows(study, submission, played, taught=court.taught)
+    steps = sum(each.length for each in played)
+    rows = tuple(dict(row) for row in submission.results)
+    return Verdict(submission.protocol, rows, steps, tuple(court.words()))
+
+
+def _check_episodes(study: ClaimedStudy, bundle: Bundle) -> set[str]:
+    """Every episode of the configuration once, and none besides; the labels of the agents that have replies."""
+    wanted, found = set(study.keys), set()
+    steps, replied = 0, set()
+    for told in bundle.episodes():
+        if told.key in found:
+            raise Refused(f"the episode {told.title} is there twice")
+        if told.key not in wanted:
+            raise Refused(f"the episode {told.title} is none of its config")
+        if told.env_seed != eval_seed(told.seed, told.episode):
+            raise Refused(
+                f"{told.title}: env_seed is {told.env_seed}, and of this episode {eval_seed(told.seed, told.episode)}"
+            )
+        found.add(told.key)
+        steps += told.length
+        if steps > MOST_STEPS:
+            raise Refused(f"it has more than {MOST_STEPS:,} steps")
+        if told.replies:
+            replied.add(told.agent)
+    if missing := [key for key in study.keys if key not in found]:
+        game, agent, seed, number = missing[0]
+        raise Refused(
+            f"{len(missing)} of its {len(wanted)} episodes are missing, first {game}, {agent}, seed {seed}, episode {number}"
+        )
+    return replied
+
+
+@dataclass(frozen=True)
+class Court:
+    """What the episodes of a bundle are judged with."""
+
+    study: ClaimedStudy
+    games: Mapping[str, GameSpec]
+    specs: Mapping[str, AgentSpec]
+    players: Mapping[str, Player]
+    questions: Mapping[str, Questions]
+    why_not_compared: str
+
+    @classmethod
+    def of(cls, study: ClaimedStudy, submission: Submission, replied: Collection[str]) -> Court:
+        """Made before anything is played."""
+        specs = {spec.label: spec for spec in study.agents}
+        players, answers = {}, {}
+        for entry in submission.agents:
+            label, answer = str(entry["agent"]), entry.get("answer")
+            check_answer(answer)
+            answers[label] = answer
+            players[label] = player(study, specs[label], answer, replied=label in replied)
+        games = {game.name: game for game in study.games}
+        why = _why_not_compared(study, submission)
+        prompts = frozenset(submission.prompts)
+        questions = {
+            label: _questions(specs[label], players[label], answers[label], prompts, why)
+            for label in specs
+        }
+        return cls(study, games, specs, players, questions, why)
+
+    @property
+    def taught(self) -> set[str]:
+        """The agents whose training episodes, which are not in the bundle, count in their rows too."""
+        return {label for label, found in self.players.items() if found.taught}
+
+    def play(self, told: Told) -> Played:
+        """Play an episode again; :class:`Refused` for the first difference."""
+        found = self.players[told.agent]
+        env = make_env(self.study.environment(self.games[told.game], found.scene))
+        try:
+            vlm = BundleVLM(
+                told.replies, self.questions[told.agent], scores=self._scores(told.agent)
+            )
+            inner = None if found.make is None else found.make(vlm, env)
+            agent = Retold(told, vlm, inner, _first_actions(env, found.plans))
+            _check_actions(env, told)
+            trajectory = play_episode(
+                env, agent, seed=told.env_seed, max_steps=self.study.protocol.max_steps
+            )
+        except Refused as refused:
+            raise Refused(f"{told.title}, {refused}") from refused
+        finally:
+            env.close()
+        last = trajectory.transitions[-1]
+        came = (trajectory.length, last.terminated, last.truncated and not last.terminated)
+        _check_end(told, came, trajectory.episode_return)
+        unknown = inner is None and told.sources is None
+        return Played(told, None if unknown else agent.fallbacks)
+
+    def words(self) -> Iterator[str]:
+        """What was held against what, for whoever reads the board."""
+        for label, found in self.players.items():
+            asked = self.questions[label]
+            if found.make is None:
+                yield f"{label}: actions and rewards played again; its decisions are taken as said ({found.why})"
+            elif self.specs[label].kind == "simple":
+                yield f"{label}: played and decided anew"
+            elif asked.again is not None:
+                yield f"{label}: played, decided and asked anew"
+            elif asked.compared:
+                yield f"{label}: played and decided anew from its replies; its questions are the harness's"
+            else:
+                why = "examples stood in them" if found.taught else self.why_not_compared
+                why = why or "the form of its answers is not told"
+                yield f"{label}: played and decided anew from its replies; its questions are taken as said ({why})"
+
+    def _scores(self, label: str) -> bool:
+        options = {**self.study.asking, **self.specs[label].options}
+        return options.get("answer") == "scores"
+
+
+def _why_not_compared(study: ClaimedStudy, submission: Submission) -> str:
+    """Why questions cannot come out equal here though all is well; empty where they must."""
+    said, ours = submission.versions.get("atari_vlm"), our_versions()["atari_vlm"]
+    if said != ours:
+        return f"asked by atari_vlm {said}, this is {ours}"
+    if submission.picture_probe is None:
+        return "the bundle holds no picture_probe"
+    if submission.picture_probe != picture_probe(study):
+        return "pictures come out otherwise on this machine"
+    return ""
+
+
+def _questions(
+    spec: AgentSpec, found: Player, answer: str | None, prompts: frozenset[str], why: str
+) -> Questions:
+    plans = spec.kind == "planner" or bool(spec.options.get("plan"))
+    if found.make is None or found.taught or why or not (answer or plans):
+        return Questions()
+    asked = spec.options.get("vlm", "scripted") if spec.kind == "planner" else spec.name
+    again = load_vlm(str(asked)) if asked in ASKED_AGAIN else None
+    return Questions(compared=True, prompts=prompts, again=again)
+
+
+class Retold:
+    """Does what an episode did, and insists that the same is decided and the same comes of it: else :class:`Refused`."""
+
+    def __init__(
+        self, told: Told, vlm: BundleVLM, inner: Agent | None, first_actions: Any | None = None
+    ):
+        self._told, self._vlm, self._inner, self._first_actions = told, vlm, inner, first_actions
+        self._said: dict[int, list[Reply]] = {}
+        for said in told.replies:
+            self._said.setdefault(said.step, []).append(said.reply)
+        self._step = self.fallbacks = 0
+
+    def reset(self, *, seed: int | None = None) -> None:
+        """Back to the first step."""
+        self._step = self._vlm.step = 0
+        if self._inner is not None:
+            self._inner.reset(seed=seed)
+
+    def act(self, observation: Any) -> Decision:
+        """The told action; where the agent was made anew, its decision, which must be the same."""
+        if self._step == self._told.length:
+            raise Refused(
+                f"the game goes on after step {self._step}, with which the bundle ends the episode"
+            )
+        self._vlm.step = self._step
+        decision = self._as_told() if self._inner is None else self._decided(observation)
+        letter = None if self._told.sources is None else self._told.sources[self._step]
+        if letter is not None and SOURCES[letter] != str(decision.source):
+            raise Refused(
+                f"step {self._step}: the action is said to come from {SOURCES[letter]}, and comes from {decision.source}"
+            )
+        self.fallbacks += decision.source is Source.FALLBACK
+        return decision
+
+    def observe(self, transition: Transition) -> None:
+        """Compare reward and end with what was told."""
+        told, step = self._told.rewards[self._step], self._step
+        if not _equal(transition.reward, told):
+            raise Refused(
+                f"step {step}: the reward is {transition.reward:g}, and {told:g} in the bundle"
+            )
+        if self._inner is not None:
+            self._inner.observe(transition)
+        self._step += 1
+
+    def _decided(self, observation: Any) -> Decision:
+        assert self._inner is not None
+        decision = self._inner.act(observation)
+        self._vlm.check_said()
+        told, came = self._told.actions[self._step], np.asarray(decision.action).tolist()
+        if came != told:
+            because = "its reply is read as" if decision.replies else "the agent decides"
+            raise Refused(
+                f"step {self._step}: the action is {told!r:.60} in the bundle, and {because} {came!r:.60}"
+            )
+        return decision
+
+    def _as_told(self) -> Decision:
+        """Taken as said, but that plans are followed as they were read."""
+        replies = self._said.get(self._step, [])
+        told = self._told.actions[self._step]
+        if self._first_actions is not None and replies:
+            legal = self._first_actions(replies[-1])
+            if told not in legal:
+                raise Refused(
+                    f"step {self._step}: the action is {told!r:.60} in the bundle, and its reply's plans begin with {legal}"
+                )
+        letter = (self._told.sources or "")[self._step : self._step + 1]
+        source = Source(SOURCES[letter]) if letter else Source.POLICY
+        waited = sum(reply.latency_s for reply in replies)
+        return Decision(
+            recorded_action(told), source, None, (Reply("", "recorded", latency_s=waited),)
+        )
+
+
+def _first_actions(env: Env, plans: tuple[int, int] | None) -> Any | None:
+    """How a reply with plans is read: the actions that they begin with; NOOP where it holds none that can be used."""
+    if plans is None:
+        return None
+    count, horizon = plans
+    names = action_names(env, "plans")
+    noop = names.index("NOOP") if "NOOP" in names else 0
+
+    def read(reply: Reply) -> list[int]:
+        usable = repair_plans(plans_of(reply, names, count, horizon), count, horizon, fill=noop)
+        return sorted({plan[0] for plan in usable}) or [noop]
+
+    return read
+
+
+def _check_actions(env: Env, told: Told) -> None:
+    """An action that the game has not is a reason, whatever the game would say of it."""
+    space = env.action_space
+    for step, action in enumerate(told.actions):
+        if isinstance(space, Discrete) == isinstance(action, list):
+            raise Refused(f"step {step}: {action!r:.60} is no action of {space}")
+        if isinstance(space, Discrete) and not space.contains(action):
+            raise Refused(f"step {step}: {action} is no action of {space}")
+
+
+def _check_end(told: Told, came: tuple[int, bool, bool], episode_return: float) -> None:
+    said = (told.length, told.terminated, told.truncated)
+    for name, ours, theirs in zip(("length", "terminated", "truncated"), came, said, strict=True):
+        if ours != theirs:
+            raise Refused(f"{told.title}: {name} is {theirs} in the bundle, and comes out {ours}")
+    if not _equal(episode_return, told.episode_return):
+        raise Refused(
+            f"{told.title}: return is {told.episode_return:g} in the bundle, and comes out {episode_return:g}"
+        )
+
+
+def _equal(came: float, told: float) -> bool:
+    """Equal numbers; games of continuous physics may round otherwise in the last digits on another processor."""
+    return came == told or math.isclose(came, told, rel_tol=1e-9, abs_tol=1e-12)

@@ -1,0 +1,34 @@
+"""VLMs of odd answers: one that scores the actions, one whose replies often name none."""
+
+import numpy as np
+from own_players import LightVLM, direction
+
+from atari_vlm.types import Reply
+
+
+class ScoringVLM(LightVLM):
+    """Scores the direction of the light highest; the third action is impossible."""
+
+    name = "scorer"
+    capabilities = frozenset({"scores"})
+
+    def score_choices(self, messages, choices):
+        scores = np.full(len(choices), -1.5)
+        scores[direction(messages[-1].images[-1].pixels)] = -0.2
+        scores[-1] = -np.inf
+        return scores
+
+
+class OddVLM(LightVLM):
+    """Names an action only where the question is of an even number of messages, and is cut or refused elsewhere."""
+
+    name = "odd"
+
+    def complete(self, messages, *, sampling):
+        said = super().complete(messages, sampling=sampling)
+        steps = sum(len(m.text) for m in messages)
+        if steps % 3 == 0:
+            return Reply("I think\nACTION: GO_LEFT", "odd-1", finish_reason="length")
+        if steps % 3 == 1:
+            return Reply("", "odd-1", note="the server said nothing")
+        return Reply(said.text, "odd-2")

@@ -21,7 +21,9 @@ WORDS = (
     "world_models.base world_models.seeing world_models.view world_models.families "
     "env.emulator env.camera env.observing"
 )
-PROGRAMS = "__main__ train evaluate plan dream codewm check perceive play report cli ending bench proofs"
+PROGRAMS = (
+    "__main__ train evaluate plan dream codewm check perceive play report cli ending bench proofs"
+)
 ROOMS = {  # prefix below atari_vlm -> (floor, room)
     "": (0, "words"),
     **{name: (0, "words") for name in WORDS.split()},

@@ -137,7 +137,7 @@ def with_link(path):
         (EPISODES, lambda p: p.write_text("x"), "is damaged"),
         (SUBMISSION, with_link, "is a symbolic link"),
         (SUBMISSION, lambda p: os.truncate(p, 1 << 26), "is larger than"),
-        (MANIFEST, lambda p: p.write_text("[" * 100_000), "manifest.json cannot be read"),
+        (MANIFEST, lambda p: p.write_text("[" * 60_000), "manifest.json cannot be read"),
         (MANIFEST, lambda p: p.write_text('{"a": 1, "a": 2}'), "stands twice"),
         ("more", lambda p: p.mkdir(), "is no plain file"),
     ],
@@ -158,24 +158,24 @@ def test_odd_json_is_refused(honest, tmp_path):
 
     assert "NaN is no number" in refusal(honest, Forgery("", "", nan, ""), tmp_path)
     reason = refusal(honest, Forgery("", "", deep, ""), tmp_path / "two")
-    assert "env=" in reason or "env={" in reason
+    assert "nested more than 40 deep" in reason
 
 
 def test_the_board_shows_the_honest_and_names_the_forged(honest, tmp_path, capsys):
     shutil.copytree(honest, tmp_path / "bundles" / "good")
-    forge(honest, FORGERIES[8], tmp_path / "bundles" / "<b>bad</b>")
+    forge(honest, FORGERIES[8], tmp_path / "bundles" / "<b>bad")
     site = tmp_path / "site"
     assert program.main(["board", str(tmp_path / "bundles"), "--out", str(site)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("refused: ")] == [
-        "refused: <b>bad</b>: it is of another Pong: version is 'v4', and 'v5' on this machine"
+        "refused: <b>bad: it is of another Pong: version is 'v4', and 'v5' on this machine"
     ]
     board = json.loads((site / "board.json").read_text())
     (accepted,), (refused,) = board["accepted"], board["refused"]
     assert accepted["bundle"] == "good" and len(accepted["rows"]) == 4
-    assert refused["bundle"] == "<b>bad</b>"
+    assert refused["bundle"] == "<b>bad"
     page = (site / "index.html").read_text()
-    assert "&lt;b&gt;bad&lt;/b&gt;" in page and "<b>bad" not in page and "GPT-4V Turbo" in page
+    assert "&lt;b&gt;bad" in page and "<b>bad" not in page and "GPT-4V Turbo" in page
     assert "max_steps=10" in page and "0.232" in page and "<script" not in page
 
 

@@ -1,5 +1,6 @@
 """The documentation as a site: it builds without a warning, every link leads somewhere, and every public name has its entry."""
 
+import ast
 import importlib
 import pkgutil
 import re
@@ -72,6 +73,23 @@ def test_every_public_name_has_an_entry_in_the_api():
     assert not missing, f"add a line '::: module.name' to a page in docs/api for {missing}"
     everything = {name for names in shown.values() for name in names}
     assert set(shown["atari_vlm"]) <= everything & last
+
+
+def test_every_setting_of_a_program_has_an_entry_in_the_api():
+    shown = ENTRY.findall((DOCS / "api" / "programs.md").read_text(encoding="utf-8"))
+    programs = [f"atari_vlm.{path.stem}" for path in sorted((ROOT / "atari_vlm").glob("*.py"))]
+    wanted = set()
+    for module in {*programs, *(entry.rpartition(".")[0] for entry in shown)}:
+        path = (ROOT / module.replace(".", "/")).with_suffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            if module in programs and node.name.endswith("Config"):
+                wanted.add(node.name)
+            if f"{module}.{node.name}" in shown:  # its groups of options are links
+                wanted |= {base.id for base in node.bases if isinstance(base, ast.Name)}
+    names = {entry.rpartition(".")[2] for entry in shown}
+    assert len(names) > 40 and wanted - names == {"Options"}
 
 
 def table_of(text: str) -> dict[str, dict[str, list[float]]]:

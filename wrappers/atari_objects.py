@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from atari_vlm.actions import as_index
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.objects.base import GameObjects, Reading, ScreenObject, moved
 from atari_vlm.objects.tables import TABLES
@@ -19,7 +20,8 @@ class AtariObjects(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Record
     ``info["objects"]`` is a tuple of :class:`~atari_vlm.objects.base.ScreenObject`, only what is to be seen in the emulator's
     last frame. ``info["object_table"]`` is float32 ``(len(columns),)``: for every object that may be there ``x, y, width,
     height, dx, dy, visible`` (zeros where it is not to be seen), then hidden values; :attr:`columns` names the entries.
-    Motion is in pixels an emulator frame: from memory where memory has it, else the mean since the step before.
+    Motion is in pixels an emulator frame: from memory where memory has it, else the mean since the step before. What a player
+    turns and memory only answers to (Pong's knob) is followed from step to step.
 
     That is more than the picture's viewer is given, so ``metadata["privileged"]`` is true.
 
@@ -33,6 +35,7 @@ class AtariObjects(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Record
         self.columns = self.game.columns
         self.metadata = {**env.metadata, "privileged": True}
         self._before: tuple[ScreenObject, ...] = ()
+        self._hidden: tuple[float, ...] | None = None
         self._frame = 0
 
     def reset(
@@ -40,20 +43,29 @@ class AtariObjects(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Record
     ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; motion that memory does not say is 0."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._before = ()
-        return observation, self._told(info)
+        self._before, self._hidden = (), None
+        return observation, self._told(info, "NOOP")
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Play an action."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation, reward, terminated, truncated, self._told(info)
+        return observation, reward, terminated, truncated, self._told(info, self._name(action))
 
-    def _told(self, info: dict[str, Any]) -> dict[str, Any]:
+    def _name(self, action: Any) -> str:
+        """ALE's name of a numbered action, nothing for another one."""
+        meanings = attribute(self.env, "get_action_meanings")
+        numbered = isinstance(self.env.action_space, gymnasium.spaces.Discrete)
+        return str(meanings()[as_index(action)]) if numbered and meanings else ""
+
+    def _told(self, info: dict[str, Any], action: str) -> dict[str, Any]:
         frame = int(attribute(self.env, "ale").getEpisodeFrameNumber())
         reading = read_objects(self.env, self.game)
         objects = moved(reading.objects, self._before, frame - self._frame)
-        self._before, self._frame = objects, frame
-        table = self.game.table(objects, reading.hidden)
+        follow, hidden = self.game.follow, reading.hidden
+        if follow is not None:
+            hidden = follow(self._hidden, hidden, action)
+        self._before, self._hidden, self._frame = objects, hidden, frame
+        table = self.game.table(objects, hidden)
         return {**info, "objects": objects, "object_table": table}
 
 

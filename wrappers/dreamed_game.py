@@ -15,7 +15,7 @@ from atari_vlm.actions import as_index
 from atari_vlm.env.camera import CameraConfig
 from atari_vlm.env.emulator import Emulator, EmulatorConfig
 from atari_vlm.env.observing import Observer, View
-from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
+from atari_vlm.errors import ConfigError, MismatchError, NotSupportedError, UnknownNameError
 from atari_vlm.games import Game, game, game_names, game_or_generic
 from atari_vlm.picture import ResizeShape, resize, target_shape, to_ansi
 from atari_vlm.space_trees import Path, picture_in, value_at
@@ -40,7 +40,7 @@ class DreamedGame(gymnasium.Env[dict[str, Any], int]):
 
     Args:
         game_name: the game, as the real environment takes it.
-        checkpoint: folder of the world model.
+        checkpoint: folder of the world model; ``None``, where the package ships one of this kind and game, for that.
         kind: the kind of model that the checkpoint must hold; ``None`` for any.
         start: ``None`` (the checkpoint's start frames; no emulator is ever stepped) or ``"real"``:
             each dream begins with the first frames of the real game, played without sticky actions.
@@ -266,7 +266,7 @@ def model_for(
     and show pictures.
     """
     if path is None:
-        raise ConfigError(f"a dreamed {name} needs checkpoint=PATH, the folder of a world model")
+        return _shipped_model(name, kind, options)
     checkpoint = _lazy.load("atari_vlm.world_models:read_checkpoint")(path)
     if kind is not None and checkpoint.kind != kind:
         raise MismatchError(
@@ -279,6 +279,20 @@ def model_for(
         checkpoint, path, **options
     )
     picture_of(model)
+    return model
+
+
+def _shipped_model(name: str, kind: str | None, options: dict[str, Any]) -> WorldModel[Any]:
+    """The model of a game that comes with the package."""
+    needed = f"a dreamed {name} needs checkpoint=PATH, the folder of a world model"
+    try:
+        make = _lazy.load("atari_vlm.world_models.families:load_part")(kind, "shipped")
+    except (NotSupportedError, UnknownNameError) as error:
+        raise ConfigError(needed) from error
+    try:
+        model: WorldModel[Any] = make(name, **options)
+    except UnknownNameError as error:
+        raise ConfigError(f"{needed}: {error}") from error
     return model
 
 

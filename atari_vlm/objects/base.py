@@ -58,12 +58,15 @@ class Window:
         return replace(seen, x=left, y=top, width=right - left, height=bottom - top)
 
 
+Hidden = tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Reading:
     """What one memory says. ``hidden`` holds the values that :attr:`GameObjects.hidden` names."""
 
     objects: tuple[ScreenObject, ...]
-    hidden: tuple[float, ...] = ()
+    hidden: Hidden = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class GameObjects:
     order of the table. ``hidden``: names of values that no picture shows at once, motion and counters. ``read`` takes the
     memory as int64 ``(128,)``. ``score`` and ``lives`` (the one being played included) give the numbers that the screen shows;
     ``None`` where it shows none. ``shown`` says in words which number ``score`` is, and how ``lives`` are to be counted.
+    ``follow`` fills in hidden values that one memory does not say: it is given the hidden values of the step before (``None`` at
+    the beginning), those of now and ALE's name of the action between them, and returns the values of now.
     """
 
     game: str
@@ -83,6 +88,7 @@ class GameObjects:
     score: Callable[[np.ndarray], int] | None = None
     lives: Callable[[np.ndarray], int] | None = None
     shown: Mapping[str, str] = field(default_factory=dict)
+    follow: Callable[[Hidden | None, Hidden, str], Hidden] | None = None
     columns: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:

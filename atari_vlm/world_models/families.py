@@ -31,6 +31,7 @@ class Family:
     - ``settings``: ``(preset, GameFacts) -> frozen dataclass``, for each name in ``presets``, the default first
     - ``learner``: ``(settings, GameFacts, Workplace) -> Learner``
 
+    - ``shipped``: ``(game, **options) -> WorldModel``, one that comes with the package; dreams without a checkpoint are in it
     - ``words``: ``(words of a command line) -> Experiment``: further words that ``dream KIND`` takes
 
     ``extra`` is the extra of this package that brings what the parts need.
@@ -45,6 +46,7 @@ class Family:
     presets: tuple[str, ...] = ()
     extra: str | None = None
     words: str | None = None
+    shipped: str | None = None
 
 
 _OURS = (
@@ -95,7 +97,12 @@ _OURS = (
         extra="train",
         words="atari_vlm.world_models.dreamer.experiment:experiment_of",
     ),
-    Family("code", "atari_vlm.world_models.code.model:load", gym_suffix="-Code"),
+    Family(
+        kind="code",
+        model="atari_vlm.world_models.code.model:load",
+        gym_suffix="-Code",
+        shipped="atari_vlm.world_models.code.shipped:golden",
+    ),
 )
 _FAMILIES: dict[str, tuple[Family, str]] = {}  # by kind, with the package that brought it
 

@@ -8,6 +8,7 @@ _ENTRY_POINTS = {
     "ProgramScore": "atari_vlm.world_models.code.scoring",
     "RowSteps": "atari_vlm.world_models.code.sandbox_rows",
     "Sandbox": "atari_vlm.world_models.code.sandbox",
+    "golden": "atari_vlm.world_models.code.shipped",
     "check_program": "atari_vlm.world_models.code.checking",
     "score_program": "atari_vlm.world_models.code.scoring",
 }

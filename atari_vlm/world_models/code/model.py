@@ -6,6 +6,9 @@ Contract 1, whose state is the observation::
         def set_state(self, state): ...
         def step(self, action): ...                    # -> (state, reward, done)
 
+It may bring a ``render`` as below: then contexts may be of another space than what is shown, whose states they are (a table of
+objects), and what is shown is what it draws.
+
 Contract 2, for hidden states and pictures; states are plain data (numbers, texts, lists, dicts)::
 
     class Environment:
@@ -33,11 +36,12 @@ from atari_vlm.actions import check_action_space, random_actions
 from atari_vlm.errors import (
     ConfigError,
     MismatchError,
+    SandboxProgramError,
     UnknownNameError,
     check_count,
 )
 from atari_vlm.settings import with_changes
-from atari_vlm.space_trees import described, fits
+from atari_vlm.space_trees import described, fits, is_rgb
 from atari_vlm.trees import map_leaves, take_row, take_rows
 from atari_vlm.world_models.base import ModelStep, StartFrames
 from atari_vlm.world_models.checkpoint import REWARD_TRANSFORMS, Checkpoint, save_checkpoint
@@ -73,7 +77,8 @@ class CodeWorldModel:
         program: its text, or one that is loaded already (``Sandbox``, ``LocalProgram``), which is closed with the model.
         observation_space: what ``decode`` shows; ``Box``, ``Discrete``, ``MultiDiscrete``, ``MultiBinary``, ``Tuple``, ``Dict``.
         action_space: one that :mod:`atari_vlm.actions` takes.
-        context_space: what contexts are of; with contract 1, and by default, the observation space.
+        context_space: what contexts are of; by default the observation space, and with contract 1 another one only where the
+            program draws the observations.
         contract: 1 or 2 (see above); ``None``: the one whose methods the program has.
         start: contexts that dreams begin from. A model of contract 2 reads contexts as long as these (default 1).
         action_names: a name for each discrete action; by default its number.
@@ -163,7 +168,8 @@ class CodeWorldModel:
         """States after contexts ``(B, T, ...)`` of the context space: their last observation, or what ``reset`` makes of all."""
         self._check_context(observations, "a context holds")
         count = len(actions)
-        if isinstance(self._form, (Numbers, Trees)):
+        if self._contract == 1:
+            assert isinstance(self._form, (Numbers, Trees))
             values = self._form.kept(map_leaves(lambda leaf: leaf[:, -1], observations))
         else:
             contexts = self._contexts.kept(observations)
@@ -207,7 +213,9 @@ class CodeWorldModel:
         return state, take_row(self.decode(state), 0), reward, done
 
     def decode(self, state: CodeState) -> Any:
-        """Observations ``(B, ...)`` of the observation space: the states, or what ``observe`` makes of them."""
+        """Observations ``(B, ...)`` of the observation space: the states, or what ``observe`` or ``render`` makes of them."""
+        if self._drawn:
+            return self._render(state)
         if isinstance(self._form, (Numbers, Trees)):
             return self._shown.shown(state.values)
         shown = self._rows.call("observe", ((row,) for row in self._form.rows(state.values)))
@@ -258,11 +266,13 @@ class CodeWorldModel:
     def _read_contract(self, contract: int | None) -> None:
         """Which contract it is, and what follows from it."""
         self._contract, has = contract_of(self._runner, contract), self._runner.methods
-        if self._contract == 1 and self.context_space != self.observation_space:
+        self._drawn = self._contract == 1 and self.context_space != self.observation_space
+        if self._drawn and not ("render" in has and is_rgb(self.observation_space)):
             raise MismatchError(
-                f"with contract 1 a context is an observation: {self.observation_space}, got context_space={self.context_space}"
+                f"with contract 1 a context is an observation: {self.observation_space}, got context_space={self.context_space}; "
+                "only a program with render shows other ones, pictures"
             )
-        self._form: StateForm = self._shown
+        self._form: StateForm = self._contexts
         if self._contract == 2:
             self._form = Columns() if "step_batch" in has else PlainData()
         frames = 1 if self.start is None or self._contract == 1 else self.start.actions.shape[1] + 1
@@ -270,14 +280,16 @@ class CodeWorldModel:
         if "render" in has:
             self.render = self._render
         self._rows = ProgramRows(self._runner, self._form, len(self.action_space.shape or ()))
-        if is_vector(self._form) and not self._rows.is_random:
+        if is_vector(self._form) and not (self._drawn or self._rows.is_random):
             self.step_one = vector_step(self._runner, self._shown, self._one)  # type: ignore[method-assign, arg-type]
 
     def _render(self, state: CodeState) -> np.ndarray:
         """Pictures uint8 ``(B, H, W, 3)`` that the program draws."""
-        return picture_rows(
-            self._rows.call("render", ((row,) for row in self._form.rows(state.values)))
-        )
+        drawn = picture_rows(self._rows.drawn(self._form.rows(state.values)))
+        shape = self.observation_space.shape
+        if self._drawn and drawn.shape[1:] != shape:
+            raise SandboxProgramError(f"the program shows {shape}, it drew {drawn.shape[1:]}")
+        return drawn
 
 
 @dataclass(frozen=True)

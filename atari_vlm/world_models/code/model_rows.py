@@ -62,6 +62,10 @@ class ProgramRows:
         pairs = zip(rows, seeds or [0] * len(rows), strict=True)
         return [self._runner.call(method, *row, seed=seed) for row, seed in pairs]
 
+    def drawn(self, states: Iterable[Any]) -> list[Any]:
+        """What ``render`` makes of each row."""
+        return [self._runner.call("render", state, arrays=True) for state in states]
+
     def reset(self, arguments: list[tuple[Any, Any]], rng: np.random.Generator) -> Any:
         """Values of the states that ``reset`` makes."""
         made = self.call("reset", arguments, self.seeds(rng, len(arguments)))

@@ -91,12 +91,13 @@ class Sandbox:
         self._worker: Worker | None = None
         self._worker = self._start()
 
-    def call(self, method: str, *args: Any, seed: int = 0) -> Any:
+    def call(self, method: str, *args: Any, seed: int = 0, arrays: bool = False) -> Any:
         """What a method answers as plain data: numbers, text, lists, dicts. ``call("step", a)`` gives ``[state, reward, done]``.
 
-        Arguments are plain data or numeric arrays, which arrive as arrays; in the answer arrays are lists.
+        Arguments are plain data or numeric arrays, which arrive as arrays; in the answer arrays are lists, or with ``arrays``
+        what they are.
         """
-        return self._ask(CALL, [method, *args], seed, self.deadline_s, True)
+        return self._ask(CALL, [method, *args], seed, self.deadline_s, not arrays)
 
     def step(self, state: Any, action: Any, *, seed: int = 0) -> tuple[Any, float, bool]:
         """One step from a state in either contract, in one crossing: the lean way for one row.

@@ -32,10 +32,11 @@ class LocalProgram:
             self._raise(error)
         self.contract, self.methods = self._program.contract, frozenset(self._program.methods())
 
-    def call(self, method: str, *args: Any, seed: int = 0) -> Any:
+    def call(self, method: str, *args: Any, seed: int = 0, arrays: bool = False) -> Any:
         """As :meth:`Sandbox.call`."""
         given = [as_sent(value) for value in args]
-        return as_sent(self._run(seed, self._program.call, method, *given), plain=True)
+        answer = self._run(seed, self._program.call, method, *given)
+        return as_sent(answer, answered=True, plain=not arrays)
 
     def step(self, state: Any, action: Any, *, seed: int = 0) -> tuple[Any, float, bool]:
         """As :meth:`Sandbox.step`."""
@@ -102,11 +103,11 @@ class LocalProgram:
         raise fault_error(list(fault(error)), self.program) from error
 
 
-def as_sent(value: Any, *, plain: bool = False) -> Any:
+def as_sent(value: Any, *, answered: bool = False, plain: bool = False) -> Any:
     """A value as it would arrive on the other side. Raises ``ConfigError``, of an answer ``SandboxProgramError``."""
     try:
         return wire.unpack(wire.pack(value), plain=plain)
     except wire.WireError as error:
-        if plain:
+        if answered:
             raise SandboxProgramError(f"the program's answer cannot be taken: {error}") from error
         raise ConfigError(f"what a program is given is plain data: {error}") from error

@@ -75,8 +75,8 @@ def source_files() -> dict[str, Path]:
     for top, package in tops:
         for path in sorted((ROOT / top).rglob("*.py")):
             relative = path.relative_to(ROOT / top)
-            if top == "atari_vlm" and relative.parts[0] in ("agents", "wrappers"):
-                continue
+            if top == "atari_vlm" and relative.parts[0] in ("agents", "wrappers", "data"):
+                continue  # links, and programs that are no modules
             parts = [part for part in relative.with_suffix("").parts if part != "__init__"]
             files[".".join([package, *parts])] = path
     return files

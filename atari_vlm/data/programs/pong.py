@@ -2,9 +2,10 @@
 
 Written by hand from what the console's memory does, frame by frame. Everything is done for many rows at once.
 
-Places are those of memory: a ball of height y covers the screen's rows y - 14 to y - 11, and it is out of play where y is 0. Each
-frame the ball moves by (dx, dy), the other paddle follows it by two pixels, and every second frame yours moves half the way to where
-the knob stands. A ball that meets a paddle leaves it by where it met it; a point is followed by 63 frames without a ball.
+Places are those of memory: a ball of height y covers the screen's rows y - 14 to y - 11, and it is out of play where y is 0.
+Each frame the ball moves by (dx, dy), the other paddle follows it by two pixels, and every second frame yours moves half the
+way to where the knob stands. A ball that meets a paddle leaves it by where it met it; a point is followed by 63 frames without
+a ball.
 """
 
 from __future__ import annotations
@@ -171,8 +172,9 @@ def picture(state):
     screen = np.empty((210, 160, 3), np.uint8)
     screen[:], screen[0, :8] = BROWN, 0
     screen[24:TOP] = screen[BOTTOM:] = WHITE
-    draw_number(screen, int(state[OTHERS]), 20, ORANGE)
-    draw_number(screen, int(state[POINTS]), 100, GREEN)
+    late, passed = state[SERVE] == 63, state[X] > 204  # a point is shown one frame after it was made
+    draw_number(screen, int(state[OTHERS]) - (late and passed), 20, ORANGE)
+    draw_number(screen, int(state[POINTS]) - (late and not passed), 100, GREEN)
     for part, colour in ((SEEN_OTHER, ORANGE), (SEEN_YOURS, GREEN), (SEEN_BALL, WHITE)):
         x, y, width, height, _, _, visible = state[part].astype(int)
         if visible:

@@ -22,11 +22,11 @@ _SCREEN = (210, 160, 3)
 
 
 def golden(game: str, **options: Any) -> CodeWorldModel:
-    """The model of ``game`` (``Pong``, or any spelling that :func:`atari_vlm.games.game` knows) whose program was written by hand.
+    """The model of a game whose program was written by hand: ``Pong``, in any spelling that :mod:`atari_vlm.games` knows.
 
     ``init`` takes contexts of ``info["object_table"]`` (:class:`~atari_vlm.wrappers.AtariObjects`), float32 ``(B, T, columns)``
-    with T >= 1, of which the last counts; states are such rows; ``decode`` draws the screen, uint8 ``(B, 210, 160, 3)``. A step is
-    four emulator frames. It carries the beginning of a game as start frames.
+    with T >= 1, of which the last counts; states are such rows; ``decode`` draws the screen, uint8 ``(B, 210, 160, 3)``. A
+    step is four emulator frames. It carries the beginning of a game as start frames.
 
     ``options`` are those of :class:`~atari_vlm.world_models.code.model.CodeOptions`. Raises ``UnknownNameError`` for a game
     without such a program.

@@ -172,7 +172,8 @@ def picture(state):
     screen = np.empty((210, 160, 3), np.uint8)
     screen[:], screen[0, :8] = BROWN, 0
     screen[24:TOP] = screen[BOTTOM:] = WHITE
-    late, passed = state[SERVE] == 63, state[X] > 204  # a point is shown one frame after it was made
+    passed = state[X] > 204
+    late = state[SERVE] == 63  # a point is shown one frame after it was made
     draw_number(screen, int(state[OTHERS]) - (late and passed), 20, ORANGE)
     draw_number(screen, int(state[POINTS]) - (late and not passed), 100, GREEN)
     for part, colour in ((SEEN_OTHER, ORANGE), (SEEN_YOURS, GREEN), (SEEN_BALL, WHITE)):

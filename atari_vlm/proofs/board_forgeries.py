@@ -21,9 +21,15 @@ class Open:
     submission: Entry
     episodes: list[Entry]
 
-    def of(self, agent: str) -> Entry:
-        """The first episode of an agent."""
-        return next(episode for episode in self.episodes if episode["agent"] == agent)
+    @property
+    def asked(self) -> Entry:
+        """The first episode of an agent that asks a model."""
+        return next(episode for episode in self.episodes if episode["replies"])
+
+    @property
+    def silent(self) -> Entry:
+        """The first episode of an agent that asks nobody."""
+        return next(episode for episode in self.episodes if not episode["replies"])
 
     def row(self, episode: Entry) -> Entry:
         """The row of results that an episode counts in."""
@@ -58,52 +64,51 @@ def forge(honest: Path, forgery: Forgery, out: Path) -> Path:
 
 
 def _score_alone(it: Open) -> None:
-    it.row(it.of("scripted"))["score"] += 5.0
+    it.row(it.asked)["score"] += 5.0
 
 
 def _fallbacks_alone(it: Open) -> None:
-    it.row(it.of("scripted"))["fallback_rate"] = 0.5
+    it.row(it.asked)["fallback_rate"] = 0.5
 
 
 def _action_of_random(it: Open) -> None:
-    actions = it.of("random")["actions"]
+    actions = it.silent["actions"]
     actions[3] = (actions[3] + 1) % 3
 
 
 def _action_of_model(it: Open) -> None:
-    actions = it.of("scripted")["actions"]
+    actions = it.asked["actions"]
     actions[-1] = (actions[-1] + 1) % 3
 
 
 def _reward_and_all(it: Open) -> None:
-    episode = it.of("random")
+    episode = it.silent
     episode["rewards"][2] += 1.0
     episode["return"] += 1.0
     it.row(episode)["score"] += 1.0
 
 
 def _rewards_moved(it: Open) -> None:
-    rewards = it.of("scripted")["rewards"]
+    rewards = it.asked["rewards"]
     rewards[0], rewards[1] = rewards[0] + 1.0, rewards[1] - 1.0
 
 
 def _model_of_agent(it: Open) -> None:
     for entry in it.submission["agents"]:
-        if entry["agent"] == "scripted":
+        if entry["agent"] == it.asked["agent"]:
             entry["model_served"] = "gpt-5"
 
 
 def _model_everywhere(it: Open) -> None:
     for entry in it.submission["agents"]:
-        if entry["agent"] == "scripted":
+        if entry["agent"] == it.asked["agent"]:
             entry["model_served"] = "gpt-5"
     for row in it.submission["results"]:
-        if row["agent"] == "scripted":
+        if row["agent"] == it.asked["agent"]:
             row["model_served"] = "gpt-5"
     for episode in it.episodes:
-        if episode["agent"] == "scripted":
-            for reply in episode["replies"]:
-                reply["model"] = "gpt-5"
+        for reply in episode["replies"]:
+            reply["model"] = "gpt-5"
 
 
 def _other_version(it: Open) -> None:
@@ -115,20 +120,20 @@ def _other_rom(it: Open) -> None:
 
 
 def _one_missing(it: Open) -> None:
-    it.episodes.remove(it.of("random"))
+    it.episodes.remove(it.silent)
 
 
 def _one_twice(it: Open) -> None:
-    it.episodes.append(it.of("random"))
+    it.episodes.append(it.silent)
 
 
 def _other_action() -> tuple[str, int]:
-    """A reply that names another action, and the number of that action in Pong."""
+    """A reply that names RIGHT, and its number in Pong and Catch."""
     return json.dumps({"reasoning": "I know better.", "action": "RIGHT"}), 2
 
 
 def _text_alone(it: Open) -> None:
-    episode = it.of("scripted")
+    episode = it.asked
     at = next(
         n for n, reply in enumerate(episode["replies"]) if episode["actions"][reply["step"]] != 2
     )
@@ -136,7 +141,7 @@ def _text_alone(it: Open) -> None:
 
 
 def _text_and_action(it: Open) -> None:
-    episode = it.of("scripted")
+    episode = it.asked
     at = next(
         n for n, reply in enumerate(episode["replies"]) if episode["actions"][reply["step"]] != 2
     )
@@ -146,13 +151,13 @@ def _text_and_action(it: Open) -> None:
 
 
 def _not_cut(it: Open) -> None:
-    episode = it.of("random")
+    episode = it.silent
     episode["truncated"] = False
     it.row(episode)["truncated"] = 0
 
 
 def _over(it: Open) -> None:
-    episode = it.of("scripted")
+    episode = it.asked
     episode["terminated"], episode["truncated"] = True, False
     it.row(episode)["truncated"] = 0
 
@@ -166,7 +171,7 @@ def _not_sticky(it: Open) -> None:
 
 
 def _longer(it: Open) -> None:
-    episode = it.of("random")
+    episode = it.silent
     episode["actions"].append(0)
     episode["rewards"].append(0.0)
     episode["sources"] += "p"
@@ -175,7 +180,7 @@ def _longer(it: Open) -> None:
 
 
 def _return_alone(it: Open) -> None:
-    episode = it.of("scripted")
+    episode = it.asked
     episode["return"] += 2.0
     it.row(episode)["score"] += 2.0
 

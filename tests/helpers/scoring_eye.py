@@ -1,5 +1,8 @@
 """VLMs of odd answers: one that scores the actions, one that reads pictures first, one whose replies often name no action."""
 
+import json
+import re
+
 import numpy as np
 from own_players import LightVLM, direction
 
@@ -43,3 +46,17 @@ class ReadingVLM(LightVLM):
         if "choose no action" in messages[0].text:
             return Reply("a light [0, 0, 2, 4]", "reader-1", cost_usd=0.0)
         return super().complete(messages, sampling=sampling)
+
+
+class PlanningVLM(LightVLM):
+    """Proposes to go on one way or the other, as long as it is asked to; every third reply holds no plan."""
+
+    name = "planner"
+
+    def complete(self, messages, *, sampling):
+        text = "\n".join(message.text for message in messages)
+        names = list(dict.fromkeys(re.findall(r"^\d+: (\S+)", text, re.MULTILINE)))
+        plans = [{"actions": [name] * 3} for name in names[:2]]
+        if len(text) % 3 == 0:
+            return Reply("I cannot say.", "planner-1", cost_usd=0.0)
+        return Reply(json.dumps({"reasoning": "", "plans": plans}), "planner-1", cost_usd=0.0)

@@ -6,8 +6,10 @@ nobody can recompute; it is shown as said.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,10 +47,11 @@ from atari_vlm.evaluation.board.players import (
 from atari_vlm.evaluation.board.probing import picture_probe
 from atari_vlm.evaluation.board.rows import Played, check_rows
 from atari_vlm.runs.environments import make_env
-from atari_vlm.runs.game_names import GameSpec
+from atari_vlm.runs.game_names import GameSpec, is_atari
 from atari_vlm.runs.recorded import recorded_action
 from atari_vlm.runs.rollout import play_episode
 from atari_vlm.runs.seeds import eval_seed
+from atari_vlm.settings import plain
 from atari_vlm.spaces import Env
 from atari_vlm.types import Decision, Reply, Source, Transition
 from atari_vlm.vlm.load import load_vlm
@@ -84,8 +87,9 @@ def _judge(bundle: Bundle, trusted: Collection[str]) -> Verdict:
     study = claimed(submission.config, trusted)
     check_claims(study, submission)
     replied = _check_episodes(study, bundle)
-    court = Court.of(study, submission, replied)
-    played = [court.play(told) for told in bundle.episodes()]
+    with ExitStack() as opened:
+        court = Court.of(study, submission, replied, opened)
+        played = [court.play(told) for told in bundle.episodes()]
     check_rows(study, submission, played, taught=court.taught)
     steps = sum(each.length for each in played)
     rows = tuple(dict(row) for row in submission.results)
@@ -129,10 +133,18 @@ class Court:
     players: Mapping[str, Player]
     questions: Mapping[str, Questions]
     why_not_compared: str
+    opened: ExitStack
+    envs: dict[str, Env] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, study: ClaimedStudy, submission: Submission, replied: Collection[str]) -> Court:
-        """Made before anything is played."""
+    def of(
+        cls,
+        study: ClaimedStudy,
+        submission: Submission,
+        replied: Collection[str],
+        opened: ExitStack,
+    ) -> Court:
+        """Made before anything is played; what stays open is closed with ``opened``."""
         specs = {spec.label: spec for spec in study.agents}
         players, answers = {}, {}
         for entry in submission.agents:
@@ -147,7 +159,7 @@ class Court:
             label: _questions(specs[label], players[label], answers[label], prompts, why)
             for label in specs
         }
-        return cls(study, games, specs, players, questions, why)
+        return cls(study, games, specs, players, questions, why, opened)
 
     @property
     def taught(self) -> set[str]:
@@ -157,7 +169,7 @@ class Court:
     def play(self, told: Told) -> Played:
         """Play an episode again; :class:`Refused` for the first difference."""
         found = self.players[told.agent]
-        env = make_env(self.study.environment(self.games[told.game], found.scene))
+        env = self._env(told.game, found)
         try:
             vlm = BundleVLM(
                 told.replies, self.questions[told.agent], scores=self._scores(told.agent)
@@ -170,8 +182,6 @@ class Court:
             )
         except Refused as refused:
             raise Refused(f"{told.title}, {refused}") from refused
-        finally:
-            env.close()
         last = trajectory.transitions[-1]
         came = (trajectory.length, last.terminated, last.truncated and not last.terminated)
         _check_end(told, came, trajectory.episode_return)
@@ -194,6 +204,18 @@ class Court:
                 why = "examples stood in them" if found.taught else self.why_not_compared
                 why = why or "the form of its answers is not told"
                 yield f"{label}: played and decided anew from its replies; its questions are taken as said ({why})"
+
+    def _env(self, game: str, found: Player) -> Env:
+        """A game; one of ALE's, which takes long to make and is begun anew by its seed, is made once."""
+        settings = self.study.environment(self.games[game], found.scene)
+        key = json.dumps(plain(settings), sort_keys=True)
+        if key not in self.envs:
+            env = make_env(settings)
+            self.opened.callback(env.close)
+            if not is_atari(game):
+                return env
+            self.envs[key] = env
+        return self.envs[key]
 
     def _scores(self, label: str) -> bool:
         options = {**self.study.asking, **self.specs[label].options}

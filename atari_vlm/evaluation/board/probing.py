@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
 from collections.abc import Mapping
 
 from atari_vlm.evaluation.study import Study
 from atari_vlm.pil_images import to_image
 from atari_vlm.runs.environments import make_env
+from atari_vlm.settings import plain
 
 
 def picture_probe(study: Study) -> str:
@@ -15,7 +18,12 @@ def picture_probe(study: Study) -> str:
 
     A game without pictures has the digest of nothing.
     """
-    env = make_env(study.environment(study.games[0], {}))
+    return _probe(json.dumps(plain(study.environment(study.games[0], {})), sort_keys=True))
+
+
+@functools.lru_cache(maxsize=64)
+def _probe(settings: str) -> str:
+    env = make_env(json.loads(settings))
     try:
         observation, _ = env.reset(seed=0)
     finally:

@@ -17,14 +17,22 @@ from atari_vlm.evaluation.study_options import EvaluateConfig
 from atari_vlm.proofs.board_forgeries import FORGERIES, Forgery, forge
 
 
+def bundle_of(folder, **options):
+    run, _ = evaluate(EvaluateConfig(**{"save_dir": folder, "run_name": "run", **options}))
+    return submit(run)
+
+
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory):
+    """Of Catch, which is played at once."""
     folder = tmp_path_factory.mktemp("honest")
-    config = EvaluateConfig(
-        games=["Pong"], seeds=[0, 1], max_steps=10, save_dir=folder, run_name="run"
-    )
-    run, _ = evaluate(config)
-    return submit(run)
+    return bundle_of(folder, games=["Catch"], agents=["nearest-example"], seeds=[0, 1], max_steps=5)
+
+
+@pytest.fixture(scope="module")
+def pong(tmp_path_factory):
+    """Of a game of ALE, with sticky actions."""
+    return bundle_of(tmp_path_factory.mktemp("pong"), games=["Pong"], seeds=[0], max_steps=8)
 
 
 def refusal(honest, forgery, tmp_path):
@@ -33,20 +41,20 @@ def refusal(honest, forgery, tmp_path):
     return str(caught.value)
 
 
-def test_the_bundle_holds_what_its_format_says(honest):
-    submission = json.loads((honest / SUBMISSION).read_text())
+def test_the_bundle_holds_what_its_format_says(pong):
+    submission = json.loads((pong / SUBMISSION).read_text())
     assert submission["format"] == 1 and submission["config"]["games"] == ["Pong"]
     game = submission["games"]["Pong"]
     assert game["env_id"] == "AtariVLM/Pong-v5" and len(game["rom_sha256"]) == 64
     assert {"ale_py", "gymnasium", "atari_vlm"} == submission["versions"].keys()
     assert [entry["model_served"] for entry in submission["agents"]] == ["", "scripted"]
     assert all(len(sha) == 64 for sha in submission["prompts"]) and submission["prompts"]
-    episodes = [json.loads(line) for line in (honest / EPISODES).read_text().splitlines()]
+    episodes = [json.loads(line) for line in (pong / EPISODES).read_text().splitlines()]
     assert [(e["agent"], e["seed"]) for e in episodes] == [
-        *(("random", 0), ("random", 1), ("scripted", 0), ("scripted", 1)),
+        *(("random", 0), ("scripted", 0)),
     ]
-    asked = episodes[2]
-    assert len(asked["actions"]) == len(asked["replies"]) == asked["length"] == 10
+    asked = episodes[1]
+    assert len(asked["actions"]) == len(asked["replies"]) == asked["length"] == 8
     assert asked["truncated"] and not asked["terminated"]
     assert {"step", "call", "text", "model", "request_sha256"} == asked["replies"][0].keys()
 
@@ -59,6 +67,16 @@ def test_the_kinds_are_ten_with_two_each():
 @pytest.mark.parametrize("forgery", FORGERIES, ids=lambda f: f"{f.kind}: {f.name}")
 def test_a_forged_bundle_is_refused(honest, forgery, tmp_path):
     assert forgery.reason in refusal(honest, forgery, tmp_path)
+
+
+@pytest.mark.parametrize("number", [8, 9, 13])
+def test_a_forged_bundle_of_an_ale_game_is_refused(pong, number, tmp_path):
+    assert FORGERIES[number].reason in refusal(pong, FORGERIES[number], tmp_path)
+
+
+def test_other_conditions_show_in_the_questions(pong, tmp_path):
+    assert judge(pong).steps == 16
+    assert "request_sha256" in refusal(pong, Forgery("", "", not_sticky_in_both, ""), tmp_path)
 
 
 def more_seeds_in_both(it):
@@ -74,7 +92,7 @@ def not_sticky_in_both(it):
 
 
 def an_own_model(it):
-    it.submission["config"]["agents"] = ["random", "scripted=own_players:LightVLM"]
+    it.submission["config"]["agents"] = ["random", "nearest-example=own_players:LightVLM"]
 
 
 def a_module(it):
@@ -86,23 +104,23 @@ def a_dream(it):
 
 
 def huge_pictures(it):
+    it.submission["config"]["games"] = ["Pong"]
     it.submission["config"]["env"] = {"resize_shape": [100_000, 100_000]}
 
 
 def wrong_seed(it):
-    it.of("random")["env_seed"] += 2
+    it.silent["env_seed"] += 2
 
 
 def a_source(it):
-    it.of("scripted")["sources"] = "b" + it.of("scripted")["sources"][1:]
+    it.asked["sources"] = "b" + it.asked["sources"][1:]
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (more_seeds_in_both, "2 of its 6 episodes are missing"),
-        (not_sticky_in_both, "request_sha256"),
-        (an_own_model, "the name of the agent 'scripted'"),
+        (an_own_model, "the name of the agent 'nearest-example'"),
         (a_module, "no module is imported for a bundle's sake"),
         (a_dream, "not in the bundle"),
         (huge_pictures, "resize_shape=[100000, 100000] is not made"),
@@ -148,7 +166,7 @@ def test_files_that_are_no_bundle_are_refused(honest, tmp_path, name, change, re
 
 def test_odd_json_is_refused(honest, tmp_path):
     def nan(it):
-        it.of("random")["rewards"][0] = float("nan")
+        it.silent["rewards"][0] = float("nan")
 
     def deep(it):
         nested = it.submission["config"]
@@ -168,7 +186,7 @@ def test_the_board_shows_the_honest_and_names_the_forged(honest, tmp_path, capsy
     assert program.main(["board", str(tmp_path / "bundles"), "--out", str(site)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("refused: ")] == [
-        "refused: <b>bad: it is of another Pong: version is 'v4', and 'v5' on this machine"
+        "refused: <b>bad: it is of another Catch: version is 'v4', and None on this machine"
     ]
     board = json.loads((site / "board.json").read_text())
     (accepted,), (refused,) = board["accepted"], board["refused"]
@@ -176,7 +194,7 @@ def test_the_board_shows_the_honest_and_names_the_forged(honest, tmp_path, capsy
     assert refused["bundle"] == "<b>bad"
     page = (site / "index.html").read_text()
     assert "&lt;b&gt;bad" in page and "<b>bad" not in page and "GPT-4V Turbo" in page
-    assert "max_steps=10" in page and "0.232" in page and "<script" not in page
+    assert "max_steps=5" in page and "0.232" in page and "<script" not in page
 
 
 def test_a_folder_without_bundles_is_said(tmp_path, capsys):

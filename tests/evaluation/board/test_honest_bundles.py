@@ -53,7 +53,7 @@ def test_vlms_with_every_form_of_answer(tmp_path):
 
     def steers_elsewhere(it):
         """Text and action of one decision: what the model is asked next is then another question."""
-        episode = it.of("eye")
+        episode = next(e for e in it.episodes if e["agent"] == "eye")
         episode["replies"][2]["text"] = "ACTION: GO_LEFT"
         episode["actions"][4] = episode["actions"][5] = 1
 
@@ -65,18 +65,14 @@ def test_vlms_with_every_form_of_answer(tmp_path):
 
 def test_planners_and_plans(tmp_path):
     agents = [
-        "mcts@emulator,num_simulations=4",
-        "plans=scripted,plan=true,plan_horizon=3,num_plans=2",
-        "judged=plan@emulator,plan_horizon=3,num_plans=2",
-        "nearest-example",
+        "mcts@catch,num_simulations=4",
+        "plans=scoring_eye:PlanningVLM,plan=true,plan_horizon=3,num_plans=2",
+        "judged=plan@catch,vlm=scoring_eye:PlanningVLM,plan_horizon=3,num_plans=2",
     ]
-    folder = bundle_of(
-        tmp_path, games=["Freeway"], agents=agents, seeds=[2], max_steps=5, protocol="quick"
-    )
-    verdict = judge(folder)
-    assert "searches" in words(verdict, "mcts@emulator")
-    for agent in ("plans", "judged", "nearest-example", "scripted"):
-        assert "asked anew" in words(verdict, agent)
+    verdict = judge(bundle_of(tmp_path, games=["Catch"], agents=agents, seeds=[2], max_steps=6))
+    assert "searches" in words(verdict, "mcts@catch")
+    for agent in ("plans", "judged"):
+        assert "its questions are the harness's" in words(verdict, agent)
 
 
 def test_what_cannot_be_submitted_is_said(tmp_path, monkeypatch):

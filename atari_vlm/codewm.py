@@ -32,10 +32,14 @@ from atari_vlm.errors import (
 )
 from atari_vlm.experience.transitions import TransitionBuffer
 from atari_vlm.files import read_real
+from atari_vlm.reporting.live.page import LivePage, live_page
+from atari_vlm.reporting.live.state import Expected
 from atari_vlm.reporting.tree.tree_report import write_tree
 from atari_vlm.runs.bars import Bars
 from atari_vlm.runs.command_line import command_line, command_of, parse, resume_hint
+from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.options import shared
+from atari_vlm.runs.progress import Quiet, Task, running
 from atari_vlm.runs.run_folder import RunFolder
 from atari_vlm.runs.stopping import stop_on_signals
 from atari_vlm.runs.terminal import messages, results
@@ -56,6 +60,7 @@ from atari_vlm.synthesis.searching import Manner
 from atari_vlm.synthesis.subject import env_id_of, named_env, note_on, shard, transitions_for
 from atari_vlm.synthesis.writers import load_writer
 from atari_vlm.vlm.base import closing
+from atari_vlm.vlm.layers.budget import Budget
 from atari_vlm.world_models.code.sandbox import PROGRAM_BYTES, check_text
 
 NOTHING_WRITTEN = 3  # no reply held a program that runs
@@ -73,8 +78,8 @@ def search(arguments: Sequence[str]) -> int:
     stopped, whatever stopped it, and nothing is asked twice.
     """
     config = parse(SearchCommand, arguments, search.__doc__)
-    with keys_from(config.key_folder):
-        return max(search_one(one) for one in each_environment(config))
+    with keys_from(config.key_folder), live_page(config) as page:
+        return max(search_one(one, page) for one in each_environment(config))
 
 
 def each_environment(config: SearchCommand) -> list[SearchCommand]:
@@ -91,7 +96,7 @@ def each_environment(config: SearchCommand) -> list[SearchCommand]:
     return [dataclasses.replace(config, env=name, idx=None, total_tasks=None) for name in names]
 
 
-def search_one(config: SearchCommand) -> int:
+def search_one(config: SearchCommand, page: LivePage) -> int:
     """Search for the program of one environment; returns the exit code."""
     console = messages()
     begun: list[Path] = []
@@ -100,13 +105,16 @@ def search_one(config: SearchCommand) -> int:
         begun.append(run.path)
         console.print(f"run {run.path} ({'continued' if run.resumed else 'new'})")
 
+    def opened(journal: Journal, budget: Budget) -> None:
+        page.expect(Expected(config.budget, "calls", begun[0].name, budget, journal))
+
     options = settings_of(config)
     with closing(load_writer(config, env_id_of(config))) as vlm:
         buffer = transitions_for(config)
         console.print(f"{about(buffer)}\nwriter {vlm.name}")
         try:
             with stop_on_signals() as stop, Bars(console) as bars:
-                manner = Manner(bars, stop, config.key())
+                manner = Manner(page.beside(bars), stop, config.key(), opened)
                 place = place_of(config)
                 found = search_in(place, vlm, buffer, options, manner=manner, on_run=on_run)
         except StoppedError:
@@ -116,6 +124,8 @@ def search_one(config: SearchCommand) -> int:
             if error.exit_code in (74, 75) and begun:  # a full disk, a limit, a vendor that is down
                 console.print(f"not finished; {resume_hint(config, begun[0], error)}")
             raise
+    page.add_row({"environment": buffer.env_id, **row_of(found, config)})
+    page.finish()
     return show(found, config, buffer.env_id, begun[0])
 
 
@@ -154,7 +164,20 @@ def text_of(file: Path | None, option: str) -> str | None:
 def show(found: SearchResult, config: SearchCommand, env_id: str, run: Path) -> int:
     """Print what was found, with the scorer beside it, and where it lies."""
     table = Table(*_COLUMNS, title=env_id)
-    table.add_row(
+    table.add_row(*row_of(found, config).values())
+    out = results()
+    out.print(table)
+    if found.program is None:
+        out.print("no reply held a program")
+    else:
+        out.print(f"program: {run / 'best.py'}{'' if it_runs(found) else ' (it raises)'}")
+    out.print(f"tree: {run / 'tree.html'}")
+    return 0 if it_runs(found) else NOTHING_WRITTEN
+
+
+def row_of(found: SearchResult, config: SearchCommand) -> dict[str, str]:
+    """What was found, under the columns of the table."""
+    cells = (
         config.method,
         config.scorer,
         str(found.calls),
@@ -164,14 +187,7 @@ def show(found: SearchResult, config: SearchCommand, env_id: str, run: Path) -> 
         ", ".join(f"{count} {name}" for name, count in found.failures.items()) or "none",
         "unknown" if found.cost_usd is None else f"${found.cost_usd:.4f}",
     )
-    out = results()
-    out.print(table)
-    if found.program is None:
-        out.print("no reply held a program")
-    else:
-        out.print(f"program: {run / 'best.py'}{'' if it_runs(found) else ' (it raises)'}")
-    out.print(f"tree: {run / 'tree.html'}")
-    return 0 if it_runs(found) else NOTHING_WRITTEN
+    return dict(zip(_COLUMNS, cells, strict=True))
 
 
 def it_runs(found: SearchResult) -> bool:
@@ -206,13 +222,19 @@ def evaluate(arguments: Sequence[str]) -> int:
         check_unchanged(each)
     out, console = results(180), messages()
     table = Table(*MEASURED, title="programs")
-    for each in saved:
-        console.print(
-            f"{each.folder.name}: {config.n_episodes} episodes of {each.env.env_id} are planned"
-        )
-        found = measure(each, config)
-        write_evaluation(each.folder, found)
-        table.add_row(each.folder.name, *cells_of(found))
+    work = Task("programs", len(saved), "programs")
+    with live_page(config) as page, running(page.beside(Quiet()), work) as advanced:
+        page.expect(Expected(len(saved), "programs", config.save_dir.name))
+        for each in saved:
+            console.print(
+                f"{each.folder.name}: {config.n_episodes} episodes of {each.env.env_id} are planned"
+            )
+            found = measure(each, config)
+            write_evaluation(each.folder, found)
+            row = (each.folder.name, *cells_of(found))
+            table.add_row(*row)
+            page.add_row(dict(zip(MEASURED, row, strict=True)))
+            advanced()
     out.print(table)
     for note in dict.fromkeys(filter(None, (each.env.note for each in saved))):
         out.print(note)

@@ -22,9 +22,12 @@ from atari_vlm.ending import program
 from atari_vlm.errors import AtariVLMError, StoppedError
 from atari_vlm.evaluation.cells import Cell
 from atari_vlm.evaluation.estimate import estimate
-from atari_vlm.evaluation.evaluate import Watching, evaluate
+from atari_vlm.evaluation.evaluate import Evaluation, Watching
+from atari_vlm.evaluation.results import Results
 from atari_vlm.evaluation.results_files import to_markdown
 from atari_vlm.evaluation.study_options import EvaluateConfig
+from atari_vlm.reporting.live.page import LivePage, live_page
+from atari_vlm.reporting.live.state import Expected
 from atari_vlm.runs.command_line import parse, resume_hint
 from atari_vlm.runs.display import ProgressDisplay
 from atari_vlm.runs.fallbacks import ALL_FELL_BACK
@@ -59,8 +62,12 @@ def show_estimate(config: EvaluateConfig) -> int:
 
 def run(config: EvaluateConfig) -> int:
     """Evaluate, print the tables and where they are; returns the exit code."""
-    if config.estimate:
-        return show_estimate(config)
+    with live_page(config) as page:
+        return show_estimate(config) if config.estimate else play(config, page)
+
+
+def play(config: EvaluateConfig, page: LivePage) -> int:
+    """Play the study; returns the exit code."""
     console = messages()
     with stop_on_signals() as stop, ProgressDisplay(console) as display:
         begun: list[Path] = []
@@ -72,10 +79,10 @@ def run(config: EvaluateConfig) -> int:
         def cell_began(cell: Cell) -> None:
             console.print(f"{cell.game.name}, {cell.variant.title}:", style="bold")
 
+        watching = Watching(page.beside(display), stop, conditions(), cell_began, began)
         try:
-            folder, evaluation = evaluate(
-                config, Watching(display, stop, conditions(), cell_began, began)
-            )
+            with Evaluation(config, watching) as study:
+                folder, evaluation = study.run.path, play_shown(study, page)
         except StoppedError:
             console.print(f"stopped; {resume_hint(config, begun[0])}")
             return stop.exit_code
@@ -93,6 +100,21 @@ def run(config: EvaluateConfig) -> int:
     for name, value in fallbacks:
         console.print(f"{name}: {value}", style="bold")
     return ALL_FELL_BACK if any(value.startswith("every") for _, value in fallbacks) else 0
+
+
+def play_shown(study: Evaluation, page: LivePage) -> Results:
+    """Play what is not played yet, with the table so far on the page."""
+    expected = Expected(
+        total=study.num_episodes,
+        title=study.run.path.name,
+        budget=study.budget,
+        journal=study.run.journal,
+        rows=study.rows_so_far(),
+    )
+    page.expect(expected)
+    results = study.play()
+    page.finish()
+    return results
 
 
 @program

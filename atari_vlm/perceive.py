@@ -18,7 +18,11 @@ from atari_vlm.ending import program
 from atari_vlm.errors import AtariVLMError, StoppedError
 from atari_vlm.evaluation.perception.perceive import PerceiveConfig, Watching, perceive
 from atari_vlm.evaluation.perception.scores import to_markdown
+from atari_vlm.reporting.live.page import LivePage, live_page
+from atari_vlm.reporting.live.state import Expected
 from atari_vlm.runs.command_line import parse, resume_hint
+from atari_vlm.runs.journal import Journal
+from atari_vlm.runs.progress import Quiet
 from atari_vlm.runs.stopping import stop_on_signals
 from atari_vlm.runs.terminal import messages, results
 from atari_vlm.vlm.layers.budget import Budget
@@ -26,12 +30,24 @@ from atari_vlm.vlm.layers.budget import Budget
 
 def run(config: PerceiveConfig) -> int:
     """Ask, print the table and where it is; returns the exit code."""
+    with live_page(config) as page:
+        return ask(config, page)
+
+
+def ask(config: PerceiveConfig, page: LivePage) -> int:
+    """Ask; returns the exit code."""
     console = messages()
     info = machine()
     begun: list[Path] = []
+    budgets: list[Budget] = []
 
     def began(folder: Path, series: int, budget: Budget) -> None:
         begun.append(folder)
+        budgets.append(budget)
+
+    def opened(journal: Journal, questions: int) -> None:
+        title, budget = begun[0].name, budgets[0]
+        page.expect(Expected(questions, "questions", title, budget, journal))
 
     def ended(agent: str, game: str, seed: int) -> None:
         console.print(f"{game}, seed {seed}, {agent}: answered")
@@ -39,7 +55,10 @@ def run(config: PerceiveConfig) -> int:
     with stop_on_signals() as stop:
         conditions = [("hardware", f"{info['cpu']}, Python {info['python']}")]
         try:
-            folder, rows = perceive(config, Watching(stop, began, ended, conditions))
+            progress = page.beside(Quiet())
+            watching = Watching(stop, began, ended, conditions, progress, opened, page.add_row)
+            folder, rows = perceive(config, watching)
+            page.finish()
         except StoppedError:
             console.print(f"stopped; {resume_hint(config, begun[0])}")
             return stop.exit_code

@@ -21,6 +21,8 @@ from atari_vlm.ending import program
 from atari_vlm.errors import AtariVLMError, StoppedError
 from atari_vlm.evaluation.plan_run import COLUMNS, PlanExecution, PlanRun, VariantResult, cells
 from atari_vlm.evaluation.plan_settings import PlanSettings, PlansOptions, WorldOptions
+from atari_vlm.reporting.live.page import live_page
+from atari_vlm.reporting.live.state import Expected
 from atari_vlm.runs.answered import one_line
 from atari_vlm.runs.command_line import command_line, command_of, parse, resume_hint
 from atari_vlm.runs.display import ProgressDisplay
@@ -41,6 +43,8 @@ from atari_vlm.runs.options import (
     pairs,
     shared,
 )
+from atari_vlm.runs.progress import Progress
+from atari_vlm.runs.serve_options import ServeOptions
 from atari_vlm.runs.stopping import Stop, stop_on_signals
 from atari_vlm.runs.terminal import messages, results
 from atari_vlm.settings import with_changes
@@ -68,7 +72,7 @@ class FollowOptions(Options):
 
 @dataclass(frozen=True)
 class PlanConfig(
-    FileOptions, FolderOptions, LogOptions,
+    FileOptions, FolderOptions, ServeOptions, LogOptions,
     PlayOptions, KeyOptions, ModelOptions, AskOptions, AnswerOptions,
     SeedOptions, EpisodeOptions, FollowOptions, PlansOptions, WorldOptions, GameOptions,
 ):  # fmt: skip
@@ -84,15 +88,18 @@ def run(config: PlanConfig) -> int:
     console = messages()
     with (
         stop_on_signals() as stop,
+        live_page(config) as page,
         ProgressDisplay(console) as display,
         closing(load(config)) as vlm,
-        make_run(config, vlm, (stop, display)) as planned,
+        make_run(config, vlm, (stop, page.beside(display))) as planned,
     ):
-        path = planned.run.path
-        display.expect(planned.num_episodes, planned.budget)
+        path, episodes = planned.run.path, planned.num_episodes
+        display.expect(episodes, planned.budget)
+        page.expect(Expected(episodes, "episodes", path.name, planned.budget, planned.run.journal))
         console.print(f"run {path} ({'continued' if planned.run.resumed else 'new'})")
         try:
             played = planned.play()
+            page.finish()
             said, code = verdict(planned.run.journal, planned.run.journal.episodes())
             answer = one_line(planned.answered())
         except StoppedError:
@@ -126,14 +133,14 @@ def load(config: PlanConfig) -> VLM:
     )
 
 
-def make_run(config: PlanConfig, vlm: VLM, watching: tuple[Stop, ProgressDisplay]) -> PlanRun:
+def make_run(config: PlanConfig, vlm: VLM, watching: tuple[Stop, Progress]) -> PlanRun:
     """A new run, or the one that is to be continued."""
-    more, (stop, display) = pairs(config.vlm_option, "--vlm-option"), watching
+    more, (stop, progress) = pairs(config.vlm_option, "--vlm-option"), watching
     execution = PlanExecution(
         **shared(config, PlanExecution),
         command=command_of(config),
         command_line=command_line(config),
-        progress=display,
+        progress=progress,
         stop=stop,
     )
     identity: dict[str, Any] = {

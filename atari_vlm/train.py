@@ -24,6 +24,8 @@ from atari_vlm.agents.in_context.examples import STRATEGIES, InContextOptions
 from atari_vlm.agents.vlm_agent import VLMAgentOptions
 from atari_vlm.ending import program
 from atari_vlm.errors import AtariVLMError, ConfigError, StoppedError
+from atari_vlm.reporting.live.page import live_page
+from atari_vlm.reporting.live.state import Expected
 from atari_vlm.runs import outputs
 from atari_vlm.runs.answered import one_line
 from atari_vlm.runs.command_line import command_line, command_of, parse, resume_hint
@@ -46,6 +48,8 @@ from atari_vlm.runs.options import (
     pairs,
     shared,
 )
+from atari_vlm.runs.progress import Progress
+from atari_vlm.runs.serve_options import ServeOptions
 from atari_vlm.runs.stopping import Stop, stop_on_signals
 from atari_vlm.runs.terminal import messages, results
 from atari_vlm.scores.statistics import aggregate
@@ -60,7 +64,7 @@ PLAN = ("num_episodes", "num_eval_episodes", "eval_only", "eval_interval", "icl_
 
 @dataclass(frozen=True)
 class TrainConfig(
-    ShowOptions, FileOptions, FolderOptions, LogOptions,
+    ShowOptions, FileOptions, FolderOptions, ServeOptions, LogOptions,
     PlayOptions, KeyOptions, LocalOptions, ModelOptions,
     AskOptions, AnswerFormOptions, AnswerOptions, LearningOptions, SeedOptions, EpisodeOptions,
     PhaseOptions, GameOptions,
@@ -85,13 +89,17 @@ def run(config: TrainConfig) -> int:
     console = messages()
     with (
         stop_on_signals() as stop,
+        live_page(config) as page,
         ProgressDisplay(console) as display,
-        make_trainer(config, stop, display) as trainer,
+        make_trainer(config, stop, page.beside(display)) as trainer,
     ):
         display.expect(num_episodes(config), trainer.budget)
+        run, episodes = trainer.run, num_episodes(config)
+        page.expect(Expected(episodes, "episodes", run.path.name, trainer.budget, run.journal))
         console.print(f"run {trainer.run.path} ({'continued' if trainer.run.resumed else 'new'})")
         try:
             tables = play(config, trainer)
+            page.finish()
             said, code = verdict(trainer.run.journal, trainer.run.journal.episodes())
             answer = one_line(trainer.answered())
         except StoppedError:
@@ -114,7 +122,7 @@ def run(config: TrainConfig) -> int:
     return code
 
 
-def make_trainer(config: TrainConfig, stop: Stop, display: ProgressDisplay) -> VLMTrainer:
+def make_trainer(config: TrainConfig, stop: Stop, progress: Progress) -> VLMTrainer:
     """The trainer of a run, or of the run that is to be continued."""
     asked = VLMAgentOptions(
         frames=config.frames,
@@ -141,7 +149,7 @@ def make_trainer(config: TrainConfig, stop: Stop, display: ProgressDisplay) -> V
         "vlm_options": vlm_options(config),
         "command": command_of(config),
         "command_line": command_line(config),
-        "progress": display,
+        "progress": progress,
         "stop": stop,
     }
     return VLMTrainer(

@@ -10,6 +10,7 @@ from typing import Any
 from atari_vlm.evaluation.study import Study, Variant
 from atari_vlm.runs.game_names import GameSpec
 from atari_vlm.runs.player import EpisodeSpec
+from atari_vlm.runs.progress import Label
 from atari_vlm.runs.seeds import eval_seed, train_seed
 
 
@@ -105,7 +106,11 @@ def _cell(
     for seed in study.seeds:
         keys = _keys_of(study, game, variant, seed, lessons)
         for phase in parts:
+            mine = enumerate(key for key in keys if key[-2] == phase)
             parts[phase][seed] = tuple(
-                EpisodeSpec(numbers[key], key[-2], key[-1]) for key in keys if key[-2] == phase
+                EpisodeSpec(
+                    numbers[key], key[-2], key[-1], Label(game.name, variant.title, seed, at, phase)
+                )
+                for at, key in mine
             )
     return Cell(game, variant, parts["eval"], parts["train"])

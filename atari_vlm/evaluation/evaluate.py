@@ -18,7 +18,7 @@ from atari_vlm.evaluation.cells import Cell, cells, named
 from atari_vlm.evaluation.collecting import Entrants, collect
 from atari_vlm.evaluation.entrants import Entrant
 from atari_vlm.evaluation.entry import Defaults, Entry, check_contract
-from atari_vlm.evaluation.measured import Finished, episode_rows
+from atari_vlm.evaluation.measured import Finished, RowsSoFar, episode_rows
 from atari_vlm.evaluation.playing import Table, environment_maker, paced, play_cell
 from atari_vlm.evaluation.results import Results
 from atari_vlm.evaluation.results_files import write_results
@@ -80,6 +80,16 @@ class Evaluation:
     def __exit__(self, *_: object) -> None:
         self._opened.close()
 
+    @property
+    def num_episodes(self) -> int:
+        """Episodes of all cells, lessons included."""
+        return sum(len(cell.everything) for cell in self.cells)
+
+    def rows_so_far(self) -> RowsSoFar:
+        """What makes the rows of results.csv while the study goes on."""
+        laid_out = [(cell, self.entrant(cell)) for cell in self.cells]
+        return RowsSoFar(laid_out, self.run.journal, self.study.protocol.references is not None)
+
     def entrant(self, cell: Cell) -> Entrant:
         """Who plays a cell."""
         return self.entrants[named(cell.variant)]
@@ -87,7 +97,7 @@ class Evaluation:
     def play(self) -> Results:
         """Play everything that is not played yet and write the tables, also when it ends early."""
         watching, config = self.watching, self.study.config
-        watching.began(self.run.path, sum(len(cell.everything) for cell in self.cells), self.budget)
+        watching.began(self.run.path, self.num_episodes, self.budget)
         settings = flat(settings_of(self.study))
         log = EpisodeLog(self.run.path, LogConfig(config.log, settings), watching.progress.say)
         table = Table(self.run.journal, config.parallel, watching.progress, watching.stop)

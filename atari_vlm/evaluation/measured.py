@@ -106,6 +106,30 @@ def _run(cell: Cell, entrant: Entrant, finished: Finished, seed: int, normalises
     )
 
 
+class RowsSoFar:
+    """The rows of results.csv of a study that goes on, made when it is called; a finished run is read but once."""
+
+    def __init__(
+        self, laid_out: Sequence[tuple[Cell, Entrant]], journal: Journal, normalises: bool
+    ):
+        self._laid_out = [both for both in laid_out if not both[0].variant.factor]
+        self._journal, self._normalises = journal, normalises
+        self._rows: dict[tuple[int, int], dict[str, Any]] = {}
+
+    def __call__(self) -> list[dict[str, Any]]:
+        """Those of the study itself, in the order of the table."""
+        finished = Finished.of(self._journal)
+        for at, (cell, entrant) in enumerate(self._laid_out):
+            for seed, specs in cell.episodes.items():
+                if (at, seed) not in self._rows and all(
+                    spec.episode in finished.rows for spec in specs
+                ):
+                    run = _run(cell, entrant, finished, seed, self._normalises)
+                    self._rows[at, seed] = run.as_row()
+        keys = [(at, seed) for at, (cell, _) in enumerate(self._laid_out) for seed in cell.episodes]
+        return [self._rows[key] for key in keys if key in self._rows]
+
+
 def episode_rows(laid_out: Sequence[Cell], finished: Finished) -> Iterator[dict[str, Any]]:
     """The finished evaluation episodes of the study itself, under the columns of episodes.csv."""
     for cell in laid_out:

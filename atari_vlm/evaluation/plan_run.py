@@ -27,7 +27,7 @@ from atari_vlm.runs.options import (
     execution_of,
 )
 from atari_vlm.runs.player import EpisodeSpec, Player, PlayerOptions
-from atari_vlm.runs.progress import Progress, Quiet
+from atari_vlm.runs.progress import Label, Progress, Quiet
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.runs.stopping import Stop
@@ -163,8 +163,9 @@ class PlanRun:
         variants = self.settings.variants
         before, count = self._counts[part - 1] if part else 0, self._counts[part]
         number = before * len(variants) + (count - before) * variants.index(variant) - before
+        game, seed = self.settings.environment()["game_name"], self.settings.seed
         return [
-            EpisodeSpec(number + i, "eval", eval_seed(self.settings.seed, i))
+            EpisodeSpec(number + i, "eval", eval_seed(seed, i), Label(game, variant.name, seed, i))
             for i in range(before, count)
         ]
 

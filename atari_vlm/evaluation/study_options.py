@@ -26,6 +26,7 @@ from atari_vlm.runs.options import (
     PlayOptions,
     is_typed_only,
 )
+from atari_vlm.runs.serve_options import ServeOptions
 from atari_vlm.settings import plain
 
 BASELINES = ("random", "scripted")
@@ -124,7 +125,7 @@ class StudyAskingOptions(Options):
 
 @dataclass(frozen=True)
 class EvaluateConfig(
-    FileOptions, FolderOptions, LogOptions, PlayOptions,
+    FileOptions, FolderOptions, ServeOptions, LogOptions, PlayOptions,
     KeyOptions, ModelOptions, AskOptions, StudyAskingOptions, StudyOptions,
 ):  # fmt: skip
     """What is played, by whom, and what it may cost. Model, address and key are for the one agent that is not an offline one."""

@@ -29,7 +29,8 @@ def parse(kind: type[C], argv: Sequence[str] | None, text: str | None) -> C:
     Options come from the command line, below it from ``--config FILE`` and ``--resume RUN``. A key in a place that is not
     meant for one is refused without being shown.
     """
-    words = _switched(kind, _words(kind, sys.argv[1:] if argv is None else argv))
+    words = _alone(kind, sys.argv[1:] if argv is None else argv)
+    words = _switched(kind, _words(kind, words))
     _refuse_keys(words)
     prog, heading = f"python -m atari_vlm.{kind.program}", wrapped(text or "")
     groups = list(_groups(kind))
@@ -104,14 +105,19 @@ def resume_hint(config: Options, run: Path, error: BaseException | None = None) 
 
 
 def _groups(kind: type[Any]) -> Iterator[type[Options]]:
-    """The groups that a configuration is made of, in the order of its fields: what it names last comes first."""
+    """The groups that a configuration is made of, in the order of its fields: what it names last comes first.
+
+    A class that declares an option, besides what it inherits, is a group.
+    """
     bases = [
         base
         for base in reversed(kind.__bases__)
         if issubclass(base, Options) and base is not Options
     ]
-    if not bases:
-        yield kind
+    inherited = {item.name for base in bases for item in dataclasses.fields(base)}
+    if any(item.name not in inherited for item in dataclasses.fields(kind)):
+        yield kind  # it declares options of its own: one group
+        return
     for base in bases:
         yield from _groups(base)
 
@@ -156,6 +162,22 @@ def _words(kind: type[Options], argv: Sequence[str]) -> list[str]:
         elif word.lower() == "none" and last.startswith("--") and _name(last) in open_ones:
             word = "None"
         words.append(word)
+    return words
+
+
+def _alone(kind: type[Options], argv: Sequence[str]) -> list[str]:
+    """The words, with its value behind an option that may stand ``alone`` where no number follows it."""
+    values = {
+        item.name: item.metadata["alone"]
+        for item in dataclasses.fields(kind)
+        if "alone" in item.metadata
+    }
+    words: list[str] = []
+    for word, following in zip(argv, [*argv[1:], ""], strict=False):
+        words.append(word)
+        is_open = word.startswith("--") and _name(word) in values
+        if is_open and following.lower() != "none" and not following.lstrip("+-").isdigit():
+            words.append(values[_name(word)])
     return words
 
 

@@ -12,12 +12,14 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from atari_vlm.errors import RunError, reading
 from atari_vlm.runs.journal import CallRow, Journal
+from atari_vlm.runs.progress import Listening, Progress, Task
 from atari_vlm.types import Image, Message, Reply
 from atari_vlm.vlm.base import VLM, Sampling, request_key
 from atari_vlm.vlm.layers.asking import asking
@@ -26,16 +28,30 @@ from atari_vlm.vlm.layers.cache import scores_of
 Answer = TypeVar("Answer")
 
 
+@dataclass(frozen=True)
+class Heard:
+    """Who is told what is asked in a task."""
+
+    progress: Listening
+    task: Task
+
+    @classmethod
+    def by(cls, progress: Progress, task: Task) -> Heard | None:
+        """The progress of a run, if it listens."""
+        return cls(progress, task) if isinstance(progress, Listening) else None
+
+
 class JournalVLM:
     """The calls of one task, numbered in the order they are made.
 
     Whoever plays sets :attr:`step` before each decision. An agent makes its calls one after the other, so that call index
     and request belong together in every run of the task; a request that differs from the recorded one raises
-    :class:`RunError` and says where they part.
+    :class:`RunError` and says where they part. ``heard`` is told of the calls that are not recorded yet.
     """
 
-    def __init__(self, vlm: VLM, journal: Journal, task: int):
+    def __init__(self, vlm: VLM, journal: Journal, task: int, heard: Heard | None = None):
         self._vlm, self._journal, self._task = vlm, journal, task
+        self._heard = heard
         self.name, self.capabilities = vlm.name, vlm.capabilities
         self.step = 0
         self.asked = 0
@@ -52,7 +68,9 @@ class JournalVLM:
                 with asking(self._asker(row)) as call:
                     reply = self._vlm.complete(messages, sampling=sampling).legal()
                 self._answered(row, reply.as_dict(), call.cached)
-                return dataclasses.replace(reply, cached=call.cached)
+                reply = dataclasses.replace(reply, cached=call.cached)
+                self._tell(reply)
+                return reply
         return dataclasses.replace(self._read(Reply.from_dict, row.reply), cached=row.cached)
 
     def score_choices(self, messages: Sequence[Message], choices: Sequence[str]) -> np.ndarray:
@@ -66,6 +84,7 @@ class JournalVLM:
                         self._vlm.score_choices(messages, choices), dtype=np.float64
                     )
                 self._answered(row, {"scores": scores.tolist()}, call.cached)
+                self._tell(None)
                 return scores
         return self._read(lambda reply: scores_of(reply.get("scores"), len(choices)), row.reply)
 
@@ -93,11 +112,17 @@ class JournalVLM:
             return recorded
         row = CallRow(self._task, call, self.step, kind, key, request, None, time.time())
         self._journal.record_request(row, blobs)
+        if self._heard is not None:
+            self._heard.progress.asked(self._heard.task, messages)
         return row
 
     def _answered(self, row: CallRow, reply: dict[str, Any], cached: bool) -> None:
         self._journal.record_reply(row.task, row.call, reply, cached=cached)
         self.asked += not cached
+
+    def _tell(self, reply: Reply | None) -> None:
+        if self._heard is not None:
+            self._heard.progress.answered(self._heard.task, reply)
 
     def _asker(self, row: CallRow) -> str:
         return f"{self._journal.id} {row.task} {row.call}"

@@ -12,8 +12,8 @@ import numpy as np
 from atari_vlm.agents.base import Agent
 from atari_vlm.errors import StoppedError
 from atari_vlm.runs.journal import EpisodeRow, Journal, Phase, StepRow
-from atari_vlm.runs.journal_vlm import JournalVLM
-from atari_vlm.runs.progress import Progress, Quiet, Task
+from atari_vlm.runs.journal_vlm import Heard, JournalVLM
+from atari_vlm.runs.progress import Label, Progress, Quiet, Task
 from atari_vlm.runs.recorded import replay_episode
 from atari_vlm.runs.rollout import OnStep, in_parallel, play_episode
 from atari_vlm.spaces import Env
@@ -23,16 +23,19 @@ from atari_vlm.vlm.base import VLM
 
 @dataclass(frozen=True)
 class EpisodeSpec:
-    """Which episode: its number in the journal, what it is for, and its seed."""
+    """Which episode: its number in the journal, what it is for, and its seed; ``label`` is what tables call it."""
 
     episode: int
     phase: Phase
     seed: int
+    label: Label | None = field(default=None, compare=False)
 
     @property
     def task(self) -> Task:
         """The episode as progress shows it."""
-        return Task(f"{self.phase} episode {self.episode} (seed {self.seed})")
+        name = f"{self.phase} episode {self.episode} (seed {self.seed})"
+        label = self.label or Label("", "", self.seed, self.episode, self.phase)
+        return Task(name, label=label)
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,8 @@ class Player:
     def _play(
         self, env: Env, spec: EpisodeSpec, make_agent: Callable[[VLM, Env], Agent], seen: OnStep
     ) -> Trajectory:
-        vlm = JournalVLM(self.vlm, self.journal, spec.episode)
+        heard = Heard.by(self.options.progress, spec.task)
+        vlm = JournalVLM(self.vlm, self.journal, spec.episode, heard)
         self.options.progress.began(spec.task, len(self.journal.steps(spec.episode)))
 
         def on_step(transition: Transition) -> None:

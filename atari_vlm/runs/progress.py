@@ -10,23 +10,38 @@ import functools
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from atari_vlm.runs.journal_rows import EpisodeRow
-from atari_vlm.types import Transition
+from atari_vlm.types import Message, Reply, Transition
+
+
+@dataclass(frozen=True)
+class Label:
+    """What an episode is called in the tables of its run: who plays what, in which run of seeds, the how manyeth there."""
+
+    game: str
+    agent: str
+    seed: int | None
+    episode: int | None
+    phase: str = "eval"
 
 
 @dataclass(frozen=True)
 class Task:
-    """One piece of a run. ``total`` units are to be done (``None``: nobody knows), in epoch ``epoch[0]`` of ``epoch[1]``."""
+    """One piece of a run. ``total`` units are to be done (``None``: nobody knows), in epoch ``epoch[0]`` of ``epoch[1]``.
+
+    ``label`` is that of an episode, or of whatever else somebody plays or is asked in.
+    """
 
     name: str
     total: int | None = None
     unit: str = "steps"
     epoch: tuple[int, int] = (1, 1)
+    label: Label | None = field(default=None, compare=False)
 
 
 class Progress(Protocol):
@@ -46,6 +61,19 @@ class Progress(Protocol):
 
     def say(self, message: str) -> None:
         """Something that the user should know, and that does not end the run."""
+        ...
+
+
+@runtime_checkable
+class Listening(Protocol):
+    """A progress that is also told what is asked. A reply that a journal holds already is not told again."""
+
+    def asked(self, task: Task, messages: Sequence[Message]) -> None:
+        """A VLM is about to be asked."""
+        ...
+
+    def answered(self, task: Task, reply: Reply | None) -> None:
+        """It answered; ``None`` where it scored choices instead."""
         ...
 
 

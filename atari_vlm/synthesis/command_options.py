@@ -25,6 +25,7 @@ from atari_vlm.runs.options import (
     Options,
     SeedOptions,
 )
+from atari_vlm.runs.serve_options import ServeOptions
 
 IMPORTS_CODE: dict[str, Any] = {"typed only": lambda env: ":" in (env or "")}
 _KEY_FILES = {"openai_key": "OPENAI_API_KEY", "openai_org": "OPENAI_ORG_ID"}
@@ -174,7 +175,7 @@ class CollectOptions(Options):
 
 @dataclass(frozen=True)
 class SearchCommand(
-    FileOptions, FolderOptions, KeyOptions, ModelOptions, AskOptions, SandboxOptions, ConstantOptions,
+    FileOptions, FolderOptions, ServeOptions, KeyOptions, ModelOptions, AskOptions, SandboxOptions, ConstantOptions,
     MethodOptions, WriterOptions, SeedOptions, PlayedOptions, TransitionOptions, ShardOptions, EnvironmentOptions,
 ):  # fmt: skip
     """Which environment, who writes, and how is searched."""
@@ -230,7 +231,8 @@ class PlannerOptions(Options):
 
 @dataclass(frozen=True)
 class EvaluateCommand(
-    FileOptions, SandboxOptions, PlannerOptions, SeedOptions, PlayedOptions, TransitionOptions, EnvironmentOptions, WhereOptions
+    FileOptions, ServeOptions, SandboxOptions, PlannerOptions, SeedOptions, PlayedOptions, TransitionOptions, EnvironmentOptions,
+    WhereOptions,
 ):  # fmt: skip
     """Which programs, and what they are measured with."""
 

@@ -29,7 +29,7 @@ class Questions:
     """Makes the questions of one search; what it makes depends on the choices before, so it is called in their order."""
 
     def __init__(self, env_id: str, description: str, config: SearchConfig):
-        self._config = config
+        self.env_id, self._config = env_id, config
         self._about = {
             "env": env_id,
             "description": description.strip(),

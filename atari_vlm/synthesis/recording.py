@@ -11,7 +11,7 @@ from typing import Any
 from atari_vlm.errors import RunError, reading
 from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.journal_rows import NodeRow, SimulationRow
-from atari_vlm.runs.journal_vlm import JournalVLM
+from atari_vlm.runs.journal_vlm import Heard, JournalVLM
 from atari_vlm.synthesis.records import Choice, Outcome, SearchNode
 from atari_vlm.vlm.base import VLM
 
@@ -19,12 +19,12 @@ from atari_vlm.vlm.base import VLM
 class JournalRecord:
     """A :class:`~atari_vlm.synthesis.searching.Record` that is a journal: call number n is the one call of simulation n."""
 
-    def __init__(self, journal: Journal, writer: VLM):
-        self._journal, self._writer = journal, writer
+    def __init__(self, journal: Journal, writer: VLM, heard: Heard | None = None):
+        self._journal, self._writer, self._heard = journal, writer, heard
 
     def writer(self, call: int) -> VLM:
         """The recorded reply, else the writer's own, recorded before anybody sees it."""
-        return JournalVLM(self._writer, self._journal, call)
+        return JournalVLM(self._writer, self._journal, call, self._heard)
 
     def outcome(self, call: int) -> Outcome | None:
         """What became of a call, if it was judged; ``RunError`` where the journal is damaged."""

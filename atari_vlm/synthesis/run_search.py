@@ -14,6 +14,7 @@ import numpy as np
 from atari_vlm.errors import BudgetExhaustedError, StoppedError, VLMError
 from atari_vlm.experience.transitions import TransitionBuffer
 from atari_vlm.runs.continuing import ResumeRules
+from atari_vlm.runs.journal_vlm import Heard
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.settings import plain
 from atari_vlm.synthesis.config import SearchConfig
@@ -23,7 +24,7 @@ from atari_vlm.synthesis.outputs import write_results, write_tables
 from atari_vlm.synthesis.questions import Questions
 from atari_vlm.synthesis.recording import JournalRecord
 from atari_vlm.synthesis.records import SearchResult
-from atari_vlm.synthesis.searching import QUIETLY, Manner, NoRecord, Record, Searching
+from atari_vlm.synthesis.searching import QUIETLY, Manner, NoRecord, Record, Searching, task_of
 from atari_vlm.trees import leaves
 from atari_vlm.vlm.base import VLM
 from atari_vlm.vlm.layers.stack import LimitedVLM, limited
@@ -82,8 +83,11 @@ def search_in(
     ):
         on_run(run)
         asked.restore(run.journal.replies(paid=True))
+        manner.began(run.journal, asked.budget)
+        heard = Heard.by(manner.progress, task_of(config, buffer.env_id))
         try:
-            result = _searching(buffer, config, JournalRecord(run.journal, asked)).run(manner)
+            record = JournalRecord(run.journal, asked, heard)
+            result = _searching(buffer, config, record).run(manner)
         except (BudgetExhaustedError, StoppedError, VLMError):
             write_tables(run)
             raise

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from atari_vlm.runs.progress import Progress, Quiet, Task, running
+from atari_vlm.runs.journal import Journal
+from atari_vlm.runs.progress import Label, Progress, Quiet, Task, running
 from atari_vlm.synthesis.config import SearchConfig
 from atari_vlm.synthesis.gif_mcts import GifMcts
 from atari_vlm.synthesis.independent_draws import IndependentDraws
@@ -26,6 +27,7 @@ from atari_vlm.synthesis.records import (
 from atari_vlm.synthesis.replies import program_in
 from atari_vlm.synthesis.worldcoder import WorldCoder
 from atari_vlm.vlm.base import VLM
+from atari_vlm.vlm.layers.budget import Budget
 
 
 class Record(Protocol):
@@ -72,12 +74,14 @@ class NoRecord:
 class Manner:
     """How a search is carried out, which its result does not depend on.
 
-    ``stop`` is set by whoever wants it to end; ``api_key`` is kept out of everything that is written.
+    ``stop`` is set by whoever wants it to end; ``api_key`` is kept out of everything that is written. ``began`` is told of
+    the run's journal and budget before anything is asked.
     """
 
     progress: Progress = field(default_factory=Quiet)
     stop: threading.Event | None = None
     api_key: str | None = field(default=None, repr=False)
+    began: Callable[[Journal, Budget], object] = lambda journal, budget: None
 
 
 QUIETLY = Manner()
@@ -105,7 +109,7 @@ class Searching:
             self._begin(config.start)
         if self._start is not None and self._start.solved:
             return self._result(0)
-        with running(manner.progress, Task("search", config.budget, "calls")) as advanced:
+        with running(manner.progress, task_of(config, self._questions.env_id)) as advanced:
 
             def put_in(question: Question, outcome: Outcome) -> bool:
                 self._put_in(question.choice, outcome)
@@ -197,6 +201,12 @@ class Searching:
             cost_usd=_sum(self._costs),
             verified=best.verified,
         )
+
+
+def task_of(config: SearchConfig, env_id: str) -> Task:
+    """The search as progress shows it."""
+    label = Label(env_id, config.method, None, None, "search")
+    return Task("search", config.budget, "calls", label=label)
 
 
 def method_of(config: SearchConfig) -> SearchMethod:

@@ -29,7 +29,8 @@ from atari_vlm.files import atomic_write
 from atari_vlm.games import game
 from atari_vlm.objects.tables import TABLES
 from atari_vlm.runs.command_line import command_line, command_of
-from atari_vlm.runs.journal_vlm import JournalVLM
+from atari_vlm.runs.journal import Journal
+from atari_vlm.runs.journal_vlm import Heard, JournalVLM
 from atari_vlm.runs.options import (
     FileOptions,
     FolderOptions,
@@ -37,7 +38,9 @@ from atari_vlm.runs.options import (
     ParallelOptions,
     execution_of,
 )
+from atari_vlm.runs.progress import Label, Progress, Quiet, Task, running
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
+from atari_vlm.runs.serve_options import ServeOptions
 from atari_vlm.settings import plain
 from atari_vlm.types import Message, Reply
 from atari_vlm.vlm.layers.budget import Budget
@@ -61,7 +64,9 @@ class QuestionOptions(Options):
 
 
 @dataclass(frozen=True)
-class PerceiveConfig(FileOptions, FolderOptions, ParallelOptions, AskingLimits, QuestionOptions):
+class PerceiveConfig(
+    FileOptions, FolderOptions, ServeOptions, ParallelOptions, AskingLimits, QuestionOptions
+):
     """What is asked of whom, and what it may cost."""
 
     program = "perceive"
@@ -85,6 +90,9 @@ class Watching:
     began: Callable[[Path, int, Budget], object] = lambda run, series, budget: None
     ended: Callable[[str, str, int], object] = lambda agent, game, seed: None
     conditions: Sequence[tuple[str, str]] = ()
+    progress: Progress = field(default_factory=Quiet)
+    opened: Callable[[Journal, int], object] = lambda journal, questions: None
+    scored: Callable[[dict[str, Any]], object] = lambda row: None
 
 
 @dataclass(frozen=True)
@@ -139,11 +147,13 @@ def perceive(
         budget.restore_from(run.journal.replies(paid=True))
         series = list(_series(config))
         watching.began(run.path, len(series), budget)
+        watching.opened(run.journal, sum(len(put[one.game, one.seed]) for one in series))
         rows, lines = [], []
         for name in config.game_names:
             here = [one for one in series if one.game == name]
             for found in _answers(config, put, here, asked, run, watching):
                 rows.append(row_of(found))
+                watching.scored(rows[-1])
                 lines += [one.as_dict(_digests(one.question)) for one in found]
         _write(run.path, config, rows, lines, watching.conditions)
         run.finish()
@@ -161,11 +171,17 @@ def _answers(
     """The answers of each agent on one game."""
 
     def ask(one: _Series) -> list[Answered]:
-        vlm = JournalVLM(asked[one.agent].vlm, run.journal, one.task)
-        found = [
-            _answer(vlm, asked[one.agent], question, watching)
-            for question in put[one.game, one.seed]
-        ]
+        listed = put[one.game, one.seed]
+        label = Label(one.game, one.agent, one.seed, one.task, "questions")
+        task = Task(f"questions {one.task}", len(listed), "questions", label=label)
+        vlm = JournalVLM(
+            asked[one.agent].vlm, run.journal, one.task, Heard.by(watching.progress, task)
+        )
+        found = []
+        with running(watching.progress, task) as advanced:
+            for question in listed:
+                found.append(_answer(vlm, asked[one.agent], question, watching))
+                advanced()
         watching.ended(one.agent, one.game, one.seed)
         return found
 

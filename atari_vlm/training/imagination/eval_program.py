@@ -13,6 +13,8 @@ from atari_vlm.experience.episodes import Episode
 from atari_vlm.files import atomic_write
 from atari_vlm.games import game as known_game
 from atari_vlm.games import game_names
+from atari_vlm.reporting.live.page import LivePage, live_page
+from atari_vlm.reporting.live.state import Expected
 from atari_vlm.runs.bars import Bars
 from atari_vlm.runs.progress import Task, running
 from atari_vlm.runs.seeds import eval_seed
@@ -43,7 +45,10 @@ def evaluate(options: EvalOptions) -> int:
     keys = tuple(checkpoint.config.get("keys", ()))
     config = GameConfig(game, checkpoint.config["frame_skip"], 1, options.max_steps, keys)
     _check_game(config, policy)
-    returns, played = _play(options, config, policy)
+    with live_page(options) as page:
+        page.expect(Expected(options.episodes, "games", game))
+        returns, played = _play(options, config, policy, page)
+        page.finish()
     dreaming = DreamConfig(options.imagine_steps, options.temperature, options.imagine_temperature)
     run_as = {"device": device.name, "temperature": dreaming.world_temperature}
     model: Any = build_model(checkpoint, options.model, **run_as)
@@ -110,7 +115,7 @@ def _check_game(config: GameConfig, policy: Policy[Any]) -> None:
 
 
 def _play(
-    options: EvalOptions, config: GameConfig, policy: Policy[Any]
+    options: EvalOptions, config: GameConfig, policy: Policy[Any], page: LivePage
 ) -> tuple[Returns, list[Episode]]:
     """Real games, with a progress bar; the beginnings of the first ones are kept."""
     bars = Bars(messages())
@@ -123,7 +128,8 @@ def _play(
 
     generator = torch.Generator(options.device).manual_seed(options.seed)
     seeds = [eval_seed(options.seed, index) for index in range(options.episodes)]
-    with bars, running(bars, Task("evaluation", options.episodes, "games")) as advanced:
+    games = Task("evaluation", options.episodes, "games")
+    with bars, running(page.beside(bars), games) as advanced:
         playing = Playing(generator, options.temperature, watch=see)
         returns = play_games(lambda: make_game(config, policy.inputs), policy, seeds, playing)
     return returns, keeper.episodes()

@@ -20,6 +20,7 @@ from atari_vlm.runs.options import (
     SeedOptions,
     pairs,
 )
+from atari_vlm.runs.serve_options import ServeOptions
 from atari_vlm.settings import flat
 
 _PAPER_V1 = "paper-v1"  # the preset of a first version, or what its name begins with
@@ -108,7 +109,7 @@ class ComputeOptions(Options):
 
 @dataclass(frozen=True)
 class TrainOptions(
-    LogOptions, ComputeOptions, SeedOptions, LearnOptions, FolderOptions, FileOptions
+    LogOptions, ServeOptions, ComputeOptions, SeedOptions, LearnOptions, FolderOptions, FileOptions
 ):
     """Train a world model and the player that learns inside it; a subclass per family says which."""
 
@@ -121,7 +122,7 @@ def train_options(kind: str) -> type[TrainOptions]:
 
 
 @dataclass(frozen=True)
-class EvalOptions(Options):
+class EvalOptions(ServeOptions):
     """Play real games with a trained model's policy, and dream of them."""
 
     program: ClassVar[str] = "dream eval"

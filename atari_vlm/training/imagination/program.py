@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from atari_vlm.errors import ConfigError, RunError, StoppedError
 from atari_vlm.experience.episode_files import read_data_set
 from atari_vlm.experience.episodes import DataSet, fill_replay
 from atari_vlm.files import atomic_write
+from atari_vlm.reporting.live.page import LivePage, live_page
+from atari_vlm.reporting.live.state import Expected
 from atari_vlm.runs.bars import Bars
 from atari_vlm.runs.command_line import command_line, command_of
 from atari_vlm.runs.continuing import ResumeRules
@@ -71,7 +72,11 @@ def train(options: TrainOptions, files: Mapping[str, str] | None = None) -> int:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     plan = plan_of(options)
-    with open_team() as team, stop_on_signals() as stop:
+    with (
+        open_team() as team,
+        stop_on_signals() as stop,
+        live_page(options, here=team.rank == 0) as page,
+    ):
         console = messages() if team.rank == 0 else Console(quiet=True)
         execution = {**plan.request.execution, "processes": team.size}
         request = dataclasses.replace(plan.request, execution=execution)
@@ -83,7 +88,7 @@ def train(options: TrainOptions, files: Mapping[str, str] | None = None) -> int:
             for note in plan.notes:
                 console.print(note)
             run = dataclasses.replace(plan.run, folder=path, stop=stop, team=team)
-            code = _train(dataclasses.replace(plan, run=run), options.kind, console, stop)
+            code = _train(dataclasses.replace(plan, run=run), options.kind, (console, page), stop)
             if folder is not None and code == 0:
                 folder.finish()
         finally:
@@ -242,10 +247,16 @@ def _label(source: str) -> str:
     return name.rsplit(":")[-1].rsplit("/")[-1].removesuffix("-v5")
 
 
-def _train(plan: Plan, kind: str, console: Console, stop: Stop) -> int:
+def _train(plan: Plan, kind: str, shown_on: tuple[Console, LivePage], stop: Stop) -> int:
+    (console, page), epochs = shown_on, plan.run.settings.epochs
     bars = Bars(console)
-    show = functools.partial(_show, console, plan.run.settings.epochs)
-    run = dataclasses.replace(plan.run, progress=bars, report=show)
+    page.expect(Expected(epochs, "epochs", plan.run.folder.name))
+
+    def show(epoch: int, metrics: Metrics) -> None:
+        page.measured(epoch, _shown(metrics))
+        _show(console, epochs, epoch, metrics)
+
+    run = dataclasses.replace(plan.run, progress=page.beside(bars), report=show)
     trainer = WorldModelTrainer(run, load_part(kind, "learner"))
     if plan.steps is not None and trainer.epoch == 0:
         fill_replay(trainer.replay, plan.steps)
@@ -256,6 +267,7 @@ def _train(plan: Plan, kind: str, console: Console, stop: Stop) -> int:
             console.print(remark)
         with bars:
             trainer.train()
+        page.finish()
     except StoppedError as stopped:
         trainer.save_model()
         console.print(f"{stopped}; the model of now is {run.folder / 'model'}")
@@ -267,9 +279,12 @@ def _train(plan: Plan, kind: str, console: Console, stop: Stop) -> int:
     return 0
 
 
+def _shown(metrics: Metrics) -> Metrics:
+    return {name: value for name, value in metrics.items() if name.split("/")[1] in _SHOWN}
+
+
 def _show(console: Console, epochs: int, epoch: int, metrics: Metrics) -> None:
-    shown = {name: value for name, value in metrics.items() if name.split("/")[1] in _SHOWN}
-    told = [f"{name} {value:.4g}" for name, value in shown.items()]
+    told = [f"{name} {value:.4g}" for name, value in _shown(metrics).items()]
     if epoch < epochs:
         told.append(f"{clock(metrics['run/seconds_left'])} left")
     console.print(f"epoch {epoch}/{epochs}: {', '.join(told)}")

@@ -37,6 +37,7 @@ from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.game_names import game_name as known_game
 from atari_vlm.runs.journal import EpisodeRow
 from atari_vlm.runs.player import EpisodeSpec, PlayedEpisode, Player, PlayerOptions
+from atari_vlm.runs.progress import Label
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.runs.seeds import eval_seed, train_seed
 from atari_vlm.runs.trackers import EpisodeLog, LogConfig, check_installed
@@ -233,8 +234,10 @@ class VLMTrainer:
         return DemonstrationRecorder(spec.episode, self.options.in_context.examples)
 
     def _spec(self, phase: Any, seed: int) -> EpisodeSpec:
+        number = self._next_episode
         self._next_episode += 1
-        return EpisodeSpec(self._next_episode - 1, phase, seed)
+        label = Label(self.game, self.vlm_type, self.options.seed, number, phase)
+        return EpisodeSpec(number, phase, seed, label)
 
     def _strategy(self) -> Strategy:
         return self.options.in_context.strategy if self.use_icl else "none"

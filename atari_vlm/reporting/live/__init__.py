@@ -1,0 +1,1 @@
+"""What goes on in a program, as a page on this machine: ``--serve``."""

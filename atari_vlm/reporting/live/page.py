@@ -1,0 +1,161 @@
+"""The live page of a program: what it looks like, its JSON, and how a program has one.
+
+A program writes ``with live_page(config) as page`` and hands ``page.beside(its own progress)`` to whatever plays; without
+``--serve`` that is its own progress, and nothing else happens.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import string
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any, Protocol
+
+from atari_vlm.reporting.live.server import Answer, PageServer
+from atari_vlm.reporting.live.state import Expected, LiveState
+from atari_vlm.runs.journal import EpisodeRow
+from atari_vlm.runs.progress import Progress, Task
+from atari_vlm.types import Message, Reply, Transition
+
+_SHARE = 0.02  # of a processor that looking at a program may take, however often and by how many it is looked at
+
+
+class Serving(Protocol):
+    """The options that are read."""
+
+    @property
+    def program(self) -> str: ...  # noqa: D102
+
+    @property
+    def serve(self) -> int | None: ...  # noqa: D102
+
+
+class LivePage:
+    """What a program tells its page. ``state`` is ``None`` where nobody asked for one: then nothing is kept."""
+
+    def __init__(self, state: LiveState | None):
+        self.state = state
+
+    def beside(self, progress: Progress) -> Progress:
+        """The program's own progress, and the page's beside it."""
+        return progress if self.state is None else Both(progress, self.state)
+
+    def expect(self, expected: Expected) -> None:
+        """What is about to be done."""
+        if self.state is not None:
+            self.state.expect(expected)
+
+    def measured(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """An epoch is over."""
+        if self.state is not None:
+            self.state.measured(epoch, metrics)
+
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        """A row of a table that is not added up from episodes."""
+        if self.state is not None:
+            self.state.add_row(row)
+
+    def finish(self) -> None:
+        """Everything is done; call it while the run is still open."""
+        if self.state is not None:
+            self.state.finish()
+
+
+class Both:
+    """Two progresses as one; the second listens."""
+
+    def __init__(self, first: Progress, second: LiveState):
+        self._first, self._second = first, second
+
+    def began(self, task: Task, recorded: int = 0) -> None:
+        """Tell both."""
+        self._first.began(task, recorded)
+        self._second.began(task, recorded)
+
+    def advanced(self, task: Task, step: Transition | None = None, calls: int = 0) -> None:
+        """Tell both."""
+        self._first.advanced(task, step, calls)
+        self._second.advanced(task, step, calls)
+
+    def ended(self, task: Task, result: EpisodeRow | None = None) -> None:
+        """Tell both."""
+        self._first.ended(task, result)
+        self._second.ended(task, result)
+
+    def say(self, message: str) -> None:
+        """Tell both."""
+        self._first.say(message)
+        self._second.say(message)
+
+    def asked(self, task: Task, messages: Sequence[Message]) -> None:
+        """Tell the second."""
+        self._second.asked(task, messages)
+
+    def answered(self, task: Task, reply: Reply | None) -> None:
+        """Tell the second."""
+        self._second.answered(task, reply)
+
+
+@contextmanager
+def live_page(options: Serving, *, here: bool = True) -> Iterator[LivePage]:
+    """Within the block the page is served, if the options say so; its address is the first thing that is printed.
+
+    Of several processes one does it ``here``. ``ConfigError`` for a port that cannot be opened.
+    """
+    if options.serve is None or not here:
+        yield LivePage(None)
+        return
+    state = LiveState(options.program)
+    seldom = Seldom(state)
+    server = PageServer(options.serve, {"/": page, "/state.json": seldom.answer})
+    server.start()
+    try:
+        print(f"live page: {server.address}", file=sys.stderr, flush=True)
+        yield LivePage(state)
+    finally:
+        server.stop()
+
+
+class Seldom:
+    """The state as JSON, made so seldom that making it takes :data:`_SHARE` of the time at most."""
+
+    def __init__(self, state: LiveState):
+        self._state, self._lock = state, threading.Lock()
+        self._body, self._good_until = b"", 0.0
+
+    def answer(self) -> Answer:
+        """The state of now, or of a moment ago."""
+        with self._lock:
+            if time.monotonic() >= self._good_until:
+                before = time.thread_time()
+                text = json.dumps(self._state.as_dict(), allow_nan=False, separators=(",", ":"))
+                self._body = text.encode("ascii")
+                spent = time.thread_time() - before
+                self._good_until = time.monotonic() + spent / _SHARE
+            return Answer(self._body, "application/json; charset=utf-8")
+
+
+def page() -> Answer:
+    """The page itself: style and script stand in it under a nonce of this one answer, and nothing else may be loaded or run."""
+    nonce = secrets.token_urlsafe(16)
+    mine, reports = (resources.files(f"atari_vlm.reporting.{name}") for name in ("live", "page"))
+    template = string.Template((mine / "live.html").read_text(encoding="utf-8"))
+    style = [(reports / "report.css"), (mine / "live.css")]
+    script = [(reports / "report_dom.js"), (mine / "live.js")]
+    html = template.substitute(
+        nonce=nonce,
+        style="\n".join(part.read_text(encoding="utf-8") for part in style),
+        script="\n".join(part.read_text(encoding="utf-8") for part in script),
+    )
+    policy = (
+        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+    headers = {"Content-Security-Policy": policy}
+    return Answer(html.encode("utf-8"), "text/html; charset=utf-8", headers)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 import tracemalloc
 import urllib.error
 import urllib.request
@@ -185,12 +188,13 @@ def test_ten_thousand_steps_do_not_grow_memory():
                 state.say(f"message {at}" * 100)
                 assert len(json.dumps(state.as_dict())) < 60_000
         state.ended(EPISODE, row(1.0))
+        gc.collect()
         return tracemalloc.get_traced_memory()[0]
 
     tracemalloc.start()
     try:
         before = play(500)
-        assert play(10_000) - before < 50_000
+        assert play(10_000) - before < 100_000  # a word a step would be more
     finally:
         tracemalloc.stop()
 
@@ -365,3 +369,21 @@ def test_fifty_hostile_replies_stay_text(served, tab):
     state.finish()
     tab.wait_for("document.getElementById('status').textContent === 'Finished'")
     tab.call("Page.navigate", url="about:blank")
+
+
+def test_who_looks_sees_the_end(capsys):
+    seen = []
+
+    def look(address: str) -> None:
+        while not seen or not seen[-1]:
+            with urllib.request.urlopen(address.replace("/?", "/state.json?"), timeout=5) as answer:
+                seen.append(json.load(answer)["finished"])
+
+    with live_page(SERVED) as page:
+        eye = threading.Thread(target=look, args=(capsys.readouterr().err.split()[-1],))
+        eye.start()
+        while not seen:
+            time.sleep(0.01)
+        page.finish()
+    eye.join(5)
+    assert seen[0] is False and seen[-1] is True

@@ -23,6 +23,8 @@ from atari_vlm.runs.journal import EpisodeRow
 from atari_vlm.runs.progress import Progress, Task
 from atari_vlm.types import Message, Reply, Transition
 
+_LOOKS_S = 3.0  # whoever asked within so many seconds is still looking
+_LAST_LOOK_S = 1.2  # that the end of a program waits for a last look
 _SHARE = 0.02  # of a processor that looking at a program may take, however often and by how many it is looked at
 
 
@@ -118,6 +120,7 @@ def live_page(options: Serving, *, here: bool = True) -> Iterator[LivePage]:
     try:
         print(f"live page: {server.address}", file=sys.stderr, flush=True)
         yield LivePage(state)
+        seldom.wait_for_a_last_look()
     finally:
         server.stop()
 
@@ -128,17 +131,28 @@ class Seldom:
     def __init__(self, state: LiveState):
         self._state, self._lock = state, threading.Lock()
         self._body, self._good_until = b"", 0.0
+        self._asked_at = -_LOOKS_S
+        self._shown_end = threading.Event()
 
     def answer(self) -> Answer:
         """The state of now, or of a moment ago."""
+        is_end = self._state.finished
         with self._lock:
-            if time.monotonic() >= self._good_until:
+            self._asked_at = time.monotonic()
+            if self._asked_at >= self._good_until or (is_end and not self._shown_end.is_set()):
                 before = time.thread_time()
                 text = json.dumps(self._state.as_dict(), allow_nan=False, separators=(",", ":"))
                 self._body = text.encode("ascii")
                 spent = time.thread_time() - before
                 self._good_until = time.monotonic() + spent / _SHARE
+            if is_end:
+                self._shown_end.set()
             return Answer(self._body, "application/json; charset=utf-8")
+
+    def wait_for_a_last_look(self) -> None:
+        """Let whoever is looking see a finished program finished; a moment at most."""
+        if self._state.finished and time.monotonic() - self._asked_at < _LOOKS_S:
+            self._shown_end.wait(_LAST_LOOK_S)
 
 
 def page() -> Answer:

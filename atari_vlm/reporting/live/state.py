@@ -55,7 +55,7 @@ class LiveState:
         self._messages: deque[str] = deque(maxlen=_MESSAGES)
         self._metrics: deque[dict[str, Any]] = deque(maxlen=_EPOCHS)
         self._done = self._done_now = self._ended = 0
-        self._began, self._finished = time.monotonic(), False
+        self._began, self.finished = time.monotonic(), False
 
     def expect(self, expected: Expected) -> None:
         """What is about to be done; what its journal holds already is counted."""
@@ -70,7 +70,7 @@ class LiveState:
         rows = self._rows()
         with self._lock:
             self._expected = dataclasses.replace(self._expected, rows=lambda: rows)
-            self._finished = True
+            self.finished = True
 
     def began(self, task: Task, recorded: int = 0) -> None:
         """Show a task."""
@@ -170,13 +170,13 @@ class LiveState:
             "seconds_left": self._seconds_left(),
             "metrics": list(self._metrics),
             "messages": list(self._messages),
-            "finished": self._finished,
+            "finished": self.finished,
         }
 
     def _seconds_left(self) -> float | None:
         """If each unit takes as long as those that were done now."""
         total = self._expected.total
-        if total is None or not self._done_now or self._finished:
+        if total is None or not self._done_now or self.finished:
             return None
         passed = time.monotonic() - self._began
         return round(max(0, total - self._done) * passed / self._done_now, 1)

@@ -235,6 +235,7 @@ def evaluate(arguments: Sequence[str]) -> int:
             table.add_row(*row)
             page.add_row(dict(zip(MEASURED, row, strict=True)))
             advanced()
+        page.finish()
     out.print(table)
     for note in dict.fromkeys(filter(None, (each.env.note for each in saved))):
         out.print(note)

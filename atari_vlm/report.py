@@ -2,6 +2,7 @@
 
     python -m atari_vlm.report atari_vlm_results/Pong-scripted-cot-001
     python -m atari_vlm.report RUN --out pong.html --max-mb 60
+    python -m atari_vlm.report RUN --perception RUN2      # a study, with what its agents see beside what they score
     python -m atari_vlm.report results            # instead: published Atari 100k scores and own runs side by side
     python -m atari_vlm.report results --help
     python -m atari_vlm.report compare RUN RUN    # studies of one protocol as one
@@ -22,9 +23,11 @@ from typing import Annotated
 import tyro
 
 from atari_vlm.ending import program
+from atari_vlm.errors import ConfigError
 from atari_vlm.evaluation.board.board import build_board
 from atari_vlm.evaluation.board.submitting import submit
 from atari_vlm.evaluation.compare import compare
+from atari_vlm.evaluation.perception.beside import put_beside
 from atari_vlm.evaluation.results_files import to_markdown
 from atari_vlm.reporting.atari100k.compare import ResultsConfig
 from atari_vlm.reporting.atari100k.files import write_comparison
@@ -127,10 +130,16 @@ class ReportConfig(Options):
     """about how large the file may get"""
     trust_module: tuple[str, ...] = ()
     """modules of games of your own (module:Id) that may be imported for the run's pictures"""
+    perception: tuple[Path, ...] = ()
+    """of a study: runs of perceive, whose figures of the study's agents are put beside the scores and kept in its folder"""
 
 
 def _report(config: ReportConfig) -> Path:
     """The page of a run; of a study the page with its tables, and beside it the one with every step."""
+    if config.perception and config.out is not None:
+        raise ConfigError("--perception is of a study's own page; leave --out away")
+    if config.perception:
+        put_beside(config.run, config.perception)
     if config.out is None and is_study(config.run) and (config.run / "results.json").is_file():
         return write_study(config.run, max_mb=config.max_mb, trusted=config.trust_module)
     return write_report(config.run, config.out, config.max_mb, config.trust_module)

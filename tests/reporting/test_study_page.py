@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -65,6 +66,19 @@ def test_the_report_program_makes_the_page_anew_and_asks_before_it_imports(
     assert "--trust-module nobodys_games" in (folder / "report.html").read_text()
     assert report.main([str(folder), "--trust-module", "nobodys_games"]) == 0
     assert (folder / "report.html").read_text() == before
+
+
+def test_perception_put_beside_stays_in_the_page(folder, tmp_path, capsys):
+    row = {"agent": "eye", "model": "light-1", "game": LANE, "questions": 15, "f1": 0.375}
+    row |= dict.fromkeys(("field_accuracy", "direction_accuracy", "direction_chance"))
+    row |= {"flip_rate": 0.5, "decoy_echo": 0.0, "failed": 0, "cost_usd": 0.0}
+    content = {"rows": [row], "conditions": {"seeds": "7, 8"}}
+    (tmp_path / "perception.json").write_text(json.dumps(content))
+    assert report.main([str(folder), "--perception", str(tmp_path)]) == 0
+    page = (folder / "report.html").read_text()
+    assert "<h2>Perception</h2>" in page and "<td>0.38</td>" in page and "seeds: 7, 8" in page
+    assert report.main([str(folder)]) == 0
+    assert (folder / "report.html").read_text() == page
 
 
 def test_drawings_hold_what_they_are_given():

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from atari_vlm.files import atomic_write, read_real
 from atari_vlm.reporting.page.replayed import environment_replay
 from atari_vlm.reporting.page.run_report import scenes_of, write_report
 from atari_vlm.reporting.study import sections
+from atari_vlm.reporting.study.perceived import Perceived, perceived
 from atari_vlm.reporting.study.strips import Answers, Film, Strip, answers
 from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.run_folder import read_config
@@ -48,24 +50,29 @@ def write_study(run: str | Path, *, max_mb: float = 24.0, trusted: Sequence[str]
         write_report(folder, folder / sections.STEPS, max_mb, trusted, film.around)
         replay = environment_replay(scenes_of(journal, settings, trusted))
         with reading(folder / "results.json", ConfigError):
-            page = study_page(folder.resolve().name, content, film.strips(replay), answers(journal))
+            shown = Shown(film.strips(replay), answers(journal), perceived(folder))
+            page = study_page(folder.resolve().name, content, shown)
     atomic_write(folder / "report.html", page)
     return folder / "report.html"
 
 
-def study_page(
-    title: str,
-    content: Content,
-    films: Sequence[Strip] = (),
-    had: Mapping[str, Answers] | None = None,
-) -> str:
+@dataclass(frozen=True)
+class Shown:
+    """What a page has besides the tables: strips, how answers were read (by game and agent), and what was seen."""
+
+    films: Sequence[Strip] = ()
+    had: Mapping[str, Answers] = field(default_factory=dict)
+    seen: Perceived = field(default_factory=Perceived)
+
+
+def study_page(title: str, content: Content, shown: Shown | None = None) -> str:
     """The whole page, from results.json's content."""
     protocol = content["protocol"]
     head = f"protocol {protocol['name']}, version {protocol['version']}"
     body = [
         f'<header><p class="eyebrow">study</p><h1>{sections.text(title)}</h1>',
         f'<p class="subtitle">{sections.text(head)}</p></header>',
-        *_sections(content, films, had or {}),
+        *_sections(content, shown or Shown()),
     ]
     return whole_page(f"{title}: study", "".join(body))
 
@@ -84,15 +91,14 @@ def whole_page(title: str, body: str) -> str:
     )
 
 
-def _sections(
-    content: Content, films: Sequence[Strip], had: Mapping[str, Answers]
-) -> Iterator[str]:
+def _sections(content: Content, shown: Shown) -> Iterator[str]:
     yield _section("Scores per game", sections.games(content))
+    yield _section("Perception", sections.perception(content, shown.seen))
     yield _section("Over games", sections.over_games(content))
     yield _section("Agents on the same seeds", sections.pairs(content))
     yield _section("Ablation", sections.ablation(content))
-    yield _section("Cost and answers", sections.costs(content, had))
-    yield _section("Episodes", sections.films(films))
+    yield _section("Cost and answers", sections.costs(content, shown.had))
+    yield _section("Episodes", sections.films(shown.films))
     yield _section("Conditions", sections.conditions(content))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atari_vlm.reporting.study.drawing import Bar, Curve, bars, curves
+from atari_vlm.reporting.study.perceived import Perceived, beside_scores
 from atari_vlm.reporting.study.strips import Answers, Strip
 from atari_vlm.runs.terminal import shown
 from atari_vlm.scores.comparisons import performance_profile
@@ -43,6 +44,25 @@ def games(content: Content) -> str:
         for game, found in by_game.items()
     ]
     return f'<div class="pair">{"".join(drawn)}</div>{table(head, rows)}' if rows else ""
+
+
+def perception(content: Content, seen: Perceived) -> str:
+    """What the agents see in pictures of the games, beside what they score there."""
+    rows = [
+        (
+            *(row["game"], row["agent"], _estimate(score["score"]) if score else "not played"),
+            *(_part(row[name]) for name in ("f1", "field_accuracy")),
+            f"{_part(row['direction_accuracy'])} ({_part(row['direction_chance'])})",
+            *(_part(row[name]) for name in ("flip_rate", "decoy_echo")),
+            *(row["failed"], row["questions"], row["model"] or "unknown", _usd(row["cost_usd"])),
+        )
+        for row, score in beside_scores(seen.rows, content["games"])
+    ]
+    head = (
+        "Game,Agent,Score [95 %],Objects F1,Numbers right,Direction (chance),Flips,Decoy echo,Unread,Questions,Model,Cost"
+    ).split(",")
+    facts = "; ".join(f"{name}: {value}" for name, value in seen.conditions.items())
+    return f'{table(head, rows)}<p class="soft">{text(facts)}</p>' if rows else ""
 
 
 def over_games(content: Content) -> str:
@@ -263,6 +283,10 @@ def _difference(row: Content) -> str:
 
 def _share(values: Sequence[float]) -> str:
     return f"{sum(values) / len(values):.2f}" if values else ""
+
+
+def _part(share: float | None) -> str:
+    return "n/a" if share is None else f"{share:.2f}"
 
 
 def _usd(cost: float | None, unknown: str = "unknown") -> str:

@@ -32,8 +32,8 @@ class RecordedAgent:
         reply = Reply(
             "", "recorded", latency_s=decision["latency_s"], cost_usd=decision["cost_usd"]
         )
-        whole = isinstance(row.action, int)
-        proposal = Proposal((row.action,), decision["reasoning"]) if whole else None
+        whole = (row.action,) if isinstance(row.action, int) else None
+        proposal = None if whole is None else Proposal(whole, decision["reasoning"])
         action, problems = recorded_action(row.action), tuple(decision["problems"])
         return Decision(action, Source(row.source), proposal, (reply,), problems)
 

@@ -173,7 +173,10 @@ def _check_files(folder: Path) -> None:
 
 def _sha256(path: Path, most: int) -> str:
     with open_real(path, most) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()
 
 
 def _submission(content: Any) -> Submission:

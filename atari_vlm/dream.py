@@ -51,12 +51,14 @@ def main(argv: list[str] | None = None) -> int:
         raise UnknownNameError("command", command, commands())
     if command == "resume":
         command, rest = _family_of(rest), ["--resume", *rest]
-    require("torch", family(command).extra or "train" if command not in _COMMANDS else "train")
     return run(command, rest)
 
 
 def run(command: str, arguments: Sequence[str], files: Mapping[str, str] | None = None) -> int:
     """Run one command; ``files`` are texts that are kept in the folder of a training run, by name."""
+    extra = family(command).extra or "train" if command not in _COMMANDS else "train"
+    for library in ("torch", "safetensors"):  # before anything is played
+        require(library, extra)
     from atari_vlm.training.imagination import eval_program, options, program
 
     if command == "eval":

@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,6 +191,20 @@ class RunFolder:
         if self._groups == len(groups):
             self.journal.set_meta(groups=[*groups, group], finished=False)
         self._groups += 1
+
+    def discard(self) -> None:
+        """Take back a new run that was refused before anything was done in it: a mended command may have its name.
+
+        A run that was there before is left as it is.
+        """
+        if self.resumed:
+            return
+        for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name == "config.yaml"):
+            if entry.name.startswith((".", "journal")):  # may have been there when it was made
+                continue
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
 
     def close(self) -> None:
         """Close the journal and let go of the lock."""

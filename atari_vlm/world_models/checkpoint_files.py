@@ -34,7 +34,7 @@ _MOST_BYTES = {
     START: 1 << 30,
     PROGRAM: MOST_PROGRAM_BYTES,
 }
-_MOST_HEADER_BYTES = 1 << 24
+MOST_HEADER_BYTES = 1 << 24
 _PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib", ".dill"}
 _TYPES = {
     **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "|b1"},
@@ -79,7 +79,11 @@ def _read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
     """Size and digest by file name; only the names that a checkpoint can have."""
     path = folder / MANIFEST
     if not path.exists():
-        raise CheckpointError(f"{folder} is not a checkpoint of this package: it has no {MANIFEST}")
+        inside = folder / "model"
+        hint = f"; the model of the run is {inside}" if (inside / MANIFEST).exists() else ""
+        raise CheckpointError(
+            f"{folder} is not a checkpoint of this package: it has no {MANIFEST}{hint}"
+        )
     manifest = from_json(read_real_file(folder, MANIFEST), str(path))
     version = manifest.get("version")
     if manifest.get("format") != FORMAT or type(version) is not int or version != VERSION:
@@ -131,7 +135,7 @@ def read_real_file(folder: Path, name: str, size: int | None = None) -> bytes:
         if name == WEIGHTS:
             head = file.read(8)
             check_tensor_header(
-                head + file.read(min(_header_length(head), _MOST_HEADER_BYTES)), str(path), length
+                head + file.read(min(_header_length(head), MOST_HEADER_BYTES)), str(path), length
             )
             file.seek(0)
         return file.read(length)
@@ -209,10 +213,10 @@ def check_tensor_header(raw: bytes, where: str, size: int | None = None) -> dict
     """
     size = len(raw) if size is None else size
     length = _header_length(raw)
-    if len(raw) < 8 or length > min(len(raw) - 8, _MOST_HEADER_BYTES):
+    if len(raw) < 8 or length > min(len(raw) - 8, MOST_HEADER_BYTES):
         raise CheckpointError(
             f"{where} is damaged: its header claims {length} bytes, the file has {max(0, size - 8)} after the length "
-            f"and a header may have {_MOST_HEADER_BYTES}"
+            f"and a header may have {MOST_HEADER_BYTES}"
         )
     header = from_json(raw[8 : 8 + length], f"the header of {where}")
     header.pop("__metadata__", None)

@@ -48,7 +48,7 @@ def settings_of(facts, networks=SMALL, **changes):
     return with_changes(with_changes(made, quick), changes)
 
 
-def dreamer_trainer(folder, game="Case/Parts-v0", epochs=6, **run):
+def dreamer_trainer(folder, networks=SMALL, *, game="Case/Parts-v0", epochs=6, **run):
     """A Dreamer on two games side by side that show a picture, numbers and texts and take actions in parts: a few updates in
     each of six epochs.
     """
@@ -57,5 +57,5 @@ def dreamer_trainer(folder, game="Case/Parts-v0", epochs=6, **run):
     play["eval_max_steps"] = 20
     learning = {"prefill": 10, "ratio": 0.3, "batch": 4}
     changes = {"learning": learning, "play": play, "capacity": 80, "epochs": epochs}
-    settings = settings_of(facts, small(), **changes, checkpoint_every=1)
+    settings = settings_of(facts, networks, **changes, checkpoint_every=1)
     return WorldModelTrainer(TrainingRun(folder, facts, settings, **run), make_learner)

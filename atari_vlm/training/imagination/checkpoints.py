@@ -13,6 +13,7 @@ from gymnasium.spaces import Discrete
 
 from atari_vlm.errors import CheckpointError
 from atari_vlm.runs.progress import warn
+from atari_vlm.settings import flat, is_same
 from atari_vlm.world_models.base import StartFrames, context_space_of
 from atari_vlm.world_models.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from atari_vlm.world_models.inputs import as_observations
@@ -20,6 +21,7 @@ from atari_vlm.world_models.learned.learner import Learner
 
 KEPT = 2
 START_ROWS = 16
+_MOST_TOLD = 4  # differences of two configs
 
 
 class Checkpoints:
@@ -78,6 +80,14 @@ class Checkpoints:
 
     def _path(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch:06d}"
+
+
+def unlike(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """Where two configs differ, at most four places, with both sides; nothing where they do not."""
+    one, other = flat(theirs), flat(ours)
+    names = [name for name in {**one, **other} if not is_same(one.get(name), other.get(name))]
+    told = [f"{n} is {one.get(n)!r:.60} there and {other.get(n)!r:.60} here" for n in names]
+    return "; ".join([*told[:_MOST_TOLD], *(["..."] if len(told) > _MOST_TOLD else [])])
 
 
 def actions_of(checkpoint: Checkpoint) -> gymnasium.Space[Any]:

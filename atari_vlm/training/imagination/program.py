@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,8 @@ def train(options: TrainOptions, files: Mapping[str, str] | None = None) -> int:
             for note in plan.notes:
                 console.print(note)
             run = dataclasses.replace(plan.run, folder=path, stop=stop, team=team)
-            code = _train(dataclasses.replace(plan, run=run), options.kind, (console, page), stop)
+            located = dataclasses.replace(plan, run=run)
+            code = _train(located, options.kind, (console, page), stop, folder)
             if folder is not None and code == 0:
                 folder.finish()
         finally:
@@ -247,7 +249,20 @@ def _label(source: str) -> str:
     return name.rsplit(":")[-1].rsplit("/")[-1].removesuffix("-v5")
 
 
-def _train(plan: Plan, kind: str, shown_on: tuple[Console, LivePage], stop: Stop) -> int:
+@contextlib.contextmanager
+def _taken_back(folder: RunFolder | None) -> Iterator[None]:
+    """What is refused before it begins leaves no new run behind, which a mended command would contradict."""
+    try:
+        yield
+    except BaseException:
+        if folder is not None:
+            folder.discard()
+        raise
+
+
+def _train(
+    plan: Plan, kind: str, shown_on: tuple[Console, LivePage], stop: Stop, folder: RunFolder | None
+) -> int:
     (console, page), epochs = shown_on, plan.run.settings.epochs
     bars = Bars(console)
     page.expect(Expected(epochs, "epochs", plan.run.folder.name))
@@ -257,9 +272,10 @@ def _train(plan: Plan, kind: str, shown_on: tuple[Console, LivePage], stop: Stop
         _show(console, epochs, epoch, metrics)
 
     run = dataclasses.replace(plan.run, progress=page.beside(bars), report=show)
-    trainer = WorldModelTrainer(run, load_part(kind, "learner"))
-    if plan.steps is not None and trainer.epoch == 0:
-        fill_replay(trainer.replay, plan.steps)
+    with _taken_back(folder):
+        trainer = WorldModelTrainer(run, load_part(kind, "learner"))
+        if plan.steps is not None and trainer.epoch == 0:
+            fill_replay(trainer.replay, plan.steps)
     try:
         if trainer.epoch:
             console.print(f"continuing {run.folder} after epoch {trainer.epoch}")

@@ -25,9 +25,10 @@ def remarks(trainer: WorldModelTrainer) -> Iterator[str]:
 
 def _sizes(trainer: WorldModelTrainer) -> str:
     """How many numbers are trained, and what the replay takes."""
-    weights = sum(array.size for array in trainer.learner.weights().values())
+    arrays = trainer.learner.weights().values()
+    weights, model = sum(a.size for a in arrays), sum(a.nbytes for a in arrays) / 1e6
     slots, columns = trainer.replay.num_slots, trainer.replay.columns.values()
     on_disk = slots * sum(column.step_bytes for column in columns if column.on_disk) / 1e6
     in_memory = slots * sum(column.step_bytes for column in columns if not column.on_disk) / 1e6
     replay = f"{slots} steps, {on_disk:.0f} MB on disk and {in_memory:.0f} MB in memory"
-    return f"{weights / 1e6:.2f} million weights; a replay of {replay}"
+    return f"{weights / 1e6:.2f} million weights, {model:.3g} MB; a replay of {replay}"

@@ -27,7 +27,7 @@ from atari_vlm.runs.metrics import MetricsLog
 from atari_vlm.runs.progress import Pace, Progress, Quiet, Task, running
 from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.runs.trackers import LogConfig
-from atari_vlm.training.imagination.checkpoints import Checkpoints, save_model
+from atari_vlm.training.imagination.checkpoints import Checkpoints, save_model, unlike
 from atari_vlm.training.imagination.collection import Collector, Exploring
 from atari_vlm.training.imagination.evaluation import GAMES, STEPS, Gallery, measure
 from atari_vlm.training.imagination.games import GameConfig, TrainingGame, make_game
@@ -42,7 +42,7 @@ from atari_vlm.training.imagination.ranks import (
 )
 from atari_vlm.world_models.checkpoint import read_checkpoint
 from atari_vlm.world_models.learned.arrays import subtree
-from atari_vlm.world_models.learned.device import Device
+from atari_vlm.world_models.learned.device import Device, enough_memory
 from atari_vlm.world_models.learned.learner import GameFacts, Learner, Metrics, Stage, Workplace
 from atari_vlm.world_models.learned.schedule import TrainingSettings
 from atari_vlm.world_models.learned.team import Team
@@ -103,9 +103,10 @@ class WorldModelTrainer:
         played = 0 if self.run.facts.offline else settings.play.steps
         reserve = played * settings.checkpoint_every * (2 if arrivals else 1)
         envs, capacity = settings.play.envs, settings.capacity
-        return Replay(
-            columns, capacity, reserve=reserve, folder=where, num_envs=envs, arrivals=arrivals
-        )
+        with enough_memory(f"a replay of {capacity + reserve:,} steps; lower capacity"):
+            return Replay(
+                columns, capacity, reserve=reserve, folder=where, num_envs=envs, arrivals=arrivals
+            )
 
     def _begin(self) -> None:
         """Continue, or warm-start, or begin."""
@@ -116,8 +117,18 @@ class WorldModelTrainer:
             with reading(what, CheckpointError, passing=(AtariVLMError,)):
                 self._restore(newest[1].tensors)
         elif self.run.warm_start is not None:
-            warm = read_checkpoint(self.run.warm_start).tensors
-            self.learner.warm_start(warm, self.run.warm_parts)
+            self._warm_start(self.run.warm_start)
+
+    def _warm_start(self, path: str) -> None:
+        """Begin with a checkpoint's networks; what does not fit is told with what the two were made with."""
+        warm = read_checkpoint(path)
+        try:
+            self.learner.warm_start(warm.tensors, self.run.warm_parts)
+        except CheckpointError as error:
+            made = unlike(warm.config, self._config())
+            raise CheckpointError(f"{path} does not fit: {error}; {made}") from error
+        if check := getattr(self.learner, "check_warm_start", None):
+            check(warm.config)
 
     def _restore(self, tensors: Mapping[str, np.ndarray]) -> None:
         streams = self.learner.streams

@@ -12,7 +12,7 @@ from atari_vlm.settings import with_changes
 
 GENERATIONS = ("nature", "2023")
 MOST_TOKENS = 1 << 14  # of a text
-MOST_TOKENS = 1 << 14  # of a text
+MOST_WIDE, MOST_LAYERS = 1 << 24, 1 << 10  # of networks
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,14 @@ class LanguageConfig:
         check_count(tokens=self.tokens, longest=self.longest, width=self.width)
         if self.longest > MOST_TOKENS:
             raise ConfigError(f"longest is at most {MOST_TOKENS} tokens, got {self.longest}")
-        if self.longest > MOST_TOKENS:
-            raise ConfigError(f"longest is at most {MOST_TOKENS} tokens, got {self.longest}")
+
+
+def _check_sizes(**sizes: Any) -> None:
+    """``ConfigError`` for sizes that are those of no networks: they may be a stranger's."""
+    for name, size in sizes.items():
+        most = MOST_LAYERS if name == "layers" else MOST_WIDE
+        if isinstance(size, int) and size > most:
+            raise ConfigError(f"{name} is at most {most}, got {size!r:.40}")
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class CoreConfig:
 
     def __post_init__(self) -> None:
         check_positive(seq_len=self.seq_len)
+        _check_sizes(seq_len=self.seq_len, **self.sizes)
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,8 @@ class DreamerConfig:
             raise UnknownNameError("posterior", self.posterior, ("observation", "coupled"))
         check_positive(deter=self.deter, hidden=self.hidden, groups=self.groups, depth=self.depth)
         check_positive(units=self.units, layers=self.layers, frame_px=self.frame_px)
+        sizes = {n: v for n, v in vars(self).items() if type(v) is int}
+        _check_sizes(**sizes)
         if self.frame_px % 16:
             raise ConfigError(
                 f"frame_px is a multiple of 16 (it is halved four times), got {self.frame_px}"

@@ -83,10 +83,31 @@ class Experiment:
 
 
 def experiment_of(words: Sequence[str]) -> Experiment:
-    """The options of ``dream llm-dreamer-v3`` with words such as ``algo.replay_ratio=0.5`` among them as options too."""
-    mine = [word for word in words if word.partition("=")[0] in KNOWN and "=" in word]
-    others = [word for word in words if word not in mine]
-    return Experiment([*others, *options_of(_with_game(_pairs(mine)), others)])
+    """The options of ``dream llm-dreamer-v3`` with words such as ``algo.replay_ratio=0.5`` among them as options too.
+
+    Raises ``UnknownNameError`` for a key that is not known, ``ConfigError`` for a value that is none.
+    """
+    mine = _among(words)
+    others, values = [word for word in words if word not in mine], _pairs(mine)
+    if values.get("dry_run"):
+        raise ConfigError(
+            "dry_run=true is understood by examples/main.py, which prints the experiment"
+        )
+    return Experiment([*others, *options_of(_with_game(values), others)])
+
+
+def _among(words: Sequence[str]) -> list[str]:
+    """The ``a.b=value`` words, but for those that are an option's value."""
+    settings = _settings_in(words)
+    return [
+        word
+        for before, word in zip(("", *words), words, strict=False)
+        if "=" in word
+        and (
+            word.partition("=")[0] in KNOWN
+            or not (word.startswith("-") or before.startswith("-") or word in settings)
+        )
+    ]
 
 
 def resolved(words: Iterable[str], folder: Path) -> dict[str, Any]:

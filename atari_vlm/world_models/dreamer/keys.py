@@ -34,22 +34,32 @@ class Keys:
 
 
 def keys_of(
-    config: DreamerConfig, inputs: Mapping[str, Column], whose: str, texts: Collection[str] = ()
+    config: DreamerConfig,
+    inputs: Mapping[str, Column],
+    whose: str,
+    texts: Collection[str] = (),
+    aliases: Mapping[str, str] | None = None,
 ) -> Keys:
     """What a Dreamer of these sizes makes of what ``whose`` game shows, of which ``texts`` are bytes of texts.
 
+    ``aliases`` lead from the game's own keys, by which ``config`` may ask, to the names of the inputs.
+
     Raises ``UnknownNameError`` for a key that is not there, with those that are, and ``ConfigError`` where none is left.
     """
+    config, own = (
+        by_name(config, aliases or {}),
+        {name: key for key, name in (aliases or {}).items()},
+    )
     sorted_in: dict[str, dict[str, Column]] = {"cnn": {}, "mlp": {}, "text": {}}
     for name, column in inputs.items():
         sorted_in["text" if name in texts else _kind(column)][name] = column
     read = {
-        kind: _selected(keys.encoder, sorted_in[kind], f"{kind}_keys.encoder of {whose}")
+        kind: _selected(keys.encoder, sorted_in[kind], f"{kind}_keys.encoder", own)
         for kind, keys in _by_kind(config).items()
     }
     shown: list[str] = []
     for kind, keys in _by_kind(config).items():
-        shown += _selected(keys.decoder, read[kind], f"{kind}_keys.decoder of {whose}")
+        shown += _selected(keys.decoder, read[kind], f"{kind}_keys.decoder", own)
     if not any(read.values()):
         raise ConfigError(
             f"nothing is left to learn from: {whose} shows {described(inputs) or 'nothing'}"
@@ -85,9 +95,12 @@ def _kind(column: Column) -> str:
 
 
 def _selected(
-    names: Sequence[str] | None, present: Mapping[str, Column], what: str
+    names: Sequence[str] | None, present: Mapping[str, Column], where: str, own: Mapping[str, str]
 ) -> dict[str, Column]:
+    """The named ones, or all; ``own`` are the game's keys where they are not the names."""
     for name in names or ():
         if name not in present:
-            raise UnknownNameError(f"key in {what}", name, present)
+            raise UnknownNameError(
+                f"key of {where}", own.get(name, name), [own.get(n, n) for n in present]
+            )
     return dict(present) if names is None else {name: present[name] for name in names}

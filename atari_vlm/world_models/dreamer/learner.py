@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atari_vlm.errors import DivergedError
+from atari_vlm.conditions import free_memory
+from atari_vlm.errors import DivergedError, MismatchError, RunError
 from atari_vlm.experience.columns import Column
 from atari_vlm.experience.online import OnlineQueue
 from atari_vlm.experience.replay import Replay
+from atari_vlm.settings import flat
 from atari_vlm.space_json import space_to_json
 from atari_vlm.world_models.dreamer.actor import DreamerPolicy
 from atari_vlm.world_models.dreamer.batches import (
@@ -22,7 +24,8 @@ from atari_vlm.world_models.dreamer.batches import (
     read_batch,
     write_latents,
 )
-from atari_vlm.world_models.dreamer.keys import by_name
+from atari_vlm.world_models.dreamer.config import as_dict
+from atari_vlm.world_models.dreamer.keys import by_name, keys_of
 from atari_vlm.world_models.dreamer.learning import (
     dreamed,
     player_losses,
@@ -32,7 +35,7 @@ from atari_vlm.world_models.dreamer.learning import (
 )
 from atari_vlm.world_models.dreamer.loading import NETWORKS
 from atari_vlm.world_models.dreamer.model import DreamerWorldModel
-from atari_vlm.world_models.dreamer.networks import seeded_networks
+from atari_vlm.world_models.dreamer.networks import Networks, seeded_networks
 from atari_vlm.world_models.dreamer.optimizing import Optimizers
 from atari_vlm.world_models.dreamer.rssm import Reading
 from atari_vlm.world_models.dreamer.settings import DreamerSettings
@@ -45,6 +48,9 @@ from atari_vlm.world_models.learned.random_streams import Streams
 from atari_vlm.world_models.learned.schedule import ReplayRatio
 
 _STREAM = 0x445633
+_BYTES_TRAINED = 16  # of a weight: itself, its gradient and two means
+_LARGE = 2048  # sizes above may not fit into memory
+_LOWER = "lower networks.deter, hidden or units, or take a smaller preset"
 
 
 def make_learner(
@@ -52,6 +58,27 @@ def make_learner(
 ) -> DreamerLearner:
     """A learner for a game."""
     return DreamerLearner(settings, facts, workplace)
+
+
+def _networks(settings: DreamerSettings, facts: GameFacts, workplace: Workplace) -> Networks:
+    """Those of a game, on the device; ``RunError`` where there is no room to train them."""
+    made_of = (settings.networks, facts.inputs, facts.action_space, workplace.seed, facts.texts)
+    sizes = [size for size in flat(as_dict(settings.networks)).values() if isinstance(size, int)]
+    if max(sizes) > _LARGE:
+        _check_room(made_of)
+    with enough_memory(f"the networks; {_LOWER}"):
+        return seeded_networks(*made_of).to(workplace.device.name)
+
+
+def _check_room(made_of: tuple[Any, ...]) -> None:
+    with torch.device("meta"):  # shapes alone
+        numbers = sum(weight.numel() for weight in seeded_networks(*made_of).parameters())
+    needed, free = _BYTES_TRAINED * numbers, free_memory()
+    if free is not None and needed > free:
+        raise RunError(
+            f"out of memory: networks of {numbers / 1e6:,.0f} million weights take {needed / 1e9:,.1f} GB to train, "
+            f"{free / 1e9:.1f} GB are free; {_LOWER}"
+        )
 
 
 class DreamerLearner:
@@ -63,14 +90,13 @@ class DreamerLearner:
     kind = "dreamer"
 
     def __init__(self, settings: DreamerSettings, facts: GameFacts, workplace: Workplace):
+        keys_of(settings.networks, facts.inputs, facts.game, facts.texts, facts.aliases)
         networks = by_name(settings.networks, facts.aliases)
         settings = dataclasses.replace(settings, networks=networks)
         self.settings, self.facts, self.device = settings, facts, workplace.device
         self.team = workplace.team
         self.rows = self.team.share(settings.learning.batch)
-        self.networks = seeded_networks(
-            settings.networks, facts.inputs, facts.action_space, workplace.seed, facts.texts
-        ).to(self.device.name)
+        self.networks = _networks(settings, facts, workplace)
         self.replay = workplace.open_replay(self._columns(), arrivals=True)
         self.fresh = OnlineQueue(self.replay, settings.learning.rows, overlap=1)
         learning, play = settings.learning, settings.play
@@ -247,3 +273,12 @@ class DreamerLearner:
         """Begin with some networks of another's (``encoder``, ``rssm``, ``actor`` ...), all where none is named."""
         networks = dict(self.networks.named_children())
         load_weights(networks, subtree(arrays, NETWORKS), parts or None)
+
+    def check_warm_start(self, config: Mapping[str, Any]) -> None:
+        """``MismatchError`` for networks that read other tokens: their table says what another tokenizer's numbers mean."""
+        theirs, ours = (
+            made["networks"]["language"]["described"] for made in (config, self.config())
+        )
+        if theirs != ours and theirs and ours:
+            told = [f"{made!r:.200}" for made in (theirs, ours)]
+            raise MismatchError(f"the checkpoint's tokenizer is {told[0]}, the run's {told[1]}")

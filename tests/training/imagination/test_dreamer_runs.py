@@ -106,7 +106,8 @@ def test_another_ratio_or_core_is_refused_by_name(tmp_path, capsys):
         assert change.split("=")[0] in told.err + told.out
 
 
-def test_an_evaluation_is_told_as_json(tmp_path):
+def test_an_evaluation_is_told_as_json(tmp_path, capsys):
+    """D20: N episodes, mean and interval."""
     assert dream(tmp_path, "a", epochs=1) == 0
     model, file = tmp_path / "a" / "model", tmp_path / "eval.json"
     command = ["eval", str(model), "--episodes", "3", "--seed", "5", "--json", str(file)]
@@ -115,9 +116,12 @@ def test_an_evaluation_is_told_as_json(tmp_path):
     assert told["game"] == "CartPole-v1" and told["episodes"] == len(told["returns"]) == 3
     assert told["mean"] == pytest.approx(np.mean(told["returns"]))
     assert told["low"] <= told["mean"] <= told["high"] and told["human_normalised"] is None
+    assert main(["eval", str(model.parent)]) == 65
+    assert f"the model of the run is {model}" in capsys.readouterr().err
 
 
 def test_a_whole_atari_game_has_a_human_normalised_score():
+    """D20: the human-normalised score, where one is known and no game was cut."""
     options = EvalOptions("model", max_steps=300)
     told = as_data("Pong-v5", Returns([1.0, -21.0], [100, 200]), options)
     assert told["human_normalised"] == pytest.approx(

@@ -48,6 +48,7 @@ def metrics(run):
 
 
 def test_it_trains_and_evaluates_while_it_does(run):
+    """D3: an external algorithm, by its entry point."""
     lines = metrics(run)
     assert [line["epoch"] for line in lines] == [1, 2]
     assert lines[1]["model/loss"] < lines[0]["model/loss"]
@@ -105,6 +106,7 @@ def test_its_dreamed_ids_are_registered(tmp_path):
 
 
 def test_a_second_package_with_the_same_name_is_named(tmp_path):
+    """D3: a name that is taken is an error with the names of both packages."""
     twin = tmp_path / "twin-0.1.dist-info"
     twin.mkdir()
     (twin / "METADATA").write_text("Metadata-Version: 2.1\nName: twin\nVersion: 0.1\n")

@@ -46,12 +46,14 @@ def played(env, actions, seed=5):
 
 @pytest.mark.filterwarnings("ignore:.*A Box observation space m.* value")  # numbers have no bounds
 def test_it_passes_the_environment_checker(model):
+    """D18: pixels, a vector and texts in one Dict."""
     env = WorldModelEnv(model, max_episode_steps=6)
     assert set(env.observation_space.spaces) == {"camera", "joints", "said"}
     check_env(env, skip_render_check=True)
 
 
 def test_a_seed_gives_one_dream(model):
+    """D18: seeds are deterministic."""
     first = played(WorldModelEnv(model, max_episode_steps=9), [3, 4, 3, 3])
     assert first == played(WorldModelEnv(model, max_episode_steps=9), [3, 4, 3, 3])
     assert first != played(WorldModelEnv(model, max_episode_steps=9), [3, 4, 3, 3], seed=6)
@@ -59,6 +61,7 @@ def test_a_seed_gives_one_dream(model):
 
 
 def test_rows_of_dreams_are_observations_of_the_space(model):
+    """D18: the vector form."""
     env = WorldModelVectorEnv(model, 4, max_episode_steps=9)
     seen, infos = played(env, [np.array([3, 4, 3, 4])] * 3)
     assert [len(row["said"]) for row in seen] == [4] * 4 and infos[-1] == seen[-1]["said"]

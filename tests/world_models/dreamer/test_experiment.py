@@ -1,21 +1,31 @@
 """Experiments in SheepRL's words: the two files, what a key changes, and what is refused."""
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import gymnasium
+import numpy as np
 import pytest
 import yaml
+from dreamers import STATE, TWO, small
 
 from atari_vlm.errors import ConfigError, UnknownNameError
+from atari_vlm.experience.replay import Replay
 from atari_vlm.runs.command_line import parse
 from atari_vlm.runs.option_files import options_below
 from atari_vlm.settings import with_changes
 from atari_vlm.training.imagination.games import facts_of
 from atari_vlm.training.imagination.options import train_options
+from atari_vlm.world_models.dreamer.config import CoreConfig, LoraConfig
 from atari_vlm.world_models.dreamer.experiment import command_of, experiment_of, resolved
+from atari_vlm.world_models.dreamer.learner import make_learner
 from atari_vlm.world_models.dreamer.llm import preset
+from atari_vlm.world_models.dreamer.model import new_model
+from atari_vlm.world_models.learned.device import Device
+from atari_vlm.world_models.learned.learner import Workplace
+from atari_vlm.world_models.learned.team import Team
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 CONFIGS = EXAMPLES / "configs"
@@ -87,6 +97,7 @@ def test_the_experiment_as_it_stands(facts):
     ],
 )
 def test_every_key_changes_the_run(word, read, facts):
+    """D2: every key of the source system, word for word."""
     settings, _ = settings_of([EXP, word], facts)
     assert read(settings)
     other, _ = settings_of([EXP], facts)
@@ -116,6 +127,7 @@ def test_pretrained_weights_bring_their_tokenizer_and_freeze_the_base(facts, rec
 
 
 def test_adapters_without_weights_are_warned_of(facts):
+    """D10: in our own words; the library peft is not asked, and so says nothing."""
     with pytest.warns(UserWarning, match="so the base is trained too"):
         settings_of([EXP], facts)
 
@@ -181,6 +193,7 @@ def main(*words, cwd):
 
 
 def test_a_dry_run_prints_the_experiment_and_builds_nothing(tmp_path):
+    """D2: the resolved experiment is printed; a key that is not known gets the nearest name."""
     done = main(EXP, "dry_run=true", "algo.replay_ratio=0.5", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     printed = yaml.safe_load(done.stdout)
@@ -191,9 +204,14 @@ def test_a_dry_run_prints_the_experiment_and_builds_nothing(tmp_path):
 
 
 def test_a_small_experiment_runs_to_its_end(tmp_path):
+    """D1: every key of the source's two files overridden, 200 steps, in less than a minute of a CPU."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     small = [
         "algo.world_model.recurrent_model.recurrent_state_size=16", "algo.world_model.recurrent_model.dense_units=16",
         "algo.world_model.transition_model.hidden_size=16", "algo.world_model.representation_model.hidden_size=16",
+        "algo.world_model.hf_model.seq_len=2", "algo.world_model.hf_model.peft=true",
+        "algo.world_model.hf_model.from_pretrained=false", "algo.per_rank_batch_size=3", "algo.per_rank_sequence_length=5",
+        "algo.mlp_keys.encoder=[state]", "algo.mlp_keys.decoder=[state]",
         "algo.total_steps=200", "algo.learning_starts=100", "algo.replay_ratio=0.1", "run_name=small",
     ]  # fmt: skip
     done = main(EXP, *small, cwd=tmp_path)
@@ -207,3 +225,45 @@ def test_a_small_experiment_runs_to_its_end(tmp_path):
     assert len(told) == 1 and told[0].startswith("warning: algo.world_model.hf_model.peft without")
     kept = (run / "experiment.yaml").read_text()
     assert done.stdout.startswith(kept) and yaml.safe_load(kept)["algo"]["total_steps"] == 200
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 60
+
+
+def test_batch_and_length_are_those_of_every_update(facts):
+    """D2: ``per_rank_*`` are the shapes of what an update reads."""
+    sizes = [
+        "recurrent_model.recurrent_state_size=8",
+        "recurrent_model.dense_units=8",
+        "transition_model.hidden_size=8",
+    ]
+    words = [
+        f"algo.world_model.{size}" for size in [*sizes, "hf_model.layers=1", "hf_model.peft=false"]
+    ]
+    lengths = ["algo.per_rank_batch_size=3", "algo.per_rank_sequence_length=5", "env.num_envs=1"]
+    settings, _ = settings_of([EXP, *words, *lengths], facts)
+    place = Workplace(lambda columns, **kind: Replay(columns, 100, **kind), Device(), Team(), 0)
+    learner = make_learner(settings, facts, place)
+    for step in range(40):
+        seen = {"state": np.full(4, step, np.float32), "action": step % 2, "reward": 1.0}
+        learner.replay.add({**seen, "terminated": False, "truncated": False})
+    read = []
+    learner._keep = lambda batch, reading: read.append((batch, reading))
+    learner.update("dreamer")
+    batch, reading = read[0]
+    assert batch.inputs["state"].shape == (3, 5, 4) and batch.rewards.shape == (3, 5)
+    assert batch.actions.shape[:2] == reading.h.shape[:2] == reading.z.shape[:2] == (3, 5)
+
+
+@pytest.mark.parametrize("train_base", [True, False])
+def test_the_base_below_adapters_learns_where_nobody_trained_it(train_base):
+    """D10: without pretrained weights peft trains the base too; with them the base is frozen."""
+    core = CoreConfig(
+        "mamba", sizes={"width": 16, "layers": 1}, lora=LoraConfig(train_base=train_base)
+    )
+    model = new_model(small(core=core, posterior="observation"), STATE, TWO, seed=0)
+    layers = dict(model.networks.rssm.core.named_parameters())
+    base = [p for name, p in layers.items() if "mixer.in_proj.weight" in name or "A_log" in name]
+    adapters = [p for name, p in layers.items() if "lora_" in name]
+    assert len(base) == 2 and len(adapters) == 8
+    assert all(p.requires_grad is train_base for p in base) and all(
+        p.requires_grad for p in adapters
+    )

@@ -51,7 +51,7 @@ def test_a_package_brings_a_core(monkeypatch):
 
 
 def test_a_foreign_package_needs_no_install_step(monkeypatch, tmp_path):
-    """Found by its entry point where it lies; a second one of the same name is refused with both packages' names."""
+    """D3: found by its entry point where it lies; a second one of the same name is refused with both packages' names."""
     monkeypatch.syspath_prepend(str(FOREIGN))
     assert core_kinds()[-1] == "fading"
     core = make_core("fading", (3, 2), 4, keep=0.5)

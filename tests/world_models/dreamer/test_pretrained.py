@@ -44,6 +44,7 @@ def outputs(core, x):
 
 
 def test_either_layout_gives_the_same_model(saved):
+    """D10: from a local folder."""
     model, folder = saved
     x = torch.randn(2, 9, 16)
     with torch.no_grad():
@@ -97,6 +98,7 @@ def test_nothing_there_is_said_with_a_place_to_put_it(tmp_path):
 
 
 def test_without_a_network_it_fails_at_once(monkeypatch, tmp_path):
+    """D10: a sentence within ten seconds, with the place for the files."""
     hub = pytest.importorskip("huggingface_hub")
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -26,6 +26,8 @@ from atari_vlm.errors import (
     check_count,
     reading,
 )
+from atari_vlm.files import open_real
+from atari_vlm.world_models.checkpoint_files import MOST_HEADER_BYTES
 
 PATTERNS = (hub.CONFIG, hub.INDEX, "*.safetensors", "tokenizer*.json", "special_tokens_map.json")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -136,11 +138,20 @@ def stored(place: Path, files: Iterable[Path], prefixes: Iterable[str] = ("backb
             return torch.as_tensor(tensors.get_tensor(stored_name)).float()
 
     for file in files:
+        _check_header(file)
         with reading(file, CheckpointError), opened(file) as tensors:
             for key in tensors.keys():  # a handle is no mapping
                 name = functools.reduce(str.removeprefix, prefixes, key)
                 places[name], shapes[name] = (file, key), tuple(tensors.get_slice(key).get_shape())
     return Stored(place, shapes, read)
+
+
+def _check_header(file: Path) -> None:
+    """A header is read as a whole by whoever opens the file: its length is looked at before."""
+    with reading(file, CheckpointError), open_real(file, 1 << 50, links=True) as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > MOST_HEADER_BYTES:
+            raise ValueError(f"its header claims {length} bytes; {MOST_HEADER_BYTES} are the most")
 
 
 def weights_of(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:

@@ -59,7 +59,9 @@ def played(tmp_path, vlm, options, name="run", code=0):
 
 
 @pytest.mark.parametrize("vlm", PLACES)
-def test_a_healthy_endpoint_has_no_problem_in_any_dialect(tmp_path, vlm, capsys):
+def test_a_healthy_endpoint_has_no_problem_in_any_dialect(tmp_path, vlm, capsys, request):
+    if vlm != "gpt-4o":
+        request.getfixturevalue("lane")
     with FakeVendorServer(respond=Endpoint().respond, latency_s=0.02) as server:
         found, _ = checked(tmp_path, server, vlm, "--api-key-env", "SERVERS_KEY")
         asked = len(server.requests)
@@ -116,8 +118,12 @@ SLOW = ("schema refused", "choices alone", "silent until told not to think", "si
 
 
 @pytest.mark.parametrize("case", marked(BROKEN, SLOW))
-def test_a_broken_endpoint_is_named_and_then_played_with(tmp_path, case):
+def test_a_broken_endpoint_is_named_and_then_played_with(tmp_path, case, request):
     """Without the options every decision is a fallback, or the study is refused; with them none is."""
+    game = "Pong"
+    if case != "pictures refused":
+        request.getfixturevalue("lane")
+        game = "own_games:Lane-v0,steps=4"
     endpoint, problem, options = BROKEN[case]
     with FakeVendorServer(respond=endpoint.respond) as server:
         found, given = checked(tmp_path, server)
@@ -126,7 +132,7 @@ def test_a_broken_endpoint_is_named_and_then_played_with(tmp_path, case):
         assert float(row["fallback_rate"]) == 0.0 and int(row["calls"]) == 4
         if case in ("pictures refused", "one picture taken"):
             agent = AgentSpec("one", "qwen-vl", given).text
-            flags = ["--games", "Pong", "--seeds", "0", "--max-steps", "4", "--agents", agent]
+            flags = ["--games", game, "--seeds", "0", "--max-steps", "4", "--agents", agent]
             assert evaluate.main([*flags, "--save-dir", str(tmp_path)]) == 2
         elif case != "schema refused":  # which every study finds out for itself
             row = played(tmp_path, "qwen-vl", given, "bare", code=3)  # no play of the model's
@@ -143,7 +149,9 @@ def test_a_broken_endpoint_is_named_and_then_played_with(tmp_path, case):
         ),
     ],
 )
-def test_pictures_that_are_dropped_are_not_counted(tmp_path, pictures, read):
+def test_pictures_that_are_dropped_are_not_counted(tmp_path, pictures, read, request):
+    if read:
+        request.getfixturevalue("lane")
     with FakeVendorServer(respond=Endpoint(pictures=pictures).respond) as server:
         found, given = checked(tmp_path, server)
         assert found["pictures"] == read and found["picture_read"] == (read > 0)

@@ -195,19 +195,20 @@ class Checkup:
         schema: Mapping[str, Any] | None = None,
         choices: tuple[str, ...] | None = None,
     ) -> Reply | None:
-        """The reply, or ``None`` where the endpoint refuses to be asked so; why is noted."""
+        """The reply, or ``None`` where the endpoint refuses to be asked so; why is noted, but of choices, which few offer."""
         try:
             reply = self.desk.ask(messages, options, schema, choices)
         except (AuthenticationError, BudgetExhaustedError, ConfigError):
             raise
         except AtariVLMError as error:
-            self.found.note(clip(str(error)))
+            if choices is None:
+                self.found.note(clip(str(error)))
             return None
         self.found.thinking |= bool(split_thinking(reply.text)[0])
         return reply
 
     def _sum_up(self) -> None:
-        found, replies = self.found, [one.reply for one in self.desk.asked]
+        found, replies = self.found, self.desk.replies
         usages = [reply.usage for reply in replies]
         found.usage = all(None not in (usage.input_tokens, usage.output_tokens) for usage in usages)
         if found.usage:

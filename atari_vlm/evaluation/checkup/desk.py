@@ -56,7 +56,7 @@ class CheckConfig(FileOptions, KeyOptions, ModelOptions, AskOptions, CheckOption
     def given(self) -> dict[str, Any]:
         """The options of the agent that the command line names."""
         endpoint = {"model": self.model, "base_url": self.base_url, "api_key_env": self.api_key_env}
-        named = {name: value for name, value in endpoint.items() if value is not None}
+        named: dict[str, Any] = {k: v for k, v in endpoint.items() if v is not None}
         if self.timeout_s != AskOptions.timeout_s:
             named["timeout_s"] = self.timeout_s
         return named
@@ -89,11 +89,15 @@ class Asked:
 
 @dataclass
 class Desk:
-    """Asks the VLM of a configuration. ``asked`` is every question so far with its reply, but those of the game."""
+    """Asks the VLM of a configuration.
+
+    ``asked`` is every question so far with its reply, but those of the game; ``replies`` is every reply.
+    """
 
     config: CheckConfig
     budget: Budget = field(init=False)
     asked: list[Asked] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
     _opened: ExitStack = field(default_factory=ExitStack)
     _entrants: dict[str, Entrant] = field(default_factory=dict)
 
@@ -149,6 +153,7 @@ class Desk:
         reply = self.vlm(options).complete(messages, sampling=sampling)
         room = tokens + int(options.get("reasoning_tokens", 0))
         self.asked.append(Asked(messages, reply, room))
+        self.replies.append(reply)
         return reply
 
     def decide(self, options: Mapping[str, Any]) -> Decision:
@@ -156,9 +161,11 @@ class Desk:
         entrant = self.entrant({**options, "max_reasks": 0})
         env = make_env({"game_name": GAME, "env": {}, **entrant.scene})
         try:
-            return _first_decision(entrant.make(entrant.asked, env, ()), env)
+            decision = _first_decision(entrant.make(entrant.asked, env, ()), env)
         finally:
             env.close()
+        self.replies += decision.replies
+        return decision
 
     def can_score(self, messages: Sequence[Message], choices: Sequence[str]) -> bool:
         """Whether the VLM says how probable each choice is."""

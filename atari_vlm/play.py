@@ -30,7 +30,12 @@ from atari_vlm.agents.make import SIMPLE_NAMES, make_agent
 from atari_vlm.agents.policy_agent import PolicyAgent
 from atari_vlm.agents.specs import parse_agents
 from atari_vlm.ending import program
-from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
+from atari_vlm.errors import (
+    ConfigError,
+    MissingDependencyError,
+    UnknownNameError,
+    check_positive,
+)
 from atari_vlm.evaluation.entry import Defaults, Entry
 from atari_vlm.experience.episode_files import read_episodes
 from atari_vlm.registration import is_dream
@@ -44,7 +49,9 @@ from atari_vlm.runs.options import (
     pairs,
 )
 from atari_vlm.runs.terminal import results
+from atari_vlm.space_trees import picture_in
 from atari_vlm.spaces import Env
+from atari_vlm.viewing.drawn_numbers import DrawnNumbers
 from atari_vlm.viewing.dream_view import ModelView, RealView
 from atari_vlm.viewing.episode_browser import EpisodeBrowser
 from atari_vlm.viewing.game_session import GameSession
@@ -145,7 +152,10 @@ def check(config: PlayConfig) -> None:
 def make_env(config: PlayConfig) -> Env:
     """What is played in, real or dreamed."""
     if config.id == DREAM:
-        return WorldModelEnv(load_world_model(str(config.checkpoint)), render_mode="rgb_array")
+        model = load_world_model(str(config.checkpoint))
+        env: Env = WorldModelEnv(model, render_mode="rgb_array")
+        drawn = hasattr(model, "render") or picture_in(model.observation_space) is not None
+        return env if drawn else DrawnNumbers(env)
     if not is_dream(config.id):
         return make_game(config.id)
     start = None if config.reanchor_every is None else "real"
@@ -274,6 +284,8 @@ def run(config: PlayConfig) -> Path | None:
             session, fps, config.steps
         )
         return path
+    except gym.error.DependencyNotInstalled as error:  # said at its first picture
+        raise MissingDependencyError(f"{config.id} cannot be drawn: {error}") from error
     finally:
         if session is not None and session.recording is not None:
             session.recording.abandon()

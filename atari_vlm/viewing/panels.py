@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from atari_vlm.errors import ConfigError, check_positive
 
-_BACKGROUND = (18, 20, 22)
-_INK = (230, 231, 232)
-_SOFT = (154, 160, 166)
+BACKGROUND = (18, 20, 22)
+INK = (230, 231, 232)
+SOFT = (154, 160, 166)
 _GAP = 8
 _LINE = 22
 
@@ -46,16 +46,16 @@ def draw_panels(panels: Sequence[Panel], header: str = "", zoom: int = 2) -> np.
     bottom = _LINE if any(panel.title for panel in panels) else 0
     height = top + max(picture.shape[0] for picture in pictures) + bottom
     width = sum(picture.shape[1] for picture in pictures) + _GAP * (len(pictures) - 1)
-    canvas = Image.new("RGB", (width + width % 2, height + height % 2), _BACKGROUND)
+    canvas = Image.new("RGB", (width + width % 2, height + height % 2), BACKGROUND)
     pen = ImageDraw.Draw(canvas)
     if header:
-        pen.text((_GAP, _GAP // 2 + 2), header, fill=_INK, font=_font())
+        pen.text((_GAP, _GAP // 2 + 2), header, fill=INK, font=small_font())
     left = 0
     for panel, picture in zip(panels, pictures, strict=True):
         canvas.paste(Image.fromarray(picture), (left, top))
         if panel.title:
             pen.text(
-                (left + _GAP, top + picture.shape[0] + 3), panel.title, fill=_SOFT, font=_font()
+                (left + _GAP, top + picture.shape[0] + 3), panel.title, fill=SOFT, font=small_font()
             )
         left += picture.shape[1] + _GAP
     return np.asarray(canvas)
@@ -71,5 +71,6 @@ def action_text(action: Any, names: Sequence[str], first: int = 0) -> str:
 
 
 @functools.cache
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def small_font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """That of every text in a picture."""
     return ImageFont.load_default(size=14)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 
+import gymnasium
 import imageio_ffmpeg
 import numpy as np
 import pygame
@@ -250,3 +251,13 @@ def test_recording_refuses_pictures_of_another_size(tmp_path):
     recording.close()
     with pytest.raises(UnknownNameError):
         play.make_game("No-v0")
+
+
+def test_a_game_whose_drawing_lacks_a_library_is_one_line(monkeypatch, capsys):
+    def render(self):
+        raise gymnasium.error.DependencyNotInstalled("pygame is not installed")
+
+    monkeypatch.setattr("gymnasium.envs.classic_control.CartPoleEnv.render", render)
+    assert play.main(["--id", "CartPole-v1", "--agent", "random", "--record", "x.mp4"]) == 2
+    told = capsys.readouterr().err
+    assert told == "error: CartPole-v1 cannot be drawn: pygame is not installed\n"

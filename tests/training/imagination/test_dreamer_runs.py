@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 from dreamers import settings_of  # noqa: E402
 from replay_helpers import with_helpers  # noqa: E402
 
+from atari_vlm import play  # noqa: E402
 from atari_vlm.agents import PolicyAgent  # noqa: E402
 from atari_vlm.checker import check_agent, check_world_model  # noqa: E402
 from atari_vlm.dream import main  # noqa: E402
@@ -161,6 +162,10 @@ def test_the_player_of_a_vector_game_is_an_agent(tmp_path):
     env = gymnasium.make("CartPole-v1")
     check_agent(lambda: PolicyAgent(tmp_path / "a" / "model"), env)
     env.close()
+    pytest.importorskip("imageio_ffmpeg")
+    dream_of = ["--id", "dream", "--checkpoint", str(tmp_path / "a" / "model"), "--agent", "policy"]
+    assert play.main([*dream_of, "--record", str(tmp_path / "dream.mp4"), "--steps", "4"]) == 0
+    assert (tmp_path / "dream.mp4").stat().st_size > 500  # numbers are watched as curves
 
 
 def test_a_run_may_dream_on_without_play(tmp_path):

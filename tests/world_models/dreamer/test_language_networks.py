@@ -52,6 +52,27 @@ def test_the_loss_is_the_cross_entropy_however_it_is_cut(monkeypatch, tied):
         assert torch.allclose(first, second, atol=1e-5)
 
 
+def test_fifty_thousand_words_take_sixteen_megabytes():
+    """The logits of 100 positions would be 20 MB: no more than 16 are there at once, none is kept for the way back."""
+    head = LanguageHead(TokenEmbedding(50_280, 4, 0), 6, 8, 1)
+    features, ids = torch.randn(100, 6), torch.randint(50_280, (100, 1))
+    made, kept = [], []
+    head.out.register_forward_hook(lambda layer, given, logits: made.append(logits.numel()))
+
+    def keep(tensor):
+        kept.append(tensor.numel() if tensor.data_ptr() != head.out.weight.data_ptr() else 0)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = head.loss(features, ids).sum()
+    assert sum(made) == 100 * 50_280 and max(made) <= 1 << 22 and sum(kept) < 1 << 18
+    loss.backward()
+    assert sum(made) == 2 * 100 * 50_280 and max(made) <= 1 << 22  # again, a few at a time
+    made.clear()
+    assert head.sample(features, None).shape == (100, 1)
+    assert sum(made) == 100 * 50_280 and max(made) <= 1 << 22
+
+
 def test_draws_follow_the_logits(monkeypatch):
     torch.manual_seed(0)
     head = LanguageHead(TokenEmbedding(4, 3, 0), 2, 8, 1)

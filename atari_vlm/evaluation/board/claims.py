@@ -1,45 +1,32 @@
-"""What a bundle claims to have played: its configuration as a study again, held against this package, machine and protocol.
-
-Nothing is imported and no file is opened for a bundle's sake: a game of a module of somebody's own is played only where that
-module is trusted, a dream never (its model is not in the bundle), and numbers that would make an environment huge are refused.
-"""
+"""What a bundle claims to have played: its configuration as a study again, held against this package, machine and protocol."""
 
 from __future__ import annotations
 
 import functools
 import json
-import re
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import gymnasium
-from ale_py import roms
-
-from atari_vlm.agents.specs import AgentSpec, parse_agents, split_outside
+from atari_vlm.agents.specs import AgentSpec, parse_agents
 from atari_vlm.conditions import versions
-from atari_vlm.errors import AtariVLMError, ConfigError
+from atari_vlm.errors import AtariVLMError
 from atari_vlm.evaluation.askers import AGENT_NAMES, AskerOptions
 from atari_vlm.evaluation.board.bundle import MOST_EPISODES, Refused, Submission
+from atari_vlm.evaluation.board.games import check_game, check_keywords, check_modules, facts_of
 from atari_vlm.evaluation.collecting import protocol_of
 from atari_vlm.evaluation.protocols import protocol
 from atari_vlm.evaluation.study import Study, agent_options
 from atari_vlm.evaluation.study_options import EvaluateConfig
-from atari_vlm.files import sha256_of
-from atari_vlm.registration import is_dream
-from atari_vlm.runs.game_names import CATCH, GameSpec, is_atari, module_of
+from atari_vlm.runs.game_names import is_atari
 from atari_vlm.runs.options import names_of
 from atari_vlm.runs.seeds import SEEDS_PER_RUN
 from atari_vlm.settings import flat, from_plain, plain
 from atari_vlm.vlm.catalogue import OFFLINE_NAMES, entry
 
-_OUR_ENTRY_POINTS = ("gymnasium.envs.", "ale_py.", "atari_vlm.env:", "atari_vlm.env.")
-_PLAIN_WORD = re.compile(r"[\w-]{0,64}")
-_MOST_OF = {"frame_skip": 60, "resize_shape": 1024, "frame_stack": 32, "scale": 8, "frames": 64}
-_MOST_NUMBER, _MOST_WORDS = 100_000, 1_000
+_MOST_WORDS = 1_000
+_MOST_OF = {"scale": 8, "frames": 64}  # of an agent's options
 _MOST_OF_AN_AGENT = 1_000  # of a count among an agent's options, but for counts of tokens
-_VERSION = re.compile(r"v\d+$")
 
 
 @dataclass(frozen=True)
@@ -107,7 +94,7 @@ def claimed(config: Mapping[str, Any], trusted: Collection[str] = ()) -> Claimed
         _check_agents(study)
         for game in study.games:
             check_game(game, trusted)
-            _check_keywords(study.environment(game, {})["env"])
+            check_keywords(study.environment(game, {})["env"])
         agent_options(study)
     except Refused:
         raise
@@ -127,18 +114,6 @@ def check_claims(study: ClaimedStudy, submission: Submission) -> None:
     _check_games(study, submission.games)
     _check_versions(study, submission.versions)
     _check_entries(study, submission.agents)
-
-
-def facts_of(game: GameSpec) -> dict[str, Any]:
-    """Which game this machine plays by a name: ``env_id``, ``version`` and, of a game of ALE, its ROM's SHA-256."""
-    if is_atari(game.name):
-        return {
-            "env_id": f"AtariVLM/{game.name}-v5",
-            "version": "v5",
-            "rom_sha256": _rom_sha256(game.name),
-        }
-    version = _VERSION.search(game.name)
-    return {"env_id": game.name, "version": version[0] if version else None, "rom_sha256": None}
 
 
 def our_versions() -> dict[str, str]:
@@ -163,41 +138,6 @@ def asked_model(study: ClaimedStudy, spec: AgentSpec) -> str | None:
     if name in OFFLINE_NAMES:
         return str(name)
     return str(spec.options.get("model") or study.settings.model or entry(str(name)).model)
-
-
-def check_modules(games: Sequence[str], trusted: Collection[str]) -> None:
-    """Raise :class:`Refused` for a game of a module that is not trusted, before it is looked up: to import is to run."""
-    for word in games:
-        pieces = split_outside(word)
-        for place, piece in enumerate(pieces):
-            module = module_of(piece) if place == 0 or "=" not in piece else ""
-            if module and not _is_trusted(module, trusted):
-                raise Refused(
-                    f"{piece!r:.80} is of the module {module!r:.40}, and no module is imported for a bundle's sake; if you "
-                    "trust it: --trust-module"
-                )
-
-
-def check_game(game: GameSpec, trusted: Collection[str]) -> None:
-    """Raise :class:`Refused` for a game that needs a file of somebody's, or that an unknown package plays."""
-    _check_keywords(game.options)
-    if is_atari(game.name) or game.name == CATCH:
-        return
-    if is_dream(game.name) or "checkpoint" in game.options:
-        raise Refused(
-            f"{game.name} is dreamed by a model that is not in the bundle: no board can play it again"
-        )
-    own, _, bare = game.name.rpartition(":")
-    made_by = gymnasium.registry[bare].entry_point
-    where = made_by if isinstance(made_by, str) else f"{getattr(made_by, '__module__', '')}:"
-    module = where.partition(":")[0]
-    if not where.startswith(_OUR_ENTRY_POINTS) and module != own and module not in trusted:
-        raise Refused(f"{game.name} is of no package that a board plays games of")
-
-
-def _is_trusted(module: str, trusted: Collection[str]) -> bool:
-    """Whether nothing new is run when it is imported, or somebody said that it may be."""
-    return module in trusted or module in sys.modules
 
 
 def _command(settings: Settings) -> EvaluateConfig:
@@ -257,24 +197,6 @@ def _check_agents(study: ClaimedStudy) -> None:
                 )
 
 
-def _check_keywords(keywords: Mapping[str, Any]) -> None:
-    """Plain values alone: no paths, no windows, nothing huge."""
-    for name, value in keywords.items():
-        values = value if isinstance(value, list) else [value]
-        most = _MOST_OF.get(name, _MOST_NUMBER)
-        sound = len(values) <= 16 and all(_is_plain(item, most) for item in values)
-        if not sound or (name == "render_mode" and value not in (None, "rgb_array")):
-            raise Refused(
-                f"an environment with {name}={value!r:.60} is not made for a bundle's sake"
-            )
-
-
-def _is_plain(value: Any, most: float) -> bool:
-    if isinstance(value, str):
-        return _PLAIN_WORD.fullmatch(value) is not None
-    return value is None or (isinstance(value, (int, float)) and abs(value) <= most)
-
-
 def _check_games(study: ClaimedStudy, said: Mapping[str, Any]) -> None:
     mine = {game.name: facts_of(game) for game in study.games}
     if said.keys() != mine.keys():
@@ -320,12 +242,3 @@ def _check_entries(study: ClaimedStudy, said: Sequence[Mapping[str, Any]]) -> No
                 raise Refused(
                     f"the {part} of the agent {spec.label!r} is {facts.get(part)!r:.80}, and by config {value!r:.80}"
                 )
-
-
-@functools.cache
-def _rom_sha256(game: str) -> str:
-    rom: str = gymnasium.spec(f"ALE/{game}-v5").kwargs["game"]
-    path = roms.get_rom_path(rom)
-    if path is None:
-        raise ConfigError(f"the ROM of {game} is not on this machine")
-    return sha256_of(path)

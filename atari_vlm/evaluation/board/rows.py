@@ -20,13 +20,21 @@ _JOIN = " | "
 class Played:
     """What is kept of an episode that came out as told; ``fallbacks`` is ``None`` where nobody tells."""
 
-    told: Told
+    key: tuple[str, str, int, int]
+    episode_return: float
+    length: int
+    is_cut: bool
     fallbacks: int | None
+    calls: int
+    models: tuple[str, ...]
 
-    @property
-    def length(self) -> int:
-        """Steps."""
-        return self.told.length
+    @classmethod
+    def of(cls, told: Told, fallbacks: int | None) -> Played:
+        """Without its replies, which may be many."""
+        texts = (said.reply.model for said in told.replies if said.scores is None)
+        models = tuple(dict.fromkeys(filter(None, texts)))
+        outcome = (float(told.episode_return), told.length, told.truncated)
+        return cls(told.key, *outcome, fallbacks, len(told.replies), models)
 
 
 def check_rows(
@@ -41,8 +49,8 @@ def check_rows(
     The rows of ``taught`` agents count training episodes that are not in the bundle.
     """
     groups: dict[tuple[str, str, int], list[Played]] = {}
-    for each in sorted(played, key=lambda each: each.told.episode):
-        groups.setdefault(each.told.key[:3], []).append(each)
+    for each in sorted(played, key=lambda each: each.key[3]):
+        groups.setdefault(each.key[:3], []).append(each)
     keys = [(row.get("game"), row.get("agent"), row.get("seed")) for row in submission.results]
     if len(set(map(str, keys))) < len(keys) or {*map(str, keys)} != {*map(str, groups)}:
         raise Refused("results has not one row of each game, agent and seed of its config")
@@ -118,21 +126,20 @@ def _check_taught(row: Mapping[str, Any], wanted: Mapping[str, Any], title: str)
 def _run(
     row: Mapping[str, Any], played: Sequence[Played], entry: Mapping[str, Any], normalises: bool
 ) -> Run:
-    replies = [said for each in played for said in each.told.replies]
-    models = dict.fromkeys(s.reply.model for s in replies if s.scores is None and s.reply.model)
+    models = dict.fromkeys(model for each in played for model in each.models)
     return Run(
         game=row["game"],
         agent=row["agent"],
         seed=row["seed"],
-        returns=tuple(float(each.told.episode_return) for each in played),
+        returns=tuple(each.episode_return for each in played),
         steps=sum(each.length for each in played),
         fallbacks=float(sum(each.fallbacks or 0 for each in played)),
         cost_usd=row["cost_usd"],
-        cut=sum(each.told.truncated for each in played),
+        cut=sum(each.is_cut for each in played),
         model=str(entry.get("model")),
         model_served=_JOIN.join(models),
         base_url=row["base_url"],
-        calls=len(replies),
+        calls=sum(each.calls for each in played),
         input_tokens=row["input_tokens"],
         output_tokens=row["output_tokens"],
         normalises=normalises,

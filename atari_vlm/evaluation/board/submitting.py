@@ -23,9 +23,9 @@ from atari_vlm.evaluation.board.bundle import (
 from atari_vlm.evaluation.board.claims import (
     ClaimedStudy,
     claimed,
-    facts_of,
     our_versions,
 )
+from atari_vlm.evaluation.board.games import facts_of
 from atari_vlm.evaluation.board.players import prompt_hashes
 from atari_vlm.evaluation.board.probing import picture_probe
 from atari_vlm.evaluation.board.rows import served_by

@@ -89,15 +89,22 @@ def _protocol(bundles: Sequence[Content]) -> str:
     protocol = bundles[0]["protocol"]
     entries = list(_entries(bundles))
     games = list(dict.fromkeys(row["game"] for entry in entries for row in entry.rows))
-    names = list(dict.fromkeys(str(bundle["protocol"]["name"]) for bundle in bundles))
     said = f"version {protocol['version']}; {_conditions(protocol)}"
     drawn = "".join(_drawn(game, entries) for game in games)
-    notes = "* cut by the step limit: no human-normalised score is made of it."
-    cut = any(row["truncated"] for entry in entries for row in entry.rows)
+    notes = "The best mean place over the games that an agent played stands first; intervals are over seeds."
+    if any(row["truncated"] for entry in entries for row in entry.rows):
+        notes = f"{notes} * cut by the step limit: no human-normalised score is made of it."
     return (
-        f'<section><h2>{text("; ".join(names))}</h2><p class="soft">{text(said)}</p>{_scores(games, entries)}'
-        f'{f"<p class=soft>{text(notes)}</p>" if cut else ""}<div class="pair">{drawn}</div></section>'
+        f'<section><h2>{text(_title(protocol))}</h2><p class="soft">{text(said)}</p>{_scores(games, entries)}'
+        f'<p class="soft">{text(notes)}</p><div class="pair">{drawn}</div></section>'
     )
+
+
+def _title(protocol: Content) -> str:
+    """Its name, without what says how much of it was played."""
+    name, *changes = str(protocol["name"]).split(", ")
+    amounts = ("seeds=", "episodes=")
+    return ", ".join([name, *(change for change in changes if not change.startswith(amounts))])
 
 
 def _entries(bundles: Sequence[Content]) -> Iterator[Entry]:

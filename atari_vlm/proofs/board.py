@@ -28,25 +28,20 @@ from atari_vlm.proofs.board_forgeries import FORGERIES, forge
 from atari_vlm.runs.terminal import messages, results
 from atari_vlm.scores.tables import table_lines
 
+_SHORT: dict[str, Any] = {"protocol": "quick", "seeds": [0], "max_steps": 40}
 STUDIES: dict[str, dict[str, Any]] = {
     "scripted": {"suite": "quick", "agents": ["scripted"]},
-    "nearest-example": {
-        "protocol": "quick",
-        "games": ["Pong"],
-        "agents": ["nearest-example"],
-        "seeds": [0],
-    },
+    "nearest-example": {**_SHORT, "games": ["Pong"], "agents": ["nearest-example"]},
     "every-fourth-step": {
-        "protocol": "quick",
+        **_SHORT,
         "games": ["Breakout"],
         "agents": ["scripted-4=scripted,decide_every=4"],
-        "seeds": [0],
     },
-    "tree-search": {
-        "protocol": "quick",
+    "tree-search": {**_SHORT, "games": ["Freeway"], "agents": ["mcts@emulator,num_simulations=4"]},
+    "judged-plans": {
+        **_SHORT,
         "games": ["Freeway"],
-        "agents": ["mcts@emulator,num_simulations=4"],
-        "seeds": [0],
+        "agents": ["plan@emulator,plan_horizon=3,num_plans=2"],
     },
     "cart-pole": {"games": ["CartPole-v1"], "agents": ["noop"], "seeds": [0, 1, 2], "episodes": 2},
     "catch": {
@@ -57,13 +52,6 @@ STUDIES: dict[str, dict[str, Any]] = {
     "taught": {
         "games": ["Pong"],
         "agents": ["taught=nearest-example,use_icl=true,num_episodes=1,demonstrations=scripted"],
-        "seeds": [0],
-        "max_steps": 40,
-    },
-    "judged-plans": {
-        "protocol": "quick",
-        "games": ["Freeway"],
-        "agents": ["plan@emulator,plan_horizon=3,num_plans=2"],
         "seeds": [0],
         "max_steps": 40,
     },
@@ -80,9 +68,10 @@ STUDIES: dict[str, dict[str, Any]] = {
         "games": ["Pong"],
         "agents": ["scripted"],
         "seeds": [0],
+        "max_steps": 100,
     },
 }
-FORGED = "every-fourth-step"  # whose copies are forged
+FORGED = "late-and-parallel"  # whose copies are forged
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@
     python -m atari_vlm.codewm search --buffer buffers/train_buffer.npz --model gpt-4o
     python -m atari_vlm.codewm evaluate --save_dir atari_vlm_results/CartPole-v1-gif-mcts-001 --real_env True
     python -m atari_vlm.codewm tree atari_vlm_results/CartPole-v1-gif-mcts-001
+    python -m atari_vlm.codewm apps zero-shot                                 # programming problems, see `codewm apps --help`
+    python -m atari_vlm.codewm speed --env CartPole-v1                        # a language model as simulator against a program
 
 Generated programs run in a sandbox, see docs/security.md. The same command continues a search that was stopped, and --resume RUN
 continues any. ``-`` and ``_`` in the names of options are the same.
@@ -22,11 +24,12 @@ from typing import Any
 
 from rich.table import Table
 
+from atari_vlm.codewm_apps import apps
+from atari_vlm.codewm_speed import speed
 from atari_vlm.ending import program
 from atari_vlm.errors import (
     AtariVLMError,
     ConfigError,
-    NotSupportedError,
     StoppedError,
     UnknownNameError,
 )
@@ -64,7 +67,6 @@ from atari_vlm.vlm.layers.budget import Budget
 from atari_vlm.world_models.code.sandbox import PROGRAM_BYTES, check_text
 
 NOTHING_WRITTEN = 3  # no reply held a program that runs
-_ELSEWHERE = ("speed", "apps")
 _COLUMNS = ("method", "scorer", "calls", "score", "held out", "lines", "failures", "cost")
 
 
@@ -268,6 +270,8 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "search": search,
     "evaluate": evaluate,
     "tree": tree,
+    "apps": apps,
+    "speed": speed,
 }
 
 
@@ -280,10 +284,6 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{__doc__}\ncommands: {listed}; `codewm COMMAND --help` lists the options of one")
         return 0 if arguments else 2
     command, rest = arguments[0], arguments[1:]
-    if command in _ELSEWHERE:
-        raise NotSupportedError(
-            f"codewm {command} is not part of this version; there are {', '.join(COMMANDS)}"
-        )
     if command not in COMMANDS:
         raise UnknownNameError("command", command, COMMANDS)
     return COMMANDS[command](rest)

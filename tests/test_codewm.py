@@ -191,10 +191,7 @@ def test_what_is_wrong_is_said_in_one_line(what, buffers, tmp_path, capsys, monk
     assert "Traceback" not in err and not out and not list(tmp_path.glob("*/*/config.yaml"))
 
 
-def test_commands_that_are_none_and_those_of_a_later_version(capsys):
-    for word in ("speed", "apps"):
-        code, _, err = command(capsys, word)
-        assert code == 2 and "not part of this version" in err and len(err.splitlines()) == 1
+def test_commands_that_are_none(capsys):
     code, _, err = command(capsys, "serach")
     assert code == 2 and "did you mean search" in err
     assert command(capsys)[0] == 2 and command(capsys, "--help")[0] == 0

@@ -21,9 +21,7 @@ WORDS = (
     "world_models.base world_models.seeing world_models.view world_models.families "
     "env.emulator env.camera env.observing"
 )
-PROGRAMS = (
-    "__main__ train evaluate plan dream codewm check perceive play report cli ending bench proofs"
-)
+PROGRAMS = "__main__ train evaluate plan dream codewm codewm_apps codewm_speed check perceive play report cli ending bench proofs"
 ROOMS = {  # prefix below atari_vlm -> (floor, room)
     "": (0, "words"),
     **{name: (0, "words") for name in WORDS.split()},

@@ -85,8 +85,6 @@ class WriterOptions(Options):
     """a family (gpt-4o, claude, gemini, text ...) or scripted; without it --model decides, and without both it is scripted"""
     key_folder: Path | None = field(default=None, metadata={**TYPED_ONLY, **UNRECORDED})
     """folder with the files openai_key and openai_org, as the source system has it"""
-    description: Path | None = field(default=None, metadata=TYPED_ONLY)
-    """text file that tells the model of the environment, instead of our own words or its spaces"""
     reply_tokens: int = 4096
     """longest reply; one that is cut there is a failure"""
     temperature: float | None = None
@@ -95,6 +93,14 @@ class WriterOptions(Options):
     """draw among the likeliest tokens that add up to this, where the model can"""
     top_k: int | None = None
     """draw among so many likeliest tokens, where the model can"""
+
+
+@dataclass(frozen=True)
+class DescriptionOptions(Options):
+    """What the model is told."""
+
+    description: Path | None = field(default=None, metadata=TYPED_ONLY)
+    """text file that tells the model of the environment, instead of our own words or its spaces"""
 
 
 @dataclass(frozen=True)
@@ -176,7 +182,8 @@ class CollectOptions(Options):
 @dataclass(frozen=True)
 class SearchCommand(
     FileOptions, FolderOptions, ServeOptions, KeyOptions, ModelOptions, AskOptions, SandboxOptions, ConstantOptions,
-    MethodOptions, WriterOptions, SeedOptions, PlayedOptions, TransitionOptions, ShardOptions, EnvironmentOptions,
+    MethodOptions, DescriptionOptions, WriterOptions, SeedOptions, PlayedOptions, TransitionOptions, ShardOptions,
+    EnvironmentOptions,
 ):  # fmt: skip
     """Which environment, who writes, and how is searched."""
 

@@ -1,10 +1,10 @@
-"""What the writer is asked: the environment, what a program has to be, and what is wanted of it this time."""
+"""What the writer is asked: the task, what a program has to be, and what is wanted of it this time."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from string import Template
@@ -25,16 +25,45 @@ class Question:
     sampling: Sampling
 
 
+@dataclass(frozen=True)
+class Wording:
+    """The words of one search: what it is about, the templates of a folder of this package, and what stands in all of them.
+
+    ``example`` puts what a program got wrong into the words of the template ``mispredicted``; ``thinking`` is said where a
+    program is written anew.
+    """
+
+    subject: str
+    folder: str
+    about: Mapping[str, str]
+    example: Callable[[Mapping[str, Any]], dict[str, str]]
+    thinking: str = ""
+
+    def template(self, name: str) -> Template:
+        """A template of the folder."""
+        file = resources.files("atari_vlm.synthesis").joinpath(
+            *self.folder.split("/"), f"{name}.md"
+        )
+        return Template(file.read_text(encoding="utf-8"))
+
+
+def questions_about(env_id: str, description: str, config: SearchConfig) -> Questions:
+    """The questions for a program that models an environment."""
+    bare = Wording(env_id, "prompts", {}, example_in_words)
+    about = {
+        "env": env_id,
+        "description": description.strip(),
+        "contract": bare.template("contract").template.strip(),
+    }
+    thinking = bare.template("thinking").template if config.method == "zero-shot" else ""
+    return Questions(Wording(env_id, "prompts", about, example_in_words, thinking), config)
+
+
 class Questions:
     """Makes the questions of one search; what it makes depends on the choices before, so it is called in their order."""
 
-    def __init__(self, env_id: str, description: str, config: SearchConfig):
-        self.env_id, self._config = env_id, config
-        self._about = {
-            "env": env_id,
-            "description": description.strip(),
-            "contract": _template("contract").template.strip(),
-        }
+    def __init__(self, wording: Wording, config: SearchConfig):
+        self.subject, self._config, self._wording = wording.subject, config, wording
         self._asked: Counter[str] = Counter()
         self._improved: Counter[str] = Counter()
 
@@ -58,16 +87,14 @@ class Questions:
             top_p=self._config.top_p,
             top_k=self._config.top_k,
         )
-        system = _template("system").template.strip()
+        system = self._wording.template("system").template.strip()
         return Question(choice, (Message.of("system", system), Message.of("user", words)), sampling)
 
     def _words(self, choice: Choice) -> str:
         if choice.kind == "generate":
-            begun = _template("begun").substitute(partial=fenced(choice.partial))
-            thinking = _template("thinking").template
-            wanted = [begun] * bool(choice.partial) + [thinking] * (
-                self._config.method == "zero-shot"
-            )
+            begun = self._wording.template("begun").substitute(partial=fenced(choice.partial))
+            thinking = self._wording.thinking
+            wanted = [begun] * bool(choice.partial) + [thinking] * bool(thinking)
             return self._filled("generate", more="\n".join(wanted))
         basis = choice.basis
         assert basis is not None and basis.program is not None
@@ -77,17 +104,16 @@ class Questions:
         return self._filled("improve", program=fenced(basis.program), example=example)
 
     def _example(self, basis: Outcome) -> str:
-        """A mispredicted transition of the program, another one each time where there are several."""
+        """Something that the program got wrong, another thing each time where there are several."""
         if not basis.examples:
             return ""
         turn = self._improved[basis.program or ""]
         self._improved[basis.program or ""] += 1
-        return _template("mispredicted").substitute(
-            example_in_words(basis.examples[turn % len(basis.examples)])
-        )
+        example = basis.examples[turn % len(basis.examples)]
+        return self._wording.template("mispredicted").substitute(self._wording.example(example))
 
     def _filled(self, name: str, **values: str) -> str:
-        return _template(name).substitute(values, **self._about).strip()
+        return self._wording.template(name).substitute(values, **self._wording.about).strip()
 
 
 def fenced(text: str, language: str = "python") -> str:
@@ -118,8 +144,3 @@ def _step_in_words(step: Mapping[str, Any]) -> str:
         return f"It raises: {step['error']}"
     names = (("state", "next_state"), ("reward", "reward"), ("done", "done"))
     return "\n".join(f"- {word}: {step[name]!r}" for word, name in names)
-
-
-def _template(name: str) -> Template:
-    folder = resources.files("atari_vlm.synthesis") / "prompts"
-    return Template((folder / f"{name}.md").read_text(encoding="utf-8"))

@@ -21,7 +21,7 @@ from atari_vlm.synthesis.config import SearchConfig
 from atari_vlm.synthesis.describing import description_of
 from atari_vlm.synthesis.judging import ProgramJudge
 from atari_vlm.synthesis.outputs import write_results, write_tables
-from atari_vlm.synthesis.questions import Questions
+from atari_vlm.synthesis.questions import questions_about
 from atari_vlm.synthesis.recording import JournalRecord
 from atari_vlm.synthesis.records import SearchResult
 from atari_vlm.synthesis.searching import QUIETLY, Manner, NoRecord, Record, Searching, task_of
@@ -133,7 +133,7 @@ def digest_of(buffer: TransitionBuffer) -> str:
 
 def _searching(buffer: TransitionBuffer, config: SearchConfig, record: Record) -> Searching:
     description = config.description or description_of(buffer)
-    questions = Questions(buffer.env_id, description, config)
+    questions = questions_about(buffer.env_id, description, config)
     return Searching(config, questions, ProgramJudge(buffer, config), record)
 
 

@@ -88,10 +88,19 @@ QUIETLY = Manner()
 
 
 class Searching:
-    """A search that goes on."""
+    """A search that goes on; ``to_the_end``: the whole budget is spent, whatever is found."""
 
-    def __init__(self, config: SearchConfig, questions: Questions, judge: Judge, record: Record):
+    def __init__(
+        self,
+        config: SearchConfig,
+        questions: Questions,
+        judge: Judge,
+        record: Record,
+        *,
+        to_the_end: bool = False,
+    ):
         self._config, self._questions, self._record = config, questions, record
+        self._to_the_end = to_the_end
         self._judge = JudgedOnce(judge)
         self._method = method_of(config)
         self._outcomes: list[Outcome] = []
@@ -109,12 +118,12 @@ class Searching:
             self._begin(config.start)
         if self._start is not None and self._start.solved:
             return self._result(0)
-        with running(manner.progress, task_of(config, self._questions.env_id)) as advanced:
+        with running(manner.progress, task_of(config, self._questions.subject)) as advanced:
 
             def put_in(question: Question, outcome: Outcome) -> bool:
                 self._put_in(question.choice, outcome)
                 advanced()
-                return outcome.solved
+                return outcome.solved and not self._to_the_end
 
             steps = Steps(self._choose, self._answer, put_in)
             calls = run_in_order(steps, config.budget, config.parallel, manner.stop)
@@ -203,9 +212,9 @@ class Searching:
         )
 
 
-def task_of(config: SearchConfig, env_id: str) -> Task:
+def task_of(config: SearchConfig, subject: str) -> Task:
     """The search as progress shows it."""
-    label = Label(env_id, config.method, None, None, "search")
+    label = Label(subject, config.method, None, None, "search")
     return Task("search", config.budget, "calls", label=label)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from atari_vlm.errors import ConfigError, MismatchError
@@ -55,7 +56,8 @@ def transitions_for(options: SearchCommand) -> TransitionBuffer:
     env = named_env(options)
     if options.buffer is not None or env is None:
         return read_buffer(options.buffer or "")
-    return _collected(env, options)
+    asked = (options.policy, options.n_transitions, options.seed)
+    return collected(env, options.save_dir, *asked)
 
 
 def note_on(buffer: TransitionBuffer) -> str:
@@ -75,17 +77,16 @@ def shard(index: int, count: int) -> tuple[str, ...]:
     return ids[index::count]
 
 
-def _collected(env: BenchmarkEnv, options: SearchCommand) -> TransitionBuffer:
-    """Transitions of ``env`` as ``--policy`` plays it; kept beside the runs, so that a search that goes on has the same."""
-    folder = options.save_dir / "buffers"
-    words = (env.env_id, options.policy, str(options.n_transitions), str(options.seed))
-    name = _NOT_IN_A_NAME.sub("-", "-".join(words))
+def collected(
+    env: BenchmarkEnv, save_dir: Path, policy: str, n_transitions: int, seed: int
+) -> TransitionBuffer:
+    """Transitions of ``env`` as ``policy`` plays it; kept beside the runs, so that a run that goes on has the same."""
+    folder = save_dir / "buffers"
+    name = _NOT_IN_A_NAME.sub("-", "-".join((env.env_id, policy, str(n_transitions), str(seed))))
     if all((folder / f"{name}{end}").exists() for end in (".npz", ".json")):
         return read_buffer(folder / f"{name}.npz")
-    policy: Any = options.policy
-    return fill_replay_buffer(
-        env.asked, options.n_transitions, folder, name, policy=policy, seed=options.seed
-    )
+    played_by: Any = policy
+    return fill_replay_buffer(env.asked, n_transitions, folder, name, policy=played_by, seed=seed)
 
 
 def made_as(buffer: TransitionBuffer) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.runs.options import pairs
-from atari_vlm.synthesis.command_options import SearchCommand
 from atari_vlm.vlm.base import VLM
 from atari_vlm.vlm.catalogue import entries, family_by_model
 from atari_vlm.vlm.load import load_vlm
@@ -17,7 +16,28 @@ _DRAWN = {"temperature": 1.0, "top_p": 0.8, "top_k": 100}
 _JUDGING_MS = 1500.0  # what a reply's program takes to be judged: a batch of replies waits for those who were answered before
 
 
-def family_of(config: SearchCommand) -> str:
+class AskedWriter(Protocol):
+    """The options of a command that say who writes."""
+
+    @property
+    def vlm(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def model(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def base_url(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def timeout_s(self) -> float: ...  # noqa: D102
+
+    @property
+    def vlm_option(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    def key(self) -> str | None: ...  # noqa: D102
+
+
+def family_of(config: AskedWriter) -> str:
     """The family that ``--vlm`` names; without it ``--model`` decides, and without both the bundled writer is meant."""
     if config.vlm is not None:
         return config.vlm
@@ -30,15 +50,21 @@ def family_of(config: SearchCommand) -> str:
     return "scripted"
 
 
-def load_writer(config: SearchCommand, env_id: str) -> VLM:
+def load_writer(config: AskedWriter, env_id: str) -> VLM:
     """The VLM that writes programs for an environment; ``ConfigError`` for one that cannot."""
     family = family_of(config)
-    if family == "nearest-example":
-        raise ConfigError("--vlm nearest-example writes no programs; --vlm scripted does, offline")
     if family == "scripted" and not any(name in env_id for name in LESSONS):
         raise ConfigError(
             f"the bundled writer knows {', '.join(LESSONS)} only, not {env_id}: choose a model (--model ID or FOLDER)"
         )
+    return load_asked(config)
+
+
+def load_asked(config: AskedWriter) -> VLM:
+    """The VLM that the options name; ``ConfigError`` for one that writes nothing of its own."""
+    family = family_of(config)
+    if family == "nearest-example":
+        raise ConfigError("--vlm nearest-example writes no programs; --vlm scripted does, offline")
     in_process = (
         config.base_url is None and family in entries() and entries()[family].kind == "local"
     )

@@ -1,6 +1,6 @@
 """``ScriptedVLM``: the bundled player that needs no model. It looks at the pictures, says what it saw, and names an action.
 
-Asked for a program that models an environment, it gives one that was written beforehand.
+Asked for a program that models an environment or solves a bundled problem, it gives one that was written beforehand.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from atari_vlm.vlm.scripted.paddles import play_breakout, play_pong
 from atari_vlm.vlm.scripted.programs import asks_for_program, write_program
 from atari_vlm.vlm.scripted.reading import Request, read_request
 from atari_vlm.vlm.scripted.scene import Move, Play
+from atari_vlm.vlm.scripted.simulating import asks_for_step, simulate_step
+from atari_vlm.vlm.scripted.solving import asks_for_solution, write_solution
 from atari_vlm.vlm.scripted.writing import write_answer
 
 PLAYERS: Mapping[str, Play] = {
@@ -44,6 +46,10 @@ class ScriptedVLM(NoScores):
         asked = "\n".join(message.text for message in messages)
         if asks_for_program(asked):
             return self._say(write_program(asked, sampling.sample))
+        if asks_for_solution(asked):
+            return self._say(write_solution(asked, sampling.sample))
+        if asks_for_step(asked):
+            return self._say(simulate_step(asked))
         request = read_request(messages, sampling)
         if not request.actions:
             return self._say(

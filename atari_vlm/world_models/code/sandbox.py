@@ -73,6 +73,10 @@ class Sandbox:
     interpreter and numpy. ``contract`` is 1 (``class Environment``), 2 (functions) or 0 (neither); ``methods`` names what can be
     called. What a program draws from ``random`` and ``numpy.random`` in a call is a function of the call's ``seed``.
 
+    With ``script`` the program is run between an input and an output instead, anew for every call: ``call("run", text)`` gives
+    what it prints, ``call("apply", name, arguments)`` what its function gives, both as JSON, and ``call("find", name)`` tells
+    whether it has that function.
+
     A program that was stopped is loaded again for the next call, without what it kept. One thread at a time is served.
 
     Raises ``ConfigError`` for a program that is no text of 256 KiB, ``SandboxUnavailableError`` where this machine cannot hold
@@ -80,10 +84,17 @@ class Sandbox:
     ``SandboxViolationError`` (it tried something forbidden), ``SandboxTimeoutError``, ``SandboxCrashError`` (its process died).
     """
 
-    def __init__(self, program: str, *, deadline_s: float = 2.0, memory_mb: int = 1024):
+    def __init__(
+        self,
+        program: str,
+        *,
+        deadline_s: float = 2.0,
+        memory_mb: int = 1024,
+        script: bool = False,
+    ):
         check_positive(deadline_s=deadline_s)
         check_count(memory_mb=memory_mb)
-        self.program, self.memory_mb = check_text(program), memory_mb
+        self.program, self.memory_mb, self._script = check_text(program), memory_mb, script
         self.deadline_s = min(deadline_s, _LONGEST_S)
         self.contract, self.methods = 0, frozenset[str]()
         self._lock = threading.RLock()
@@ -232,7 +243,9 @@ class Sandbox:
 
         worker = Worker(self.memory_mb)
         try:
-            outcome, body = worker.ask(LOAD, wire.pack([self.program]), 0, self.deadline_s)
+            outcome, body = worker.ask(
+                LOAD, wire.pack([self.program, self._script]), 0, self.deadline_s
+            )
             self.contract, self.methods = _loaded(self._read(outcome, body))
         except wire.WireError as error:
             worker.kill()

@@ -36,6 +36,7 @@ from atari_vlm.world_models.code.wire import (
 )
 from atari_vlm.world_models.code.worker_answers import fault
 from atari_vlm.world_models.code.worker_program import Program, Rows
+from atari_vlm.world_models.code.worker_script import MORE_ALLOWED, Script
 
 ALLOWED = tuple(
     "__future__ abc array bisect cmath collections colorsys contextlib copy dataclasses datetime decimal enum fractions "
@@ -140,14 +141,21 @@ def _not_allowed(name: str) -> ImportError:
     return ImportError(f"a program may not import {name}, only {', '.join(ALLOWED)}")
 
 
-def _builtins() -> dict[str, Any]:
+def _loaded(text: str, is_script: bool) -> Program | Script:
+    """The program of a request: one that has a contract, or a script."""
+    if is_script:
+        return Script(text, _builtins((*ALLOWED, *MORE_ALLOWED)))
+    return Program(text, _builtins(ALLOWED))
+
+
+def _builtins(allowed: tuple[str, ...]) -> dict[str, Any]:
     """The builtins that a program sees: all, with an import that keeps to the list."""
     real = builtins.__import__
 
     def guarded(
         name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
     ) -> Any:
-        if level or name.partition(".")[0] not in ALLOWED:
+        if level or name.partition(".")[0] not in allowed:
             raise _not_allowed(name)
         return real(name, globals, locals, fromlist, level)
 
@@ -165,7 +173,7 @@ def _serve(request_fd: int, reply_fd: int) -> None:
         try:
             value = wire.unpack(data, REQUEST.size)
             if operation == LOAD:
-                program = Program(value[0], _builtins())
+                program = _loaded(*value)
                 run, answer = _operations(program), [program.contract, program.methods()]
             else:
                 if program.draws:
@@ -184,7 +192,9 @@ def _serve(request_fd: int, reply_fd: int) -> None:
             _send(reply_fd, frame[sent:])
 
 
-def _operations(program: Program) -> dict[int, Callable[..., Any]]:
+def _operations(program: Program | Script) -> dict[int, Callable[..., Any]]:
+    if isinstance(program, Script):
+        return {CALL: program.call}
     return {
         CALL: program.call,
         STEP: program.step_alike,

@@ -1,0 +1,3 @@
+class Solution:
+    def fold(self, numbers: List[int], times: int) -> List[int]:
+        ...

@@ -111,6 +111,11 @@ class Pace:
         self._now = now
         self._ends = deque([now()], maxlen=recent + 1)
 
+    def forget(self) -> None:
+        """The round that is going on is of another kind than those before it."""
+        while len(self._ends) > 1:
+            self._ends.popleft()
+
     def left(self, rounds: int) -> float:
         """A round is over; seconds for ``rounds`` more."""
         self._ends.append(self._now())

@@ -138,3 +138,11 @@ def test_the_time_left_is_that_of_the_last_rounds():
     ends = iter([0.0, 100.0, 110.0, 120.0, 150.0])
     pace = Pace(2, now=lambda: next(ends))
     assert [pace.left(rounds) for rounds in (3, 2, 1, 0)] == [300.0, 110.0, 10.0, 0.0]
+
+
+def test_rounds_of_another_kind_are_forgotten():
+    ends = iter([0.0, 1.0, 2.0, 12.0])
+    pace = Pace(5, now=lambda: next(ends))
+    assert [pace.left(10), pace.left(9)] == [10.0, 9.0]
+    pace.forget()
+    assert pace.left(8) == 80.0

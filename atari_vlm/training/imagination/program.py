@@ -302,7 +302,10 @@ def _shown(metrics: Metrics) -> Metrics:
 def _show(console: Console, epochs: int, epoch: int, metrics: Metrics) -> None:
     told = [f"{name} {value:.4g}" for name, value in _shown(metrics).items()]
     if epoch < epochs:
-        told.append(f"{clock(metrics['run/seconds_left'])} left")
+        least = (
+            "more than " if metrics["run/stages_waiting"] else ""
+        )  # what waits is slower than play
+        told.append(f"{least}{clock(metrics['run/seconds_left'])} left")
     console.print(f"epoch {epoch}/{epochs}: {', '.join(told)}")
 
 

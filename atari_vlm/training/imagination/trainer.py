@@ -24,7 +24,7 @@ from atari_vlm.errors import (
 from atari_vlm.experience.npz_files import write_arrays
 from atari_vlm.experience.replay import Column, Replay
 from atari_vlm.runs.metrics import MetricsLog
-from atari_vlm.runs.progress import Pace, Progress, Quiet, Task, running
+from atari_vlm.runs.progress import Progress, Quiet, Task, running
 from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.runs.trackers import LogConfig
 from atari_vlm.training.imagination.checkpoints import Checkpoints, save_model, unlike
@@ -32,6 +32,7 @@ from atari_vlm.training.imagination.collection import Collector, Exploring
 from atari_vlm.training.imagination.evaluation import GAMES, STEPS, Gallery, measure
 from atari_vlm.training.imagination.games import GameConfig, TrainingGame, make_game
 from atari_vlm.training.imagination.lanes import GameStep, Returns
+from atari_vlm.training.imagination.looking_ahead import LookingAhead
 from atari_vlm.training.imagination.media import MediaConfig
 from atari_vlm.training.imagination.playing import EpisodeKeeper, Playing, play_games
 from atari_vlm.training.imagination.ranks import (
@@ -91,7 +92,7 @@ class WorldModelTrainer:
         self.checkpoints = Checkpoints(run.folder / "checkpoints", self.learner.kind)
         self.epoch = 0
         self._speeds: Metrics = {}  # of an epoch, for who watches: no part of its metrics
-        self._pace = Pace(run.settings.play.eval_every)
+        self._ahead = LookingAhead(run.settings, self.learner.stages)
         torch.manual_seed(run.seed + 1_000_033 * run.team.rank)
         self._begin()
         self._log = None
@@ -301,7 +302,7 @@ class WorldModelTrainer:
     def report(self, metrics: Metrics) -> None:
         """Write down the epoch that is over; ranks whose weights differ stop the run here."""
         self.team.check_equal(self.learner.weights())
-        self._speeds["run/seconds_left"] = self._pace.left(self.settings.epochs - self.epoch)
+        self._speeds |= self._ahead.after(self.epoch, metrics)
         if self._log is not None:
             self._log.add(self.epoch, metrics)
             if self.run.report is not None:

@@ -85,7 +85,8 @@ class KeysConfig:
         if self.encoder is not None and self.decoder is not None:
             if missing := [key for key in self.decoder if key not in self.encoder]:
                 raise ConfigError(
-                    f"what is shown is read first: {', '.join(missing)} is in decoder, not in encoder"
+                    f"what is shown is read first: {', '.join(missing)} is in decoder, not in encoder, which has "
+                    f"{', '.join(self.encoder) or 'nothing'}"
                 )
 
 

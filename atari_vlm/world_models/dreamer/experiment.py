@@ -180,7 +180,7 @@ def _with_game(values: Mapping[str, Any]) -> dict[str, Any]:
 def _epoch(total_steps: Any, envs: Any) -> int:
     """Steps of an epoch: 1,000, or fewer where not so many are played, and as many in every game."""
     for name, value in (("algo.total_steps", total_steps), ("env.num_envs", envs)):
-        check_count(**{name.replace(".", "_"): value})
+        check_count(**{name: value})
     return max(int(envs), min(1000, int(total_steps)) // int(envs) * int(envs))
 
 

@@ -94,6 +94,16 @@ def test_total_steps_are_steps_of_play(tmp_path, capsys):
     first, last = re.findall("epoch ./2: .*", capsys.readouterr().err)
     speeds = r"collection/steps_per_second \S+, dreamer/updates_per_second \S+"
     assert re.search(speeds + r", \d+:\d\d left$", first) and re.search(speeds + "$", last)
+    late = [
+        "--settings",
+        *QUICK,
+        "learning.prefill=40",
+    ]  # what is learned begins in the second epoch
+    assert main([*command, "--run-name", "b", "--total-steps", "120", *late]) == 0
+    first, second, _ = re.findall("epoch ./3: .*", capsys.readouterr().err)
+    assert re.search(r", more than \d+:\d\d left$", first) and re.search(
+        r"\S, \d+:\d\d left$", second
+    )
     with pytest.raises(ConfigError, match="--total-steps"):
         train_options("dreamer")(game="CartPole-v1", total_steps=10, epochs=3)
 

@@ -143,7 +143,7 @@ def test_adapters_without_weights_are_warned_of(facts):
         ("fabric.devices=4", ConfigError, "torchrun"),
         ("env=minedojo", UnknownNameError, "unknown env 'minedojo': known: dmc, gym"),
         ("env=[dmc]", UnknownNameError, "unknown env"),
-        ("algo.total_steps=0", ConfigError, "algo_total_steps must be a whole number"),
+        ("algo.total_steps=0", ConfigError, "algo.total_steps must be a whole number"),
         ("word", ConfigError, "a.b.c=value, got 'word'"),
         ("seed=[", ConfigError, "seed cannot be read"),
     ],

@@ -39,6 +39,9 @@ from atari_vlm.errors import (
 from atari_vlm.evaluation.entry import Defaults, Entry
 from atari_vlm.experience.episode_files import read_episodes
 from atari_vlm.registration import is_dream
+from atari_vlm.reporting.live.page import LivePage, live_page
+from atari_vlm.reporting.live.session import Following
+from atari_vlm.reporting.live.state import Expected, LiveState
 from atari_vlm.runs.command_line import parse
 from atari_vlm.runs.options import (
     AskOptions,
@@ -48,6 +51,7 @@ from atari_vlm.runs.options import (
     Options,
     pairs,
 )
+from atari_vlm.runs.serve_options import ServeOptions
 from atari_vlm.runs.terminal import results
 from atari_vlm.space_trees import picture_in
 from atari_vlm.spaces import Env
@@ -63,6 +67,7 @@ from atari_vlm.wrappers.dreamed_game import DreamedGame
 from atari_vlm.wrappers.world_model_env import WorldModelEnv
 
 DREAM, POLICY = "dream", "policy"
+RECORDED_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ class ShowOptions(Options):
 
 @dataclass(frozen=True)
 class PlayConfig(
+    ServeOptions,
     ShowOptions,
     KeyOptions,
     ModelOptions,
@@ -135,6 +141,8 @@ def check(config: PlayConfig) -> None:
             f"--model, --base-url and their like belong to an agent that asks a VLM; give --agent NAME, or leave out "
             f"--{theirs[0].replace('_', '-')}"
         )
+    if config.serve is not None and config.agent is None:
+        raise ConfigError("--serve shows what an agent plays; give --agent NAME")
     if config.episodes is not None and (config.agent or config.checkpoint):
         raise ConfigError(
             "--episodes shows what was played; it goes with neither --agent nor --checkpoint"
@@ -234,6 +242,14 @@ def frame_source(env: Env) -> Callable[[], Any]:
     return (lambda: dream.frame) if isinstance(dream, DreamedGame) else env.render
 
 
+def follow(session: GameSession, config: PlayConfig, state: LiveState) -> None:
+    """Show the agent's play on the live page, too."""
+    steps = config.steps or (RECORDED_STEPS if config.record is not None else None)
+    state.expect(Expected(steps, "steps", config.id))
+    followed = Following(state, config.id, str(config.agent))
+    session.on_begin, session.on_step = followed.begin, followed.step
+
+
 def record(session: GameSession, steps: int) -> Path:
     """Let the session's agent play ``steps`` steps (episode after episode) without a window; returns the video's path."""
     session.begin()
@@ -263,6 +279,14 @@ def run(config: PlayConfig) -> Path | None:
     check(config)
     if config.episodes is not None:
         return browse(config, config.episodes)
+    with live_page(config) as page:
+        path = play(config, page)
+        page.finish()
+    return path
+
+
+def play(config: PlayConfig, page: LivePage) -> Path | None:
+    """Let somebody play; the path of the video when one was recorded from the start."""
     env = make_env(config)
     session: GameSession | None = None
     opened = ExitStack()
@@ -275,11 +299,13 @@ def run(config: PlayConfig) -> Path | None:
             zoom=config.zoom,
         )
         add_panels(session, config)
+        if page.state is not None:
+            follow(session, config, page.state)
         fps = config.fps or float(env.metadata.get("render_fps", 30))
         if config.record is not None:
             session.recording = Recording(config.record, fps, env.action_space)
         if config.agent is not None and config.record is not None:
-            return record(session, config.steps or 1000)
+            return record(session, config.steps or RECORDED_STEPS)
         path: Path | None = load("atari_vlm.viewing.game_window:play_in_window")(
             session, fps, config.steps
         )

@@ -1,7 +1,8 @@
 """A game that somebody plays step by step: a person or an agent, shown as panels, recorded on request.
 
 The session knows nothing of windows; :mod:`atari_vlm.viewing.game_window` shows one, and a recording needs none. More
-pictures can stand beside the game's own, which then has a ``title``, through ``more_panels``.
+pictures can stand beside the game's own, which then has a ``title``, through ``more_panels``. Whoever follows an agent's play
+is told of every episode's seed (``on_begin``) and of every step (``on_step``).
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class GameSession:
         self.recording: Recording | None = None
         self.title = ""
         self.more_panels: Callable[[Any], Sequence[Panel]] = lambda observation: ()
+        self.on_begin: Callable[[int], object] = lambda seed: None
+        self.on_step: Callable[[Transition], object] = lambda step: None
         self.over = True
         self._next_seed = seed
         self._observation: Any = None
@@ -53,6 +56,7 @@ class GameSession:
         if self.agent is not None:
             self.agent.reset(seed=self._next_seed)
         self._observation, _ = self.env.reset(seed=self._next_seed)
+        self.on_begin(self._next_seed)
         self._next_seed += 1
         self._last, self._return, self._step, self.over = None, 0.0, 0, False
         if self.recording is not None:
@@ -75,9 +79,9 @@ class GameSession:
         if self.agent is not None:
             decision = decision or Decision(executed, Source.POLICY)
             ends = (bool(terminated), bool(truncated))
-            self.agent.observe(
-                Transition(before, decision, float(reward), self._observation, *ends, info)
-            )
+            played = Transition(before, decision, float(reward), self._observation, *ends, info)
+            self.agent.observe(played)
+            self.on_step(played)
         if self.recording is not None:
             outcome = (executed, float(reward), bool(terminated), bool(truncated))
             self.recording.step(outcome, self._observed_picture(), self.picture())

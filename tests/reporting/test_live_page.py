@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from conftest import write_episode
 from atari_vlm.description import list_actions
 from atari_vlm.errors import ConfigError
 from atari_vlm.reporting.live.page import live_page
+from atari_vlm.reporting.live.session import Following
 from atari_vlm.reporting.live.state import Expected, LiveState
 from atari_vlm.runs.journal import EpisodeRow
 from atari_vlm.runs.progress import Label, Listening, Quiet, Task
@@ -182,7 +185,7 @@ def test_ten_thousand_steps_do_not_grow_memory():
     def play(steps: int) -> int:
         state.began(EPISODE)
         for at in range(steps):
-            ask(state, f"question {at} " + "q" * 9000, f"reply {at} " + "r" * 9000)
+            ask(state, f"question {at} " + "q" * 5000, f"reply {at} " + "r" * 5000)
             state.advanced(EPISODE, step(pixel=at % 250))
             if at % 500 == 0:
                 state.say(f"message {at}" * 100)
@@ -387,3 +390,53 @@ def test_who_looks_sees_the_end(capsys):
         page.finish()
     eye.join(5)
     assert seen[0] is False and seen[-1] is True
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)],
+)
+def test_it_ends_with_a_program_that_is_stopped(tmp_path, number, code):
+    words = "--games Catch --agents random --episodes 5000 --serve --save-dir".split()
+    words = [sys.executable, "-m", "atari_vlm.evaluate", *words, str(tmp_path)]
+    with subprocess.Popen(
+        words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as program:
+        assert program.stderr is not None
+        address = program.stderr.readline().split()[-1]
+        while True:
+            with urllib.request.urlopen(
+                address.replace("/?", "/state.json?"), timeout=20
+            ) as answer:
+                state = json.load(answer)
+            if state["progress"]["done"]:
+                break
+            time.sleep(0.1)
+        assert state["progress"]["total"] and {one["game"] for one in state["running"]} <= {"Catch"}
+        program.send_signal(number)
+        said = program.stderr.read()
+        assert program.wait(60) == code and "continue with" in said and "Traceback" not in said
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(address, timeout=2)
+
+
+def test_a_session_of_play_is_followed():
+    state = LiveState("play")
+    state.expect(Expected(5, "steps"))
+    followed = Following(state, "Pong", "scripted")
+    followed.begin(3)
+    reply = Reply("UP", "m", cost_usd=0.25, attempts=2)
+    said = dataclasses.replace(step(), decision=Decision(1, Source.MODEL, replies=(reply,)))
+    followed.step(said)
+    found = state.as_dict()
+    assert (found["calls"], found["retries"], found["progress"]["done"]) == (1, 1, 1)
+    (one,) = found["running"]
+    assert (one["seed"], one["episode"], one["reply"], one["return"]) == (3, 0, "UP", 1.0)
+    followed.step(dataclasses.replace(said, terminated=True))
+    followed.begin(4)
+    followed.begin(5)
+    found = state.as_dict()
+    assert [one["seed"] for one in found["running"]] == [5]
+    assert [
+        (line["seed"], line["steps"], line["score"], line["cost_usd"]) for line in found["results"]
+    ] == [(3, 2, 2.0, 0.5)]

@@ -79,8 +79,8 @@ function fill(part, one) {
     ...(one.source === null ? [] : [["decided by", one.source, isFallback ? "warn" : ""]]),
     ...(one.waiting_s === null ? [] : [["waiting", one.waiting_s.toFixed(1) + " s"]]),
   ]);
-  const asks = Boolean(one.question);
-  for (const node of [part.asked, part.question, part.answered, part.reply]) node.hidden = !asks;
+  for (const node of [part.asked, part.question]) node.hidden = !one.question;
+  for (const node of [part.answered, part.reply]) node.hidden = !one.question && !one.reply;
   write(part.question, one.question);
   write(part.reply, one.reply);
   const frame = typeof one.frame === "string" && PNG.test(one.frame) ? one.frame : "";

@@ -25,7 +25,8 @@ from atari_vlm.types import Message, Reply, Transition
 
 _LOOKS_S = 3.0  # whoever asked within so many seconds is still looking
 _LAST_LOOK_S = 1.2  # that the end of a program waits for a last look
-_SHARE = 0.02  # of a processor that looking at a program may take, however often and by how many it is looked at
+_SHARE = 0.02  # of the time that making the state may take, however often and by how many it is looked at
+_STALE_S = 10.0  # that a state is given out at most
 
 
 class Serving(Protocol):
@@ -140,11 +141,10 @@ class Seldom:
         with self._lock:
             self._asked_at = time.monotonic()
             if self._asked_at >= self._good_until or (is_end and not self._shown_end.is_set()):
-                before = time.thread_time()
                 text = json.dumps(self._state.as_dict(), allow_nan=False, separators=(",", ":"))
                 self._body = text.encode("ascii")
-                spent = time.thread_time() - before
-                self._good_until = time.monotonic() + spent / _SHARE
+                now = time.monotonic()
+                self._good_until = now + min(_STALE_S, (now - self._asked_at) / _SHARE)
             if is_end:
                 self._shown_end.set()
             return Answer(self._body, "application/json; charset=utf-8")

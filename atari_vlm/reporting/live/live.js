@@ -77,10 +77,10 @@ function fill(part, one) {
     ...(one.return === null ? [] : [["return", shownValue(one.return)]]),
     ...(one.action === null ? [] : [["action", shownValue(one.action)]]),
     ...(one.source === null ? [] : [["decided by", one.source, isFallback ? "warn" : ""]]),
-    ...(one.waiting_s === null ? [] : [["waiting", one.waiting_s.toFixed(1) + " s"]]),
   ]);
   for (const node of [part.asked, part.question]) node.hidden = !one.question;
   for (const node of [part.answered, part.reply]) node.hidden = !one.question && !one.reply;
+  write(part.answered, one.waiting_s === null ? "Reply" : "Reply, the next awaited for " + one.waiting_s.toFixed(1) + " s");
   write(part.question, one.question);
   write(part.reply, one.reply);
   const frame = typeof one.frame === "string" && PNG.test(one.frame) ? one.frame : "";

@@ -9,6 +9,7 @@
     python -m atari_vlm.codewm tree atari_vlm_results/CartPole-v1-gif-mcts-001
     python -m atari_vlm.codewm apps zero-shot                                 # programming problems, see `codewm apps --help`
     python -m atari_vlm.codewm speed --env CartPole-v1                        # a language model as simulator against a program
+    python -m atari_vlm.codewm play --world-model golden --game Pong-v5 --num-episodes 1
 
 Generated programs run in a sandbox, see docs/security.md. The same command continues a search that was stopped, and --resume RUN
 continues any. ``-`` and ``_`` in the names of options are the same.
@@ -40,8 +41,11 @@ from atari_vlm.reporting.live.state import Expected
 from atari_vlm.reporting.tree.tree_report import write_tree
 from atari_vlm.runs.bars import Bars
 from atari_vlm.runs.command_line import command_line, command_of, parse, resume_hint
-from atari_vlm.runs.journal import Journal
+from atari_vlm.runs.display import ProgressDisplay
+from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.options import shared
+from atari_vlm.runs.outputs import summarise
+from atari_vlm.runs.player import PlayerOptions
 from atari_vlm.runs.progress import Quiet, Task, running
 from atari_vlm.runs.run_folder import RunFolder
 from atari_vlm.runs.stopping import stop_on_signals
@@ -49,14 +53,17 @@ from atari_vlm.runs.terminal import messages, results
 from atari_vlm.synthesis.benchmark.collecting import fill_replay_buffer
 from atari_vlm.synthesis.benchmark.evaluation import saved_programs, write_evaluation
 from atari_vlm.synthesis.command_options import (
+    AheadOptions,
     CollectCommand,
     EvaluateCommand,
+    PlayCommand,
     SearchCommand,
     TreeCommand,
     keys_from,
 )
 from atari_vlm.synthesis.config import SearchConfig
 from atari_vlm.synthesis.measuring import MEASURED, cells_of, check_unchanged, measure
+from atari_vlm.synthesis.playing import PlayedIn, RealGame, model_of, play_real
 from atari_vlm.synthesis.records import SearchResult
 from atari_vlm.synthesis.run_search import Place, search_in
 from atari_vlm.synthesis.searching import Manner
@@ -265,6 +272,59 @@ def collect(arguments: Sequence[str]) -> int:
     return 0
 
 
+def play(arguments: Sequence[str]) -> int:
+    """Play whole real games, planned in a program: the real game's object table is read at every step.
+
+        python -m atari_vlm.codewm play --world-model golden --game Pong-v5 --num-episodes 5 --seed 0
+
+    The run folder receives episodes.csv (episode_return, length, seed). The same command continues a run that was stopped.
+    """
+    config = parse(PlayCommand, arguments, play.__doc__)
+    console = messages()
+    game = RealGame(**shared(config, RealGame), name=config.game)
+    unsafe = config.unsafe_local_code
+    begun: list[Path] = []
+
+    def on_run(run: RunFolder) -> None:
+        begun.append(run.path)
+        console.print(f"run {run.path} ({'continued' if run.resumed else 'new'})")
+
+    with (
+        stop_on_signals() as stop,
+        ProgressDisplay(console) as display,
+        model_of(config.world_model, game, unsafe_local_code=unsafe) as model,
+    ):
+        display.expect(game.num_episodes)
+        watching = PlayerOptions(max_steps=config.max_steps, progress=display, stop=stop)
+        place = PlayedIn(
+            **shared(config, PlayedIn),
+            command=command_of(config),
+            command_line=command_line(config),
+            watching=watching,
+        )
+        try:
+            rows = play_real(model, game, planning_of(config), place, on_run=on_run)
+        except StoppedError:
+            console.print(f"stopped; {resume_hint(config, begun[0])}")
+            return stop.exit_code
+    show_games(rows, config)
+    return 0
+
+
+def planning_of(config: PlayCommand) -> AheadOptions:
+    """How the command says that is planned."""
+    return AheadOptions(**shared(config, AheadOptions))
+
+
+def show_games(rows: Sequence[EpisodeRow], config: PlayCommand) -> None:
+    """Print what the games came to."""
+    found = summarise(rows)
+    table = Table("games", "mean return", "lowest", "highest", "mean length", title=config.game)
+    numbers = ("mean_reward", "min_reward", "max_reward", "mean_length")
+    table.add_row(str(found["episodes"]), *(f"{found[name]:.2f}" for name in numbers))
+    results().print(table)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "collect": collect,
     "search": search,
@@ -272,6 +332,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "tree": tree,
     "apps": apps,
     "speed": speed,
+    "play": play,
 }
 
 

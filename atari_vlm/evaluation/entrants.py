@@ -15,23 +15,11 @@ from atari_vlm.agents.base import Agent
 from atari_vlm.agents.in_context.demonstrations import Demonstration
 from atari_vlm.agents.in_context.examples import InContextOptions
 from atari_vlm.agents.specs import AgentSpec
-from atari_vlm.errors import NotSupportedError
 from atari_vlm.spaces import Env
-from atari_vlm.types import Message, Reply
-from atari_vlm.vlm.base import VLM, Capability, NoScores, Sampling
+from atari_vlm.vlm.base import VLM
+from atari_vlm.vlm.nobody import NoVLM
 
 Make = Callable[[VLM, Env, Sequence[Demonstration]], Agent]
-
-
-class NoVLM(NoScores):
-    """Stands where an agent that asks nobody would have its VLM; it has nothing to say."""
-
-    name = "none"
-    capabilities: frozenset[Capability] = frozenset()
-
-    def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
-        """Refuse."""
-        raise NotSupportedError("this agent asks no VLM")
 
 
 @dataclass(frozen=True)

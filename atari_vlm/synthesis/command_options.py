@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from atari_vlm.errors import AuthenticationError, check_count
+from atari_vlm.errors import AuthenticationError, UnknownNameError, check_count
 from atari_vlm.files import read_real
 from atari_vlm.runs.options import (
     AT_START,
@@ -28,6 +28,7 @@ from atari_vlm.runs.options import (
 from atari_vlm.runs.serve_options import ServeOptions
 
 IMPORTS_CODE: dict[str, Any] = {"typed only": lambda env: ":" in (env or "")}
+PLANNERS = ("mcts", "cem")
 _KEY_FILES = {"openai_key": "OPENAI_API_KEY", "openai_org": "OPENAI_ORG_ID"}
 _MOST_KEY_BYTES = 4096
 
@@ -244,6 +245,61 @@ class EvaluateCommand(
     """Which programs, and what they are measured with."""
 
     program = "codewm evaluate"
+
+
+@dataclass(frozen=True)
+class AheadOptions(Options):
+    """How is planned."""
+
+    planner: str = "mcts"
+    """mcts (tree search whose rollouts hold their actions) or cem (the cross-entropy method)"""
+    simulations: int = 48
+    """futures that are looked at in one search; of cem, in one iteration"""
+    horizon: int = 40
+    """steps of a future"""
+    hold: int = 12
+    """mcts: a rollout holds each of its actions for 1 to so many steps"""
+    follow: int = 2
+    """mcts: actions of a search that are played before the next, as long as all is as predicted"""
+    iterations: int = 3
+    """cem: how often the plans are drawn anew around the best"""
+
+    def __post_init__(self) -> None:
+        counted = (self.simulations, self.horizon, self.hold, self.follow, self.iterations)
+        names = ("simulations", "horizon", "hold", "follow", "iterations")
+        check_count(**dict(zip(names, counted, strict=True)))
+        if self.planner not in PLANNERS:
+            raise UnknownNameError("planner", self.planner, PLANNERS)
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class RealGameOptions(Options):
+    """What is played, and in which model it is planned."""
+
+    world_model: str = "golden"
+    """golden (the program that ships with the package), or the folder of a code model's checkpoint"""
+    game: str = "Pong-v5"
+    """a game whose objects are read"""
+    num_episodes: int = 5
+    """whole games"""
+    stickiness: float = 0.25
+    """how likely ALE repeats the action before, every frame"""
+    max_steps: int | None = None
+    """cut games there; none: played to their end"""
+
+    def __post_init__(self) -> None:
+        check_count(num_episodes=self.num_episodes)
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class PlayCommand(
+    FileOptions, FolderOptions, SandboxOptions, AheadOptions, SeedOptions, RealGameOptions
+):
+    """Which game, which model, and how is planned."""
+
+    program = "codewm play"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ from atari_vlm.evaluation.askers import (
 )
 from atari_vlm.evaluation.board.bundle import Refused, Said, request_sha256
 from atari_vlm.evaluation.board.claims import ClaimedStudy
-from atari_vlm.evaluation.entrants import NoVLM
 from atari_vlm.evaluation.planner_entrants import worlds_of
 from atari_vlm.evaluation.playing import paced
 from atari_vlm.evaluation.worlds import NAMED
@@ -37,6 +36,7 @@ from atari_vlm.runs.options import names_of
 from atari_vlm.spaces import Env
 from atari_vlm.types import Message, Reply
 from atari_vlm.vlm.base import VLM, Capability, Sampling
+from atari_vlm.vlm.nobody import NoVLM
 
 ASKED_AGAIN = (
     "scripted",

@@ -41,7 +41,8 @@ class Batch:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything, to be looked at."""
-        named = {name: getattr(self, name) for name in ("actions", "rewards", "reset", "terminal")}
+        names = ("actions", "rewards", "reset", "terminal", "last", "ids")
+        named = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         kept = {**{f"inputs/{name}": values for name, values in self.inputs.items()}, **named}
         return {
             "slots": self.slots,

@@ -3,6 +3,7 @@
 import os
 import re
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -11,7 +12,13 @@ from dreamers import dreamer_trainer, facts_of, small  # noqa: E402
 from gymnasium.spaces import Box, Dict, Discrete  # noqa: E402
 
 from atari_vlm import dream  # noqa: E402
-from atari_vlm.errors import CheckpointError, ConfigError, MismatchError, UnknownNameError  # noqa: E402
+from atari_vlm.errors import (  # noqa: E402
+    CheckpointError,
+    ConfigError,
+    DivergedError,
+    MismatchError,
+    UnknownNameError,
+)
 from atari_vlm.training.imagination.checkpoints import unlike  # noqa: E402
 from atari_vlm.training.imagination.remarks import remarks  # noqa: E402
 from atari_vlm.world_models.dreamer.config import CoreConfig, KeysConfig, LanguageConfig  # noqa: E402
@@ -121,6 +128,25 @@ def test_what_is_told_before_training_has_every_size(tmp_path):
     assert re.search(r"a replay of \d+ steps, \d+ MB on disk and \d+ MB in memory", told)
     assert "keys: cnn_keys image; mlp_keys" in told and "text_keys" in told
     assert re.search(r"imagines 3 steps from \d+ of them \([\d.]+ MB of latents\)", told)
+
+
+def test_a_batch_that_a_run_stopped_at_is_kept_whole_and_the_run_goes_on(tmp_path):
+    """A loss that is not finite stops the run with the batch saved; a mended cause, and it is resumed from its checkpoint."""
+    trainer = dreamer_trainer(tmp_path / "run", epochs=2)
+    trainer.next_epoch()
+    for weight in trainer.learner.networks.reward.parameters():
+        weight.data.fill_(float("nan"))
+    with pytest.raises(
+        DivergedError, match=r"diverged-rank-0.npz. The run stops in epoch 2 and goes on from"
+    ):
+        trainer.train()
+    trainer.close()
+    with np.load(tmp_path / "run" / "diverged-rank-0.npz") as kept:
+        assert {"slots", "actions", "rewards", "reset", "terminal", "last", "ids"} <= set(kept)
+        assert kept["ids"].shape[:2] == kept["rewards"].shape
+    again = dreamer_trainer(tmp_path / "run", epochs=2)
+    assert again.epoch == 1 and np.isfinite(again.train()["dreamer/loss"])
+    again.close()
 
 
 @pytest.mark.parametrize(

@@ -63,13 +63,13 @@ class UnknownNameError(ConfigError):
         ]
         if not hint and nearest:
             hint = f"did you mean {', '.join(nearest)}?"
-        hint = f"{hint} " if hint else ""
         listed = (
             self.known
             if len(self.known) <= 12
             else [*self.known[:12], f"… ({len(self.known)} in all)"]
         )
-        super().__init__(f"unknown {kind} {name!r}: {hint}known: {', '.join(listed)}")
+        names = f"known: {', '.join(listed)}" if listed else "" if hint else "there is none"
+        super().__init__(f"unknown {kind} {name!r}: {' '.join(filter(None, (hint, names)))}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.kind, self.name, self.known, self.hint)

@@ -55,7 +55,7 @@ def imported(module: str, what: str = "module") -> ModuleType:
             here = [path.stem for path in Path.cwd().glob("*.py")]
             here += [path.parent.name for path in Path.cwd().glob("*/__init__.py")]
             raise UnknownNameError(
-                f"module of a {what}", module, here, "" if here else "none lies in this folder;"
+                f"module for your {what}", module, here, "" if here else "none lies in this folder"
             ) from error
         except Exception as error:
             raise ConfigError(

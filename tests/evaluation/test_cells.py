@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,6 +105,16 @@ def test_a_study_in_a_file_equals_the_command(tmp_path):
     assert [str(cell) for cell in cells(ours)] == [str(cell) for cell in cells(theirs)]
     below = check(parse(EvaluateConfig, ["--study", str(file), "--max-steps", "5"], ""))
     assert below.protocol.max_steps == 5
+
+
+def test_the_studies_among_the_examples_are_those_of_the_docs():
+    root = Path(__file__).parents[2]
+    line = (root / "docs/studies.md").read_text().split("```\n")[1].splitlines()[0]
+    words = shlex.split(line)[3:]
+    ours = check(parse(EvaluateConfig, words, ""))
+    example = root / "examples" / "studies" / "quick.yaml"
+    theirs = check(parse(EvaluateConfig, ["--study", str(example)], ""))
+    assert settings_of(ours) == settings_of(theirs)
 
 
 @pytest.mark.parametrize(

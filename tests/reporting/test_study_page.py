@@ -44,7 +44,12 @@ def test_the_page_shows_every_table_and_a_strip_for_each_agent(folder):
         assert words in page, words
     assert len(re.findall(r'class="strip"', page)) == 3 + 3  # three agents, three conditions
     assert page.count("data:image/png;base64,") == 6 * 8
-    assert 'href="steps.html#e=' in page and (folder / "steps.html").is_file()
+    assert (folder / "steps.html").is_file()
+    ways = set(re.findall(r'href="steps.html#e=(\d+)&amp;s=0"', page))
+    assert len(ways) == 6 * 2  # every episode: two seeds of each
+    for name in re.findall(r'href="([^"#]+)"', page):
+        assert (folder / name).is_file(), name
+    assert 'href="results.tex"' in page and 'href="ablation.csv"' in page
 
 
 def test_nothing_in_the_page_runs_and_labels_are_text(folder):

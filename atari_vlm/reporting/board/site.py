@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from atari_vlm.reporting.study.drawing import Bar, bars
+from atari_vlm.reporting.study.markup import table, text
 from atari_vlm.reporting.study.page import whole_page
-from atari_vlm.reporting.study.sections import table, text
 from atari_vlm.scores.atari_gpt import MEAN, SOURCE, atari_gpt_scores
 from atari_vlm.scores.statistics import Estimate, aggregate
 

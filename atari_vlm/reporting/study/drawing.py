@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-_WIDTH, _ROW, _LEFT, _RIGHT = 560, 26, 170, 70
+_WIDTH, _ROW, _LEFT, _RIGHT = 420, 26, 150, 56  # narrow, so that words can be read on a phone
 _PLOT = _WIDTH - _LEFT - _RIGHT
+_AXIS = 20
+_APART = 28  # of two numbers below an axis
 _HEIGHT = 220
 COLOURS = 8  # classes c0 to c7 of the style sheet
 
@@ -24,7 +26,7 @@ class Bar:
 
 
 def bars(rows: Sequence[Bar], title: str) -> str:
-    """Values as dots with whiskers, one below the other, zero marked where it lies within."""
+    """Values as dots with whiskers, one below the other, over one axis that holds zero."""
     if not rows:
         return ""
     ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None]
@@ -34,9 +36,8 @@ def bars(rows: Sequence[Bar], title: str) -> str:
     def x(value: float) -> float:
         return _LEFT + (value - low) / span * _PLOT
 
-    parts = [
-        f'<line class="zero" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="4" y2="{_ROW * len(rows):.0f}"/>'
-    ]
+    bottom = _ROW * len(rows) + 2
+    parts = _axis({end: x(end) for end in (low, 0.0, high)}, bottom)
     for number, row in enumerate(rows):
         y = _ROW * number + _ROW / 2
         parts.append(f'<text class="name" x="{_LEFT - 10}" y="{y + 4:.1f}">{_cut(row.name)}</text>')
@@ -46,9 +47,20 @@ def bars(rows: Sequence[Bar], title: str) -> str:
             )
         parts.append(f'<circle class="dot" cx="{x(row.value):.1f}" cy="{y:.1f}" r="4"/>')
         parts.append(
-            f'<text class="value" x="{_WIDTH - _RIGHT + 8}" y="{y + 4:.1f}">{html.escape(row.words)}</text>'
+            f'<text class="value" x="{_WIDTH - _RIGHT + 10}" y="{y + 4:.1f}">{html.escape(row.words)}</text>'
         )
-    return _svg(_ROW * len(rows) + 4, title, parts)
+    return _svg(bottom + _AXIS, title, parts)
+
+
+def _axis(ends: Mapping[float, float], bottom: float) -> list[str]:
+    """Lines at some numbers, lowest first, each with its number where that has room between the outer two."""
+    outer = min(ends.values()), max(ends.values())
+    parts = []
+    for value, x in ends.items():
+        parts.append(f'<line class="zero" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{bottom}"/>')
+        if x in outer or min(x - outer[0], outer[1] - x) > _APART:
+            parts.append(f'<text class="tick mid" x="{x:.1f}" y="{bottom + 14}">{value:.3g}</text>')
+    return parts
 
 
 @dataclass(frozen=True)
@@ -102,5 +114,5 @@ def _svg(height: float, title: str, parts: Sequence[str]) -> str:
     )
 
 
-def _cut(name: str, longest: int = 24) -> str:
+def _cut(name: str, longest: int = 22) -> str:
     return html.escape(name if len(name) <= longest else f"{name[: longest - 1]}…")

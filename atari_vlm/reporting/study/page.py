@@ -19,7 +19,8 @@ from atari_vlm.errors import ConfigError, reading
 from atari_vlm.files import atomic_write, read_real
 from atari_vlm.reporting.page.replayed import environment_replay
 from atari_vlm.reporting.page.run_report import scenes_of, write_report
-from atari_vlm.reporting.study import sections
+from atari_vlm.reporting.study import beside, sections
+from atari_vlm.reporting.study.markup import text
 from atari_vlm.reporting.study.perceived import Perceived, perceived
 from atari_vlm.reporting.study.strips import Answers, Film, Strip, answers
 from atari_vlm.runs.journal import Journal
@@ -47,7 +48,7 @@ def write_study(run: str | Path, *, max_mb: float = 24.0, trusted: Sequence[str]
         content = json.loads(read_real(folder / "results.json", _MOST_BYTES))
     with Journal(folder / "journal.sqlite", read_only=True) as journal:
         film = Film(journal)
-        write_report(folder, folder / sections.STEPS, max_mb, trusted, film.around)
+        write_report(folder, folder / beside.STEPS, max_mb, trusted, film.around)
         replay = environment_replay(scenes_of(journal, settings, trusted))
         with reading(folder / "results.json", ConfigError):
             shown = Shown(film.strips(replay), answers(journal), perceived(folder))
@@ -70,8 +71,8 @@ def study_page(title: str, content: Content, shown: Shown | None = None) -> str:
     protocol = content["protocol"]
     head = f"protocol {protocol['name']}, version {protocol['version']}"
     body = [
-        f'<header><p class="eyebrow">study</p><h1>{sections.text(title)}</h1>',
-        f'<p class="subtitle">{sections.text(head)}</p></header>',
+        f'<header><p class="eyebrow">study</p><h1>{text(title)}</h1>',
+        f'<p class="subtitle">{text(head)}</p></header>',
         *_sections(content, shown or Shown()),
     ]
     return whole_page(f"{title}: study", "".join(body))
@@ -86,19 +87,19 @@ def whole_page(title: str, body: str) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{sections.text(title)}</title><style>{style}</style></head>"
+        f"<title>{text(title)}</title><style>{style}</style></head>"
         f"<body>{body}</body></html>\n"
     )
 
 
 def _sections(content: Content, shown: Shown) -> Iterator[str]:
     yield _section("Scores per game", sections.games(content))
-    yield _section("Perception", sections.perception(content, shown.seen))
+    yield _section("Perception", beside.perception(content, shown.seen))
     yield _section("Over games", sections.over_games(content))
     yield _section("Agents on the same seeds", sections.pairs(content))
     yield _section("Ablation", sections.ablation(content))
     yield _section("Cost and answers", sections.costs(content, shown.had))
-    yield _section("Episodes", sections.films(shown.films))
+    yield _section("Episodes", beside.films(shown.films))
     yield _section("Conditions", sections.conditions(content))
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atari_vlm.reporting.study.drawing import Bar, Curve, bars, curves
-from atari_vlm.reporting.study.perceived import Perceived, beside_scores
-from atari_vlm.reporting.study.strips import Answers, Strip
-from atari_vlm.runs.terminal import shown
+from atari_vlm.reporting.study.markup import difference, estimate, number, table, text, usd
+from atari_vlm.reporting.study.strips import Answers
 from atari_vlm.scores.comparisons import performance_profile
 
-STEPS = "steps.html"
 _THRESHOLDS = 40
+_FILES = "results.md,results.csv,results.json,results.tex,episodes.csv,paired.csv".split(",")
 
 Content = Mapping[str, Any]
 
@@ -25,16 +23,16 @@ def games(content: Content) -> str:
     for row in content["games"]:
         score = row["score"]
         by_game.setdefault(row["game"], []).append(
-            Bar(row["agent"], score["value"], score["low"], score["high"], _number(score["value"]))
+            Bar(row["agent"], score["value"], score["low"], score["high"], number(score["value"]))
         )
         rows.append(
             (
-                *(row["game"], row["agent"], _estimate(score), _estimate(row["normalised"])),
+                *(row["game"], row["agent"], estimate(score), estimate(row["normalised"])),
                 *(
                     f"{row['fallback_rate']:.1%}",
                     row["runs"],
                     row["episodes"],
-                    _usd(row["cost_usd"]),
+                    usd(row["cost_usd"]),
                 ),
             )
         )
@@ -46,25 +44,6 @@ def games(content: Content) -> str:
     return f'<div class="pair">{"".join(drawn)}</div>{table(head, rows)}' if rows else ""
 
 
-def perception(content: Content, seen: Perceived) -> str:
-    """What the agents see in pictures of the games, beside what they score there."""
-    rows = [
-        (
-            *(row["game"], row["agent"], _estimate(score["score"]) if score else "not played"),
-            *(_part(row[name]) for name in ("f1", "field_accuracy")),
-            f"{_part(row['direction_accuracy'])} ({_part(row['direction_chance'])})",
-            *(_part(row[name]) for name in ("flip_rate", "decoy_echo")),
-            *(row["failed"], row["questions"], row["model"] or "unknown", _usd(row["cost_usd"])),
-        )
-        for row, score in beside_scores(seen.rows, content["games"])
-    ]
-    head = (
-        "Game,Agent,Score [95 %],Objects F1,Numbers right,Direction (chance),Flips,Decoy echo,Unread,Questions,Model,Cost"
-    ).split(",")
-    facts = "; ".join(f"{name}: {value}" for name, value in seen.conditions.items())
-    return f'{table(head, rows)}<p class="soft">{text(facts)}</p>' if rows else ""
-
-
 def over_games(content: Content) -> str:
     """Human-normalised aggregates and performance profiles, where every agent has them."""
     lines = content["over_games"]
@@ -74,11 +53,8 @@ def over_games(content: Content) -> str:
     rows = [
         (
             line["agent"],
-            *(
-                _estimate(line["aggregates"][m])
-                for m in ("mean", "median", "iqm", "optimality_gap")
-            ),
-            *(f"{line['fallback_rate']:.1%}", _usd(line["cost_usd"])),
+            *(estimate(line["aggregates"][m]) for m in ("mean", "median", "iqm", "optimality_gap")),
+            *(f"{line['fallback_rate']:.1%}", usd(line["cost_usd"])),
         )
         for line in lines
     ]
@@ -121,7 +97,7 @@ def pairs(content: Content) -> str:
             row["a"],
             row["b"],
             row["pairs"],
-            _difference(row),
+            difference(row),
             f"{row['probability_of_improvement']:.2f}",
         )
         for row in paired
@@ -155,7 +131,7 @@ def ablation(content: Content) -> str:
         lines.append(
             (
                 *(row["game"], row["agent"], row["factor"], condition, row["pairs"]),
-                *(_number(row["score"]), _difference(row), _usd(row["cost_usd"])),
+                *(number(row["score"]), difference(row), usd(row["cost_usd"])),
                 f"{row['latency_s']:.2f} s",
             )
         )
@@ -204,8 +180,8 @@ def _cost_row(
     return (
         *(facts["agent"], facts["model_served"] or facts["model"]),
         *(f"{sum(run['calls'] for run in runs):,}", *(word or "unknown" for word in tokens)),
-        *(_usd(total), _usd(None if total is None else total / max(1, episodes))),
-        _usd(None if total is None or points <= 0 else total / points, "n/a"),
+        *(usd(total), usd(None if total is None else total / max(1, episodes))),
+        usd(None if total is None or points <= 0 else total / points, "n/a"),
         f"{sum(speeds) / len(speeds):.3g}" if speeds else "n/a",
         f"{fallbacks:.1%}",
         ", ".join(f"{name} {count}" for name, count in sorted(rungs.items())) or "n/a",
@@ -217,26 +193,8 @@ def _joined(agent: str, runs: Sequence[Content], had: Mapping[str, Answers]) -> 
     return [had[label] for label in labels if label in had]
 
 
-def films(films: Sequence[Strip]) -> str:
-    """The strips, each with the way to every step of its episode."""
-    parts = []
-    for film in films:
-        score = "" if film.episode_return is None else f", return {film.episode_return:g}"
-        link = f'<a href="{STEPS}#e={film.episode}&amp;s=0">every step</a>'
-        frames = "".join(
-            f'<figure><img alt="step {step}" src="data:image/png;base64,{picture}"><figcaption>step {step}</figcaption></figure>'
-            for step, picture in zip(film.steps, film.pictures, strict=True)
-        )
-        note = f'<p class="soft">{text(film.note)}</p>' if film.note else ""
-        parts.append(
-            f'<div class="strip"><p><b>{text(film.label)}</b> · episode {film.episode}{score} · {link}</p>'
-            f'<div class="film">{frames}</div>{note}</div>'
-        )
-    return "".join(parts)
-
-
 def conditions(content: Content) -> str:
-    """What the numbers rest on, and the command that makes them again."""
+    """What the numbers rest on, the same tables as files, and the command that makes them again."""
     facts = "".join(
         f"<dt>{text(name)}</dt><dd>{text(value)}</dd>"
         for name, value in content["conditions"].items()
@@ -246,48 +204,13 @@ def conditions(content: Content) -> str:
     command = (
         f"<h3>Run it again</h3><pre>{text(content['command'])}</pre>" if content["command"] else ""
     )
-    return f"<dl>{facts}</dl>{notes}{command}"
+    files = ", ".join(f'<a href="{name}">{name}</a>' for name in (*_FILES, *_beside(content)))
+    return f"<dl>{facts}<dt>tables</dt><dd>{files}</dd></dl>{notes}{command}"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table as HTML, its cells escaped, that is scrolled where it is too wide."""
-    top = "".join(f"<th>{text(cell)}</th>" for cell in head)
-    lines = "".join(f"<tr>{''.join(f'<td>{text(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
-
-
-def text(value: object) -> str:
-    """A value as HTML shows it, control codes written out."""
-    return html.escape(shown(str(value)))
-
-
-def _number(value: float) -> str:
-    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _estimate(value: Content | None) -> str:
-    if value is None:
-        return "n/a"
-    words = _number(value["value"])
-    if value["low"] is None:
-        return words
-    return f"{words} [{_number(value['low'])}, {_number(value['high'])}]"
-
-
-def _difference(row: Content) -> str:
-    if row["difference"] is None:
-        return "n/a"
-    words = f"{row['difference']:+.3g}"
-    return words if row["low"] is None else f"{words} [{row['low']:+.3g}, {row['high']:+.3g}]"
+def _beside(content: Content) -> tuple[str, ...]:
+    return ("ablation.csv",) if content["ablation"] else ()
 
 
 def _share(values: Sequence[float]) -> str:
     return f"{sum(values) / len(values):.2f}" if values else ""
-
-
-def _part(share: float | None) -> str:
-    return "n/a" if share is None else f"{share:.2f}"
-
-
-def _usd(cost: float | None, unknown: str = "unknown") -> str:
-    return unknown if cost is None else "$0" if cost == 0 else f"${cost:.3g}"

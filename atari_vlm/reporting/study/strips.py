@@ -18,7 +18,10 @@ MOST_STRIPS = 80
 
 @dataclass(frozen=True)
 class Strip:
-    """Pictures of an episode (PNG, base64) with their steps, or in ``note`` why there are none."""
+    """Pictures of an episode (PNG, base64) with their steps, or in ``note`` why there are none.
+
+    ``alike`` are the numbers and returns of all finished episodes of its label, this one too.
+    """
 
     label: str
     episode: int
@@ -26,6 +29,7 @@ class Strip:
     steps: tuple[int, ...] = ()
     pictures: tuple[str, ...] = ()
     note: str = ""
+    alike: tuple[tuple[int, float | None], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,13 @@ class Film:
     def __init__(self, journal: Journal):
         labels = journal.meta().get("labels", {})
         self._journal = journal
-        self._rows: dict[str, EpisodeRow] = {}
+        self._alike: dict[str, list[EpisodeRow]] = {}
         for row in journal.episodes():
             if row.status == "done" and row.phase == "eval":
-                self._rows.setdefault(labels.get(str(row.episode), f"episode {row.episode}"), row)
-        chosen = list(self._rows.items())[:MOST_STRIPS]
-        self._rows = dict(chosen)
+                label = labels.get(str(row.episode), f"episode {row.episode}")
+                self._alike.setdefault(label, []).append(row)
+        chosen = list(self._alike.items())[:MOST_STRIPS]
+        self._rows = {label: rows[0] for label, rows in chosen}
         self._kept: dict[int, dict[int, str]] = {}
         self._notes: dict[int, str] = {}
 
@@ -89,7 +94,8 @@ class Film:
     def _strip(self, label: str, row: EpisodeRow) -> Strip:
         kept, note = self._kept[row.episode], self._notes[row.episode]
         steps, pictures = tuple(kept), tuple(kept.values())
-        return Strip(label, row.episode, row.episode_return, steps, pictures, note)
+        alike = tuple((one.episode, one.episode_return) for one in self._alike[label])
+        return Strip(label, row.episode, row.episode_return, steps, pictures, note, alike)
 
 
 def _spaced(count: int) -> set[int]:

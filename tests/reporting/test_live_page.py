@@ -178,6 +178,14 @@ def test_stages_epochs_and_rows_of_programs_without_episodes():
     assert found["results"] == [{"run": "x", "R": "0.5"}]
 
 
+def test_the_newest_thousand_rows_are_kept():
+    state = LiveState("play")
+    for seed in range(1_200):
+        state.ended(Task(f"episode {seed}", label=Label("Pong", "scripted", seed, seed)), row(1.0))
+    rows = state.as_dict()["results"]
+    assert len(rows) == 1_000 and rows[-1]["seed"] == 1_199
+
+
 def test_ten_thousand_steps_do_not_grow_memory():
     state = LiveState("evaluate")
     state.expect(Expected(3))
@@ -281,6 +289,23 @@ def test_it_ends_with_its_block_and_frees_the_port(capsys):
         with pytest.raises(ConfigError, match=f"--serve {address.port}: the port cannot be opened"):
             with live_page(SimpleNamespace(program="x", serve=address.port)):
                 pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_of_the_program_does_not_hold_the_port(capsys):
+    ended, still = os.pipe()
+    with live_page(SERVED):
+        address = capsys.readouterr().err.split()[-1]
+        child = os.fork()
+        if child == 0:
+            os.close(still)
+            os.read(ended, 1)  # until the parent has closed its end
+            os._exit(0)
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(address, timeout=2)
+    os.close(still)
+    assert os.waitpid(child, 0)[1] == 0
+    os.close(ended)
 
 
 def test_it_listens_on_this_machine_alone(served):

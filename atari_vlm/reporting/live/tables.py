@@ -10,6 +10,8 @@ from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.progress import Label, Task
 from atari_vlm.types import Reply, Source, Transition
 
+_MOST_ROWS = 1_000
+
 
 @dataclass
 class Counts:
@@ -60,17 +62,18 @@ class Counts:
 
 
 class Tally:
-    """One row per game, agent, phase and seed: what their finished episodes come to."""
+    """One row per game, agent, phase and seed: what their finished episodes come to. The newest :data:`_MOST_ROWS` are kept."""
 
     def __init__(self) -> None:
         self._rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._count = 0
 
     def add(self, task: Task, result: EpisodeRow) -> None:
         """An episode is over."""
         label = task.label or Label("", "", None, None, result.phase)
         named = {"game": label.game, "agent": label.agent, "phase": label.phase, "seed": label.seed}
         nothing = {"episodes": 0, "score": 0.0, "steps": 0, "fallback_rate": 0.0, "cost_usd": 0.0}
-        row = self._rows.setdefault(tuple(named.values()), {**named, **nothing})
+        row = self._row(tuple(named.values()), {**named, **nothing})
         steps = result.length or 0
         fallbacks = row["fallback_rate"] * row["steps"] + (result.fallback_rate or 0.0) * steps
         total = row["score"] * row["episodes"] + (result.episode_return or 0.0)
@@ -83,8 +86,15 @@ class Tally:
 
     def put(self, row: Mapping[str, Any]) -> None:
         """A row of another table."""
-        self._rows[("put", len(self._rows))] = dict(row)
+        self._count += 1
+        self._row(("put", self._count), dict(row))
 
     def rows(self) -> list[dict[str, Any]]:
         """All of them, in the order in which they came up."""
         return [dict(row) for row in self._rows.values()]
+
+    def _row(self, key: tuple[Any, ...], new: dict[str, Any]) -> dict[str, Any]:
+        row = self._rows.setdefault(key, new)
+        if len(self._rows) > _MOST_ROWS:
+            del self._rows[next(iter(self._rows))]
+        return row

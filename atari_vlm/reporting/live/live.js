@@ -36,14 +36,17 @@ function tiles(state) {
   const rate = state.decisions ? state.fallbacks / state.decisions : 0;
   const budget = state.budget_usd === null ? "" : " of " + dollars(state.budget_usd);
   const most = state.max_calls === null ? "" : " of " + number(state.max_calls, 0);
+  const isPlayed = state.calls > 0 || state.decisions > 0 || state.budget_usd !== null;
   return [
     [unit, number(done, 0) + (total === null ? "" : " of " + number(total, 0))],
     [state.finished ? "time" : "so far", clock(state.seconds)],
     ...(state.seconds_left === null ? [] : [["about left", clock(state.seconds_left)]]),
-    ["cost", dollars(state.cost_usd) + budget],
-    ["calls", number(state.calls, 0) + most],
-    ["fallbacks", number(state.fallbacks, 0) + (state.decisions ? " (" + percent(rate) + ")" : ""), rate > 0.05 ? "warn" : ""],
-    ["retries", number(state.retries, 0), state.retries ? "warn" : ""],
+    ...(isPlayed ? [
+      ["cost", dollars(state.cost_usd) + budget],
+      ["calls", number(state.calls, 0) + most],
+      ["fallbacks", number(state.fallbacks, 0) + (state.decisions ? " (" + percent(rate) + ")" : ""), rate > 0.05 ? "warn" : ""],
+      ["retries", number(state.retries, 0), state.retries ? "warn" : ""],
+    ] : []),
   ];
 }
 

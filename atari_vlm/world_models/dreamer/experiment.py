@@ -117,8 +117,6 @@ def resolved(words: Iterable[str], folder: Path) -> dict[str, Any]:
     Raises ``UnknownNameError`` for a key that is not known, ``ConfigError`` for an experiment that is none.
     """
     given = _pairs(words)
-    if given.get("exp", NAME) != NAME:
-        raise UnknownNameError("experiment", given["exp"], [NAME])
     experiment = read_yaml(folder / f"{NAME}.yaml")
     below = {"algo": read_yaml(folder / "algo" / "llm_dreamer_S.yaml")}
     values = {**flat(below), **flat(experiment), **given}
@@ -243,6 +241,8 @@ def _pairs(words: Iterable[str]) -> dict[str, Any]:
             read = plain_yaml(value)
         values |= flat({name: read}) if isinstance(read, Mapping) else {name: read}
     check_names(values, KNOWN, f"key of {NAME}")
+    if values.get("exp", NAME) != NAME:
+        raise UnknownNameError("experiment", values["exp"], [NAME])
     return values
 
 

@@ -156,6 +156,7 @@ def test_a_batch_that_a_run_stopped_at_is_kept_whole_and_the_run_goes_on(tmp_pat
         ("algoo.replay_ratio=1", UnknownNameError, "did you mean algo.replay_ratio"),
         ("networks.units=8", UnknownNameError, "unknown key of llm_dreamer_v3 'networks.units'"),
         ("dry_run=true", ConfigError, "examples/main.py"),
+        ("exp=dreamer_v3", UnknownNameError, "unknown experiment 'dreamer_v3'"),
     ],
 )
 def test_an_unknown_word_of_an_experiment_gets_the_nearest_name(word, error, said):

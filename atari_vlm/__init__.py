@@ -4,7 +4,11 @@ Importing the package registers the gym ids (``AtariVLM/Pong-v5`` ...) and loads
 """
 
 from atari_vlm._lazy import attach
-from atari_vlm.registration import register_all, register_control_suite
+from atari_vlm.registration import (
+    register_all,
+    register_control_suite,
+    register_object_games,
+)
 from atari_vlm.world_models.families import register_families
 
 __version__ = "0.1.0"
@@ -13,7 +17,7 @@ _FACES = {  # what these packages show is shown here too
     "agents": """ActionBuffer CEMAgent ClaudeAgent CogVLM2Agent GPT4VAgent GeminiAgent Idefics2Agent LlavaAgent MCTSAgent
         PolicyAgent QwenVLAgent RandomAgent ScriptedAgent VLMAgent VLMPlansCEMAgent VLMPriorMCTSAgent VLMWorldModelAgent
         VideoLlavaAgent WorldModelAgent make_agent""",
-    "wrappers": """AtariObjects LatencyAware ResizeImage StackFrames TextDescription VLMPrompt WorldModelEnv
+    "wrappers": """AtariObjects LatencyAware ObjectTable ResizeImage StackFrames TextDescription VLMPrompt WorldModelEnv
         WorldModelVectorEnv""",
     "vlm": "Message RecordingVLM ReplayVLM Reply ScriptedVLM VLM load_vlm",
     "world_models": "CatchWorldModel EmulatorWorldModel WorldModel load_world_model",
@@ -29,5 +33,6 @@ _ENTRY_POINTS = {
 __getattr__, __dir__, __all__ = attach(__name__, _ENTRY_POINTS)
 
 register_all()
+register_object_games()
 register_control_suite()
 register_families()

@@ -6,11 +6,13 @@ import gymnasium
 
 from atari_vlm.errors import UnknownNameError
 from atari_vlm.games import game_names
+from atari_vlm.objects.tables import TABLES
 
 NAMESPACE = "AtariVLM"
 MAX_EPISODE_STEPS = 10_000
 _DREAM = "atari_vlm.wrappers.dreamed_game:for_gymnasium"
 _DREAMS_AT_ONCE = "atari_vlm.wrappers.dreamed_vector:DreamedVectorEnv"
+_OBJECTS = "atari_vlm.wrappers.object_table:for_gymnasium"
 _CONTROL = "atari_vlm.env.control_suite:ControlSuite"
 _CONTROL_TASKS = {
     "acrobot": ("swingup", "swingup_sparse"),
@@ -53,6 +55,19 @@ def register_dreams(suffix: str, kind: str) -> None:
         _register(
             f"{name}{suffix}-v5", {"game_name": f"{name}-v5", "kind": kind}, _DREAMS_AT_ONCE, _DREAM
         )
+
+
+def register_object_games() -> None:
+    """Register ``AtariVLM/<Game>-Objects-v5``, the game as a table of its objects, for every game whose memory is read."""
+    for name in TABLES:
+        _register(f"{name}-Objects-v5", {"game_name": name}, None, _OBJECTS)
+
+
+def object_game_id(name: str) -> str | None:
+    """The id of a game as a table of its objects, named as ``Pong``, ``Pong-v5`` or by that id; ``None`` for any other name."""
+    ids = {game: f"{NAMESPACE}/{game}-Objects-v5" for game in TABLES}
+    known = {**{f"{game}-v5": full for game, full in ids.items()}, **ids}
+    return known.get(name, name if name in ids.values() else None)
 
 
 def register_control_suite() -> None:

@@ -10,6 +10,7 @@ from atari_vlm._lazy import attach
 _ENTRY_POINTS = {
     "AtariObjects": "atari_vlm.wrappers.atari_objects",
     "LatencyAware": "atari_vlm.wrappers.latency",
+    "ObjectTable": "atari_vlm.wrappers.object_table",
     "ResizeImage": "atari_vlm.wrappers.resize_image",
     "StackFrames": "atari_vlm.wrappers.stack_frames",
     "TextDescription": "atari_vlm.wrappers.text_description",

@@ -7,6 +7,7 @@ made instead, and what differs from it, stands in :meth:`BenchmarkEnv.record`, w
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from dataclasses import dataclass
 from importlib import resources
@@ -19,6 +20,8 @@ from gymnasium.wrappers import TimeLimit
 
 from atari_vlm._lazy import require
 from atari_vlm.errors import ConfigError, UnknownNameError, reading
+from atari_vlm.objects.in_words import table_in_words
+from atari_vlm.registration import object_game_id
 from atari_vlm.synthesis.benchmark.manual_game import ManualGame
 
 MANUAL_GAME, MANUAL_STEPS = "rtfm", 40
@@ -81,6 +84,8 @@ class BenchmarkEnv:
         if self.paper_id is not None or self.env_id == MANUAL_GAME:
             return file.read_text(encoding="utf-8")
         env = self.make()
+        if object_game_id(self.env_id) is not None:
+            return _object_game_in_words(env)
         spaces = f"**State**: {env.observation_space}\n\n**Actions**: {env.action_space}\n"
         env.close()
         return f"# {self.env_id}\n\n{spaces}"
@@ -111,6 +116,8 @@ def benchmark_ids() -> tuple[str, ...]:
 def find_env(name: str | int) -> BenchmarkEnv:
     """The environment of a name: one of the benchmark's ids, old or new, ``rtfm``, any other id of Gymnasium, or an index.
 
+    A game's name (``Pong``, ``Pong-v5``) is the game as a table of its objects.
+
     Of ``package:Name-v0`` the package is imported, so such a name is never taken from a file.
 
     Raises ``UnknownNameError`` for a name that nobody knows, ``ConfigError`` for an index outside the list.
@@ -119,6 +126,8 @@ def find_env(name: str | int) -> BenchmarkEnv:
         return find_env(_by_index(name))
     if name == MANUAL_GAME:
         return BenchmarkEnv(MANUAL_GAME, name)
+    if (objects := object_game_id(name)) is not None:
+        return BenchmarkEnv(objects, name)
     paper_id = name if name in _PAPER_IDS else _PAPER_ID.get(name)
     if paper_id is None:
         return BenchmarkEnv(_spec(name).id, name)
@@ -130,8 +139,14 @@ def find_env(name: str | int) -> BenchmarkEnv:
 
 def env_of_buffer(name: str) -> BenchmarkEnv | None:
     """The benchmark's environment of a name that stands in a file; ``None`` for any other, since a name can import code."""
-    known = name == MANUAL_GAME or name in _PAPER_IDS or name in _PAPER_ID
+    known = name == MANUAL_GAME or name in _PAPER_IDS or name in _PAPER_ID or object_game_id(name)
     return find_env(name) if known else None
+
+
+def _object_game_in_words(env: gymnasium.Env[Any, Any]) -> str:
+    with contextlib.closing(env):
+        meanings = env.get_wrapper_attr("get_action_meanings")()
+        return table_in_words(env.get_wrapper_attr("game"), meanings)
 
 
 def _by_index(index: int) -> str:

@@ -5,6 +5,7 @@ from atari_vlm._lazy import attach
 _ENTRY_POINTS = {
     "CodeWorldModel": "atari_vlm.world_models.code.model",
     "LocalProgram": "atari_vlm.world_models.code.sandbox_local",
+    "ProgramProduct": "atari_vlm.world_models.code.product",
     "ProgramScore": "atari_vlm.world_models.code.scoring",
     "RowSteps": "atari_vlm.world_models.code.sandbox_rows",
     "Sandbox": "atari_vlm.world_models.code.sandbox",

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from atari_vlm.pil_images import to_image
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.recorded import replay_episode
 from atari_vlm.spaces import Env
+from atari_vlm.types import Transition
 from atari_vlm.video import VideoWriter
 
+_FPS = 60  # of a game that does not tell
 _SCALE = 2  # the emulator's picture of 210 x 160 is small on today's screens
 
 
@@ -24,16 +27,23 @@ def worth_filming(rows: Sequence[EpisodeRow], count: int) -> list[EpisodeRow]:
 
 
 def write_video(path: Path, journal: Journal, row: EpisodeRow, make_env: Callable[[], Env]) -> None:
-    """Write one episode, one picture per agent step, at the speed of the real game; the file appears when it is complete."""
+    """Write one episode, one picture per agent step, at the speed of the real game; the file appears when it is complete.
+
+    A game that draws no picture of its own (``render``) is shown as its agents see it.
+    """
     env = make_env()
-    video = VideoWriter(path, fps=env.metadata["render_fps"])
+    video = VideoWriter(path, fps=env.metadata.get("render_fps", _FPS))
     try:
-        replay_episode(env, row, journal.steps(row.episode), lambda _: video.add(_picture(env)))
+        replay_episode(
+            env, row, journal.steps(row.episode), lambda step: video.add(_picture(env, step))
+        )
         video.close()
     finally:
         env.close()
 
 
-def _picture(env: Env) -> np.ndarray:
+def _picture(env: Env, step: Transition) -> np.ndarray:
     """uint8 ``(H, W, 3)``, enlarged by whole pixels."""
-    return np.asarray(env.render()).repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
+    draws = env.render_mode == "rgb_array"
+    seen = env.render() if draws else to_image(step.next_observation["image"]).pixels
+    return np.asarray(seen).repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)

@@ -373,3 +373,12 @@ def test_settings_are_plain_data():
     assert json.loads(json.dumps(options.settings()))["env"]["resize_shape"] == [84, 84]
     assert options.execution()["cache"] == "replies.sqlite"
     assert "api_key" not in {field.name for field in dataclasses.fields(options)}
+
+
+def test_a_game_that_draws_nothing_is_filmed_as_its_agents_see_it(tmp_path):
+    more = {"save_dir": tmp_path, "run_name": "run", **SMALL, "videos": 1}
+    with VLMTrainer("own_games:Lane-v0", NearestExampleVLM(), **more) as small:
+        small.evaluate(1)
+        small.save_results()
+        (video,) = (small.run.path / "videos").glob("*.mp4")
+        assert video.stat().st_size > 500

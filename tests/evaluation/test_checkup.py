@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 
 import endpoints
 import pytest
@@ -235,6 +237,7 @@ def test_an_endpoint_that_nothing_helps(lane, tmp_path):
         (["--vlm", "scripted"], None, 2, "nothing to check"),
         (["--vlm", "gpt4"], None, 2, "gpt-4o"),
         (["--vlm", ""], None, 2, "--vlm NAME"),
+        (["--seed", "-1"], None, 2, "seed"),
         (["--vlm-option", "structure=none"], None, 2, "structured"),
         (["--json", "/dev/null/found.json"], None, 74, "/dev/null"),
     ],
@@ -295,6 +298,7 @@ def reply(text="red 7", model="gpt-4o", note="", cost=None, **counts):
         (reply(output_tokens=0), "none"),
         (reply(output_tokens=0, text=""), None),
         (reply(output_tokens=9000), "none"),
+        (reply(output_tokens=9000, reasoning_tokens=8990), None),
         (reply(cached_tokens=101), "none"),
         (reply(reasoning_tokens=8), "none"),
         (reply(note=f"{MISCOUNTED}: prompt_tokens is -5"), "none"),
@@ -334,3 +338,14 @@ def test_answers_are_read_in_any_form(text):
 @pytest.mark.parametrize("text", ["", "<think>red 7", '{"picture_1": "red", "picture_2": "blue"}'])
 def test_what_names_no_card_is_none(text):
     assert cards.read(text) == ()
+
+
+def test_help_loads_neither_torch_nor_an_sdk():
+    code = (
+        "import sys\nfrom atari_vlm.cli import main\ntry:\n    main(['check', '--help'])\nexcept SystemExit as end:\n"
+        "    heavy = {'torch', 'transformers', 'openai', 'anthropic', 'google.genai'} & sys.modules.keys()\n"
+        "    sys.exit(f'{end.code} {sorted(heavy)}' if end.code or heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--base-url" in done.stdout

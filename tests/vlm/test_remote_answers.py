@@ -256,6 +256,7 @@ def test_whose_price_is_believed_is_an_option(prices, free, cost):
         ("openai", {"prompt_tokens": 5, "completion_tokens": 6, "cost": -1}, "cost is -1"),
         ("openai", {"prompt_tokens": 5, "completion_tokens": 6.5}, "completion_tokens is 6.5"),
         ("openai", {"prompt_tokens": 5, "completion_tokens": 6, "cost": 0.5, "x": "-1"}, ""),
+        ("openai", {"prompt_tokens": 5, "queue_time": 0.01, "tokens_per_second": 7.5}, ""),
         ("anthropic", {"input_tokens": -1, "output_tokens": 6}, "input_tokens is -1"),
         ("google", {"promptTokenCount": 10**300}, "promptTokenCount is 1000"),
     ],

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from atari_vlm.agents.base import Agent
+from atari_vlm.agents.messages import check_counts
 from atari_vlm.agents.specs import AgentSpec
 from atari_vlm.errors import ConfigError, NotSupportedError
 from atari_vlm.evaluation.entrants import Entrant
@@ -43,7 +44,11 @@ class CheckOptions(Options):
     json: str | None = None
     """write what was found to this file"""
     seed: int = 0
-    """which pictures are shown"""
+    """which pictures are shown: 0 or more"""
+
+    def __post_init__(self) -> None:
+        check_counts(seed=self.seed)
+        super().__post_init__()
 
 
 @dataclass(frozen=True)

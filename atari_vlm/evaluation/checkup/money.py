@@ -18,6 +18,7 @@ from atari_vlm.vlm.remote.answers import MISCOUNTED
 _TOLERANCE = 0.1  # of an amount: fees and rounding
 _WORDS_A_TOKEN = 5  # no tokeniser has fewer tokens than one for so many words
 _MOST_OF_A_PICTURE = 20_000  # tokens; five tiles of LLaVA are 2,880
+_MORE_THAN_ALLOWED = 2  # times; some servers let thoughts go on beyond the limit
 _MOST_AROUND = 20_000  # tokens of what a server may put around a question
 
 
@@ -58,8 +59,9 @@ def _miscounted(one: Asked) -> Doubt | None:
         return Doubt(f"{read:,} tokens are counted for a question of {len(text)} letters", "none")
     if written == 0 and reply.text.strip():
         return Doubt(f"0 tokens are counted for a reply of {len(reply.text)} letters", "none")
-    if written is not None and written > one.tokens and len(reply.text) < one.tokens:
-        return Doubt(f"{written:,} tokens are counted for a reply of {one.tokens} at most", "none")
+    said = (written or 0) - (usage.reasoning_tokens or 0)
+    if said > _MORE_THAN_ALLOWED * one.tokens and len(reply.text) < one.tokens:
+        return Doubt(f"{said:,} tokens are counted for a reply of {one.tokens} at most", "none")
     if (usage.cached_tokens or 0) > (read or 0) or (usage.reasoning_tokens or 0) > (written or 0):
         return Doubt("more tokens are counted as cached, or as thought, than there are", "none")
     return None

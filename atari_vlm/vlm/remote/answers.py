@@ -23,6 +23,9 @@ from atari_vlm.vlm.remote.text import clean_text, clip
 from atari_vlm.vlm.remote.wire import parse_body
 
 _SPOKEN = (None, "text", "output_text")  # types of content parts that are meant to be read
+_AMOUNTS = re.compile(
+    r"(?:prompt|completion|total|input|output|cache_read_input|cache_creation_input)_tokens|[a-zA-Z]+TokenCount|cost"
+)
 MISCOUNTED = "the server counts what no one can count"  # how the note of such a reply begins
 
 
@@ -57,9 +60,8 @@ def miscounted(body: Mapping[str, Any]) -> str:
     """A sentence on tokens or dollars in an answer that are no amounts (negative, a fraction of a token); else nothing."""
     usage = {**mapping(body.get("usage")), **mapping(body.get("usageMetadata"))}
     for name, value in usage.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        if (dollars if "cost" in name.lower() else count)(value) is None:
+        amount = _AMOUNTS.fullmatch(name) and isinstance(value, int | float)
+        if amount and (dollars if name == "cost" else count)(value) is None:
             return f"{MISCOUNTED}: {clip(str(name), 40)} is {clip(repr(value), 40)}"
     return ""
 

@@ -1,6 +1,6 @@
 """One study through the three vendors' wire dialects, each with its real SDK against a local server: equal play, equal tables.
 
-``python -m pytest -m slow -n 0 -s tests/evaluation/test_study_dialects.py`` plays the whole suite ``quick`` with three seeds.
+``python -m pytest -m slow -n 0 -s tests/evaluation/test_study_dialects.py``: the suite ``quick``, three seeds, 60 steps each.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def bundled(request):
     ("who", "games", "seeds", "steps"),
     [
         ({"imitator": IMITATOR, "taught": TAUGHT.format("random")}, ["own_games:Lane-v0"], [0], 6),
-        pytest.param(BUNDLED, None, [0, 1, 2], 200, marks=LONG),
+        pytest.param(BUNDLED, None, [0, 1, 2], 60, marks=LONG),
     ],
 )
 def test_the_bundled_players_behind_a_vendors_wire_play_as_they_do_here(

@@ -6,6 +6,8 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from atari_vlm.reporting.study.markup import number
+
 _WIDTH, _ROW, _LEFT, _RIGHT = 420, 26, 150, 56  # narrow, so that words can be read on a phone
 _PLOT = _WIDTH - _LEFT - _RIGHT
 _AXIS = 20
@@ -38,8 +40,8 @@ def bars(rows: Sequence[Bar], title: str) -> str:
 
     bottom = _ROW * len(rows) + 2
     parts = _axis({end: x(end) for end in (low, 0.0, high)}, bottom)
-    for number, row in enumerate(rows):
-        y = _ROW * number + _ROW / 2
+    for place, row in enumerate(rows):
+        y = _ROW * place + _ROW / 2
         parts.append(f'<text class="name" x="{_LEFT - 10}" y="{y + 4:.1f}">{_cut(row.name)}</text>')
         if row.low is not None and row.high is not None:
             parts.append(
@@ -59,7 +61,9 @@ def _axis(ends: Mapping[float, float], bottom: float) -> list[str]:
     for value, x in ends.items():
         parts.append(f'<line class="zero" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{bottom}"/>')
         if x in outer or min(x - outer[0], outer[1] - x) > _APART:
-            parts.append(f'<text class="tick mid" x="{x:.1f}" y="{bottom + 14}">{value:.3g}</text>')
+            parts.append(
+                f'<text class="tick mid" x="{x:.1f}" y="{bottom + 14}">{number(value)}</text>'
+            )
     return parts
 
 
@@ -97,12 +101,12 @@ def curves(lines: Sequence[Curve], title: str, axis: str) -> str:
     parts.append(
         f'<text class="tick mid" x="{left + width / 2:.0f}" y="{_HEIGHT - 6}">{html.escape(axis)}</text>'
     )
-    for number, line in enumerate(lines):
+    for place, line in enumerate(lines):
         points = " ".join(at(point) for point in line.points)
-        parts.append(f'<polyline class="curve c{number % COLOURS}" points="{points}"/>')
+        parts.append(f'<polyline class="curve c{place % COLOURS}" points="{points}"/>')
     legend = "".join(
-        f'<span class="c{number % COLOURS}">{html.escape(line.name)}</span>'
-        for number, line in enumerate(lines)
+        f'<span class="c{place % COLOURS}">{html.escape(line.name)}</span>'
+        for place, line in enumerate(lines)
     )
     return f'{_svg(_HEIGHT, title, parts)}<p class="legend">{legend}</p>'
 
@@ -114,5 +118,5 @@ def _svg(height: float, title: str, parts: Sequence[str]) -> str:
     )
 
 
-def _cut(name: str, longest: int = 22) -> str:
+def _cut(name: str, longest: int = 20) -> str:
     return html.escape(name if len(name) <= longest else f"{name[: longest - 1]}…")

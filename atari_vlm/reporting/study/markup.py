@@ -26,6 +26,11 @@ def number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def signed(value: float) -> str:
+    """The same with its sign."""
+    return f"{value:+.1f}" if abs(value) >= 100 else f"{value:+.3g}"
+
+
 def estimate(value: Mapping[str, Any] | None) -> str:
     """A value with its interval; ``n/a`` where there is none."""
     if value is None:
@@ -40,8 +45,8 @@ def difference(row: Mapping[str, Any]) -> str:
     """A row's difference with its interval."""
     if row["difference"] is None:
         return "n/a"
-    words = f"{row['difference']:+.3g}"
-    return words if row["low"] is None else f"{words} [{row['low']:+.3g}, {row['high']:+.3g}]"
+    words = signed(row["difference"])
+    return words if row["low"] is None else f"{words} [{signed(row['low'])}, {signed(row['high'])}]"
 
 
 def share(value: float | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atari_vlm.reporting.study.drawing import Bar, Curve, bars, curves
-from atari_vlm.reporting.study.markup import difference, estimate, number, table, text, usd
+from atari_vlm.reporting.study.markup import difference, estimate, number, signed, table, text, usd
 from atari_vlm.reporting.study.strips import Answers
 from atari_vlm.scores.comparisons import performance_profile
 
@@ -125,7 +125,7 @@ def ablation(content: Content) -> str:
                     row["difference"],
                     row["low"],
                     row["high"],
-                    f"{row['difference']:+.3g}",
+                    signed(row["difference"]),
                 )
             )
         lines.append(

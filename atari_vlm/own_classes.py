@@ -37,7 +37,11 @@ def own_class(name: str, what: str = "class") -> type[Any]:
     module = imported(match["module"], what)
     found = getattr(module, match["attribute"], None)
     if not inspect.isclass(found):
-        classes = [key for key, value in vars(module).items() if inspect.isclass(value)]
+        classes = [
+            key
+            for key, value in vars(module).items()
+            if inspect.isclass(value) and value.__module__ == module.__name__
+        ]
         raise UnknownNameError(f"{what} in {match['module']}", match["attribute"], classes)
     return found
 

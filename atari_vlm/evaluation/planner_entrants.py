@@ -17,7 +17,7 @@ from atari_vlm.agents.vlm_planners import VLMPlansCEMAgent, VLMPriorMCTSAgent
 from atari_vlm.errors import ConfigError, UnknownNameError, check_count
 from atari_vlm.evaluation.askers import Asker
 from atari_vlm.evaluation.entrants import Entrant, Make
-from atari_vlm.evaluation.worlds import NAMED, Worlds, sharpest
+from atari_vlm.evaluation.worlds import NAMED, Worlds, check_world, sharpest
 from atari_vlm.planning.cross_entropy import CEMConfig
 from atari_vlm.planning.simulation import MCTSConfig
 from atari_vlm.settings import from_plain
@@ -143,6 +143,7 @@ def _asking(asker: Asker) -> Mapping[str, Any]:
 
 def _policy(spec: AgentSpec) -> Make:
     _, checkpoint = spec.planner
+    check_world(checkpoint)
     if checkpoint in NAMED:
         raise ConfigError(
             f"{spec.name}: {checkpoint} has no policy; give the folder of a trained model's checkpoint"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from atari_vlm._lazy import load
+from atari_vlm.errors import UnknownNameError
 from atari_vlm.spaces import Env
 from atari_vlm.world_models.base import WorldModel, check_fit
 from atari_vlm.world_models.catch import CatchWorldModel
@@ -26,6 +28,7 @@ class Worlds:
         self.name, self._end_on_life_loss = name, end_on_life_loss
         self._loaded: WorldModel[Any] | None = None
         if name not in NAMED:
+            check_world(name)
             self._loaded = load("atari_vlm.world_models.checkpoint:load_world_model")(name)
 
     def model(self, env: Env) -> WorldModel[Any]:
@@ -45,6 +48,12 @@ class Worlds:
     def frame_source(self, env: Env) -> FrameSource | None:
         """Where a learned model gets its pictures: the screen, where the environment draws one."""
         return sharpest(env) if self._loaded is not None else None
+
+
+def check_world(name: str) -> None:
+    """Raise ``UnknownNameError`` for what names neither a model nor anything on this disk."""
+    if name not in NAMED and not Path(name).exists():
+        raise UnknownNameError("world model, or folder of a checkpoint,", name, NAMED)
 
 
 def sharpest(env: Env) -> FrameSource | None:

@@ -184,6 +184,8 @@ WRONG = {
         f"mcts@emulator on {LANE}",
     ),
     "a planner's unknown option": ({"agents": ["mcts@emulator,deep=3"]}, UnknownNameError, "depth"),
+    "a model that is none": ({"agents": ["mcts@emulatr"]}, UnknownNameError, "mean emulator"),
+    "a policy from nowhere": ({"agents": ["policy@nowhere"]}, UnknownNameError, "folder"),
     "an option of plans": (
         {"agents": ["x=nearest-example,follow=first"]},
         ConfigError,

@@ -394,6 +394,18 @@ def test_fifty_hostile_replies_stay_text(served, tab):
         "Runtime.consoleAPICalled",
     )
     assert [event for event in tab.events if event["method"] in bad] == []
+    state.began(Task("wide", label=Label("W" * 180, "w" * 180, 1, 1, "p" * 90)))
+    tab.wait_for("document.querySelectorAll('article.episode').length === 51")
+    for width in (390, 1400):  # a phone, a desk
+        tab.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=800,
+            deviceScaleFactor=1,
+            mobile=width < 1000,
+        )
+        assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    tab.call("Emulation.clearDeviceMetricsOverride")
     state.finish()
     tab.wait_for("document.getElementById('status').textContent === 'Finished'")
     tab.call("Page.navigate", url="about:blank")

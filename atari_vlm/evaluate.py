@@ -1,7 +1,7 @@
 """Studies: any agents on any games, with raw and human-normalised scores, intervals, and baselines from the same harness.
 
     python -m atari_vlm.evaluate --suite quick --agents nearest-example mcts@emulator
-    python -m atari_vlm.evaluate --games Pong --agents "gpt=gpt-4o,model=gpt-5-mini,frames=4,decide_every=4" --budget-usd 5
+    python -m atari_vlm.evaluate --games Pong --agents "gpt=gpt-4o,model=gpt-5.4-mini,frames=4,decide_every=4" --budget-usd 5
     python -m atari_vlm.evaluate --study study.yaml
 
 Random and scripted join every study, so that a score has its baselines. Everything is journalled: the same command, or

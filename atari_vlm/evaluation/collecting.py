@@ -55,8 +55,9 @@ def collect(
 
 
 def protocol_of(study: Study) -> dict[str, Any]:
-    """The protocol as results.json has it: with what the command itself changed of the environment."""
-    return study.protocol.as_dict() | _given(study)
+    """The protocol as results.json has it: with what the command itself changed of the environment, and of single games."""
+    games = {game.name: plain(dict(game.options)) for game in study.games if game.options}
+    return study.protocol.as_dict() | _given(study) | ({"games": games} if games else {})
 
 
 def _given(study: Study) -> dict[str, Any]:

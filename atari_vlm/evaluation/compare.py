@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class Read:
     """What the tables of a run folder hold."""
 
     path: Path
-    protocol: Mapping[str, Any]
+    protocol: dict[str, Any]
     runs: tuple[Run, ...]
     agents: Mapping[str, Mapping[str, Any]]
     episodes: tuple[Mapping[str, Any], ...]
@@ -55,10 +55,11 @@ def compare(folders: Sequence[str | Path], out: str | Path) -> Results:
         for read in found
         for agent in read.agents
     }
+    games = {name: told for read in found for name, told in _keywords(read).items()}
     results = Results(
         runs=tuple(runs),
         conditions=(("runs", ", ".join(str(read.path) for read in found)),),
-        protocol={**found[0].protocol, "name": found[0].protocol["name"]},
+        protocol=found[0].protocol | ({"games": games} if games else {}),
         agent_facts=tuple(facts.values()),
     )
     folder = Path(out)
@@ -115,16 +116,28 @@ def _episode(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_protocol(first: Read, other: Read) -> None:
-    ours, theirs = (
-        flat({**conditions_of_protocol(read.protocol), "name": _base(read)})
-        for read in (first, other)
-    )
+    shared = {run.game for run in first.runs} & {run.game for run in other.runs}
+    ours, theirs = (flat(_conditions(read, shared)) for read in (first, other))
     different = [name for name in sorted(ours | theirs) if ours.get(name) != theirs.get(name)]
     if different:
         said = "; ".join(f"{n} {ours.get(n)!r} and {theirs.get(n)!r}" for n in different[:4])
         raise MismatchError(
             f"{first.path} and {other.path} were played under two protocols ({said}): their numbers are not put side by side"
         )
+
+
+def _conditions(read: Read, shared: Collection[str]) -> dict[str, Any]:
+    """What two runs must agree in, keywords of the games that both played among it."""
+    games = {game: told for game, told in _keywords(read).items() if game in shared}
+    return {**conditions_of_protocol(read.protocol), "name": _base(read), "games": games}
+
+
+def _keywords(read: Read) -> dict[str, Any]:
+    """The keywords of a run's games, where they have some."""
+    told = read.protocol.get("games") or {}
+    if not isinstance(told, dict):
+        raise ConfigError(f"{read.path}: the keywords of its games are no mapping")
+    return told
 
 
 def _base(read: Read) -> str:

@@ -18,17 +18,19 @@ LANE = "own_games:Lane-v0"
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory):
-    """Four runs: two halves of one study, another agent under the same label, and another cut."""
+    """Two halves of one study, another agent under the same label, another length of the game, and another cut."""
     folder = tmp_path_factory.mktemp("studies")
 
     def played(name, agent, seeds, **changes):
-        config = EvaluateConfig([LANE], [agent], seeds, save_dir=folder, run_name=name, **changes)
+        more = {"games": [LANE], "save_dir": folder, "run_name": name, **changes}
+        config = EvaluateConfig(agents=[agent], seeds=seeds, **more)
         return evaluate(config)[0]
 
     return {
         "first": played("first", "mine=own_players:Steering", [0, 1]),
         "second": played("second", "mine=own_players:Steering", [2]),
         "other": played("other", "mine=own_players:Steering,skill=0.0", [0]),
+        "long": played("long", "mine=own_players:Steering", [3], games=[f"{LANE},steps=16"]),
         "cut": played("cut", "mine=own_players:Steering", [0], max_steps=5),
     }
 
@@ -54,6 +56,14 @@ def test_two_halves_are_a_whole(studies, tmp_path):
 def test_different_agents_of_one_label_stay_apart(studies, tmp_path):
     results = compare([studies["first"], studies["other"]], tmp_path / "out")
     assert results.agents == ["random", "mine", "mine (other)"]
+
+
+def test_a_game_with_other_keywords_is_another_game(studies, tmp_path):
+    content = json.loads((studies["long"] / "results.json").read_text())
+    assert content["protocol"]["games"] == {LANE: {"steps": 16}}
+    with pytest.raises(MismatchError, match=r"two protocols .*steps None and 16"):
+        compare([studies["first"], studies["long"]], tmp_path / "out")
+    assert compare([studies["long"]], tmp_path / "out").protocol == content["protocol"]
 
 
 def test_two_protocols_are_refused_and_so_is_the_cut(studies, tmp_path, capsys):

@@ -188,6 +188,7 @@ def test_wrong_prices_are_named_and_then_costs_are_right(lane, tmp_path, case):
     assert float(row["cost_usd"]) == pytest.approx(cost)
 
 
+@pytest.mark.slow
 def test_of_a_server_with_a_key_that_counts_wrongly_the_price_is_unknown(lane, tmp_path, capsys):
     """A budget in dollars is then refused before anything is asked, not kept by a number that is wrong."""
     with FakeVendorServer(respond=Endpoint(usage={"prompt_tokens": 0}).respond) as server:
@@ -211,6 +212,7 @@ def test_several_problems_at_once(lane, tmp_path):
     assert float(row["fallback_rate"]) == 0.0
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_only_answers_what_has_a_schema(lane, tmp_path):
     """It thinks for ever in words, and answers as soon as a grammar holds it."""
     endpoint = Endpoint(thinks=lambda body: not endpoints.schema_of(body))
@@ -267,12 +269,19 @@ def test_nothing_is_paid_twice(lane, tmp_path):
     assert {**second, "calls": 7, "cost_usd": first["cost_usd"]} == first
 
 
-def test_a_reply_that_says_a_key_or_moves_the_cursor(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Endpoint, "_say", lambda *_: f"\x1b[2J{KEY} is 5")
+def test_a_reply_that_says_a_key_or_moves_the_cursor(lane, tmp_path, capsys, monkeypatch):
+    said = Endpoint._say
+
+    def hostile(self, request, *rest):
+        honest = said(self, request, *rest)
+        return f"\x1b[2J{KEY} is what I see" if "picture_2" in request.text else honest
+
+    monkeypatch.setattr(Endpoint, "_say", hostile)
     with FakeVendorServer(respond=Endpoint().respond) as server:
         found, _ = checked(tmp_path, server, "qwen-vl", "--api-key-env", "SERVERS_KEY")
-    said = capsys.readouterr().out
-    assert KEY not in said + json.dumps(found) and "\x1b" not in said
+    printed = capsys.readouterr().out
+    assert "is what I see" in printed and found["problems"] == ["one-picture"]
+    assert KEY not in printed + json.dumps(found) and "\x1b" not in printed
 
 
 def reply(text="red 7", model="gpt-4o", note="", cost=None, **counts):

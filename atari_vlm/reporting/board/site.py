@@ -19,6 +19,7 @@ from atari_vlm.scores.atari_gpt import MEAN, SOURCE, atari_gpt_scores
 from atari_vlm.scores.statistics import Estimate, aggregate
 
 Content = Mapping[str, Any]
+_LONGEST = 20  # characters of a name in a drawing
 _HOW = (
     "Every episode on this board was played again from its actions in the game on the judging machine: every reward, end, "
     "return, length and result came out equal. Agents that ask a model were made anew over the replies in the bundle, so that "
@@ -39,11 +40,6 @@ class Entry:
     bundle: str
     agent: str
     rows: tuple[Content, ...]
-
-    @property
-    def title(self) -> str:
-        """What it is called in a drawing."""
-        return f"{self.agent} ({self.bundle})"
 
     def of(self, game: str) -> list[Content]:
         """Its rows of a game."""
@@ -82,7 +78,12 @@ def _by_protocol(accepted: Sequence[Content]) -> Iterator[list[Content]]:
         }
         base = str(bundle["protocol"]["name"]).split(",")[0]
         groups.setdefault(json.dumps([base, conditions], sort_keys=True), []).append(bundle)
-    yield from groups.values()
+    yield from sorted(groups.values(), key=lambda group: -sum(map(_amount, group)))
+
+
+def _amount(bundle: Content) -> int:
+    """Steps in its results: what was played most stands first."""
+    return sum(int(row["steps"]) for row in bundle["rows"])
 
 
 def _protocol(bundles: Sequence[Content]) -> str:
@@ -158,7 +159,7 @@ def _line(entry: Entry, games: Sequence[str]) -> tuple[object, ...]:
     costs = [row["cost_usd"] for row in entry.rows]
     steps = sum(row["steps"] for row in entry.rows)
     fallbacks = sum(row["fallback_rate"] * row["steps"] for row in entry.rows) / max(1, steps)
-    served = dict.fromkeys(row["model_served"] or row["model"] for row in entry.rows)
+    served = dict.fromkeys(row["model_served"] for row in entry.rows)
     whole = None if None in normalised else float(np.mean(normalised))
     return (
         *(entry.agent, entry.bundle, " | ".join(filter(None, served)) or "none"),
@@ -185,7 +186,7 @@ def _drawn(game: str, entries: Sequence[Entry]) -> str:
     found.sort(key=lambda pair: -pair[1].value)
     rows = [
         Bar(
-            entry.title,
+            _named(entry, [other for other, _ in found]),
             score.value,
             score.low if score.has_interval else None,
             score.high if score.has_interval else None,
@@ -194,6 +195,14 @@ def _drawn(game: str, entries: Sequence[Entry]) -> str:
         for entry, score in found
     ]
     return f"<div><h3>{text(game)}</h3>{bars(rows, f'Scores on {game}')}</div>"
+
+
+def _named(entry: Entry, others: Sequence[Entry]) -> str:
+    """An agent in a drawing, with its bundle where another has its label."""
+    if [other.agent for other in others].count(entry.agent) == 1:
+        return entry.agent
+    name = f"{entry.agent}, {entry.bundle}"
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _published() -> str:

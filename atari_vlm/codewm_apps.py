@@ -18,6 +18,8 @@ from pathlib import Path
 from rich.table import Table
 
 from atari_vlm.errors import AtariVLMError, ConfigError, StoppedError, UnknownNameError
+from atari_vlm.reporting.live.page import live_page
+from atari_vlm.reporting.live.state import Expected
 from atari_vlm.runs.bars import Bars
 from atari_vlm.runs.command_line import command_line, command_of, parse, resume_hint
 from atari_vlm.runs.options import shared
@@ -43,7 +45,9 @@ from atari_vlm.synthesis.run_search import Place
 from atari_vlm.synthesis.searching import Manner
 from atari_vlm.synthesis.writers import family_of, load_asked
 from atari_vlm.vlm.base import VLM, closing
+from atari_vlm.vlm.layers.budget import Budget
 
+_COLUMNS = ("problem", "calls", "programs", "tests passed", "cost")
 NOTHING_WRITTEN = 3  # no reply held a program
 SolveCommand = ZeroShotCommand | AppsGifMctsCommand
 
@@ -85,17 +89,18 @@ def _solved(config: SolveCommand, method: Method) -> int:
     console = messages()
     begun: list[Path] = []
 
-    def on_run(run: RunFolder) -> None:
+    def on_run(run: RunFolder, budget: Budget) -> None:
         begun.append(run.path)
         console.print(f"run {run.path} ({'continued' if run.resumed else 'new'})")
+        page.expect(Expected(len(problems.names), "problems", run.path.name, budget))
 
     options = _settings(config, method)
     problems = config.problems()
-    with keys_from(config.key_folder), closing(_writer(config)) as vlm:
+    with keys_from(config.key_folder), live_page(config) as page, closing(_writer(config)) as vlm:
         console.print(f"{len(problems.names)} problems of {problems.folder}\nwriter {vlm.name}")
         try:
             with stop_on_signals() as stop, Bars(console) as bars:
-                manner = Manner(bars, stop, config.key())
+                manner = Manner(page.beside(bars), stop, config.key())
                 place = _place(config)
                 found = solve(place, vlm, problems, options, manner=manner, on_run=on_run)
         except StoppedError:
@@ -105,6 +110,9 @@ def _solved(config: SolveCommand, method: Method) -> int:
             if error.exit_code in (74, 75) and begun:  # a full disk, a limit, a vendor that is down
                 console.print(f"not finished; {resume_hint(config, begun[0], error)}")
             raise
+        for one in found:
+            page.add_row(dict(zip(_COLUMNS, _cells(one), strict=True)))
+        page.finish()
     return _show(found, method, begun[0])
 
 
@@ -133,20 +141,25 @@ def _place(config: SolveCommand) -> Place:
 
 
 def _show(found: Sequence[Solved], method: Method, run: Path) -> int:
-    table = Table("problem", "calls", "programs", "tests passed", "cost", title=f"APPS, {method}")
+    table = Table(*_COLUMNS, title=f"APPS, {method}")
     for one in found:
-        table.add_row(
-            one.problem,
-            str(one.calls),
-            str(sum(program is not None for program in one.programs)),
-            f"{one.score:.1%}",
-            "unknown" if one.cost_usd is None else f"${one.cost_usd:.4f}",
-        )
+        table.add_row(*_cells(one))
     out = results()
     out.print(table)
     out.print(f"{sum(one.score == 1.0 for one in found)} of {len(found)} problems solved")
     out.print(f"{run / RESULTS}; codewm apps evaluate --save {run} measures pass@k too")
     return 0 if any(one.best is not None for one in found) else NOTHING_WRITTEN
+
+
+def _cells(one: Solved) -> tuple[str, ...]:
+    """What was found for a problem, under the columns of the table."""
+    return (
+        one.problem,
+        str(one.calls),
+        str(sum(program is not None for program in one.programs)),
+        f"{one.score:.1%}",
+        "unknown" if one.cost_usd is None else f"${one.cost_usd:.4f}",
+    )
 
 
 def measure(arguments: Sequence[str]) -> int:

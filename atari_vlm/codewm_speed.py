@@ -10,8 +10,11 @@ from rich.table import Table
 
 from atari_vlm.errors import AtariVLMError, StoppedError
 from atari_vlm.experience.transitions import TransitionBuffer
+from atari_vlm.reporting.live.page import live_page
+from atari_vlm.reporting.live.state import Expected
 from atari_vlm.runs.bars import Bars
 from atari_vlm.runs.command_line import command_line, command_of, parse, resume_hint
+from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.options import shared
 from atari_vlm.runs.run_folder import RunFolder
 from atari_vlm.runs.stopping import stop_on_signals
@@ -27,6 +30,7 @@ from atari_vlm.synthesis.speed.running import COLUMNS, SPEED, TABLE, SpeedConfig
 from atari_vlm.synthesis.subject import collected
 from atari_vlm.synthesis.writers import load_asked
 from atari_vlm.vlm.base import closing
+from atari_vlm.vlm.layers.budget import Budget
 
 _APART = 20  # steps of play between two transitions, so that they differ
 
@@ -48,13 +52,21 @@ def speed(arguments: Sequence[str]) -> int:
         begun.append(run.path)
         console.print(f"run {run.path} ({'continued' if run.resumed else 'new'})")
 
-    with keys_from(config.key_folder), closing(load_asked(config)) as vlm:
+    def opened(journal: Journal, budget: Budget) -> None:
+        total = config.n_transitions * len(config.env)
+        page.expect(Expected(total, "transitions", begun[0].name, budget, journal))
+
+    with (
+        keys_from(config.key_folder),
+        live_page(config) as page,
+        closing(load_asked(config)) as vlm,
+    ):
         subjects = _subjects(config)
         console.print(f"simulator {vlm.name}")
         options = SpeedConfig(**shared(config, SpeedConfig))
         try:
             with stop_on_signals() as stop, Bars(console) as bars:
-                manner = Manner(bars, stop, config.key())
+                manner = Manner(page.beside(bars), stop, config.key(), opened)
                 place = _place(config)
                 found = run_speed(place, vlm, subjects, options, manner=manner, on_run=on_run)
         except StoppedError:
@@ -64,6 +76,9 @@ def speed(arguments: Sequence[str]) -> int:
             if error.exit_code in (74, 75) and begun:
                 console.print(f"not finished; {resume_hint(config, begun[0], error)}")
             raise
+        for row in rows_of(found):
+            page.add_row(dict(zip(COLUMNS, row, strict=True)))
+        page.finish()
     _show(found, begun[0])
     return 0
 

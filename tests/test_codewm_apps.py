@@ -49,8 +49,13 @@ def facts(run):
 @pytest.mark.parametrize("method", ["zero-shot", "gif-mcts", "worldcoder"])
 def test_a_whole_run_offline(method, tmp_path, capsys):
     words = ("--save_dir", tmp_path, "--run_name", "r", "--idx", 2, "--total_tasks", 1, "--budget", 3)  # fmt: skip
-    code, out, err = command(capsys, method, *words)
-    assert code == 0 and "1 of 1 problems solved" in out and "Traceback" not in err
+    code, out, err = command(capsys, method, *words, "--serve", 0)
+    assert (
+        code == 0
+        and "live page: http://127.0.0.1:" in err
+        and "1 of 1 problems solved" in out
+        and "Traceback" not in err
+    )
     found = json.loads((tmp_path / "r" / "results.json").read_text())
     assert found["method"] == method and found["strict_accuracy"] == 1.0 and found["calls"] == 3
     code, out, _ = command(capsys, "evaluate", "--save", tmp_path / "r")

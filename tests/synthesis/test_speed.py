@@ -141,8 +141,9 @@ def test_programs_are_a_search_s_or_bundled(tmp_path):
 def test_the_three_environments_of_the_paper_offline(tmp_path, capsys):
     pytest.importorskip("mujoco")
     words = ("--n_transitions", "2", "--save_dir", str(tmp_path), "--run_name", "r")
-    assert codewm.main(["speed", *words]) == 0
-    out = capsys.readouterr().out
+    assert codewm.main(["speed", *words, "--serve", "0"]) == 0
+    out, err = capsys.readouterr()
+    assert "live page: http://127.0.0.1:" in err
     content = json.loads((tmp_path / "r" / "speed.json").read_text())["environments"]
     assert list(content) == ["CartPole-v1", "HalfCheetah-v5", "Humanoid-v5"] and "speed.json" in out
     for name, size in (("CartPole-v1", 4), ("HalfCheetah-v5", 17), ("Humanoid-v5", 348)):

@@ -18,6 +18,7 @@ from atari_vlm.runs.options import (
     Options,
     SeedOptions,
 )
+from atari_vlm.runs.serve_options import ServeOptions
 from atari_vlm.synthesis.apps.downloading import URL
 from atari_vlm.synthesis.apps.problems import (
     BUNDLED,
@@ -117,7 +118,7 @@ class EffortOptions(Options):
 
 @dataclass(frozen=True)
 class ZeroShotCommand(
-    FileOptions, FolderOptions, KeyOptions, ModelOptions, AskOptions, ProgramOptions, SampleOptions,
+    FileOptions, FolderOptions, ServeOptions, KeyOptions, ModelOptions, AskOptions, ProgramOptions, SampleOptions,
     WriterOptions, SeedOptions, ProblemOptions,
 ):  # fmt: skip
     """Which problems, who writes, and how is asked."""
@@ -128,8 +129,8 @@ class ZeroShotCommand(
 
 @dataclass(frozen=True)
 class AppsGifMctsCommand(
-    FileOptions, FolderOptions, KeyOptions, ModelOptions, AskOptions, ProgramOptions, ConstantOptions, EffortOptions,
-    WriterOptions, SeedOptions, ProblemOptions,
+    FileOptions, FolderOptions, ServeOptions, KeyOptions, ModelOptions, AskOptions, ProgramOptions, ConstantOptions,
+    EffortOptions, WriterOptions, SeedOptions, ProblemOptions,
 ):  # fmt: skip
     """Which problems, who writes, and how is searched."""
 

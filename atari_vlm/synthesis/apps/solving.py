@@ -18,7 +18,8 @@ from atari_vlm.errors import (
 )
 from atari_vlm.files import atomic_write
 from atari_vlm.runs.continuing import ResumeRules
-from atari_vlm.runs.progress import Task, running
+from atari_vlm.runs.journal_vlm import Heard
+from atari_vlm.runs.progress import Quiet, Task, running
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.settings import plain
 from atari_vlm.synthesis.apps.judging import AppsJudge
@@ -37,9 +38,10 @@ from atari_vlm.synthesis.outputs import write_tables
 from atari_vlm.synthesis.recording import JournalRecord, bytes_of
 from atari_vlm.synthesis.records import SearchResult
 from atari_vlm.synthesis.run_search import Place
-from atari_vlm.synthesis.searching import QUIETLY, Manner, Searching
+from atari_vlm.synthesis.searching import QUIETLY, Manner, Searching, task_of
 from atari_vlm.types import Reply
 from atari_vlm.vlm.base import VLM
+from atari_vlm.vlm.layers.budget import Budget
 from atari_vlm.vlm.layers.stack import LimitedVLM, limited
 
 
@@ -76,9 +78,9 @@ def solve(
     config: AppsConfig,
     *,
     manner: Manner = QUIETLY,
-    on_run: Callable[[RunFolder], None] = lambda run: None,
+    on_run: Callable[[RunFolder, Budget], None] = lambda run, budget: None,
 ) -> list[Solved]:
-    """Solve problems in a run folder, new or continued; ``on_run`` is told which one before anything is asked.
+    """Solve problems in a run folder, new or continued; ``on_run`` is told which one, and its budget, before anything is asked.
 
     Raises what :func:`~atari_vlm.synthesis.run_search.search` raises; what is done by then is written.
     """
@@ -90,11 +92,10 @@ def solve(
         contextlib.closing(RunFolder.open(request, journal=False)) as run,
         running(manner.progress, Task("problems", len(problems.names), "problems")) as advanced,
     ):
-        on_run(run)
-        quiet = Manner(stop=manner.stop, api_key=manner.api_key)
+        on_run(run, asked.budget)
         try:
             for problem in problems.read():
-                solved[problem.name] = _solve_one(run, asked, problem, config, quiet)
+                solved[problem.name] = _solve_one(run, asked, problem, config, manner)
                 advanced()
         finally:
             write_codes(run.path, solved)
@@ -136,6 +137,8 @@ def _solve_one(
         run_name=problem.name,
         rules=_rules(),
     )
+    heard = Heard.by(manner.progress, task_of(config.search, problem.name))
+    watched = manner if heard else dataclasses.replace(manner, progress=Quiet())
     with contextlib.closing(RunFolder.open(request)) as inner:
         for reply in inner.journal.replies(paid=True):  # beside what the problems before cost
             asked.budget.recover(Reply.from_dict(reply))
@@ -143,11 +146,11 @@ def _solve_one(
             config.search,
             apps_questions(problem, config.strategy, config.search),
             AppsJudge(problem, config.limits, config.search.seed),
-            JournalRecord(inner.journal, asked),
+            JournalRecord(inner.journal, asked, heard),
             to_the_end=config.search.method == "zero-shot",
         )
         try:
-            result = searching.run(manner)
+            result = searching.run(watched)
         except (BudgetExhaustedError, StoppedError, VLMError):
             write_tables(inner)
             raise

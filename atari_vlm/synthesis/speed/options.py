@@ -18,6 +18,7 @@ from atari_vlm.runs.options import (
     Options,
     SeedOptions,
 )
+from atari_vlm.runs.serve_options import ServeOptions
 
 _IMPORTS: dict[str, Any] = {"typed only": lambda envs: any(":" in str(env) for env in envs or ())}
 
@@ -58,7 +59,8 @@ class SimulatorOptions(Options):
 
 @dataclass(frozen=True)
 class SpeedCommand(
-    FileOptions, FolderOptions, KeyOptions, ModelOptions, AskOptions, SimulatorOptions, SeedOptions, SpeedSubjectOptions
+    FileOptions, FolderOptions, ServeOptions, KeyOptions, ModelOptions, AskOptions, SimulatorOptions, SeedOptions,
+    SpeedSubjectOptions,
 ):  # fmt: skip
     """What is simulated, by whom, and what it may cost."""
 

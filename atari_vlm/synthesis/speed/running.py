@@ -14,7 +14,7 @@ from typing import Any
 from atari_vlm.conditions import versions
 from atari_vlm.errors import check_count, check_positive
 from atari_vlm.files import atomic_write
-from atari_vlm.runs.journal_vlm import JournalVLM
+from atari_vlm.runs.journal_vlm import Heard, JournalVLM
 from atari_vlm.runs.progress import Task, running
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.settings import plain
@@ -65,21 +65,24 @@ def run_speed(
     """
     asked = limited(simulator, config, api_key=manner.api_key)
     total = sum(len(subject.buffer) for subject in subjects)
+    work = Task("steps", total, "transitions")
     found: list[Speed] = []
     with (
         contextlib.closing(asked),
         contextlib.closing(RunFolder.open(_request(place, simulator, subjects, config))) as run,
-        running(manner.progress, Task("steps", total, "steps")) as advanced,
+        running(manner.progress, work) as advanced,
     ):
         on_run(run)
         asked.restore(run.journal.replies(paid=True))
+        manner.began(run.journal, asked.budget)
+        heard = Heard.by(manner.progress, work)
         before = 0
         for subject in subjects:
             first = before
             found.append(
                 measure_speed(
                     subject,
-                    lambda row, first=first: JournalVLM(asked, run.journal, first + row),  # type: ignore[misc]
+                    lambda row, first=first: JournalVLM(asked, run.journal, first + row, heard),  # type: ignore[misc]
                     reply_tokens=config.reply_tokens,
                     seed=config.seed,
                     deadline_s=config.deadline_s,

@@ -22,8 +22,11 @@ def old_run(name, folder):
 
 @pytest.fixture(scope="module")
 def rounds_alike():
-    """Whether this machine rounds as the one that wrote the numbers: else they are held to within a thousandth."""
-    return before.fingerprint() == kept("rem.json")["fingerprint"]
+    """Whether this machine rounds as the one that wrote the numbers, an AMD EPYC: else they are held to within a thousandth.
+
+    On an Intel Xeon with AMX the fingerprint was the same and whole updates differed by 1e-7, in the code of before the move too.
+    """
+    return before.on_amd() and before.fingerprint() == kept("rem.json")["fingerprint"]
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

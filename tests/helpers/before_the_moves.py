@@ -79,6 +79,12 @@ def fingerprint():
     return python("-c", ROUNDING).strip()
 
 
+def on_amd():
+    """Whether the processor says that AMD made it."""
+    about = Path("/proc/cpuinfo")
+    return about.is_file() and "AuthenticAMD" in about.read_text()
+
+
 def rem_run(folder, ranks=1):
     """Train small Catch; metrics without seconds, and the SHA-256 of every array of its newest checkpoint and model."""
     python(*REM, "--save-dir", folder, ranks=ranks)

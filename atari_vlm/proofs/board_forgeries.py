@@ -12,6 +12,7 @@ from typing import Any
 from atari_vlm.evaluation.board.bundle import EPISODES, MANIFEST, SUBMISSION, manifest_of
 
 Entry = dict[str, Any]
+_RIGHT = json.dumps({"reasoning": "I know better.", "action": "RIGHT"})
 
 
 @dataclass
@@ -127,27 +128,23 @@ def _one_twice(it: Open) -> None:
     it.episodes.append(it.silent)
 
 
-def _other_action() -> tuple[str, int]:
-    """A reply that names RIGHT, and its number in Pong and Catch."""
-    return json.dumps({"reasoning": "I know better.", "action": "RIGHT"}), 2
-
-
 def _text_alone(it: Open) -> None:
-    episode = it.asked
-    at = next(
-        n for n, reply in enumerate(episode["replies"]) if episode["actions"][reply["step"]] != 2
-    )
-    episode["replies"][at]["text"] = _other_action()[0]
+    _, reply, _ = _another(it)
+    reply["text"] = _RIGHT
 
 
 def _text_and_action(it: Open) -> None:
+    episode, reply, action = _another(it)
+    reply["text"] = _RIGHT
+    episode["actions"][reply["step"]] = action
+
+
+def _another(it: Open) -> tuple[Entry, Entry, int]:
+    """An episode, a reply in it that is not RIGHT, and the number of RIGHT."""
     episode = it.asked
-    at = next(
-        n for n, reply in enumerate(episode["replies"]) if episode["actions"][reply["step"]] != 2
-    )
-    text, action = _other_action()
-    episode["replies"][at]["text"] = text
-    episode["actions"][episode["replies"][at]["step"]] = action
+    right = {"Pong": 2, "Catch": 1}[episode["game"]]
+    replies = episode["replies"]
+    return episode, next(r for r in replies if episode["actions"][r["step"]] != right), right
 
 
 def _not_cut(it: Open) -> None:
@@ -198,7 +195,7 @@ FORGERIES = (
     Forgery("another game", "its ROM", _other_rom, "rom_sha256 is"),
     Forgery("episodes", "one is missing", _one_missing, "episodes are missing"),
     Forgery("episodes", "one is there twice", _one_twice, "is there twice"),
-    Forgery("changed reply", "its text", _text_alone, "the reply is not the one"),
+    Forgery("changed reply", "its text", _text_alone, "its reply is read as"),
     Forgery("changed reply", "its text and the action", _text_and_action, "the reply is not the one"),
     Forgery("forged end", "a cut episode is called whole", _not_cut, "truncated is False"),
     Forgery("forged end", "a cut episode is called over", _over, "terminated is True"),

@@ -121,6 +121,7 @@ class BundleVLM:
     def __init__(self, replies: Sequence[Said], questions: Questions, *, scores: bool = False):
         self._replies, self._questions = replies, questions
         self.step = self._next = 0
+        self._doubt: Refused | None = None
         known = {"scores"} if scores or any(said.scores is not None for said in replies) else set()
         own: frozenset[Capability] = frozenset(known)  # type: ignore[arg-type]
         again = questions.again
@@ -134,9 +135,8 @@ class BundleVLM:
         if self._questions.again is not None:
             reply = self._questions.again.complete(messages, sampling=sampling)
             if (reply.text, reply.model) != (said.reply.text, said.reply.model):
-                raise self._refusal(
-                    f"the reply is not the one that {reply.model} gives to this question"
-                )
+                words = f"the reply is not the one that {reply.model} gives to this question"
+                self._doubt = self._doubt or self._refusal(words)
         return said.reply
 
     def score_choices(self, messages: Sequence[Message], choices: Sequence[str]) -> np.ndarray:
@@ -147,7 +147,9 @@ class BundleVLM:
         return np.array(said.scores, np.float64)
 
     def check_said(self) -> None:
-        """Every reply of the step was asked for."""
+        """Every reply of the step was asked for, and none is another than was given."""
+        if self._doubt is not None:
+            raise self._doubt
         if self._next < len(self._replies) and self._replies[self._next].step <= self.step:
             raise self._refusal("the bundle holds a reply that the agent does not ask for")
 

@@ -69,13 +69,13 @@ class Retold:
     def _decided(self, observation: Any) -> Decision:
         assert self._inner is not None
         decision = self._inner.act(observation)
-        self._vlm.check_said()
         told, came = self._told.actions[self._step], np.asarray(decision.action).tolist()
         if came != told:
             because = "its reply is read as" if decision.replies else "the agent decides"
             raise Refused(
                 f"step {self._step}: the action is {told!r:.60} in the bundle, and {because} {came!r:.60}"
             )
+        self._vlm.check_said()
         return decision
 
     def _as_told(self) -> Decision:

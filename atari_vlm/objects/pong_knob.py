@@ -14,6 +14,7 @@ _FIRST = 110.21  # where it stands when a game begins
 _LOWEST, _HIGHEST = 38, 204
 _MOST_FRAMES = 16  # that are followed; after more of them the knob is where the paddle is
 _COUNTS = 256
+_LOST = 6  # pixels: a place that no way of turning explains, as after a snapshot was restored
 
 Start = tuple[float, float, float]  # the paddle's next place, the number of the frame, the knob
 
@@ -37,7 +38,7 @@ def followed(start: Start | None, turned: int, place: float, frame: float, readi
             best, least = knob - (reached - place), wrong
         if not wrong:
             break
-    return min(max(best, LEFT), RIGHT)
+    return (reading or place + 1.0) if least > _LOST else min(max(best, LEFT), RIGHT)
 
 
 def _ways(frames: int, turned: int) -> Iterator[list[int]]:

@@ -3,6 +3,7 @@
     python -m atari_vlm.evaluate --suite quick --agents nearest-example mcts@emulator
     python -m atari_vlm.evaluate --games Pong --agents "gpt=gpt-4o,model=gpt-5.4-mini,frames=4,decide_every=4" --budget-usd 5
     python -m atari_vlm.evaluate --study study.yaml
+    python -m atari_vlm.evaluate fidelity --game Pong    # instead: world models side by side; fidelity --help
 
 Random and scripted join every study, so that a score has its baselines. Everything is journalled: the same command, or
 --resume RUN, continues after any stop. The folder receives results.csv, .json, .md and .tex, episodes.csv, paired.csv,
@@ -23,6 +24,9 @@ from atari_vlm.errors import AtariVLMError, StoppedError
 from atari_vlm.evaluation.cells import Cell
 from atari_vlm.evaluation.estimate import estimate
 from atari_vlm.evaluation.evaluate import Evaluation, Watching
+from atari_vlm.evaluation.model_table.options import FidelityConfig
+from atari_vlm.evaluation.model_table.table import to_markdown as table_of
+from atari_vlm.evaluation.model_table.table import write_table
 from atari_vlm.evaluation.results import Results
 from atari_vlm.evaluation.results_files import to_markdown
 from atari_vlm.evaluation.study_options import EvaluateConfig
@@ -34,6 +38,15 @@ from atari_vlm.runs.fallbacks import ALL_FELL_BACK
 from atari_vlm.runs.stopping import stop_on_signals
 from atari_vlm.runs.terminal import messages, results
 from atari_vlm.vlm.layers.budget import Budget
+
+_FIDELITY = """World models of a game side by side: how faithful, what a planner wins with them, how fast, what they cost.
+
+    python -m atari_vlm.evaluate fidelity --game Pong
+    python -m atari_vlm.evaluate fidelity --models emulator golden copy corrupt runs/Pong-rem-001/model --save-dir pong
+
+Models are named (emulator, golden, copy, corrupt) or folders of checkpoints of any kind. The real game is played without
+sticky actions. SAVE_DIR receives fidelity.json and fidelity.md.
+"""
 
 
 def conditions() -> list[tuple[str, str]]:
@@ -117,10 +130,22 @@ def play_shown(study: Evaluation, page: LivePage) -> Results:
     return results
 
 
+def compare_models(config: FidelityConfig) -> int:
+    """Measure every model, print the table and where it is; returns the exit code."""
+    table = write_table(config, say=lambda line: messages().print(line))
+    out = results()
+    out.print(table_of(table), soft_wrap=True)
+    out.print(f"table: {config.save_dir}/fidelity.md, fidelity.json")
+    return 0
+
+
 @program
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run."""
-    return run(parse(EvaluateConfig, argv, __doc__))
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["fidelity"]:
+        return compare_models(parse(FidelityConfig, arguments[1:], _FIDELITY))
+    return run(parse(EvaluateConfig, arguments, __doc__))
 
 
 if __name__ == "__main__":

@@ -159,6 +159,14 @@ class EmulatorWorldModel:
             )
         return digests
 
+    def memory(self, state: EmulatorState) -> np.ndarray:
+        """The console's memory of every row, uint8 ``(B, 128)``."""
+        rows = []
+        for snapshot in state.snapshot:
+            self._stand_at(snapshot)
+            rows.append(self._twin.ale.getRAM().copy())
+        return np.stack(rows)
+
     def _plane(self, frames: np.ndarray) -> np.ndarray:
         return brighter_of(frames[0], frames[-1], self._twin.palette.rank)
 

@@ -42,7 +42,7 @@ from atari_vlm.vlm.layers.budget import Budget
 _FIDELITY = """World models of a game side by side: how faithful, what a planner wins with them, how fast, what they cost.
 
     python -m atari_vlm.evaluate fidelity --game Pong
-    python -m atari_vlm.evaluate fidelity --models emulator golden copy corrupt runs/Pong-rem-001/model --save-dir pong
+    python -m atari_vlm.evaluate fidelity --models emulator golden copy atari_vlm_results/Pong-rem-001/model
 
 Models are named (emulator, golden, copy, corrupt) or folders of checkpoints of any kind. The real game is played without
 sticky actions. SAVE_DIR receives fidelity.json and fidelity.md.

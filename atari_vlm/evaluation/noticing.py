@@ -28,22 +28,23 @@ class Watch:
     """Watches errors, one a step, after those of at least 20 ``usual`` steps, float ``(N,)`` of at least 0.
 
     A step surprises whose error is above that of nine usual ones in ten: for a model that is mostly exact, any error at all.
-    ``evidence``: how much more probable a change has to be than none. Raises ``ConfigError`` for a model that is wrong too often
-    to notice anything.
+    ``evidence``: how much more probable a change has to be than none; about as many usual steps pass between two false alarms.
+    Raises ``ConfigError`` for a model that is wrong too often to notice anything.
     """
 
-    def __init__(self, usual: np.ndarray, *, evidence: float = 100.0):
+    def __init__(self, usual: np.ndarray, *, evidence: float = 10_000.0):
         if len(usual) < 20 or evidence <= 1:
             raise ConfigError("a watch has at least 20 usual steps, and asks for evidence above 1")
         self.limit = float(np.quantile(usual, _USUAL, method="lower"))
-        self.rate = (int((usual > self.limit).sum()) + 1) / (len(usual) + 2)
+        surprises = int((usual > self.limit).sum())
+        self.rate = (surprises + 1) / (len(usual) + 2)
         if self.rate >= _CHANGED:
             raise ConfigError(
                 f"a model that surprises in {self.rate:.0%} of usual steps notices no change of the rules"
             )
-        self._up = math.log(_CHANGED / self.rate)
-        self._down = math.log((1 - self.rate) / (1 - _CHANGED))
         self._wanted, self._sum = math.log(evidence), 0.0
+        self._up = math.log(_CHANGED / self.rate) if surprises else self._wanted
+        self._down = math.log((1 - self.rate) / (1 - _CHANGED))
 
     def saw(self, error: float) -> bool:
         """Take in a step; whether there is evidence enough."""

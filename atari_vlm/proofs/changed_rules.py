@@ -56,7 +56,7 @@ def catch_rows(seed: int, *, local: bool = False) -> list[Row]:
     for change, rules in catch.CHANGES.items():
         played = catch.play(catch.OLD, rules, USUAL, USUAL + AFTER, seed)
         for name, model, seen in _models(played):
-            row = {"game": "Catch", "change": change, "model": name, "seed": seed}
+            row: Row = {"game": "Catch", "change": change, "model": name, "seed": seed}
             errors = step_errors(model, seen, seed=seed)
             watch = Watch(errors[:USUAL])
             every = catch.EVERY if rules.speed == 1 else 1

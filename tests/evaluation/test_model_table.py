@@ -136,7 +136,7 @@ def test_objects_found_by_colour_are_those_of_memory(pong):
     same = figures.same_boxes(boxes_in_pictures("Pong", names, shown), boxes)
     assert same.mean(0).min() > 0.95
     small = figures.same_boxes(boxes_in_pictures("Pong", names, shown[:, ::2, ::2]), boxes)
-    assert small.mean(0)[1:].min() > 0.9 and small.mean(0)[0] > 0.3  # the ball is one pixel there
+    assert small.mean(0)[1:].min() > 0.9 and small.mean(0)[0] > 0.2  # the ball is one pixel there
     assert boxes_in_pictures("Boxing", ("you",), shown) is None
 
 
@@ -228,7 +228,8 @@ def test_a_model_of_other_actions_or_contexts_is_refused(pong, tmp_path):
 def test_the_other_games_with_objects_are_measured_too(tmp_path):
     """Where lives are lost, they are recalled by the game itself and missed by a copy."""
     config = FidelityConfig(
-        models=("emulator", "copy", "corrupt"), game="Breakout", steps=40, beginnings=3, decision_steps=0,
+        models=("emulator", "copy", "corrupt"), game="Seaquest",
+        seed=3, steps=40, beginnings=3, decision_steps=0,
         save_dir=Path(tmp_path),
     )  # fmt: skip
     rows = write_table(config)["models"]

@@ -27,7 +27,7 @@ def test_as_many_steps_as_the_hand_computation_gives(wrong, every):
     rate = (wrong + 1) / 202
     up, down = math.log(0.5 / rate), math.log((1 - rate) / 0.5)
     n = 1
-    while n * up - (n - 1) * (every - 1) * down < math.log(100):
+    while n * up - (n - 1) * (every - 1) * down < math.log(10_000):
         n += 1
     assert Watch(usual(wrong)).at_most(every) == n * every
     surprises = np.arange(1, 400) % every == 0
@@ -40,7 +40,7 @@ def test_usual_errors_are_no_evidence():
     assert Watch(usual(10)).at_most(30) == math.inf
     small = np.tile(np.linspace(0, 0.3, 20), 5)  # errors of a model that is always a little off
     assert Watch(small).first(small[::-1]) is None
-    assert Watch(small).first(np.full(5, 0.9)) is not None
+    assert Watch(small).first(np.full(9, 0.9)) is not None
 
 
 def test_what_cannot_be_watched_is_refused():

@@ -67,7 +67,7 @@ def changed_play(play: Play, begins: np.ndarray, recorder: Recorder, seed: int) 
         brighter,
         rolled.state.lives,
     )
-    return Changed(begins, actions, moments, rolled.terminated.any(1))
+    return Changed(begins, actions, moments, np.any(rolled.terminated, axis=1))
 
 
 def fidelity_figures(

@@ -21,6 +21,7 @@ from atari_vlm.world_models.code.shipped import table_space
 from atari_vlm.wrappers import AtariObjects
 
 gymnasium.register_envs(ale_py)
+LOCAL = {"unsafe_local_code": True}  # our own programs: no process is started for them
 OTHERS = ["Breakout", "Freeway", "Skiing", "Boxing", "MontezumaRevenge"]
 SMALL = """
 import numpy as np
@@ -86,7 +87,7 @@ def check_spaces(game, env):
 def test_a_program_of_one_s_own_is_a_game(saved):
     game, folder, picture = saved
     with gymnasium.make(
-        f"AtariVLM/{game}-Code-v5", checkpoint=folder, render_mode="rgb_array"
+        f"AtariVLM/{game}-Code-v5", checkpoint=folder, render_mode="rgb_array", model_options=LOCAL
     ) as env:
         check_quietly(env)
         check_spaces(game, env)
@@ -129,7 +130,7 @@ class Upwards(NoScores):
 
 @pytest.mark.parametrize("agent", [ScriptedAgent, lambda: VLMAgent(Upwards(), prompt_type="basic")])
 def test_agents_of_pictures_play_in_it(agent):
-    with gymnasium.make("AtariVLM/Pong-Code-v5", prompt_type="basic") as env:
+    with gymnasium.make("AtariVLM/Pong-Code-v5", prompt_type="basic", model_options=LOCAL) as env:
         actions = []
         played = play_episode(
             env,

@@ -14,7 +14,6 @@ from atari_vlm.objects.tables import TABLES
 from atari_vlm.settings import with_changes
 from atari_vlm.world_models.base import StartFrames
 from atari_vlm.world_models.code.model import CodeOptions, CodeWorldModel
-from atari_vlm.world_models.code.sandbox import Sandbox
 from atari_vlm.world_models.code.sandbox_local import LocalProgram
 
 ACTIONS = {"Pong": ("NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE")}
@@ -35,11 +34,11 @@ def golden(game: str, **options: Any) -> CodeWorldModel:
     if name not in ACTIONS:
         raise UnknownNameError("game with a golden program", name, ACTIONS)
     run = with_changes(CodeOptions(), options, "the options of a code world model")
-    kind = LocalProgram if run.unsafe_local_code else Sandbox
-    runner = kind(_text_of(name), deadline_s=run.deadline_s, memory_mb=run.memory_mb)
-    first = np.array(runner.call("first"), np.float32)[None, None]
+    text = _text_of(name)
+    ours = LocalProgram(text)
+    first = np.array(ours.call("first"), np.float32)[None, None]
     return CodeWorldModel(
-        runner,
+        ours if run.unsafe_local_code else text,
         observation_space=gymnasium.spaces.Box(0, 255, _SCREEN, np.uint8),
         context_space=table_space(name),
         action_space=gymnasium.spaces.Discrete(len(ACTIONS[name])),
@@ -47,6 +46,8 @@ def golden(game: str, **options: Any) -> CodeWorldModel:
         start=StartFrames(first, np.zeros((1, 0), np.int64)),
         frame_skip=4,
         game=name,
+        deadline_s=run.deadline_s,
+        memory_mb=run.memory_mb,
     )
 
 

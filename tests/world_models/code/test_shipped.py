@@ -3,6 +3,8 @@
 ``python -m pytest -m slow -n 0 -s tests/world_models/code/test_shipped.py`` measures its fidelity on longer play and prints it.
 """
 
+import pickle
+
 import ale_py
 import gymnasium
 import numpy as np
@@ -211,6 +213,8 @@ def test_it_is_a_program_like_any_other(pong, tmp_path):
         check_program(pong.program, states=list(pong.start.observations[:, 0]), actions=[0, 3])
         == ()
     )
+    with pickle.loads(pickle.dumps(pong)) as copy:
+        assert copy.program == pong.program and copy.start is not None
     pong.save(tmp_path / "pong")
     with gymnasium.make("AtariVLM/Pong-Code-v5", checkpoint=str(tmp_path / "pong")) as env:
         assert env.reset(seed=0)[0]["image"].size == (224, 224)

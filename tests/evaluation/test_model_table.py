@@ -24,7 +24,7 @@ from atari_vlm.world_models.base import ModelStep
 from atari_vlm.world_models.checkpoint import save_checkpoint
 from atari_vlm.world_models.code import CodeWorldModel
 
-SMALL = FidelityConfig(steps=40, beginnings=8, decision_steps=4, plans=4, horizon=4)
+SMALL = FidelityConfig(steps=40, beginnings=6, decision_steps=4, plans=4, horizon=4)
 STILL = "class Environment:\n    def set_state(self, s): self.s = s\n    def step(self, a): return self.s, 0.0, False\n"
 
 
@@ -52,7 +52,14 @@ def table(tmp_path_factory, still):
     folder = tmp_path_factory.mktemp("table")
     models = (*FidelityConfig().models, str(still))
     words = ["--models", *models, "--game", "pong", "--save-dir", str(folder)]
-    numbers = {"steps": 40, "beginnings": 8, "decision-steps": 4, "plans": 4, "horizon": 4}
+    numbers = {
+        "steps": 40,
+        "beginnings": 6,
+        "draws": 1,
+        "decision-steps": 4,
+        "plans": 4,
+        "horizon": 4,
+    }
     words += [word for name, value in numbers.items() for word in (f"--{name}", str(value))]
     assert program.main(["fidelity", *words]) == 0
     return json.loads((folder / "fidelity.json").read_text()), (folder / "fidelity.md").read_text()

@@ -20,7 +20,9 @@ RUNS = {  # seed, frames a step, steps
     "Seaquest": [(1, 8, 300)],
     "SpaceInvaders": [(5, 8, 250)],
 }
-LONGER = {"MontezumaRevenge": [(0, 5, 1000)]}  # besides, by hand: the same ways, looked at more often
+LONGER = {
+    "MontezumaRevenge": [(0, 5, 1000)]
+}  # besides, by hand: the same ways, looked at more often
 LATER = {"Seaquest": ("enemy submarine", "torpedo")}  # kinds that short play does not reach
 FEW_RUNS = [(5, 1, 250), (5, 3, 250)]
 

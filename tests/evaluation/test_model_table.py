@@ -1,5 +1,6 @@
 """One table for every kind of world model: what must come out for models whose faults are known."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -245,3 +246,41 @@ def test_the_other_games_with_objects_are_measured_too(tmp_path):
     assert rows["emulator"]["decision_value"] is None
     shares = [mean(rows[name]["object"]["5"]) for name in ("copy", "corrupt", "emulator")]
     assert shares[0] == 0 < shares[1] < shares[2] == 1
+
+
+@pytest.mark.slow
+def test_untrained_models_of_pictures_stand_in_it(tmp_path):
+    """A REM and a Dreamer with random weights, from their checkpoints: not below a copy, far below the game."""
+    from rem_helpers import facts
+
+    from atari_vlm.experience.replay import Replay
+    from atari_vlm.training.imagination import games
+    from atari_vlm.world_models.dreamer import learner, settings
+    from atari_vlm.world_models.learned.arrays import weights_of
+    from atari_vlm.world_models.learned.device import Device
+    from atari_vlm.world_models.learned.learner import Workplace
+    from atari_vlm.world_models.learned.team import Team
+    from atari_vlm.world_models.rem.networks import Networks
+    from atari_vlm.world_models.rem.settings import preset
+
+    pong = games.facts_of("Pong")
+    sizes = preset("tiny", facts(6)).networks
+    config = {**pong.as_config(), "reward_transform": "sign", "networks": dataclasses.asdict(sizes)}
+    rem = save_checkpoint(
+        tmp_path / "rem",
+        kind="rem",
+        config=config,
+        tensors=weights_of(Networks.of(sizes, 0).named()),
+    )
+    place = Workplace(lambda columns, **how: Replay(columns, 100, **how), Device(), Team(), 0)
+    made = learner.make_learner(settings.preset("tiny", pong), pong, place)
+    config = {**pong.as_config(), **made.config()}
+    dreamer = save_checkpoint(
+        tmp_path / "dreamer", kind="dreamer", config=config, tensors=made.weights()
+    )
+    asked = dataclasses.replace(SMALL, models=("copy", str(rem), str(dreamer)), draws=2)
+    rows = write_table(dataclasses.replace(asked, save_dir=tmp_path / "table"))["models"]
+    for name in (str(rem), str(dreamer)):
+        for kind in ("object", "pixel"):
+            assert all(0 <= mean(rows[name][kind][str(k)]) < 0.5 for k in AHEAD)
+        assert rows[name]["decision_value"] is not None and mean(rows[name]["divergence"]) > 0.5

@@ -16,9 +16,10 @@ from atari_vlm.settings import with_changes
 from atari_vlm.training.imagination.media import MediaConfig
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_rem_learns_small_catch_in_imagination(tmp_path):
-    """The small form of ``python -m atari_vlm.proofs.toys``, about a minute on one core."""
+    """The small form of ``python -m atari_vlm.proofs.toys``, one to four minutes on one core; a run of two epochs is in CI."""
     settings = with_changes(settings_for("small-catch"), {"checkpoint_every": 100})
     game, media = registered("small-catch").id, MediaConfig(episodes=0)
     trainer = rem_trainer(tmp_path, game, settings, seed=0, media=media)

@@ -124,7 +124,7 @@ def search_one(config: SearchCommand, page: LivePage) -> int:
         try:
             with stop_on_signals() as stop, Bars(console) as bars:
                 manner = Manner(page.beside(bars), stop, config.key(), opened)
-                place = place_of(config)
+                place = Place.asked_for(config)
                 found = search_in(place, vlm, buffer, options, manner=manner, on_run=on_run)
         except StoppedError:
             console.print(f"stopped; {resume_hint(config, begun[0])}")
@@ -141,17 +141,6 @@ def search_one(config: SearchCommand, page: LivePage) -> int:
 def about(buffer: TransitionBuffer) -> str:
     """A buffer in words, with what is to be known about its environment."""
     return "; ".join(filter(None, (str(buffer), note_on(buffer))))
-
-
-def place_of(config: SearchCommand) -> Place:
-    """Where the run lies, and the command that asks for it again."""
-    return Place(
-        save_dir=config.save_dir,
-        run_name=config.run_name,
-        resume=config.resume,
-        command=command_of(config),
-        command_line=command_line(config),
-    )
 
 
 def settings_of(config: SearchCommand) -> SearchConfig:

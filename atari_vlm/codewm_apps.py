@@ -21,7 +21,7 @@ from atari_vlm.errors import AtariVLMError, ConfigError, StoppedError, UnknownNa
 from atari_vlm.reporting.live.page import live_page
 from atari_vlm.reporting.live.state import Expected
 from atari_vlm.runs.bars import Bars
-from atari_vlm.runs.command_line import command_line, command_of, parse, resume_hint
+from atari_vlm.runs.command_line import parse, resume_hint
 from atari_vlm.runs.options import shared
 from atari_vlm.runs.run_folder import RunFolder
 from atari_vlm.runs.stopping import stop_on_signals
@@ -101,7 +101,7 @@ def _solved(config: SolveCommand, method: Method) -> int:
         try:
             with stop_on_signals() as stop, Bars(console) as bars:
                 manner = Manner(page.beside(bars), stop, config.key())
-                place = _place(config)
+                place = Place.asked_for(config)
                 found = solve(place, vlm, problems, options, manner=manner, on_run=on_run)
         except StoppedError:
             console.print(f"stopped; {resume_hint(config, begun[0])}")
@@ -128,16 +128,6 @@ def _writer(config: SolveCommand) -> VLM:
             "the bundled writer knows the bundled problems only: choose a model (--model ID or FOLDER), or leave --test-loc out"
         )
     return load_asked(config)
-
-
-def _place(config: SolveCommand) -> Place:
-    return Place(
-        save_dir=config.save_dir,
-        run_name=config.run_name,
-        resume=config.resume,
-        command=command_of(config),
-        command_line=command_line(config),
-    )
 
 
 def _show(found: Sequence[Solved], method: Method, run: Path) -> int:

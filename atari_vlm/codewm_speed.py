@@ -13,7 +13,7 @@ from atari_vlm.experience.transitions import TransitionBuffer
 from atari_vlm.reporting.live.page import live_page
 from atari_vlm.reporting.live.state import Expected
 from atari_vlm.runs.bars import Bars
-from atari_vlm.runs.command_line import command_line, command_of, parse, resume_hint
+from atari_vlm.runs.command_line import parse, resume_hint
 from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.options import shared
 from atari_vlm.runs.run_folder import RunFolder
@@ -67,7 +67,7 @@ def speed(arguments: Sequence[str]) -> int:
         try:
             with stop_on_signals() as stop, Bars(console) as bars:
                 manner = Manner(page.beside(bars), stop, config.key(), opened)
-                place = _place(config)
+                place = Place.asked_for(config)
                 found = run_speed(place, vlm, subjects, options, manner=manner, on_run=on_run)
         except StoppedError:
             console.print(f"stopped; {resume_hint(config, begun[0])}")
@@ -96,16 +96,6 @@ def _transitions(env: BenchmarkEnv, config: SpeedCommand) -> TransitionBuffer:
     """Some steps of random play, apart from one another."""
     played = collected(env, config.save_dir, "random", _APART * config.n_transitions, config.seed)
     return played.take(np.arange(config.n_transitions) * _APART + _APART - 1)
-
-
-def _place(config: SpeedCommand) -> Place:
-    return Place(
-        save_dir=config.save_dir,
-        run_name=config.run_name,
-        resume=config.resume,
-        command=command_of(config),
-        command_line=command_line(config),
-    )
 
 
 def _show(found: Sequence[Speed], run: Path) -> None:

@@ -13,8 +13,10 @@ import numpy as np
 
 from atari_vlm.errors import BudgetExhaustedError, StoppedError, VLMError
 from atari_vlm.experience.transitions import TransitionBuffer
+from atari_vlm.runs.command_line import command_line, command_of
 from atari_vlm.runs.continuing import ResumeRules
 from atari_vlm.runs.journal_vlm import Heard
+from atari_vlm.runs.options import FolderOptions
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.settings import plain
 from atari_vlm.synthesis.config import SearchConfig
@@ -43,6 +45,17 @@ class Place:
     settings: Mapping[str, Any] = field(default_factory=dict)
     command: Mapping[str, Any] = field(default_factory=dict)
     command_line: str = ""
+
+    @classmethod
+    def asked_for(cls, config: FolderOptions) -> Place:
+        """The place that a command line names, and the command that asks for it again."""
+        return cls(
+            save_dir=config.save_dir,
+            run_name=config.run_name,
+            resume=config.resume,
+            command=command_of(config),
+            command_line=command_line(config),
+        )
 
 
 def search(

@@ -116,7 +116,7 @@ TASKS = {
         make=lambda: WorldModelEnv(CueWorldModel(DELAY, cell_px=4)),
     ),
 }  # fmt: skip
-UPDATES = {"cartpole": 1250, "cue": 1000}  # about five CPU minutes a run, the mean over the cores
+UPDATES = {"cartpole": 2000, "cue": 1600}  # about five CPU minutes a run, the mean over the cores
 
 
 @dataclass(frozen=True)

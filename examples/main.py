@@ -11,7 +11,7 @@ from pathlib import Path
 
 from atari_vlm import dream
 from atari_vlm.ending import program
-from atari_vlm.world_models.dreamer.experiment import as_yaml, command_of, resolved
+from atari_vlm.world_models.dreamer.experiment import as_yaml, command_of, in_these_words, resolved
 
 
 @program
@@ -24,7 +24,8 @@ def main(argv=None):
     print(as_yaml(config), end="", flush=True)
     if config["dry_run"]:
         return 0
-    return dream.run("llm-dreamer-v3", command_of(config), {"experiment.yaml": as_yaml(config)})
+    with in_these_words():
+        return dream.run("llm-dreamer-v3", command_of(config), {"experiment.yaml": as_yaml(config)})
 
 
 if __name__ == "__main__":

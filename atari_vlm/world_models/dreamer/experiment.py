@@ -6,8 +6,10 @@ Every word that is understood is here; an unknown one is refused with the neares
 from __future__ import annotations
 
 import os
+import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,20 @@ def resolved(words: Iterable[str], folder: Path) -> dict[str, Any]:
 def as_yaml(config: Mapping[str, Any]) -> str:
     """An experiment as YAML."""
     return yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=None)
+
+
+@contextmanager
+def in_these_words() -> Iterator[None]:
+    """Inside, the settings that a ``ConfigError`` names get the key behind them that an experiment has for each."""
+    try:
+        yield
+    except ConfigError as error:
+        told = str(error)
+        for key, name in _SETTINGS.items():
+            told = re.sub(rf"(?<![\w.]){re.escape(name)}(?![\w.]*\w)", f"{name} ({key})", told)
+        if told == str(error):
+            raise
+        raise ConfigError(told) from error
 
 
 def command_of(config: Mapping[str, Any]) -> list[str]:

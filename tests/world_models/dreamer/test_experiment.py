@@ -1,5 +1,6 @@
 """Experiments in SheepRL's words: the two files, what a key changes, and what is refused."""
 
+import re
 import resource
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from dreamers import STATE, TWO, small
 
+from atari_vlm import dream
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.experience.replay import Replay
 from atari_vlm.runs.command_line import parse
@@ -19,7 +21,12 @@ from atari_vlm.settings import with_changes
 from atari_vlm.training.imagination.games import facts_of
 from atari_vlm.training.imagination.options import train_options
 from atari_vlm.world_models.dreamer.config import CoreConfig, LoraConfig
-from atari_vlm.world_models.dreamer.experiment import command_of, experiment_of, resolved
+from atari_vlm.world_models.dreamer.experiment import (
+    command_of,
+    experiment_of,
+    in_these_words,
+    resolved,
+)
 from atari_vlm.world_models.dreamer.learner import make_learner
 from atari_vlm.world_models.dreamer.llm import preset
 from atari_vlm.world_models.dreamer.model import new_model
@@ -267,3 +274,17 @@ def test_the_base_below_adapters_learns_where_nobody_trained_it(train_base):
     assert all(p.requires_grad is train_base for p in base) and all(
         p.requires_grad for p in adapters
     )
+
+
+def test_a_refusal_names_keys_beside_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = command_of(
+        resolved(
+            [EXP, "algo.world_model.hf_model.peft=false", "algo.per_rank_sequence_length=1"],
+            CONFIGS,
+        )
+    )
+    told = re.escape("learning.length (algo.per_rank_sequence_length) and behaviour.imag_last are")
+    with pytest.raises(ConfigError, match=told), in_these_words():
+        dream.run("llm-dreamer-v3", settings)
+    assert not list(tmp_path.iterdir())

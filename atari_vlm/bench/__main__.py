@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shlex
 import sys
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ class BenchConfig:
     only: str = ""
     """measure only the cases whose name contains this"""
     out: Path | None = None
-    """folder that receives bench_SUBJECT.md and .json"""
+    """folder that receives bench_SUBJECT.md and .json; with --only, bench_SUBJECT_ONLY, so that no whole table is lost"""
     peer: list[str] = field(default_factory=list)
     """NAME=PATH: a peer's own code, imported and never contained; for sheeprl the Python of an environment that
     has it, which is started (repeatable)"""
@@ -67,11 +68,16 @@ def run(config: BenchConfig) -> int:
     print(table)
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)
-        (config.out / f"bench_{config.subject}.md").write_text(table)
-        (config.out / f"bench_{config.subject}.json").write_text(
-            to_json(config.subject, results, options)
-        )
+        name = file_name(config)
+        (config.out / f"{name}.md").write_text(table)
+        (config.out / f"{name}.json").write_text(to_json(config.subject, results, options))
     return 0 if all(result.reached for result in results) else 3
+
+
+def file_name(config: BenchConfig) -> str:
+    """What a table is stored as."""
+    words = re.findall(r"[a-z0-9]+", config.only.lower())
+    return "_".join([f"bench_{config.subject}", *words])
 
 
 def shown_options(config: BenchConfig) -> str:

@@ -27,9 +27,9 @@ def test_every_case_runs_on_both_sides(small):
 def test_the_program_prints_and_keeps_a_page(small, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("atari_vlm.bench.__main__.pin_to_one_core", lambda: None)
     main(["code", "--rounds", "1", "--only", "sandbox, step", "--out", str(tmp_path)])
-    page = (tmp_path / "bench_code.md").read_text()
+    page = (tmp_path / "bench_code_sandbox_step.md").read_text()
     assert page in capsys.readouterr().out and "| - | - |" in page
-    assert len(json.loads((tmp_path / "bench_code.json").read_text())["results"]) == 2
+    assert len(json.loads((tmp_path / "bench_code_sandbox_step.json").read_text())["results"]) == 2
 
 
 def test_a_name_that_no_case_has_is_refused(small, monkeypatch, capsys):

@@ -180,7 +180,7 @@ def test_the_program_opens_a_pair_for_its_rows_and_no_other(tmp_path, monkeypatc
     assert main(
         ["world-model", "--rounds", "1", "--only", "1m, gradient", "--out", str(tmp_path)]
     ) in (0, 3)
-    page = (tmp_path / "bench_world-model.md").read_text()
+    page = (tmp_path / "bench_world-model_1m_gradient.md").read_text()
     assert (
         page in capsys.readouterr().out and page.count("| DreamerV3 1m, gradient step, f32 |") == 1
     )

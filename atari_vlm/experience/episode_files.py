@@ -5,7 +5,8 @@ For E episodes of N steps together: ``actions`` int ``(N,)`` or ``(N, A)``, or f
 other, of each one more than it has steps, or ``(N, H, W, 3)`` without what followed the last steps; ``starts`` int ``(E,)``:
 where in them each episode begins. Where there are any: ``observations/<name>`` for what else was observed, ``action_names``
 strings, ``lost_life`` bool ``(N,)``, ``action_start`` ``(1,)`` or ``(A,)`` of actions that do not begin at 0, ``action_low`` and
-``action_high`` ``(A,)`` of floats, ``action_counts`` ``(A,)`` of whole numbers in several parts.
+``action_high`` ``(A,)`` of floats, ``action_counts`` ``(A,)`` of whole numbers in several parts, ``frame_skip`` ``(1,)`` of
+games that show fewer steps than frames.
 
 Older files call the pictures ``frames``, or have no ``starts``: an episode then begins after each end.
 """
@@ -37,7 +38,7 @@ from atari_vlm.experience.npz_files import Header, Streamed, boundary, read_arra
 
 FLAGS = ("terminated", "truncated", "lost_life")
 _NONE = "is no file of episodes"
-_MOST_ACTIONS = 4096
+_MOST_ACTIONS, _MOST_SKIPPED = 4096, 10_000
 _MEANT = {  # kinds of numpy's types, and the words for them
     "actions": ("iuf", "whole numbers (N,) or (N, A), or floats (N, A)"),
     "rewards": ("iuf", "real numbers, one a step"),
@@ -47,6 +48,7 @@ _MEANT = {  # kinds of numpy's types, and the words for them
     "action_start": ("iu", "one whole number (1,), or one for each part (A,)"),
     "action_counts": ("iu", "one whole number for each part (A,)"),
     **dict.fromkeys(("action_low", "action_high"), ("f", "floats (A,)")),
+    "frame_skip": ("iu", "one whole number (1,)"),
 }
 
 
@@ -55,12 +57,12 @@ def read_data_set(source: str) -> DataSet:
     if not source.endswith(".npz") and not Path(source).is_file():
         return read_minari(source)
     with boundary(source, _NONE):
-        episodes, space = _read(Path(source), ("terminated", "truncated"))
+        episodes, space, frame_skip = _read(Path(source), ("terminated", "truncated"))
         if space is None:
             raise ConfigError(
                 "actions of floats have their bounds in action_low and action_high, of whole numbers in parts their action_counts"
             )
-        return DataSet(episodes, space, episodes[0].action_names)
+        return DataSet(episodes, space, episodes[0].action_names, frame_skip)
 
 
 def read_episodes(path: str | Path) -> list[Episode]:
@@ -87,7 +89,10 @@ def read_episodes(path: str | Path) -> list[Episode]:
 
 
 def write_episodes(
-    path: Path, episodes: Sequence[Episode], action_space: gymnasium.Space[Any] | None = None
+    path: Path,
+    episodes: Sequence[Episode],
+    action_space: gymnasium.Space[Any] | None = None,
+    frame_skip: int = 1,
 ) -> None:
     """Write episodes that show the same; each is asked for more than once, so that only one needs to be in memory.
 
@@ -105,6 +110,8 @@ def write_episodes(
     arrays["starts"] = np.cumsum([0, *(length + lasts for length in lengths[:-1])])
     if first.action_names:
         arrays["action_names"] = np.array(first.action_names)
+    if frame_skip > 1:
+        arrays["frame_skip"] = np.array([frame_skip])
     for name, values in first.inputs.items():
         shape = (sum(lengths) + lasts * len(lengths), *values.shape[1:])
         parts = _parts(episodes, name, lasts)
@@ -129,14 +136,25 @@ def _described(space: gymnasium.Space[Any] | None) -> dict[str, np.ndarray]:
     return {}
 
 
-def _read(path: Path, needed: Sequence[str]) -> tuple[list[Episode], gymnasium.Space[Any] | None]:
-    """A file's episodes, and the space of their actions if the file says enough of it."""
+def _read(
+    path: Path, needed: Sequence[str]
+) -> tuple[list[Episode], gymnasium.Space[Any] | None, int]:
+    """A file's episodes, the space of their actions if the file says enough of it, and the frames of a step."""
     arrays = read_arrays(path, _is_wanted, lambda headers: _check_headers(headers, needed))
     inputs, columns = _inputs(arrays), _columns(arrays)
     names = tuple(map(_name, arrays.get("action_names", np.array([], str)).tolist()))
     space, names = _actions(arrays, columns["actions"], names)
     starts = _starts(arrays, columns, len(next(iter(inputs.values()))))
-    return _cut(path.stem, inputs, columns, (starts, names)), space
+    episodes = _cut(path.stem, inputs, columns, (starts, names))
+    return episodes, space, _frame_skip(arrays.get("frame_skip", np.ones(1, np.int64)))
+
+
+def _frame_skip(told: np.ndarray) -> int:
+    if len(told) != 1 or not 1 <= told[0] <= _MOST_SKIPPED:
+        raise ConfigError(
+            f"frame_skip is one whole number from 1 to {_MOST_SKIPPED}, got {told[:20].tolist()}"
+        )
+    return int(told[0])
 
 
 def _is_wanted(name: str) -> bool:

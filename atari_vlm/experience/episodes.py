@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.spaces import Discrete
 
 from atari_vlm.actions import check_action_space
-from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.errors import ConfigError, MismatchError, check_positive
 from atari_vlm.experience.replay import FOLLOWED, Column, Replay
 from atari_vlm.world_models.seeing import as_seen
 
@@ -149,14 +149,17 @@ def as_pictures(values: np.ndarray, what: str) -> np.ndarray:
 class DataSet:
     """Recorded play to learn from: episodes of one game, of one step at least, and its actions.
 
-    ``action_names`` of numbered actions are as many as these; others have none.
+    ``action_names`` of numbered actions are as many as these; others have none. ``frame_skip``: frames of the game that a step
+    took; a model that learned from it fits a game of as many.
     """
 
     episodes: Sequence[Episode]
     action_space: gymnasium.Space[Any]
     action_names: tuple[str, ...] = ()
+    frame_skip: int = 1
 
     def __post_init__(self) -> None:
+        check_positive(frame_skip=self.frame_skip)
         space = check_action_space(self.action_space, "the data set")
         if isinstance(space, Discrete) and len(self.action_names) != space.n:
             raise MismatchError(f"{space} has {len(self.action_names)} names of actions")

@@ -8,24 +8,28 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 
+from atari_vlm import dream
 from atari_vlm import evaluate as program
 from atari_vlm.errors import ConfigError, MismatchError, UnknownNameError
-from atari_vlm.evaluation.model_table import figures
+from atari_vlm.evaluation.model_table import deciding, figures
 from atari_vlm.evaluation.model_table.contestants import OfPictures, contestant
 from atari_vlm.evaluation.model_table.costs import costs_of
 from atari_vlm.evaluation.model_table.deciding import decision_value
+from atari_vlm.evaluation.model_table.kept_play import keep_play
 from atari_vlm.evaluation.model_table.measuring import beginnings, fidelity_figures
 from atari_vlm.evaluation.model_table.options import AHEAD, FidelityConfig
 from atari_vlm.evaluation.model_table.planted import _opposite
 from atari_vlm.evaluation.model_table.real_play import WARM_UP, record
 from atari_vlm.evaluation.model_table.seeing import boxes_in_pictures
 from atari_vlm.evaluation.model_table.table import write_table
+from atari_vlm.experience.episode_files import read_data_set
 from atari_vlm.world_models import CatchWorldModel
 from atari_vlm.world_models.base import ModelStep
 from atari_vlm.world_models.checkpoint import save_checkpoint
 from atari_vlm.world_models.code import CodeWorldModel
 
 SMALL = FidelityConfig(steps=40, beginnings=6, decision_steps=4, plans=4, horizon=4)
+EXAMPLES = Path(__file__).parents[2] / "examples" / "fidelity"
 STILL = "class Environment:\n    def set_state(self, s): self.s = s\n    def step(self, a): return self.s, 0.0, False\n"
 
 
@@ -210,7 +214,15 @@ def test_what_cannot_be_measured_is_refused_in_a_line(pong, tmp_path, capsys):
         contestant(str(folder), recorder, 1)
     with pytest.raises(ConfigError, match="twice"):
         write_table(FidelityConfig(models=("copy", "copy"), save_dir=tmp_path))
-    for wrong in ({"steps": 0}, {"steps": 9999}, {"models": ()}, {"follow": 99}, {"seed": -1}):
+    for wrong in (
+        {"steps": 0},
+        {"steps": 9999},
+        {"models": ()},
+        {"follow": 99},
+        {"seed": -1},
+        {"decision_games": 0},
+        {"keep_play": Path("play.zip")},
+    ):
         with pytest.raises(ConfigError):
             FidelityConfig(**wrong)
     assert program.main(["fidelity", "--game", "Qbert", "--save-dir", str(tmp_path)]) == 2
@@ -248,39 +260,78 @@ def test_the_other_games_with_objects_are_measured_too(tmp_path):
     assert shares[0] == 0 < shares[1] < shares[2] == 1
 
 
-@pytest.mark.slow
-def test_untrained_models_of_pictures_stand_in_it(tmp_path):
-    """A REM and a Dreamer with random weights, from their checkpoints: not below a copy, far below the game."""
-    from rem_helpers import facts
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Play of another seed as the command keeps it."""
+    path = tmp_path_factory.mktemp("kept") / "play.npz"
+    words = ["--models", "copy", "--seed", "1", "--steps", "40", "--decision-steps", "0"]
+    words += ["--save-dir", str(path.parent), "--keep-play", str(path)]
+    assert program.main(["fidelity", *words]) == 0
+    return path
 
-    from atari_vlm.experience.replay import Replay
-    from atari_vlm.training.imagination import games
-    from atari_vlm.world_models.dreamer import learner, settings
-    from atari_vlm.world_models.learned.arrays import weights_of
-    from atari_vlm.world_models.learned.device import Device
-    from atari_vlm.world_models.learned.learner import Workplace
-    from atari_vlm.world_models.learned.team import Team
-    from atari_vlm.world_models.rem.networks import Networks
-    from atari_vlm.world_models.rem.settings import preset
 
-    pong = games.facts_of("Pong")
-    sizes = preset("tiny", facts(6)).networks
-    config = {**pong.as_config(), "reward_transform": "sign", "networks": dataclasses.asdict(sizes)}
-    rem = save_checkpoint(
-        tmp_path / "rem",
-        kind="rem",
-        config=config,
-        tensors=weights_of(Networks.of(sizes, 0).named()),
+def test_the_play_is_kept_as_a_data_set(kept):
+    recorder, play = record("Pong", WARM_UP + 40 + max(AHEAD), 1)
+    data = read_data_set(str(kept))
+    assert data.action_names == recorder.action_names and data.frame_skip == 4
+    (episode,) = data.episodes
+    assert np.array_equal(episode.actions, play.actions)
+    assert np.array_equal(episode.rewards, play.rewards) and play.rewards.any()
+    assert np.array_equal(episode.pictures, recorder.palette.rgb[play.moments.brighter])
+    recorder.close()
+
+
+def test_a_game_that_ends_begins_another_episode_of_the_kept_play(pong, tmp_path):
+    recorder, play = pong
+    ends = play.ends.copy()
+    ends[10] = True
+    keep_play(tmp_path / "play.npz", recorder, dataclasses.replace(play, ends=ends))
+    first, second = read_data_set(str(tmp_path / "play.npz")).episodes
+    assert (len(first), len(second)) == (11, len(ends) - 11)
+    assert first.terminated.tolist() == [False] * 10 + [True]
+    assert not second.terminated.any()
+    shown = recorder.palette.rgb[play.moments.brighter]
+    assert np.array_equal(first.pictures[:11], shown[:11])
+    assert np.array_equal(first.pictures[11], shown[10])  # what followed the end is another game's
+    assert np.array_equal(second.pictures, shown[11:])
+
+
+def test_a_barely_trained_rem_and_dreamer_stand_in_it(kept, tmp_path):
+    """Trained by the documented commands, a few updates each: every column, not below a copy, far below the game."""
+    sizes = "networks.tokenizer.channels=[8,8,8,8] networks.world_model.num_layers=1"
+    stages = (
+        "tokenizer.updates.steps=2 world_model.updates.steps=2 world_model.updates.first_epoch=1"
     )
-    place = Workplace(lambda columns, **how: Replay(columns, 100, **how), Device(), Team(), 0)
-    made = learner.make_learner(settings.preset("tiny", pong), pong, place)
-    config = {**pong.as_config(), **made.config()}
-    dreamer = save_checkpoint(
-        tmp_path / "dreamer", kind="dreamer", config=config, tensors=made.weights()
-    )
-    asked = dataclasses.replace(SMALL, models=("copy", str(rem), str(dreamer)), draws=2)
+    once = "networks.deter=32 learning.batch=2 learning.length=4 learning.ratio=0.02"
+    runs = {"rem": f"{sizes} {stages}", "dreamer": once}
+    for kind, changes in runs.items():
+        config = ["--config", str(EXAMPLES / f"{kind}_pong.yaml"), "--settings", *changes.split()]
+        words = ["--dataset", str(kept), *config, "--epochs", "1", "--threads", "1"]
+        assert dream.main([kind, *words, "--save-dir", str(tmp_path), "--run-name", kind]) == 0
+    models = {kind: str(tmp_path / kind / "model") for kind in runs}
+    asked = dataclasses.replace(SMALL, models=("copy", *models.values()), draws=2, decision_games=2)
     rows = write_table(dataclasses.replace(asked, save_dir=tmp_path / "table"))["models"]
-    for name in (str(rem), str(dreamer)):
+    for name in models.values():
+        row = rows[name]
         for kind in ("object", "pixel"):
-            assert all(0 <= mean(rows[name][kind][str(k)]) < 0.5 for k in AHEAD)
-        assert rows[name]["decision_value"] is not None and mean(rows[name]["divergence"]) > 0.5
+            assert all(0 <= mean(row[kind][str(k)]) < 0.5 for k in AHEAD)
+        assert 0.5 < mean(row["divergence"]) <= 1 and row["cpu_seconds"] > 0
+        assert 0 <= mean(row["event_recall"]["points"]) <= 1 and mean(row["seconds_per_step"]) > 0
+        assert 0 <= mean(row["calibration"]) <= 1
+        points = row["decision_value"]
+        assert points["low"] <= points["mean"] <= points["high"]
+
+
+def test_several_games_of_the_planner_give_an_interval(pong, monkeypatch):
+    recorder, _ = pong
+    played = {}
+
+    def points(one, real, config, seed):
+        played[seed] = None
+        return {7: 1.0, 8: -2.0, 9: 1.0}[seed]
+
+    monkeypatch.setattr(deciding, "_points", points)
+    several = dataclasses.replace(SMALL, seed=7, decision_games=3)
+    figure = deciding.decision_value(None, recorder, several)
+    assert list(played) == [7, 8, 9] and figure == {"mean": 0, "low": -2, "high": 1}
+    assert deciding.decision_value(None, recorder, dataclasses.replace(several, seed=8, decision_games=1)) == -2  # fmt: skip

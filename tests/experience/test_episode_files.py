@@ -92,6 +92,9 @@ def test_other_observations_and_actions_come_back_too(tmp_path):
     numbered = dataclasses.replace(went, actions=np.array([2, 1, 2]), action_names=("1", "2"))
     write_episodes(tmp_path / "start.npz", [numbered], Discrete(2, start=1))
     assert read_data_set(str(tmp_path / "start.npz")).action_space == Discrete(2, start=1)
+    assert data.frame_skip == 1
+    write_episodes(tmp_path / "skipped.npz", [numbered], Discrete(2, start=1), frame_skip=4)
+    assert read_data_set(str(tmp_path / "skipped.npz")).frame_skip == 4
 
 
 def old_form(**over):
@@ -158,6 +161,9 @@ def test_a_data_set_fills_a_replay_at_its_size(tmp_path):
 
 
 WRONG = {
+    "steps of no frames": ({"frame_skip": np.array([0])}, "frame_skip is one whole number from 1"),
+    "steps of any frames": ({"frame_skip": np.array([4, 2])}, "frame_skip is one whole number from 1"),
+    "steps of half a frame": ({"frame_skip": np.array([0.5])}, r"frame_skip are one whole number \(1,\)"),
     "a NaN": ({"rewards": np.array([0, 0, np.nan, 0, 0])}, "the reward of step 2 is nan"),
     "an infinity": ({"rewards": np.array([0, 0, 0, -np.inf, 0])}, "the reward of step 3 is -inf"),
     "too large": ({"rewards": np.array([0, 1e39, 0, 0, 0])}, r"the reward of step 1 is 1e\+39"),

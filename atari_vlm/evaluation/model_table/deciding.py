@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from atari_vlm.evaluation.model_table.contestants import Contestant
+from atari_vlm.evaluation.model_table.figures import BOOTSTRAP, Figure, figure
 from atari_vlm.evaluation.model_table.options import FidelityConfig
 from atari_vlm.evaluation.model_table.real_play import WARM_UP, Recorder
 from atari_vlm.planning.rollouts import held
@@ -17,12 +18,25 @@ from atari_vlm.planning.scoring import random_plans, score_plans
 _HELD = (1, 8)  # steps
 
 
-def decision_value(one: Contestant, recorder: Recorder, config: FidelityConfig) -> float | None:
-    """The sum of rewards over ``decision_steps`` of the real game, which ``recorder`` begins anew; ``None`` for no steps."""
+def decision_value(
+    one: Contestant, recorder: Recorder, config: FidelityConfig
+) -> Figure | float | None:
+    """The points of ``decision_steps`` of the real game, which ``recorder`` begins anew: of ``decision_games`` the mean with its
+    interval from drawing games anew, of a single one a number; ``None`` for no steps.
+    """
     if not config.decision_steps:
         return None
-    rng = np.random.default_rng(config.seed)
-    recorder.restart(config.seed)
+    points = [_points(one, recorder, config, config.seed + n) for n in range(config.decision_games)]
+    if len(points) == 1:
+        return points[0]
+    rng = np.random.default_rng(BOOTSTRAP.seed)
+    drawn = rng.choice(points, (BOOTSTRAP.repetitions, len(points))).mean(1)
+    return figure(float(np.mean(points)), *map(float, BOOTSTRAP.interval(drawn)))
+
+
+def _points(one: Contestant, recorder: Recorder, config: FidelityConfig, seed: int) -> float:
+    rng = np.random.default_rng(seed)
+    recorder.restart(seed)
     for _ in range(WARM_UP):  # the same for all: contexts are that long
         recorder.step(0)
     total, plan = 0.0, np.zeros(0, np.int64)

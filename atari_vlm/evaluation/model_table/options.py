@@ -28,6 +28,10 @@ class FidelityConfig(Options):
     """of the play, of the changed actions and of the planner"""
     decision_steps: int = 200
     """steps of the real game that a planner plays with each model; 0: none"""
+    decision_games: int = 1
+    """the planner plays so many times, with a seed each; more than one give its points an interval"""
+    keep_play: Path | None = None
+    """an npz file to write the real play to, as a data set for `dream --dataset`: learn from another --seed than is measured"""
     save_dir: Path = Path("atari_vlm_results/fidelity")
     """the folder that receives fidelity.json and fidelity.md"""
     draws: int = 4
@@ -44,6 +48,9 @@ class FidelityConfig(Options):
     def __post_init__(self) -> None:
         check_positive(steps=self.steps, draws=self.draws, beginnings=self.beginnings)
         check_count(plans=self.plans, horizon=self.horizon, follow=self.follow)
+        check_count(decision_games=self.decision_games)
+        if self.keep_play is not None and self.keep_play.suffix != ".npz":
+            raise ConfigError(f"--keep-play is a file NAME.npz, got {self.keep_play.name!r}")
         if self.steps > 5000:
             raise ConfigError(
                 f"--steps are at most 5000, whose pictures are kept, got {self.steps}"

@@ -10,6 +10,7 @@ from atari_vlm.conditions import hardware, machine
 from atari_vlm.errors import ConfigError
 from atari_vlm.evaluation.model_table.contestants import Contestant, contestant
 from atari_vlm.evaluation.model_table.deciding import decision_value
+from atari_vlm.evaluation.model_table.kept_play import keep_play
 from atari_vlm.evaluation.model_table.measuring import (
     beginnings,
     changed_play,
@@ -39,6 +40,8 @@ def write_table(config: FidelityConfig, say: Callable[[str], object] = lambda li
     if len(set(config.models)) < len(config.models):
         raise ConfigError("--models names a model twice")
     recorder, play = record(config.game, WARM_UP + config.steps + max(AHEAD), config.seed)
+    if config.keep_play is not None:
+        keep_play(config.keep_play, recorder, play)
     opened: dict[str, Contestant] = {}
     try:
         for name in config.models:
@@ -74,6 +77,7 @@ def write_table(config: FidelityConfig, say: Callable[[str], object] = lambda li
         "seed": config.seed,
         "counts": counts,
         "decision_steps": config.decision_steps,
+        "decision_games": config.decision_games,
         "machine": machine(),
         "models": rows,
     }
@@ -112,8 +116,8 @@ def to_markdown(table: Table) -> str:
         "",
         *_part(table, _ONE_STEP),
         "",
-        f"What it is worth and what it takes ({table['decision_steps']} steps of the real game by a planner in the model;",
-        "times with their quartiles):",
+        f"What it is worth and what it takes ({table['decision_games']} times {table['decision_steps']} steps of the real game",
+        "by a planner in the model; times with their quartiles):",
         "",
         *_part(table, _WORTH),
         "",

@@ -43,7 +43,9 @@ def play_of_run(run: Path) -> Iterator[tuple[DataSet, str]]:
         names = newest[1].action_names
         replay = saved_replay(subtree(newest[1].tensors, "replay"), run / "replay")
         episodes = ReplayEpisodes(replay, names, copied=False)
-        yield DataSet(episodes, actions_of(newest[1]), names), str(settings["source"])
+        frame_skip = newest[1].config["frame_skip"]
+        data = DataSet(episodes, actions_of(newest[1]), names, frame_skip)
+        yield data, str(settings["source"])
 
 
 def export_npz(run: Path, path: Path) -> int:
@@ -51,7 +53,7 @@ def export_npz(run: Path, path: Path) -> int:
     if path.suffix != ".npz":
         raise ConfigError(f"the file's name ends in .npz, got {path.name!r}")
     with play_of_run(run) as (data, _):
-        write_episodes(path, data.episodes, data.action_space)
+        write_episodes(path, data.episodes, data.action_space, data.frame_skip)
         return data.num_steps
 
 

@@ -203,7 +203,9 @@ def _facts(options: TrainOptions, old: _Old | None, steps: DataSet | None) -> Ga
     if options.game:
         return facts_of(options.game, options.keys)
     if steps is not None:
-        return GameFacts(OFFLINE, steps.inputs, steps.action_space, steps.action_names)
+        return GameFacts(
+            OFFLINE, steps.inputs, steps.action_space, steps.action_names, steps.frame_skip
+        )
     if old is None:
         raise ConfigError("either --game or --dataset says what to learn from")
     if old.checkpoint is None:

@@ -77,7 +77,7 @@ class WhatOptions(Options):
     id: str = "AtariVLM/Pong-v5"
     """any registered id that renders rgb_array, or "dream": the checkpoint's world model whatever its game"""
     checkpoint: Path | None = None
-    """folder of a world model: what a dreamed id dreams in; for a real id, what is shown beside it"""
+    """a world model, folder or hub:OWNER/NAME: what a dreamed id dreams in; for a real id, what is shown beside it"""
     reanchor_every: int | None = None
     """begin a dreamed game with real frames, come back to them after so many steps, and show the real game beside it"""
     episodes: Path | None = None

@@ -14,14 +14,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 WORDS = (
-    "_lazy plugins own_classes hub types errors actions games description prompts pil_images spaces picture files "
+    "_lazy plugins own_classes hub sharing types errors actions games description prompts pil_images spaces picture files "
     "yaml_files plain_json space_json space_trees trees settings conditions video registration "
     "checker checker_abilities checker_models checker_states "
-    "experience objects scores vlm world_models agents vlm.base agents.base "
+    "experience objects scores vlm world_models agents vlm.base vlm.remote.keys agents.base "
     "world_models.base world_models.seeing world_models.view world_models.families "
     "env.emulator env.camera env.observing"
 )
-PROGRAMS = "__main__ train evaluate plan dream codewm codewm_apps codewm_speed check perceive play report cli ending bench proofs"
+PROGRAMS = (
+    "__main__ train evaluate plan dream codewm codewm_apps codewm_speed check perceive play report cli ending bench proofs "
+    "integrations"
+)
 ROOMS = {  # prefix below atari_vlm -> (floor, room)
     "": (0, "words"),
     **{name: (0, "words") for name in WORDS.split()},

@@ -7,6 +7,7 @@ from typing import Any
 
 from atari_vlm._lazy import load
 from atari_vlm.errors import UnknownNameError
+from atari_vlm.sharing.names import is_hub_name
 from atari_vlm.spaces import Env
 from atari_vlm.world_models.base import WorldModel, check_fit
 from atari_vlm.world_models.catch import CatchWorldModel
@@ -52,7 +53,7 @@ class Worlds:
 
 def check_world(name: str) -> None:
     """Raise ``UnknownNameError`` for what names neither a model nor anything on this disk."""
-    if name not in NAMED and not Path(name).exists():
+    if name not in NAMED and not is_hub_name(name) and not Path(name).exists():
         raise UnknownNameError("world model, or folder of a checkpoint,", name, NAMED)
 
 

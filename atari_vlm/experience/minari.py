@@ -51,6 +51,25 @@ def open_minari(dataset_id: str) -> Any:
         return minari.load_dataset(dataset_id)
 
 
+def episodes_of_folder(folder: Path) -> tuple[dict[str, Any], list[Episode], gymnasium.Space[Any]]:
+    """What a folder that Minari wrote says of itself (``game``: the environment's id), its episodes and its actions."""
+    minari = require("minari", "datasets")
+    with boundary(f"the Minari data set in {folder}", "cannot be read"):
+        dataset = minari.MinariDataset(folder / "data")
+        space = check_action_space(dataset.action_space, "it")
+        _check_memory(dataset)
+        told, numbers = dataset.storage.metadata, numbers_of(space)
+        names = tuple(map(str, told.get("action_names", numbers))) if numbers else ()
+        about = {
+            "game": None if dataset.env_spec is None else dataset.env_spec.id,
+            "algorithm": str(told.get("algorithm_name", "")),
+            "description": str(told.get("description", "")),
+            "episodes": int(dataset.total_episodes),
+            "steps": int(dataset.total_steps),
+        }
+        return about, list(episodes_of(dataset, names)), space
+
+
 def unreadable(dataset_id: str) -> AbstractContextManager[None]:
     """The boundary of everything that reads a data set."""
     return boundary(f"the Minari dataset {dataset_id!r}", "cannot be read")

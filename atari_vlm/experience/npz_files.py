@@ -114,6 +114,13 @@ def arrays_in(
         return {name: _array(archive, info) for name, info in members.items()}
 
 
+def read_headers(path: Path) -> dict[str, Header]:
+    """What every array of an npz file says of itself, none of them read; a damaged file raises whatever its parsers do."""
+    with open_real(path, _MOST_BYTES) as file, zipfile.ZipFile(_Bounded(file)) as archive:
+        members = _members(archive, lambda name: True)
+        return {name: _header_of(archive, info) for name, info in members.items()}
+
+
 def _members(archive: zipfile.ZipFile, wanted: Callable[[str], bool]) -> dict[str, zipfile.ZipInfo]:
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():

@@ -21,16 +21,21 @@ from atari_vlm.agents.in_context.demonstrations import (
 )
 from atari_vlm.description import Facts, list_actions
 from atari_vlm.env.environment import AtariVLMEnvironment
-from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.errors import ConfigError, MismatchError, reading
+from atari_vlm.experience.episode_files import read_episodes
 from atari_vlm.experience.episodes import Episode
 from atari_vlm.experience.minari import About, episodes_of, open_minari, unreadable, write_minari
+from atari_vlm.files import read_real
 from atari_vlm.pil_images import to_image
-from atari_vlm.runs.environments import make_env
+from atari_vlm.plain_json import plain_json
+from atari_vlm.runs.environments import checked_settings, make_env
 from atari_vlm.runs.game_names import is_atari
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.outputs import done_episodes
 from atari_vlm.runs.recorded import replay_episode
 from atari_vlm.runs.run_folder import read_config
+from atari_vlm.sharing.names import is_hub_name
+from atari_vlm.sharing.pulling import local_folder
 from atari_vlm.types import Decision, Source, Trajectory, Transition
 
 DEFAULT_OPTIONS = ExampleOptions()
@@ -42,16 +47,8 @@ def export_demonstrations(run: str | Path, dataset_id: str, *, best: int | None 
     The emulator plays them again for their pictures. Pictures are stored without loss.
     """
     settings = read_config(Path(run))["settings"]
-    if not is_atari(settings["game_name"]):
-        raise ConfigError(
-            f"{run} is a run of {settings['game_name']}; demonstrations are exported of ALE's games only"
-        )
     with Journal(Path(run) / "journal.sqlite", read_only=True) as journal:
-        rows = [row for row in done_episodes(journal) if row.phase == "train"]
-        rows = sorted(rows, key=lambda row: (-(row.episode_return or 0.0), row.episode))[:best]
-        if not rows:
-            raise ConfigError(f"{run} has no finished training episode to export")
-        rows = sorted(rows, key=lambda row: row.episode)
+        rows = _training_rows(run, settings, journal, best)
         played = (_played_again(journal, row, settings) for row in rows)
         env = gym.make(
             f"AtariVLM/{settings['game_name']}-v5", **{**settings["env"], "image_format": "numpy"}
@@ -70,9 +67,11 @@ def import_demonstrations(
 ) -> list[Demonstration]:
     """Read a local Minari dataset of one Atari game as demonstrations, numbered upwards to -1: before any episode of a run.
 
-    Raises ``ConfigError`` when there is no such dataset, ``MismatchError`` when it is not of an Atari game or holds no RGB
-    pictures.
+    ``hub:OWNER/NAME[@REVISION]`` is a data set of episodes, or a run with training episodes, on the Hugging Face Hub. Raises
+    ``ConfigError`` when there is no such dataset, ``MismatchError`` when it is not of an Atari game or holds no RGB pictures.
     """
+    if is_hub_name(dataset_id):
+        return _shared(dataset_id, options)
     dataset = open_minari(dataset_id)
     if dataset.env_spec is None:
         raise MismatchError(f"the dataset {dataset_id!r} does not say which game it is of")
@@ -84,6 +83,66 @@ def import_demonstrations(
             _demonstration(episode, number - count, game, names, options)
             for number, episode in enumerate(episodes_of(dataset, tuple(names)))
         ]
+
+
+def _training_rows(
+    run: str | Path, settings: dict[str, Any], journal: Journal, best: int | None
+) -> list[EpisodeRow]:
+    """A run's finished training episodes, the ``best`` by return, in order; ``ConfigError`` for none, or of another game."""
+    if not is_atari(settings["game_name"]):
+        raise ConfigError(
+            f"{run} is a run of {settings['game_name']}; demonstrations are exported of ALE's games only"
+        )
+    rows = [row for row in done_episodes(journal) if row.phase == "train"]
+    rows = sorted(rows, key=lambda row: (-(row.episode_return or 0.0), row.episode))[:best]
+    if not rows:
+        raise ConfigError(f"{run} has no finished training episode to export")
+    return sorted(rows, key=lambda row: row.episode)
+
+
+def _shared(place: str, options: ExampleOptions) -> list[Demonstration]:
+    """The demonstrations of a stranger's data set, or run: of that its training episodes, which are played again here."""
+    folder = local_folder(place, types=("dataset", "model"))
+    if (folder / "config.yaml").is_file():
+        settings = checked_settings(read_config(folder)["settings"], place)
+        with Journal(folder / "journal.sqlite", read_only=True) as journal:
+            rows = _training_rows(place, settings, journal, None)
+            episodes = [_played_again(journal, row, settings) for row in rows]
+        game = games.game(settings["game_name"]).name
+    else:
+        episodes, game = read_episodes(folder), _game_of(folder, place)
+    names = _meant_names(game, episodes, place)
+    with unreadable(place):
+        return [
+            _demonstration(episode, number - len(episodes), game, names, options)
+            for number, episode in enumerate(episodes)
+        ]
+
+
+def _meant_names(game: str, episodes: Sequence[Episode], place: str) -> Sequence[str]:
+    """ALE's names of the actions: as they are said, or where they are numbers the smallest set that has so many."""
+    said = tuple(episodes[0].action_names)
+    if any(tuple(episode.action_names) != said for episode in episodes):
+        raise MismatchError(f"the episodes of {place!r} have not one set of actions")
+    sets = [_names_of(game, full) for full in (False, True)]
+    numbered = all(name.isdigit() for name in said)
+    for names in sets:
+        if names == said or (numbered and len(said) <= len(names)):
+            return names
+    raise MismatchError(
+        f"the actions of {place!r} are not those of {game}: {', '.join(said)[:200]}"
+    )
+
+
+def _game_of(folder: Path, place: str) -> str:
+    """The game that a shared data set's ``dataset.json`` names."""
+    file = folder / "dataset.json"
+    with reading(f"dataset.json of {place}", ConfigError):
+        about = plain_json(read_real(file, 1 << 20)) if file.is_file() else {}
+        said = about.get("game")
+    if not isinstance(said, str):
+        raise MismatchError(f"the dataset {place!r} does not say which game it is of")
+    return games.game(said).name
 
 
 def _played_again(journal: Journal, row: EpisodeRow, settings: dict[str, Any]) -> Episode:
@@ -105,20 +164,28 @@ def _played_again(journal: Journal, row: EpisodeRow, settings: dict[str, Any]) -
         np.array([getattr(step, name) for step in steps], np.bool_)
         for name in ("terminated", "truncated")
     ]
-    return Episode({"image": np.stack(pictures)}, actions, rewards, *ends, seed=row.seed)
+    names = _names_of(settings["game_name"], bool((settings["env"] or {}).get("full_action_space")))
+    return Episode(
+        {"image": np.stack(pictures)}, actions, rewards, *ends, action_names=names, seed=row.seed
+    )
 
 
 def _action_names(game: str, count: int, dataset_id: str) -> Sequence[str]:
     """ALE's names of a dataset's actions: the game's own set, or all 18."""
     for full in (False, True):
-        env = AtariVLMEnvironment(game, full_action_space=full)
-        names = env.get_action_meanings()
-        env.close()
+        names = _names_of(game, full)
         if len(names) == count:
             return names
     raise MismatchError(
         f"the dataset {dataset_id!r} has {count} actions; {game} has {len(names)} at most"
     )
+
+
+def _names_of(game: str, full: bool) -> tuple[str, ...]:
+    env = AtariVLMEnvironment(game, full_action_space=full)
+    names = tuple(env.get_action_meanings())
+    env.close()
+    return names
 
 
 def _demonstration(

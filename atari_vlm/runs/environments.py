@@ -19,6 +19,18 @@ from atari_vlm.wrappers.text_description import TextDescription
 from atari_vlm.wrappers.views import action_names, dict_spaces, is_picture
 from atari_vlm.wrappers.world_model_env import WorldModelEnv
 
+_PLAIN = ("game_name", "env", "noops", "through_game_overs", "objects")
+_MOST_OF = {
+    "repeat_action_probability": 1,
+    "frame_skip": 60,
+    "resize_shape": 1024,
+    "frame_stack": 32,
+    "full_action_space": True,
+    "grayscale": True,
+    "keep_aspect": True,
+    "max_episode_steps": 10_000_000,
+}
+
 
 def make_env(settings: Mapping[str, Any]) -> Env:
     """The environment that ``settings`` describe: ``game_name``, ``env`` (keywords), ``latency`` (``None``: time stands still).
@@ -44,6 +56,26 @@ def make_env(settings: Mapping[str, Any]) -> Env:
         return env
     hold = "noop" if "NOOP" in action_names(env, "a latency") else "last"
     return LatencyAware(env, latency=latency, hold=hold, fps=_fps(env))
+
+
+def checked_settings(settings: Mapping[str, Any], run: str) -> dict[str, Any]:
+    """A stranger's settings as far as :func:`make_env` takes them: a game of ALE, plain values, nothing huge, no file.
+
+    Raises ``ConfigError`` for anything else.
+    """
+    kept = {name: settings.get(name) for name in _PLAIN}
+    keywords = dict(kept["env"]) if isinstance(kept["env"], Mapping) else {}
+    if not isinstance(kept["game_name"], str) or not is_atari(kept["game_name"]):
+        raise ConfigError(f"{run} is a run of {kept['game_name']!r:.80}, which is no game of ALE")
+    for name, value in keywords.items():
+        numbers = value if isinstance(value, (list, tuple)) else [value]
+        sound = all(isinstance(number, (int, float, type(None))) for number in numbers)
+        most = _MOST_OF.get(str(name), 0)
+        if not sound or any(isinstance(n, (int, float)) and n > most for n in numbers):
+            raise ConfigError(
+                f"{run} was played with {name}={value!r:.60}, which is not made again"
+            )
+    return {**kept, "env": keywords}
 
 
 def _game(settings: Mapping[str, Any]) -> Env:

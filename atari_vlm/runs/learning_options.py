@@ -28,7 +28,7 @@ class LearningOptions(Options):
     icl_ablation: bool = False
     """at the end evaluate every strategy against none on the same seeds"""
     demonstrations: str | None = field(default=None, metadata=TYPED_ONLY)
-    """id of a local Minari dataset to begin the library with"""
+    """id of a local Minari dataset, or hub:OWNER/NAME[@REVISION], to begin the library with"""
 
     def __post_init__(self) -> None:
         ignored = [

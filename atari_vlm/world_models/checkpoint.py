@@ -36,6 +36,7 @@ from atari_vlm.errors import (
     reading,
 )
 from atari_vlm.files import naming, open_new, sync_folder
+from atari_vlm.sharing.pulling import local_folder
 from atari_vlm.space_json import space_from_json
 from atari_vlm.space_trees import described, fits
 from atari_vlm.world_models.base import StartFrames, WorldModel, check_fit, context_space_of
@@ -141,11 +142,11 @@ def save_checkpoint(
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read and verify a checkpoint folder; nothing in it is run.
+    """Read and verify a checkpoint folder, or that of ``hub:OWNER/NAME[@REVISION]``; nothing in it is run.
 
     Raises ``CheckpointError`` for anything that is damaged, unsafe (pickles, Python objects, links) or of another format.
     """
-    folder, contents = _read_while_others_save(Path(path))
+    folder, contents = _read_while_others_save(local_folder(path))
     config = from_json(contents[CONFIG], str(folder / CONFIG))
     kind = config.pop("kind", None)
     with reading(f"{folder} is not a usable checkpoint: it", CheckpointError):
@@ -162,8 +163,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def load_world_model(path: str | Path, **options: Any) -> WorldModel[Any]:
-    """The world model of a checkpoint folder, of whatever kind. ``options`` are its loader's (REM: device, precision, ...).
+    """The world model of a checkpoint, of whatever kind: a folder, or ``hub:OWNER/NAME[@REVISION]`` on the Hugging Face Hub.
 
+    ``options`` are its loader's (REM: device, precision, ...).
     Raises ``CheckpointError`` as :func:`read_checkpoint` does, and ``MismatchError`` when the files contradict each other.
     """
     return build_model(read_checkpoint(path), str(path), **options)

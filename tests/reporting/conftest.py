@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import tab  # noqa: F401  a fixture
+from hub_fixture import hub  # noqa: F401  a fixture
 
 from atari_vlm.reporting.page.run_data import ReplayNotes, Show
 from atari_vlm.runs.journal import CallRow, EpisodeRow, Journal, StepRow

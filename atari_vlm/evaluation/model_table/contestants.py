@@ -26,6 +26,8 @@ from atari_vlm.evaluation.model_table.real_play import (
 )
 from atari_vlm.evaluation.model_table.seeing import boxes_in_pictures
 from atari_vlm.games import game as game_of
+from atari_vlm.sharing.names import is_hub_name
+from atari_vlm.sharing.pulling import local_folder
 from atari_vlm.space_trees import is_rgb
 from atari_vlm.trees import take_rows
 from atari_vlm.world_models.base import WorldModel, check_fit, context_space_of
@@ -204,7 +206,7 @@ def contestant(name: str, recorder: Recorder, draws: int) -> Contestant:
         return OfCopy(CopyWorldModel(recorder.action_names, recorder.palette.rgb, shape), recorder)
     if name == "golden":
         return OfTables(golden(game), recorder)
-    if not Path(name).exists():
+    if not is_hub_name(name) and not Path(name).exists():
         raise UnknownNameError("world model", name, NAMED, _hint(name))
     return _of_checkpoint(name, recorder, draws)
 
@@ -214,7 +216,8 @@ def _hint(name: str) -> str:
 
 
 def _of_checkpoint(name: str, recorder: Recorder, draws: int) -> Contestant:
-    checkpoint = load("atari_vlm.world_models.checkpoint:read_checkpoint")(name)
+    folder = local_folder(name)
+    checkpoint = load("atari_vlm.world_models.checkpoint:read_checkpoint")(folder)
     _check_game(name, checkpoint.config.get("game"), recorder.table.game)
     model = load("atari_vlm.world_models.checkpoint:build_model")(checkpoint, name)
     try:
@@ -223,7 +226,7 @@ def _of_checkpoint(name: str, recorder: Recorder, draws: int) -> Contestant:
         if hasattr(model, "close"):
             model.close()
         raise
-    found.costs = costs_of(Path(name), checkpoint.provenance)
+    found.costs = costs_of(folder, checkpoint.provenance)
     found.draws = draws
     return found
 

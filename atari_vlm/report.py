@@ -6,6 +6,7 @@
     python -m atari_vlm.report results            # instead: published Atari 100k scores and own runs side by side
     python -m atari_vlm.report results --help
     python -m atari_vlm.report compare RUN RUN    # studies of one protocol as one
+    python -m atari_vlm.report merge RUN RUN --out FOLDER # the shards of a study (evaluate --shard i/n) as one run
     python -m atari_vlm.report submit RUN         # a study as a bundle that others can play again
     python -m atari_vlm.report board FOLDER --out SITE    # play bundles again; a site of those that come out equal
     python -m atari_vlm.report push FOLDER OWNER/NAME     # share a run, a checkpoint or a data set on the Hugging Face Hub
@@ -29,6 +30,7 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.evaluation.board.board import build_board
 from atari_vlm.evaluation.board.submitting import submit
 from atari_vlm.evaluation.compare import compare
+from atari_vlm.evaluation.merging import merge
 from atari_vlm.evaluation.perception.beside import put_beside
 from atari_vlm.evaluation.results_files import to_markdown
 from atari_vlm.reporting.atari100k.compare import ResultsConfig
@@ -72,6 +74,30 @@ class CompareConfig(Options):
     """run folders of studies"""
     out: Path = Path("comparison")
     """the folder that receives results.csv, .json, .md, .tex, episodes.csv and paired.csv"""
+
+
+_MERGE = """Put the shards of one study (evaluate --shard i/n) together in one run, as if one machine had played all of it.
+
+    python -m atari_vlm.report merge runs/shard-1 runs/shard-2 runs/shard-3 --out runs/whole
+    python -m atari_vlm.report merge runs/shard-* --out runs/whole
+
+The order of the shards is free, and one that is given twice counts once. A shard that is missing or unfinished is named, and
+nothing is written (exit code 2) but with --partial; so it is with shards of different studies.
+"""
+
+
+@dataclass(frozen=True)
+class MergeConfig(Options):
+    """Which shards, and where to."""
+
+    program = "report"
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """run folders, one for each shard"""
+    out: Path = Path("merged")
+    """the run folder that receives the journal, results.csv, .json, .md, .tex, episodes.csv and paired.csv"""
+    partial: bool = False
+    """merge what there is, though shards are missing or unfinished; the tables say so"""
 
 
 _SUBMIT = """Write a finished study as a bundle: what was played under which conditions, every action, reply and reward; no keys.
@@ -174,6 +200,10 @@ def main(argv: list[str] | None = None) -> int:
         asked = parse(CompareConfig, arguments[1:], _COMPARE)
         results().print(to_markdown(compare(asked.runs, asked.out)))
         path = asked.out / "results.md"
+    elif arguments[:1] == ["merge"]:
+        shards = parse(MergeConfig, arguments[1:], _MERGE)
+        results().print(to_markdown(merge(shards.runs, shards.out, partial=shards.partial)))
+        path = shards.out / "results.md"
     elif arguments[:1] == ["submit"]:
         handed_in = parse(SubmitConfig, arguments[1:], _SUBMIT)
         path = submit(handed_in.run, handed_in.out, handed_in.trust_module)

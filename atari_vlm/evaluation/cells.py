@@ -1,9 +1,12 @@
-"""What a study plays: games x agents (x conditions of an ablation) x seeds, laid out as numbered episodes."""
+"""What a study plays: games x agents (x conditions of an ablation) x seeds, laid out as numbered episodes.
+
+An agent (under a condition) on a game with a seed is a *unit*: its training episodes and its evaluation, all on one machine.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +49,7 @@ def cells(
 ) -> list[Cell]:
     """What is to be played, in order: game by game, baselines first. All agents get the same episode seeds.
 
+    Of a study's shard only its own units are; their episodes have the numbers that they have in the whole study.
     ``lessons`` tells how many training episodes a variant (label, factor, condition) has. ``earlier`` is what the run was asked
     for before it was extended; those episodes keep their numbers.
     """
@@ -54,7 +58,25 @@ def cells(
         asked = Study(dataclasses.replace(study.config, **part))
         for key in _keys(asked, lessons or {}):
             numbers.setdefault(key, len(numbers))
-    return [_cell(study, game, variant, lessons or {}, numbers) for game, variant in _pairs(study)]
+    mine = {*study.shard.of(units(study))}
+    laid_out = [_cell(study, pair, lessons or {}, numbers, mine) for pair in _pairs(study)]
+    return [cell for cell in laid_out if cell.episodes]
+
+
+def units(study: Study) -> list[tuple[Any, ...]]:
+    """Game, variant and seed of every unit of the whole study, in the order in which shards are dealt.
+
+    Agents follow one another: with as many shards as there are agents, or a multiple, a shard has one agent to load.
+    """
+    playing: dict[str, list[Variant]] = {}
+    for game, variant in _pairs(study):
+        playing.setdefault(game.name, []).append(variant)
+    return [
+        (game, *named(variant), seed)
+        for game, variants in playing.items()
+        for seed in study.seeds
+        for variant in variants
+    ]
 
 
 def _pairs(study: Study) -> Iterator[tuple[GameSpec, Variant]]:
@@ -97,20 +119,21 @@ def _keys_of(
 
 def _cell(
     study: Study,
-    game: GameSpec,
-    variant: Variant,
+    pair: tuple[GameSpec, Variant],
     lessons: Mapping[tuple[str, str, str], int],
     numbers: Mapping[tuple[Any, ...], int],
+    mine: Collection[tuple[Any, ...]],
 ) -> Cell:
+    game, variant = pair
     parts: dict[str, dict[int, tuple[EpisodeSpec, ...]]] = {"train": {}, "eval": {}}
-    for seed in study.seeds:
+    for seed in (seed for seed in study.seeds if (game.name, *named(variant), seed) in mine):
         keys = _keys_of(study, game, variant, seed, lessons)
         for phase in parts:
-            mine = enumerate(key for key in keys if key[-2] == phase)
+            of_phase = enumerate(key for key in keys if key[-2] == phase)
             parts[phase][seed] = tuple(
                 EpisodeSpec(
                     numbers[key], key[-2], key[-1], Label(game.name, variant.title, seed, at, phase)
                 )
-                for at, key in mine
+                for at, key in of_phase
             )
     return Cell(game, variant, parts["eval"], parts["train"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from atari_vlm.agents.specs import AgentSpec
 from atari_vlm.evaluation.cells import Cell, named
 from atari_vlm.evaluation.entrants import Entrant
 from atari_vlm.evaluation.factors import FACTORS
@@ -70,8 +71,7 @@ def _given(study: Study) -> dict[str, Any]:
 
 
 def _facts(study: Study, entrants: Entrants, runs: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    for agent in study.agents:
-        entrant = entrants[named(Variant(agent))]
+    for agent, entrant in _playing(study, entrants):
         served = [run.model_served for run in runs if run.agent == agent.label]
         parts = dict.fromkeys(part for names in served for part in names.split(" | ") if part)
         yield {
@@ -82,6 +82,13 @@ def _facts(study: Study, entrants: Entrants, runs: Sequence[Any]) -> Iterator[di
             "base_url": entrant.base_url,
             "options": plain(agent.options),
         }
+
+
+def _playing(study: Study, entrants: Entrants) -> Iterator[tuple[AgentSpec, Entrant]]:
+    """The agents that play here, in the study's order."""
+    for agent in study.agents:
+        if named(Variant(agent)) in entrants:
+            yield agent, entrants[named(Variant(agent))]
 
 
 def _bases(study: Study) -> dict[str, dict[str, Any]]:
@@ -99,6 +106,8 @@ def _bases(study: Study) -> dict[str, dict[str, Any]]:
 def _notes(
     study: Study, laid_out: Sequence[Cell], entrants: Entrants, finished: Finished
 ) -> Iterator[str]:
+    if not study.shard.is_whole:
+        yield f"Shard {study.shard} of a study: its other runs are in the other shards, report merge puts them together."
     missing = sum(
         spec.episode not in finished.rows for cell in laid_out for spec in cell.everything
     )
@@ -117,8 +126,7 @@ def _answered(
 ) -> Iterator[tuple[str, str]]:
     """What answered for each agent that may cost something, and how much of its play was not its own."""
     journal = finished.journal
-    for agent in study.agents:
-        entrant = entrants[named(Variant(agent))]
+    for agent, entrant in _playing(study, entrants):
         if entrant.vlm is None or not (entrant.is_paid or asks_for_money(agent)):
             continue
         mine = [cell for cell in laid_out if cell.agent == agent.label]

@@ -15,7 +15,7 @@ from atari_vlm.agents.specs import AgentSpec, kind_of
 from atari_vlm.checker import check_agent
 from atari_vlm.errors import ConfigError, ContractError, UnknownNameError
 from atari_vlm.evaluation.askers import Asker, asker_entrant, key_of, sorted_options
-from atari_vlm.evaluation.entrants import Entrant
+from atari_vlm.evaluation.entrants import Entrant, Lessons
 from atari_vlm.evaluation.planner_entrants import (
     check_planner,
     planner_entrant,
@@ -66,37 +66,19 @@ class Entry:
         return asker_entrant(spec, asker, vlm, **facts)
 
     def _planner(self, spec: AgentSpec) -> Entrant:
-        planner, _ = spec.planner
-        named = spec.options.get("vlm")
-        if planner == "plan":
-            named = named or "scripted"
-        if planner == "policy" or named is None:
-            check_planner(spec)
+        asked = planner_asker(spec, self._defaults.asking)
+        if asked is None:
             return planner_entrant(spec)
-        if not isinstance(named, str) or kind_of(named) not in ("vlm", "own"):
-            raise UnknownNameError(f"VLM of the agent {spec.label!r}", named, OFFLINE_NAMES)
-        own = planner_names(planner)
-        if planner == "plan":
-            spec_of_plans = AgentSpec(spec.label, spec.name, {**spec.options, "plan": True})
-            asker = sorted_options(spec_of_plans, named, self._defaults.asking, own)
-            vlm, facts = self._vlm(spec, named, asker)
+        name, asker = asked
+        vlm, facts = self._vlm(spec, name, asker)
+        if spec.planner[0] == "plan":
             return asker_entrant(spec, asker, vlm, worlds_of(spec), **facts)
-        options = {name: v for name, v in spec.options.items() if name not in own}
-        asking = AgentSpec(spec.label, spec.name, options)
-        asker = sorted_options(asking, named, self._defaults.asking)
-        vlm, facts = self._vlm(spec, named, asker)
         return planner_entrant(spec, asker, vlm, **facts)
 
     def _own(self, spec: AgentSpec) -> Entrant:
-        kind = own_class(spec.name, "agent")
+        kind = _own_kind(spec)
         if hasattr(kind, "complete"):
             return self._asker(spec)
-        missing = [part for part in ("reset", "act", "observe") if not hasattr(kind, part)]
-        if missing:
-            raise ConfigError(
-                f"{spec.name} is no agent: an agent has reset(), act() and observe(), a VLM complete(); "
-                f"it lacks {', '.join(missing)}"
-            )
         return Entrant(spec, lambda vlm, env, shown: own_agent(spec, kind, env), model="")
 
     def _vlm(self, spec: AgentSpec, name: str, asker: Asker) -> tuple[VLM, dict[str, Any]]:
@@ -124,6 +106,46 @@ class Entry:
         vlm = limited(backend, self._defaults.limits, api_key=key, budget=self._budget)
         self._opened.callback(vlm.close)
         return vlm
+
+
+def lessons_of_spec(spec: AgentSpec, asking: Mapping[str, Any]) -> Lessons | None:
+    """What an agent is shown before it is evaluated, from its options alone: no model is loaded."""
+    if spec.kind == "vlm" or (spec.kind == "own" and hasattr(_own_kind(spec), "complete")):
+        return sorted_options(spec, spec.name, asking).asking.lessons
+    if spec.kind == "planner" and spec.planner[0] == "plan":
+        asked = planner_asker(spec, asking)
+        return None if asked is None else asked[1].asking.lessons
+    return None
+
+
+def planner_asker(spec: AgentSpec, asking: Mapping[str, Any]) -> tuple[str, Asker] | None:
+    """The VLM that a planner asks, by name, and how; ``None``: it asks nobody."""
+    planner, _ = spec.planner
+    named = spec.options.get("vlm")
+    if planner == "plan":
+        named = named or "scripted"
+    if planner == "policy" or named is None:
+        check_planner(spec)
+        return None
+    if not isinstance(named, str) or kind_of(named) not in ("vlm", "own"):
+        raise UnknownNameError(f"VLM of the agent {spec.label!r}", named, OFFLINE_NAMES)
+    own = planner_names(planner)
+    if planner == "plan":
+        spec_of_plans = AgentSpec(spec.label, spec.name, {**spec.options, "plan": True})
+        return named, sorted_options(spec_of_plans, named, asking, own)
+    options = {name: v for name, v in spec.options.items() if name not in own}
+    return named, sorted_options(AgentSpec(spec.label, spec.name, options), named, asking)
+
+
+def _own_kind(spec: AgentSpec) -> type[Any]:
+    kind = own_class(spec.name, "agent")
+    missing = [part for part in ("reset", "act", "observe") if not hasattr(kind, part)]
+    if missing and not hasattr(kind, "complete"):
+        raise ConfigError(
+            f"{spec.name} is no agent: an agent has reset(), act() and observe(), a VLM complete(); "
+            f"it lacks {', '.join(missing)}"
+        )
+    return kind
 
 
 def _model_of(name: str, vlm: VLM) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from atari_vlm.agents.thoughts import split_thinking
 from atari_vlm.evaluation.cells import Cell, cells, named
 from atari_vlm.evaluation.entrants import Entrant
-from atari_vlm.evaluation.evaluate import Evaluation, Watching, lessons_of
+from atari_vlm.evaluation.evaluate import Evaluation, Watching
 from atari_vlm.evaluation.playing import Table, play_cell
 from atari_vlm.evaluation.stand_in import StandIn
 from atari_vlm.evaluation.study import Study
@@ -86,7 +86,7 @@ def count(evaluation: Evaluation) -> dict[str, Counted]:
     whole = {_key(cell): cell for cell in evaluation.cells}
     lengths: dict[str, float] = {}
     for part, brief in ((asked, False), (unasked, True)):
-        for cell in cells(part, lessons_of(entrants)):
+        for cell in cells(part, evaluation.lessons):
             entrant = entrants[named(cell.variant)]
             if (entrant.vlm is None and entrant.spec.kind != "simple") is brief:
                 pair = (whole[_key(cell)], cell)

@@ -17,9 +17,10 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.evaluation.cells import Cell, cells, named
 from atari_vlm.evaluation.collecting import Entrants, collect
 from atari_vlm.evaluation.entrants import Entrant
-from atari_vlm.evaluation.entry import Defaults, Entry, check_contract
+from atari_vlm.evaluation.entry import Defaults, Entry, check_contract, lessons_of_spec
 from atari_vlm.evaluation.measured import Finished, RowsSoFar, episode_rows
 from atari_vlm.evaluation.playing import Table, environment_maker, paced, play_cell
+from atari_vlm.evaluation.recorded_study import facts_of, scenes_of_cells
 from atari_vlm.evaluation.results import Results
 from atari_vlm.evaluation.results_files import write_results
 from atari_vlm.evaluation.study import (
@@ -37,7 +38,7 @@ from atari_vlm.runs.options import execution_of, pairs
 from atari_vlm.runs.progress import Progress, Quiet
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.runs.trackers import EpisodeLog, LogConfig, check_installed
-from atari_vlm.settings import flat, plain
+from atari_vlm.settings import flat
 from atari_vlm.spaces import Env
 from atari_vlm.vlm.layers.budget import Budget
 from atari_vlm.vlm.layers.stack import budget_of
@@ -65,11 +66,12 @@ class Evaluation:
         check_installed(config.log)
         self.budget = budget_of(config)
         with ExitStack() as opened:
-            self.entrants = entrants(self.study, self.budget, opened)
-            check_games(self.study, self.entrants)
+            self.lessons = lessons_of(self.study)
+            self.entrants = entrants(self.study, self.budget, opened, self.lessons)
+            check_games(self.study, self.entrants, self.lessons)
             self.run = RunFolder.open(run_request(self.study))
             opened.callback(self.run.close)
-            self.cells = cells(self.study, lessons_of(self.entrants), self.run.parts)
+            self.cells = cells(self.study, self.lessons, self.run.parts)
             self._describe()
             self.budget.restore_from(_paid_replies(self.cells, self.entrants, self.run.journal))
             self._opened = opened.pop_all()
@@ -127,19 +129,12 @@ class Evaluation:
 
     def _describe(self) -> None:
         """Note in the journal what its episodes are, for whoever reads the run."""
-        scenes: list[dict[str, Any]] = []
-        games, labels, scene_of = {}, {}, {}
-        for cell in self.cells:
-            scene = plain(self.study.environment(cell.game, self.entrant(cell).scene))
-            if scene not in scenes:
-                scenes.append(scene)
-            for spec in cell.everything:
-                games[str(spec.episode)] = cell.game.name
-                labels[str(spec.episode)] = f"{cell.game.name}, {cell.variant.title}"
-                scene_of[str(spec.episode)] = scenes.index(scene)
-        self.run.journal.set_meta(
-            games=games, labels=labels, environments=scenes, environment_of=scene_of
+        scenes = scenes_of_cells(
+            self.cells,
+            lambda cell: self.study.environment(cell.game, self.entrant(cell).scene),
         )
+        told = facts_of(self.study, self.entrants, self.lessons, self.watching.conditions)
+        self.run.journal.set_meta(**scenes, study=told)
 
 
 def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[Path, Results]:
@@ -151,10 +146,14 @@ def evaluate(config: EvaluateConfig, watching: Watching | None = None) -> tuple[
         return evaluation.run.path, evaluation.play()
 
 
-def entrants(study: Study, budget: Budget, opened: ExitStack) -> Entrants:
-    """Every agent of a study, under every condition, ready to play."""
+def entrants(
+    study: Study, budget: Budget, opened: ExitStack, lessons: Mapping[tuple[str, str, str], int]
+) -> Entrants:
+    """Every agent of a study that plays here, under every condition, ready to play: of a shard those of its units only."""
     entry = Entry(defaults_of(study), budget, opened)
-    variants = [variant for agent in study.agents for variant in study.variants(agent)]
+    playing = {cell.agent for cell in cells(study, lessons)}
+    agents = [agent for agent in study.agents if agent.label in playing]
+    variants = [variant for agent in agents for variant in study.variants(agent)]
     return {named(variant): entry.entrant(variant.agent) for variant in variants}
 
 
@@ -170,21 +169,21 @@ def defaults_of(study: Study) -> Defaults:
     return Defaults(config, study.asking, endpoint, config.key())
 
 
-def lessons_of(entrants: Entrants) -> dict[tuple[str, str, str], int]:
-    """How many training episodes each variant has."""
-    return {
-        name: entrant.lessons.episodes
-        for name, entrant in entrants.items()
-        if entrant.lessons is not None
-    }
+def lessons_of(study: Study) -> dict[tuple[str, str, str], int]:
+    """How many training episodes each variant has; errors are those of options that no agent can have."""
+    variants = [variant for agent in study.agents for variant in study.variants(agent)]
+    found = {named(v): lessons_of_spec(v.agent, study.asking) for v in variants}
+    return {name: lessons.episodes for name, lessons in found.items() if lessons is not None}
 
 
-def check_games(study: Study, entrants: Entrants) -> None:
+def check_games(
+    study: Study, entrants: Entrants, lessons: Mapping[tuple[str, str, str], int]
+) -> None:
     """Make every environment and every agent in it once; ``ConfigError`` names the agent and the game that do not fit."""
     checked: set[str] = set()
     with ExitStack() as opened:
         made: list[tuple[dict[str, Any], Env]] = []
-        for cell in cells(study, lessons_of(entrants)):
+        for cell in cells(study, lessons):
             entrant, spec = entrants[named(cell.variant)], cell.variant.agent
             try:
                 env = _environment(study, cell, entrant, made, opened)
@@ -232,9 +231,11 @@ def run_request(study: Study) -> RunRequest:
     config = study.config
     games = [game.name for game in study.games]
     label = [config.suite] if config.suite and config.games is None else games
+    shard = study.shard
+    part = [] if shard.is_whole else ["shard", f"{shard.number}-of-{shard.count}"]
     return RunRequest(
         save_dir=config.save_dir,
-        label="-".join(["evaluate", *label]),
+        label="-".join(["evaluate", *part, *label]),
         settings=settings_of(study),
         execution=execution_of(config),
         run_name=config.run_name,
@@ -242,7 +243,8 @@ def run_request(study: Study) -> RunRequest:
         command=command_of(config),
         command_line=command_line(config),
         rules=ResumeRules(
-            amounts=AMOUNTS, defaults={"protocol": {"name": "standard", "version": 1}, "ablate": []}
+            amounts=AMOUNTS if shard.is_whole else (),  # its units would be other ones
+            defaults={"protocol": {"name": "standard", "version": 1}, "ablate": []},
         ),
     )
 

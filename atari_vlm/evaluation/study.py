@@ -19,6 +19,7 @@ from atari_vlm.evaluation.study_options import BASELINES, EvaluateConfig, theirs
 from atari_vlm.runs.game_names import GameSpec, is_atari, parse_games
 from atari_vlm.runs.options import pairs
 from atari_vlm.runs.seeds import SEEDS_PER_RUN
+from atari_vlm.runs.sharding import Shard
 from atari_vlm.settings import plain, with_changes
 from atari_vlm.vlm.catalogue import OFFLINE_NAMES
 
@@ -116,6 +117,11 @@ class Study:
     def episodes(self) -> int:
         """Episodes in a run."""
         return self.protocol.episodes
+
+    @property
+    def shard(self) -> Shard:
+        """Which part of it is played here."""
+        return self.config.part()
 
     @property
     def asking(self) -> dict[str, Any]:
@@ -225,6 +231,8 @@ def settings_of(study: Study) -> dict[str, Any]:
         settings["asking"] = plain(asked)
     if config.vlm_option:
         settings["vlm_option"] = pairs(config.vlm_option, "--vlm-option")
+    if not study.shard.is_whole:
+        settings["shard"] = str(study.shard)
     return settings
 
 

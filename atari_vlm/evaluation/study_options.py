@@ -27,6 +27,7 @@ from atari_vlm.runs.options import (
     is_typed_only,
 )
 from atari_vlm.runs.serve_options import ServeOptions
+from atari_vlm.runs.sharding import JobArrayOptions
 from atari_vlm.settings import plain
 
 BASELINES = ("random", "scripted")
@@ -125,7 +126,7 @@ class StudyAskingOptions(Options):
 
 @dataclass(frozen=True)
 class EvaluateConfig(
-    FileOptions, FolderOptions, ServeOptions, LogOptions, PlayOptions,
+    FileOptions, FolderOptions, ServeOptions, LogOptions, JobArrayOptions, PlayOptions,
     KeyOptions, ModelOptions, AskOptions, StudyAskingOptions, StudyOptions,
 ):  # fmt: skip
     """What is played, by whom, and what it may cost. Model, address and key are for the one agent that is not an offline one."""
@@ -135,6 +136,8 @@ class EvaluateConfig(
     def __post_init__(self) -> None:
         if self.study is not None and self.config is not None:
             raise ConfigError("--study and --config both name the file of the study; give one")
+        if self.estimate and not self.part().is_whole:
+            raise ConfigError("--estimate is of the whole study; leave --shard away")
         super().__post_init__()
 
 

@@ -32,6 +32,14 @@ class GameSpec:
         return ",".join([self.name, *(f"{name}={value}" for name, value in self.options.items())])
 
 
+def recorded_game(word: str) -> GameSpec:
+    """A game from the :attr:`GameSpec.text` that a run's settings hold: nothing is looked up, and no module is imported."""
+    name, *options = split_outside(word) or [""]
+    if not name or not name.isprintable():
+        raise ConfigError(f"{word!r:.80} is no game")
+    return GameSpec(name, read_options(options, f"game {name}"))
+
+
 def game_name(name: str) -> str:
     """The name under which a game is known everywhere: ``Pong`` for every spelling of it, else the id as it is.
 

@@ -14,7 +14,8 @@ inside replies and decisions are clocks; everything else is a function of the co
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from atari_vlm.runs.journal_rows import (
     step_row_of,
     step_values,
 )
-from atari_vlm.runs.journal_schema import COLUMNS, digest_of, insert
+from atari_vlm.runs.journal_schema import COLUMNS, digest_of, insert, typed_errors
 from atari_vlm.runs.journal_search import SearchTables
 
 
@@ -114,20 +115,21 @@ class Journal(SearchTables):
 
     def finish_episode(self, row: EpisodeRow) -> None:
         """Record an episode's results."""
+        with self._transaction() as db:
+            self._finish(db, row)
+
+    def _finish(self, db: sqlite3.Connection, row: EpisodeRow) -> None:
         numbers = [
             None if value is None else float(value)
             for value in (row.episode_return, row.fallback_rate, row.cost_usd)
         ]
-        with self._transaction() as db:
-            if not db.execute(
-                "SELECT 1 FROM episodes WHERE episode = ?", (row.episode,)
-            ).fetchone():
-                self._note_count("episodes", self._own()["episodes"] + 1)
-            (calls,) = db.execute(
-                "SELECT count(*) FROM calls WHERE episode = ?", (row.episode,)
-            ).fetchone()
-            known = (row.episode, row.phase, row.seed, row.status)
-            insert(db, "episodes", (*known, numbers[0], row.length, *numbers[1:], calls))
+        if not db.execute("SELECT 1 FROM episodes WHERE episode = ?", (row.episode,)).fetchone():
+            self._note_count("episodes", self._own()["episodes"] + 1)
+        (calls,) = db.execute(
+            "SELECT count(*) FROM calls WHERE episode = ?", (row.episode,)
+        ).fetchone()
+        known = (row.episode, row.phase, row.seed, row.status)
+        insert(db, "episodes", (*known, numbers[0], row.length, *numbers[1:], calls))
 
     def record_request(self, row: CallRow, blobs: Mapping[str, bytes]) -> None:
         """Record that a call is about to be made, with the texts and pictures that its request names."""
@@ -167,6 +169,47 @@ class Journal(SearchTables):
                 f"(action, source, reward, terminated, truncated, info) {recorded[0][2:8]}, now {values[2:8]}"
             )
 
+    def take_in(self, other: Journal, row: EpisodeRow) -> None:
+        """Copy a finished episode of another journal with all that belongs to it, in one write; every row is checked.
+
+        Nothing is done where it is here already; ``RunError`` where that is another one.
+        """
+        steps, calls = other.steps(row.episode), other.calls(row.episode)
+        if self._holds(row, steps):
+            return
+        with typed_errors(other.path):
+            named = {str(sha) for call in calls for _, parts in call.request for _, sha in parts}
+            asked = [_whole_call(call) for call in calls]
+            done = [step_values(step) for step in steps]
+        with self._lock:
+            with self._transaction() as db:
+                for sha in sorted(named - self._stored):
+                    db.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?)", (sha, other.blob(sha)))
+                for values in asked:
+                    insert(db, "calls", values)
+                for values in done:
+                    insert(db, "steps", values)
+                self._finish(db, row)
+            self._stored.update(named)
+            self._answered += sum(call.reply is not None for call in calls)
+            if self._mark is not None:
+                self._mark.answered(self._answered)
+
+    def _holds(self, row: EpisodeRow, steps: Sequence[StepRow]) -> bool:
+        """Whether an episode is here, finished; ``RunError`` where it went otherwise, or goes on."""
+        mine = self._rows(
+            "episodes",
+            "WHERE episode = ?",
+            row.episode,
+            make=lambda values: EpisodeRow(*values[:-1]),
+        )
+        if not mine:
+            return False
+        known = [step_values(step)[:8] for step in self.steps(row.episode)]
+        if mine[0].status != "done" or known != [step_values(step)[:8] for step in steps]:
+            raise RunError(f"{self.path} holds another episode {row.episode}, or a part of one")
+        return True
+
     def _check_episode(self, episode: int, numbers: list[int], counted: str) -> None:
         """Calls and steps are numbered from 0 without a gap; a finished episode knows how many there are."""
         if self._version == 1:
@@ -181,3 +224,9 @@ class Journal(SearchTables):
         done = rows and rows[0]["status"] == "done"
         wanted = rows[0][counted] if done else None
         self._check_numbered(numbers, wanted, f"episode {episode}")
+
+
+def _whole_call(call: CallRow) -> tuple[Any, ...]:
+    """A call as it is stored, with its answer."""
+    reply = None if call.reply is None else dumps(call.reply)
+    return (*call_values(call), reply, call.started_at, int(call.cached))

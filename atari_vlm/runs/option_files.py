@@ -48,6 +48,11 @@ def options_below(kind: type[Options], argv: Sequence[str]) -> dict[str, Any]:
     return below
 
 
+def recorded_options(kind: type[Options], recorded: Any, where: str) -> dict[str, Any]:
+    """The recorded options of a run, typed, for whoever reads it; nothing is to be opened or run that they name."""
+    return _checked(kind, recorded, where)
+
+
 def given_names(kind: type[Options], argv: Sequence[str]) -> set[str]:
     """The options that stand on the command line."""
     known = {item.name for item in dataclasses.fields(kind)}

@@ -50,6 +50,11 @@ def submit(run: Path, out: Path | None = None, trusted: Collection[str] = ()) ->
     config = read_config(run)
     if config["settings"].get("program") != "evaluate":
         raise ConfigError(f"{run} is no study (a run of evaluate): only studies are submitted")
+    if "shard" in config["settings"]:
+        raise ConfigError(
+            f"{run} is shard {config['settings']['shard']} of a study: a bundle is of a whole one; merge the shards first "
+            "(report merge)"
+        )
     content = _results(run)
     try:
         study = claimed(config["settings"], trusted)

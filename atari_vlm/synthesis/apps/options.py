@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from atari_vlm.runs.options import (
     SeedOptions,
 )
 from atari_vlm.runs.serve_options import ServeOptions
+from atari_vlm.runs.sharding import JobArrayOptions
 from atari_vlm.synthesis.apps.downloading import URL
 from atari_vlm.synthesis.apps.problems import (
     BUNDLED,
@@ -31,12 +31,11 @@ from atari_vlm.synthesis.apps.running import RunLimits
 from atari_vlm.synthesis.command_options import ConstantOptions, WriterOptions
 
 _TEST_LOC = {**TYPED_ONLY, "harmless": (BUNDLED, Path(BUNDLED))}
-_SHARD = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
 @dataclass(frozen=True)
-class ProblemOptions(Options):
-    """Which problems."""
+class ProblemOptions(JobArrayOptions):
+    """Which problems. The parts of a set that lie in one --save-dir are evaluated together."""
 
     test_loc: Path = field(default=Path(BUNDLED), metadata=_TEST_LOC)
     """folder of problems NNNN in the public format, for example APPS/test; bundled: those that come with the package"""
@@ -44,32 +43,23 @@ class ProblemOptions(Options):
     """the first problem, from 0"""
     total_tasks: int | None = None
     """how many problems from there on (none: all the rest)"""
-    shard: str = "1/1"
-    """i/n: of these problems part i of n, i from 1, every n-th; the parts of one --save-dir are evaluated together"""
 
     def __post_init__(self) -> None:
         if self.idx < 0:
             raise ConfigError(f"idx counts problems from 0, got {self.idx!r}")
         if self.total_tasks is not None:
             check_count(total_tasks=self.total_tasks)
-        self.part()
         super().__post_init__()
-
-    def part(self) -> tuple[int, int]:
-        """The part i and their number n."""
-        found = _SHARD.fullmatch(self.shard)
-        part, parts = map(int, found.groups()) if found else (0, 0)
-        if not 1 <= part <= parts:
-            raise ConfigError(
-                f"shard is i/n with i from 1 to n, for example 1/4; got {self.shard!r}"
-            )
-        return part, parts
 
     def problems(self) -> ProblemSet:
         """The problems that are meant."""
         folder = folder_of(self.test_loc)
-        names = chosen_names(problem_names(folder), self.idx, self.total_tasks, self.part())
+        names = chosen_names(problem_names(folder), self.idx, self.total_tasks, self._shard())
         return ProblemSet(folder, names)
+
+    def _shard(self) -> tuple[int, int]:
+        part = self.part()
+        return part.number, part.count
 
 
 @dataclass(frozen=True)

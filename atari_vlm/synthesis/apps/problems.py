@@ -25,6 +25,7 @@ from typing import Any
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.files import read_real
+from atari_vlm.runs.sharding import Shard
 
 BUNDLED = "bundled"
 FILES = ("question.txt", "input_output.json", "solutions.json", "metadata.json", "starter_code.py")
@@ -116,10 +117,10 @@ def chosen_names(
         raise ConfigError(
             f"there are {len(names)} problems, numbered from 0 to {len(names) - 1}: {asked} goes past the end"
         )
-    part, parts = shard
-    chosen = tuple(names[idx:end][part - 1 :: parts])
+    part = Shard(*shard)
+    chosen = part.of(names[idx:end])
     if not chosen:
-        raise ConfigError(f"--shard {part}/{parts} of {end - idx} problems holds none")
+        raise ConfigError(f"--shard {part} of {end - idx} problems holds none")
     return chosen
 
 

@@ -1,6 +1,6 @@
 """PPO of stable-baselines3 on AtariVLM/Pong-v5 as numbers: pictures in, one of six buttons out.
 
-    pip install -e . stable-baselines3 && python examples/stable_baselines3_pong.py --steps 256
+    pip install -e . stable-baselines3 && python examples/stable_baselines3_pong.py --steps 10000
 
 It shows that the environment is one that stable-baselines3 takes (its own checker says so); to play well takes millions of steps.
 """
@@ -23,7 +23,7 @@ class Picture(gym.ObservationWrapper):
         self.observation_space = gym.spaces.Box(0, 255, (84, 84, 1), np.uint8)
 
     def observation(self, observation):
-        return observation["image"][..., :1]
+        return observation["image"].reshape(84, 84, 1)
 
 
 def make():
@@ -32,7 +32,7 @@ def make():
 
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--steps", type=int, default=256)
+parser.add_argument("--steps", type=int, default=64)
 steps = parser.parse_args().steps
 
 check_env(make())

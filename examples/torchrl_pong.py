@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from tensordict.nn import TensorDictModule
-from torchrl.collectors import SyncDataCollector
+from torchrl.collectors import Collector
 from torchrl.envs import GymWrapper, check_env_specs
 
 import atari_vlm  # noqa: F401  registers the ids
@@ -50,11 +50,10 @@ frames = parser.parse_args().frames
 torch.manual_seed(0)
 env = make()
 check_env_specs(env)
-policy = TensorDictModule(
-    Policy(env.action_spec.space.n), in_keys=["observation"], out_keys=["action"]
-)
-collector = SyncDataCollector(make, policy, frames_per_batch=32, total_frames=frames)
+(pixels,) = env.observation_spec.keys()  # torchrl's name of a picture
+policy = TensorDictModule(Policy(env.action_spec.space.n), in_keys=[pixels], out_keys=["action"])
+collector = Collector(make, policy, frames_per_batch=32, total_frames=frames)
 for batch in collector:
     rewards = batch["next", "reward"]
-    print(tuple(batch["observation"].shape), "return of the batch:", float(rewards.sum()))
+    print(tuple(batch[pixels].shape), "return of the batch:", float(rewards.sum()))
 collector.shutdown()

@@ -17,6 +17,8 @@ EXPECTED = {
     "in_context_examples": "pupil",
     "main": "python main.py exp=llm_dreamer_v3",
     "plan_in_a_program": "the real pole stood for 100 of 100 steps",
+    "stable_baselines3_pong": "learned from 64 steps",
+    "torchrl_pong": "return of the batch:",
     "search_for_a_program": "planned, in the program    return 60 of 60",
 }
 

@@ -13,7 +13,7 @@ from atari_vlm.agents.vlm_agent import DEFAULT_OPTIONS, VLMAgent, VLMAgentOption
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.types import Message
 from atari_vlm.vlm.base import VLM
-from atari_vlm.vlm.catalogue import known_names
+from atari_vlm.vlm.catalogue import TINY, known_names
 from atari_vlm.vlm.load import load_vlm
 
 SIMPLE_NAMES = ("random", "noop")
@@ -21,7 +21,7 @@ SIMPLE_NAMES = ("random", "noop")
 
 def agent_names() -> tuple[str, ...]:
     """Every name that :func:`make_agent` takes."""
-    return (*SIMPLE_NAMES, *known_names())
+    return (*SIMPLE_NAMES, *known_names(), TINY)
 
 
 def make_agent(

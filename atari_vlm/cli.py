@@ -13,6 +13,7 @@ PROGRAMS = {
     "plan": "a VLM proposes plans, a world model judges them, a buffer remembers them",
     "dream": "train world models and the players that learn inside them",
     "codewm": "a language model writes environments as programs, a search finds the right one",
+    "tune": "train a vision-language model to play: imitation, adapters",
     "check": "what an endpoint can do, and the options that it needs, before you pay",
     "perceive": "what a model sees: questions whose answers memory knows",
     "play": "a person or an agent plays any id",

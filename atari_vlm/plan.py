@@ -126,6 +126,7 @@ def load(config: PlanConfig) -> VLM:
     return load_vlm(
         config.vlm,
         model=config.model,
+        adapter=config.adapter,
         api_key=config.key(),
         base_url=config.base_url,
         timeout_s=config.timeout_s,
@@ -148,6 +149,8 @@ def make_run(config: PlanConfig, vlm: VLM, watching: tuple[Stop, Progress]) -> P
         "model": config.model,
         "base_url": config.base_url,
     }
+    if config.adapter is not None:
+        identity["adapter"] = config.adapter
     identity |= {"endpoint": vlm.name, **({"vlm_options": more} if more else {})}
     return PlanRun(settings_of(config), vlm, execution, identity, api_key=config.key())
 

@@ -133,7 +133,7 @@ def check(config: PlayConfig) -> None:
     check_positive(**{name: value for name, value in given.items() if value is not None})
     theirs = [
         name
-        for name in ("model", "base_url", "vlm_option", "api_key", "api_key_env")
+        for name in ("model", "adapter", "base_url", "vlm_option", "api_key", "api_key_env")
         if getattr(config, name)
     ]
     if theirs and (config.agent is None or config.agent in (*SIMPLE_NAMES, POLICY)):
@@ -213,7 +213,7 @@ def make_player(config: PlayConfig, env: Env, opened: ExitStack) -> Agent | None
         return make_agent(config.agent, action_space=env.action_space)
     options = {
         name: value
-        for name in ("model", "base_url")
+        for name in ("model", "adapter", "base_url")
         if (value := getattr(config, name)) is not None
     }
     if config.agent not in OFFLINE_NAMES:

@@ -22,8 +22,8 @@ WORDS = (
     "env.emulator env.camera env.observing"
 )
 PROGRAMS = (
-    "__main__ train evaluate plan dream codewm codewm_apps codewm_speed check perceive play report cli ending bench proofs "
-    "integrations"
+    "__main__ train evaluate plan dream tune codewm codewm_apps codewm_speed check perceive play report "
+    "cli ending bench proofs integrations"
 )
 ROOMS = {  # prefix below atari_vlm -> (floor, room)
     "": (0, "words"),
@@ -40,6 +40,7 @@ ROOMS = {  # prefix below atari_vlm -> (floor, room)
     "training": (5, "training"),
     "training.in_context": (5, "in-context learning"),
     "training.imagination": (5, "imagination"),
+    "training.tuning": (5, "tuning"),
     "evaluation": (5, "evaluation"),
     "synthesis": (5, "synthesis"),
     **{name: (6, "programs") for name in PROGRAMS.split()},

@@ -33,7 +33,7 @@ from atari_vlm.settings import from_plain, plain
 from atari_vlm.spaces import Env
 from atari_vlm.types import Message
 from atari_vlm.vlm.base import VLM
-from atari_vlm.vlm.catalogue import OFFLINE_NAMES, entries
+from atari_vlm.vlm.catalogue import OFFLINE_NAMES, entry
 from atari_vlm.wrappers.latency_models import latency_model
 
 Reading = Literal["picture", "reading", "objects", "objects-only"]
@@ -176,7 +176,7 @@ def _model_names(vlm: str, options: Mapping[str, Any]) -> tuple[str, ...] | None
         return takes(own_class(vlm, "agent"))
     if vlm in OFFLINE_NAMES:
         return ()
-    served = entries()[vlm].kind == "api" or options.get("base_url")
+    served = entry(vlm).kind == "api" or options.get("base_url")
     kind = load(_OPTIONS_OF["remote" if served else "local"])
     return tuple(item.name for item in dataclasses.fields(kind) if item.name not in ("clock",))
 

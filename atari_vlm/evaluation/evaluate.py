@@ -161,7 +161,7 @@ def defaults_of(study: Study) -> Defaults:
     """What a study says of its agents."""
     config = study.config
     endpoint: dict[str, Any] = {"timeout_s": config.timeout_s}
-    for name in ("model", "base_url"):
+    for name in ("model", "adapter", "base_url"):
         if getattr(config, name) is not None:
             endpoint[name] = getattr(config, name)
     if config.vlm_option:

@@ -224,6 +224,8 @@ def settings_of(study: Study) -> dict[str, Any]:
         "model": config.model,
         "base_url": config.base_url,
     }
+    if config.adapter is not None:
+        settings["adapter"] = config.adapter
     if study.factors:
         settings["ablate"] = [factor.name for factor in study.factors]
     asked = {name: value for name, value in asking.items() if name != "prompt_type"}

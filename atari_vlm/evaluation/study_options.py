@@ -37,6 +37,7 @@ def reaches_outside(words: Any) -> bool:
     """Whether one of some agents runs code, opens an address, or reads a file: taken from the command line only."""
     specs = parse_agents(list(words))
     typed = {
+        "adapter",
         "base_url",
         "demonstrations",
         "trust_remote_code",
@@ -143,5 +144,5 @@ class EvaluateConfig(
 
 def theirs(config: EvaluateConfig) -> list[str]:
     """The options given that belong to a single agent."""
-    names = ("model", "base_url", "api_key", "api_key_env", "vlm_option")
+    names = ("model", "adapter", "base_url", "api_key", "api_key_env", "vlm_option")
     return [name for name in names if plain(getattr(config, name))]

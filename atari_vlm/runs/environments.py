@@ -9,9 +9,10 @@ from gymnasium.spaces import Dict, Discrete
 
 from atari_vlm.env.environment import AtariVLMEnvironment
 from atari_vlm.errors import ConfigError
-from atari_vlm.runs.game_names import CATCH, is_atari, make_registered
+from atari_vlm.runs.game_names import CATCH, TOYS, is_atari, make_registered
 from atari_vlm.spaces import Env, PILImage
 from atari_vlm.world_models.catch import CatchWorldModel
+from atari_vlm.world_models.toy_pong import SoloPongWorldModel
 from atari_vlm.wrappers.dreamed_game import DreamedGame
 from atari_vlm.wrappers.latency import LatencyAware
 from atari_vlm.wrappers.start_with_noops import StartWithNoops, ThroughGameOvers
@@ -80,8 +81,9 @@ def checked_settings(settings: Mapping[str, Any], run: str) -> dict[str, Any]:
 
 def _game(settings: Mapping[str, Any]) -> Env:
     name, keywords, dream = settings["game_name"], settings.get("env") or {}, settings.get("dream")
-    if name == CATCH:
-        return described(WorldModelEnv(CatchWorldModel(), render_mode="rgb_array"), CATCH)
+    if name in TOYS:
+        model = CatchWorldModel() if name == CATCH else SoloPongWorldModel()
+        return described(WorldModelEnv(model, render_mode="rgb_array"), name)
     if dream is None and not is_atari(name):
         return described(make_registered(name, keywords))
     try:

@@ -1,4 +1,4 @@
-"""The games that runs play, by name: ALE's, the toy Catch, and any gymnasium id (dreams, and ``module:Id`` of the user's own).
+"""The games that runs play: ALE's, the toys Catch and SoloPong, any gymnasium id (dreams, and ``module:Id`` of one's own).
 
 A word is ``NAME[,KEYWORD=VALUE...]``: keywords go to the environment, as in ``AtariVLM/Pong-REM-v5,checkpoint=FOLDER``.
 """
@@ -16,7 +16,8 @@ from atari_vlm.agents.specs import read_options, split_outside
 from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.own_classes import from_here, imported
 
-CATCH = "Catch"
+CATCH, SOLO_PONG = "Catch", "SoloPong"
+TOYS = (CATCH, SOLO_PONG)
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ def game_name(name: str) -> str:
     """
     if not isinstance(name, str):
         raise ConfigError(f"a game is a name, got {name!r}")
-    if name.strip().casefold() == CATCH.casefold():
-        return CATCH
+    for toy in TOYS:
+        if name.strip().casefold().replace("-", "") == toy.casefold():
+            return toy
     try:
         return games.game(name).name
     except UnknownNameError as error:
@@ -56,7 +58,7 @@ def game_name(name: str) -> str:
             return name.strip()
         module = module_of(name)
         known = [f"{module}:{env_id}" if module else env_id for env_id in gymnasium.registry]
-        raise UnknownNameError("game", error.name, [*games.game_names(), CATCH, *known]) from None
+        raise UnknownNameError("game", error.name, [*games.game_names(), *TOYS, *known]) from None
 
 
 def is_atari(name: str) -> bool:

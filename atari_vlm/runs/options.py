@@ -198,6 +198,8 @@ class EndpointOptions(Options):
 
     model: str | None = field(default=None, metadata=TYPED_ONLY)
     """model id of the vendor or on the hub, or the path of a folder; without it the catalogue's"""
+    adapter: str | None = field(default=None, metadata=TYPED_ONLY)
+    """folder of an adapter that `atari_vlm.tune` trained for that model, which is loaded in this process"""
     base_url: str | None = field(default=None, metadata=TYPED_ONLY)
     """an OpenAI-compatible server (vLLM, Ollama, llama.cpp, LM Studio, OpenRouter), or the vendor's other address"""
     timeout_s: float = 60.0

@@ -26,6 +26,8 @@ class AskedWriter(Protocol):
     def model(self) -> str | None: ...  # noqa: D102
 
     @property
+    def adapter(self) -> str | None: ...  # noqa: D102
+    @property
     def base_url(self) -> str | None: ...  # noqa: D102
 
     @property
@@ -75,6 +77,7 @@ def load_asked(config: AskedWriter) -> VLM:
     return load_vlm(
         family,
         model=config.model,
+        adapter=config.adapter,
         api_key=config.key(),
         base_url=config.base_url,
         timeout_s=config.timeout_s,

@@ -27,6 +27,7 @@ _FAMILIES = (  # how model ids begin -> family
     (r"cogvlm|cogagent|glm-\d[\d.]*v", "cogvlm2"),
     (r"idefics|smolvlm", "idefics2"),
 )
+TINY = "tiny"  # small models that `tune sft --base tiny` makes; none is bundled yet
 OFFLINE_NAMES = ("scripted", "nearest-example", "replay")
 
 
@@ -49,6 +50,23 @@ class Entry:
     best_for: str
 
 
+_TINY = Entry(
+    name=TINY,
+    title="A small model of your own",
+    kind="local",
+    backend=TINY,
+    model="new",
+    key=None,
+    licence="MIT",
+    memory_gb=0.01,
+    context_tokens=4096,
+    image_limit="none",
+    newer="",
+    source="atari_vlm.vlm.local.tiny.player",
+    best_for="playing what it was trained on, on any CPU",
+)
+
+
 @functools.cache
 def entries() -> dict[str, Entry]:
     """All families in catalogue order, by name."""
@@ -69,6 +87,8 @@ def known_names() -> tuple[str, ...]:
 
 def entry(name: str) -> Entry:
     """Look up a family; ``UnknownNameError`` offers the nearest names, and for a model's id its family."""
+    if name == TINY:
+        return _TINY
     if name not in entries():
         family = family_of(name)
         hint = (

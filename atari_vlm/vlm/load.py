@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from atari_vlm._lazy import load
@@ -27,6 +28,7 @@ def load_vlm(
     api_key: str | None = None,
     base_url: str | None = None,
     timeout_s: float = 60.0,
+    adapter: str | Path | None = None,
     **options: Any,
 ) -> VLM:
     """Build the VLM that ``name`` means; nothing is downloaded or contacted before the first request of a remote one.
@@ -37,8 +39,12 @@ def load_vlm(
     ``LocalOptions``. For ``replay`` ``model`` is the recording's path. ``module:Class`` is a VLM of your own, made with those
     of the keywords that its constructor takes.
 
+    ``adapter`` is the folder of an adapter that :mod:`atari_vlm.tune` trained for a model that is loaded in process.
+
     Raises ``UnknownNameError`` for an unknown name and ``ConfigError`` for an unknown option.
     """
+    if adapter is not None:
+        options = {**options, "adapter": str(adapter)}
     if is_own(name):
         known = {"model": model, "api_key": api_key, "base_url": base_url}
         return _own(name, {"timeout_s": timeout_s}, {**known, **options})
@@ -56,6 +62,10 @@ def load_vlm(
     model_id = model or row.model
     if row.kind == "local" and base_url is None:
         return _local(row, model_id, options)
+    if adapter is not None:
+        raise ConfigError(
+            f"--vlm {name} takes no adapter here: an adapter needs a model that is loaded in this process"
+        )
     backend = row.backend if row.kind == "api" else "openai"
     remote_options = _options(name, "atari_vlm.vlm.remote.options:RemoteOptions", options)
     vlm: VLM = load(_REMOTE[backend])(

@@ -60,7 +60,8 @@ class CheckConfig(FileOptions, KeyOptions, ModelOptions, AskOptions, CheckOption
     @property
     def given(self) -> dict[str, Any]:
         """The options of the agent that the command line names."""
-        endpoint = {"model": self.model, "base_url": self.base_url, "api_key_env": self.api_key_env}
+        names = ("model", "adapter", "base_url", "api_key_env")
+        endpoint = {name: getattr(self, name) for name in names}
         named: dict[str, Any] = {k: v for k, v in endpoint.items() if v is not None}
         if self.timeout_s != AskOptions.timeout_s:
             named["timeout_s"] = self.timeout_s

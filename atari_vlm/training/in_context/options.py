@@ -30,11 +30,11 @@ from atari_vlm.settings import check_names, plain
 class TrainerOptions(FolderOptions, LogOptions, PlayOptions, SeedOptions, AskOptions):
     """What :class:`VLMTrainer` takes besides its first arguments.
 
-    Results depend on: ``model``, ``base_url``, ``vlm_options`` (further keywords of ``load_vlm``), ``seed``, ``max_steps`` (per
-    episode; ``None``: the environment's own limit), ``round_size`` (episodes between learning), ``eval_episodes`` (of the
-    evaluations within training), ``in_context``, ``agent``, ``env`` (keywords of ``AtariVLMEnvironment``), ``latency`` (of
-    ``LatencyAware``: ``"measured"`` makes waiting for a reply cost game time), ``demonstrations`` (a Minari dataset to begin
-    with), and ``plan`` (plain data that tells runs apart which are otherwise equal).
+    Results depend on: ``model``, ``adapter``, ``base_url``, ``vlm_options`` (further keywords of ``load_vlm``), ``seed``,
+    ``max_steps`` (per episode; ``None``: the environment's own limit), ``round_size`` (episodes between learning),
+    ``eval_episodes`` (of the evaluations within training), ``in_context``, ``agent``, ``env`` (keywords of
+    ``AtariVLMEnvironment``), ``latency`` (of ``LatencyAware``: ``"measured"`` makes waiting for a reply cost game time),
+    ``demonstrations`` (a Minari dataset to begin with), and ``plan`` (plain data that tells runs apart which are else equal).
 
     They do not depend on: ``parallel`` (episodes at once), the limits on dollars, calls and tokens of the whole run (its earlier
     parts included), ``cache`` (path of a reply cache shared between runs) with its ``cache_mode``, ``timeout_s``, ``videos`` (how

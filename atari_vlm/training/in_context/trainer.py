@@ -265,6 +265,7 @@ class VLMTrainer:
         return load_vlm(
             vlm_type,
             model=self.options.model,
+            adapter=self.options.adapter,
             api_key=api_key,
             base_url=self.options.base_url,
             timeout_s=self.options.timeout_s,

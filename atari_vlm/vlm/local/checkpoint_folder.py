@@ -55,8 +55,9 @@ def check_adapter(folder: Path) -> None:
         return
     base = read_object(file).get("base_model_name_or_path")
     raise unavailable(
-        f"{folder} holds a LoRA adapter (adapter_config.json, made for {base!r}). Merge it into its base with peft "
-        "(merge_and_unload, then save_pretrained) and load that folder, or, if whole weights lie beside it, move "
+        f"{folder} holds a LoRA adapter (adapter_config.json, made for {base!r}). One of `atari_vlm.tune` is played with "
+        "--adapter FOLDER beside its base's --model, or made whole by `python -m atari_vlm.tune merge`; another is merged "
+        "into its base with peft (merge_and_unload, then save_pretrained). If whole weights lie beside it, move "
         "adapter_config.json away to load those"
     )
 

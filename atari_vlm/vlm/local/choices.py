@@ -33,8 +33,13 @@ class ChoiceTree:
             owner=np.repeat(np.arange(len(choices)), lengths),
         )
 
-    def scores(self, logits: Any, stop_ids: Sequence[int]) -> np.ndarray:
-        """float64 ``(n,)`` from logits ``(1 + C or more, V)``: those of the prompt's last token, then of each choice token."""
+    def log_probs(self, logits: Any, stop_ids: Sequence[int]) -> Any:
+        """Tensor float64 ``(n,)`` from logits ``(1 + C or more, V)``: of the prompt's last token, then of each choice token.
+
+        Gradients flow where the logits carry them.
+        """
+        import torch
+
         values = logits.float()
         totals = values.logsumexp(-1)
         before = np.where(
@@ -42,11 +47,13 @@ class ChoiceTree:
         )  # the row that predicts each token
         last = np.cumsum([len(choice) for choice in self.choices])  # the row behind each choice
         ends = values[last[:, None], list(stop_ids)].logsumexp(-1) - totals[last]
-        tokens = (values[before, self.ids] - totals[before]).cpu().numpy().astype(np.float64)
-        return (
-            np.bincount(self.owner, weights=tokens, minlength=len(self.choices))
-            + ends.cpu().numpy()
-        )
+        tokens = (values[before, self.ids] - totals[before]).double()
+        owner = torch.from_numpy(self.owner).to(tokens.device)
+        return tokens.new_zeros(len(self.choices)).index_add(0, owner, tokens) + ends.double()
+
+    def scores(self, logits: Any, stop_ids: Sequence[int]) -> np.ndarray:
+        """:meth:`log_probs` as an array."""
+        return np.asarray(self.log_probs(logits, stop_ids).cpu().numpy())
 
 
 def tree_mask(known: np.ndarray, width: int, trees: Sequence[ChoiceTree], block: int) -> np.ndarray:

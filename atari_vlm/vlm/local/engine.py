@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from atari_vlm.errors import RequestError
+from atari_vlm.errors import NotSupportedError, RequestError
 from atari_vlm.vlm.local.choices import ChoiceTree, tree_mask
 from atari_vlm.vlm.local.layouts import PLAIN_ATTENTION, Layout
 from atari_vlm.vlm.local.prefix import PrefixCache, Start
@@ -63,6 +63,7 @@ class Engine:
         self._context: int | None = getattr(text, "max_position_embeddings", None)
         reusable = prefix_cache and self._plain and layout.prefix_reusable
         self.prefixes: PrefixCache | None = PrefixCache() if reusable else None
+        self._learning = False
 
     def answer(self, requests: Sequence[AnswerRequest]) -> list[Generation]:
         """Answer every request; row ``i`` does not depend on the others."""
@@ -85,17 +86,59 @@ class Engine:
             scores.update(zip(members, self._score_tree(start, group), strict=True))
         return [scores[i] for i in range(len(requests))]
 
-    def _groups(
-        self, prompts: Sequence[Prompt], room: Sequence[int]
-    ) -> list[tuple[Start, list[int]]]:
-        """Split a batch by the known start of its prompts; check that prompts and answers fit the context."""
-        longest = max(len(prompt) + extra for prompt, extra in zip(prompts, room, strict=True))
+    @property
+    def scores_in_one_pass(self) -> bool:
+        """Whether all choices stand behind one copy of the prompt; else :meth:`log_probs` refuses."""
+        return self._plain
+
+    def log_probs(self, requests: Sequence[ScoreRequest]) -> list[Any]:
+        """What :meth:`score` computes, as tensors float64 ``(n,)`` that carry gradients to the model's weights.
+
+        The prompts are computed whole, in one batch. ``NotSupportedError`` for a model whose attention is not plain.
+        """
+        return self.states(requests)[0]
+
+    def states(self, requests: Sequence[ScoreRequest]) -> tuple[list[Any], Any]:
+        """:meth:`log_probs`, and what the model's head reads behind each prompt: its last hidden state ``(B, D)``."""
+        if not self._plain:
+            raise NotSupportedError(
+                f"models of type {self.model.config.model_type!r} have no one-pass scores to learn from"
+            )
+        prompts = [request.prompt for request in requests]
+        self._check_context(prompts, [1 + max(map(len, r.choices)) for r in requests])
+        trees = [ChoiceTree.of(request.choices) for request in requests]
+        padded = pad_left(prompts, 0, self._pad_id)
+        block, more = self._tree_block(padded, prompts, trees)
+        read: list[Any] = []
+        head = self.model.get_output_embeddings()
+        hook = head.register_forward_pre_hook(lambda module, given: read.append(given[0]))
+        self._learning = True
+        try:
+            out = self._forward(block, Start(), prompts, use_cache=False, **more)
+        finally:
+            self._learning = False
+            hook.remove()
+        scores = [
+            tree.log_probs(logits, self._stop_ids)
+            for tree, logits in zip(trees, out.logits, strict=True)
+        ]
+        return scores, read[0][:, 0]
+
+    def _check_context(self, prompts: Sequence[Prompt], room: Sequence[int]) -> None:
+        """Raise ``RequestError`` unless prompts and answers fit the context."""
         for prompt, extra in zip(prompts, room, strict=True):
             if self._context is not None and len(prompt) + extra > self._context:
                 raise RequestError(
                     f"the request has {len(prompt)} tokens and up to {extra} new ones; the model's context is {self._context}: "
                     "send fewer examples or pictures, or lower max_tokens"
                 )
+
+    def _groups(
+        self, prompts: Sequence[Prompt], room: Sequence[int]
+    ) -> list[tuple[Start, list[int]]]:
+        """Split a batch by the known start of its prompts; check that prompts and answers fit the context."""
+        longest = max(len(prompt) + extra for prompt, extra in zip(prompts, room, strict=True))
+        self._check_context(prompts, room)
         fits_window = self._window is None or longest <= self._window
         if self.prefixes is None or not fits_window:
             return [(Start(), list(range(len(prompts))))]
@@ -116,7 +159,7 @@ class Engine:
             name: torch.from_numpy(array).to(device, dtype if array.dtype.kind == "f" else None)
             for name, array in {**inputs, **pictures}.items()
         }
-        with torch.inference_mode():
+        with torch.inference_mode(not self._learning):
             return self.model(**{**tensors, **more})
 
     def _new_cache(self, start: Start, rows: int) -> Any:
@@ -141,11 +184,24 @@ class Engine:
 
     def _score_tree(self, start: Start, group: Sequence[ScoreRequest]) -> list[np.ndarray]:
         """All choices behind the prompt in one row each, every choice blind to the others."""
-        import torch
-
         prompts = [request.prompt for request in group]
         trees = [ChoiceTree.of(request.choices) for request in group]
         padded = pad_left(prompts, start.length, self._pad_id)
+        block, more = self._tree_block(padded, prompts, trees)
+        cache = self._new_cache(start, len(group))
+        out = self._forward(block, start, prompts, past_key_values=cache, use_cache=True, **more)
+        self._learn(prompts, start, padded, cache)
+        return [
+            tree.scores(logits, self._stop_ids)
+            for tree, logits in zip(trees, out.logits, strict=True)
+        ]
+
+    def _tree_block(
+        self, padded: Padded, prompts: Sequence[Prompt], trees: Sequence[ChoiceTree]
+    ) -> tuple[Padded, dict[str, Any]]:
+        """The padded prompts with their choices behind them, and what the model is told about who sees whom."""
+        import torch
+
         width = max(len(tree.ids) for tree in trees)
         ids = np.stack([np.pad(tree.ids, (0, width - len(tree.ids))) for tree in trees])
         depths = np.stack([np.pad(tree.depths, (0, width - len(tree.ids))) for tree in trees])
@@ -161,21 +217,7 @@ class Engine:
         )
         bias = torch.zeros(mask.shape, dtype=self.model.dtype, device=mask.device)
         bias.masked_fill_(~mask, torch.finfo(self.model.dtype).min)
-        cache = self._new_cache(start, len(group))
-        out = self._forward(
-            block,
-            start,
-            prompts,
-            attention_mask=bias,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=width + 1,
-        )
-        self._learn(prompts, start, padded, cache)
-        return [
-            tree.scores(logits, self._stop_ids)
-            for tree, logits in zip(trees, out.logits, strict=True)
-        ]
+        return block, {"attention_mask": bias, "logits_to_keep": width + 1}
 
     def _score_rows(self, request: ScoreRequest) -> np.ndarray:
         """Every choice behind its own copy of the prompt, one row each: for models whose attention is not plain."""

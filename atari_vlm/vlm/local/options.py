@@ -36,6 +36,8 @@ class LocalOptions:
     """keep the keys and values of the constant start of the prompt between requests"""
     fast_images: bool = True
     """own image preprocessing for the Qwen-VL and GLM-V families; False takes the stock processor"""
+    adapter: str | None = None
+    """folder of an adapter that `atari_vlm.tune` trained for this model"""
     offline: bool = False
     """never contact the model hub; only folders and what was downloaded before"""
     temperature: float = 0.0

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from atari_vlm._lazy import require
-from atari_vlm.errors import AtariVLMError, ConfigError, UnknownNameError, VLMError, check_positive
+from atari_vlm.errors import (
+    AtariVLMError,
+    ConfigError,
+    NotSupportedError,
+    UnknownNameError,
+    VLMError,
+    check_positive,
+)
 from atari_vlm.types import Message, Reply, Usage
 from atari_vlm.vlm.base import Capability, Sampling
 from atari_vlm.vlm.local import weights
+from atari_vlm.vlm.local.adapter import Adapter, attach, check_base, key_of, read_adapter
 from atari_vlm.vlm.local.batching import Batcher
-from atari_vlm.vlm.local.checkpoint_folder import unavailable
+from atari_vlm.vlm.local.checkpoint_folder import read_object, unavailable
 from atari_vlm.vlm.local.cogvlm2 import check_remote_code, is_foreign, load_foreign
 from atari_vlm.vlm.local.engine import AnswerRequest, Generation, ScoreRequest
 from atari_vlm.vlm.local.loading import Loaded, load_folder
 from atari_vlm.vlm.local.options import LocalOptions
 from atari_vlm.vlm.local.sampling import TokenSampler
 from atari_vlm.vlm.local.text import load_text
+from atari_vlm.vlm.local.tiny.player import FAMILY, NEW, new_player
 
-FAMILIES = ("qwen-vl", "llava", "video-llava", "idefics2", "cogvlm2", "text")
+FAMILIES = ("qwen-vl", "llava", "video-llava", "idefics2", "cogvlm2", "text", FAMILY)
 
 
 class TransformersVLM:
@@ -37,20 +47,24 @@ class TransformersVLM:
     """
 
     capabilities: frozenset[Capability] = frozenset({"scores"})
+    _tuned = False
 
     def __init__(self, family: str, model: str, *, options: LocalOptions = LocalOptions()):  # noqa: B008 - frozen
         if family not in FAMILIES:
             raise UnknownNameError("local VLM family", family, FAMILIES)
         check_remote_code(family, model, options)
+        adapter = None if options.adapter is None else read_adapter(options.adapter)
         for module in ("torch", "transformers", "accelerate"):
             require(module, "local")
-        folder = weights.find_folder(model, options)
-        weights.check_weights(model, folder)
+        with _found(family, model, adapter, options) as folder:
+            loaded = _load(family, model, folder, adapter, options)
         self.model, self.options = model, options
-        loaded = _loader(family, model, folder)(model, folder, options)
         self._encoder, self._engine = loaded.encoder, loaded.engine
+        if adapter is not None:
+            self.capabilities, self._tuned = frozenset({"scores", "only scores"}), True
+        tuned = f"adapter={key_of(adapter)}" if adapter is not None else None
         variant = "-".join(
-            part for part in (loaded.dtype, options.load_in, *_drawing(options)) if part
+            part for part in (loaded.dtype, options.load_in, *_drawing(options), tuned) if part
         )
         revision = f"@{options.revision}" if options.revision else ""
         self.name = f"local:{family}:{model}{revision}:{variant}"
@@ -66,6 +80,11 @@ class TransformersVLM:
     def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
         """Answer ``messages``; the latency counts from here to the answer, waiting for a batch included."""
         check_positive(max_tokens=sampling.max_tokens)
+        if self._tuned:
+            raise NotSupportedError(
+                f"the adapter {self.options.adapter} was trained to be scored and writes no replies: "
+                "it plays with answer=scores"
+            )
         self._batcher.check_process()
         started = time.perf_counter()
         prompt = self._encoder.encode(messages)
@@ -119,6 +138,38 @@ def _drawing(options: LocalOptions) -> list[str]:
     """How replies are drawn where a request leaves it open, if not greedily: replies of one name are of one kind."""
     drawing = {"temperature": options.temperature, "top_p": options.top_p, "top_k": options.top_k}
     return [f"{name}={value:g}" for name, value in drawing.items() if value]
+
+
+@contextmanager
+def _found(
+    family: str, model: str, adapter: Adapter | None, options: LocalOptions
+) -> Iterator[Path]:
+    """The folder of the weights; a small model that began from nothing is made again from its adapter's seed."""
+    if (family, model) != (FAMILY, NEW):
+        folder = weights.find_folder(model, options)
+        weights.check_weights(model, folder)
+        yield folder
+        return
+    if adapter is None:
+        raise ConfigError(
+            f"--vlm {FAMILY}: no model is bundled yet; give --model FOLDER, or --adapter FOLDER of one that "
+            f"`tune sft --base {FAMILY} --model {NEW}` trained"
+        )
+    with new_player(adapter.card.seed) as folder:
+        yield folder
+
+
+def _load(
+    family: str, model: str, folder: Path, adapter: Adapter | None, options: LocalOptions
+) -> Loaded:
+    """The model, with its adapter if there is one."""
+    if adapter is not None:
+        model_type = str(read_object(folder / "config.json").get("model_type"))
+        check_base(adapter, family, model, folder, model_type)
+    loaded = _loader(family, model, folder)(model, folder, options)
+    if adapter is not None:
+        attach(adapter, loaded.engine.model, merge=options.load_in is None)
+    return loaded
 
 
 def _loader(family: str, model: str, folder: Path) -> Callable[[str, Path, LocalOptions], Loaded]:

@@ -5,10 +5,12 @@ Every way to fail here ends in one ``ModelNotAvailableError`` that says what is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import struct
 from pathlib import Path
+from typing import Any
 
 from atari_vlm import hub
 from atari_vlm._lazy import require
@@ -25,6 +27,17 @@ from atari_vlm.vlm.local.options import LocalOptions
 
 _HEADROOM = 1.1  # activations, the attention cache, fragmentation
 _MOST_HEADER_BYTES = 100 << 20  # as the format's own library has it
+_BLOCK = 1 << 24
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    struct.error,
+    RecursionError,
+)
+"""What reading a file's header may raise where the file is damaged."""
 
 
 def find_folder(model: str, options: LocalOptions) -> Path:
@@ -42,22 +55,44 @@ def weight_files(folder: Path) -> list[Path]:
 
 def parameters(folder: Path) -> int:
     """How many numbers the weights hold, read from the files' headers alone."""
-    return sum(tensor["count"] for file in weight_files(folder) for tensor in _headers(file))
+    return sum(
+        math.prod(tensor["shape"])
+        for file in weight_files(folder)
+        for tensor in read_headers(file).values()
+    )
 
 
-def _headers(file: Path) -> list[dict[str, int]]:
-    """Every tensor's count of numbers and its end in the file's data; ``ValueError`` where the file cannot be what it says."""
+def digest(folder: Path) -> str:
+    """SHA-256 (hex) of a checkpoint's weights: names, types, shapes and numbers, however they are spread over files."""
+    tensors = {
+        name: (file, at) for file in weight_files(folder) for name, at in read_headers(file).items()
+    }
+    sha = hashlib.sha256()
+    for name, (file, at) in sorted(tensors.items()):
+        sha.update(json.dumps([name, at["dtype"], at["shape"]]).encode())
+        with open_real(file, 1 << 50, links=True) as stream:
+            stream.seek(at["start"])
+            left = at["bytes"]
+            while left and (block := stream.read(min(left, _BLOCK))):
+                sha.update(block)
+                left -= len(block)
+    return sha.hexdigest()
+
+
+def read_headers(file: Path) -> dict[str, dict[str, Any]]:
+    """Every tensor's ``dtype``, ``shape``, ``start`` in the file and ``bytes``; ``ValueError`` for a file that is cut."""
     with open_real(file, 1 << 50, links=True) as stream:
         (size,) = struct.unpack("<Q", stream.read(8))
         header = json.loads(stream.read(min(size, _MOST_HEADER_BYTES)))
         data = stream.seek(0, 2) - 8 - size
     header.pop("__metadata__", None)
-    tensors = [
-        {"count": math.prod(entry["shape"]), "end": entry["data_offsets"][1]}
-        for entry in header.values()
-    ]
-    if any(tensor["count"] < 0 or tensor["end"] > data for tensor in tensors):
-        raise ValueError(f"{file.name} is cut off")
+    tensors = {}
+    for name, entry in header.items():
+        start, end = entry["data_offsets"]
+        if math.prod(entry["shape"]) < 0 or not 0 <= start <= end <= data:
+            raise ValueError(f"{file.name} is cut off")
+        place = {"start": 8 + size + start, "bytes": end - start}
+        tensors[name] = {"dtype": entry["dtype"], "shape": entry["shape"], **place}
     return tensors
 
 
@@ -76,15 +111,7 @@ def check_weights(model: str, folder: Path) -> None:
         )
     try:
         parameters(folder)
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        struct.error,
-        RecursionError,
-    ) as error:
+    except UNREADABLE as error:
         raise unavailable(
             f"the weights in {folder} are damaged ({error}): fetch them again"
         ) from error

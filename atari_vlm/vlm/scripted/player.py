@@ -19,13 +19,16 @@ from atari_vlm.vlm.scripted.reading import Request, read_request
 from atari_vlm.vlm.scripted.scene import Move, Play
 from atari_vlm.vlm.scripted.simulating import asks_for_step, simulate_step
 from atari_vlm.vlm.scripted.solving import asks_for_solution, write_solution
+from atari_vlm.vlm.scripted.toys import play_catch, play_solo_pong
 from atari_vlm.vlm.scripted.writing import write_answer
 
 PLAYERS: Mapping[str, Play] = {
     "Boxing": play_boxing,
     "Breakout": play_breakout,
+    "Catch": play_catch,
     "Freeway": play_freeway,
     "Pong": play_pong,
+    "SoloPong": play_solo_pong,
 }
 
 

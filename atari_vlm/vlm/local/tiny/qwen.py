@@ -8,13 +8,8 @@ from typing import Any
 
 from atari_vlm.vlm.local.tiny.parts import save, text_sizes, tiny_tokenizer
 
-_IMAGE, _VIDEO, _START, _END = (
-    "<|image_pad|>",
-    "<|video_pad|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-)
-_TEMPLATE = (
+IMAGES = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}{% if c['type'] == 'image' %}"
     "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -23,17 +18,16 @@ _ROPE = {"rope_type": "default", "rope_theta": 1e6}
 
 
 def _start() -> tuple[Any, dict[str, int]]:
-    tokenizer = tiny_tokenizer(
-        [_IMAGE, _VIDEO, _START, _END, "<|im_start|>"], pad="<|endoftext|>", eos="<|im_end|>"
-    )
-    names = {
-        "image_token_id": _IMAGE,
-        "video_token_id": _VIDEO,
-        "vision_start_token_id": _START,
-        "vision_end_token_id": _END,
-    }
-    return tokenizer, {
-        name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()
+    tokenizer = tiny_tokenizer([*IMAGES, "<|im_start|>"], pad="<|endoftext|>", eos="<|im_end|>")
+    return tokenizer, special_ids(tokenizer)
+
+
+def special_ids(tokenizer: Any) -> dict[str, int]:
+    """The configuration's entries for the tokens that stand for pictures."""
+    names = ("image", "video", "vision_start", "vision_end")
+    return {
+        f"{name}_token_id": tokenizer.convert_tokens_to_ids(token)
+        for name, token in zip(names, IMAGES, strict=True)
     }
 
 
@@ -68,7 +62,7 @@ def build_qwen2_vl(folder: Path, sizes: Mapping[str, Any]) -> None:
     model = Qwen2VLForConditionalGeneration(
         Qwen2VLConfig(text_config=text, vision_config=vision, **ids)
     )
-    save(folder, model, tokenizer, _TEMPLATE, _images(), processor_class="Qwen2VLProcessor")
+    save(folder, model, tokenizer, TEMPLATE, _images(), processor_class="Qwen2VLProcessor")
 
 
 def build_qwen2_5_vl(folder: Path, sizes: Mapping[str, Any]) -> None:
@@ -89,7 +83,7 @@ def build_qwen2_5_vl(folder: Path, sizes: Mapping[str, Any]) -> None:
     model = Qwen2_5_VLForConditionalGeneration(
         Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
     )
-    save(folder, model, tokenizer, _TEMPLATE, _images(), processor_class="Qwen2_5_VLProcessor")
+    save(folder, model, tokenizer, TEMPLATE, _images(), processor_class="Qwen2_5_VLProcessor")
 
 
 def build_qwen3_vl(folder: Path, sizes: Mapping[str, Any]) -> None:
@@ -111,7 +105,7 @@ def build_qwen3_vl(folder: Path, sizes: Mapping[str, Any]) -> None:
     model = Qwen3VLForConditionalGeneration(
         Qwen3VLConfig(text_config=text, vision_config=vision, **ids)
     )
-    save(folder, model, tokenizer, _TEMPLATE, _images(16), processor_class="Qwen3VLProcessor")
+    save(folder, model, tokenizer, TEMPLATE, _images(16), processor_class="Qwen3VLProcessor")
 
 
 def build_qwen3_5(folder: Path, sizes: Mapping[str, Any]) -> None:
@@ -145,4 +139,4 @@ def build_qwen3_5(folder: Path, sizes: Mapping[str, Any]) -> None:
     model = Qwen3_5ForConditionalGeneration(
         Qwen3_5Config(text_config=text, vision_config=vision, **ids)
     )
-    save(folder, model, tokenizer, _TEMPLATE, _images(16), processor_class="Qwen3VLProcessor")
+    save(folder, model, tokenizer, TEMPLATE, _images(16), processor_class="Qwen3VLProcessor")

@@ -1,0 +1,101 @@
+"""PPO by the turn: a model that scores its legal answers in one pass is an ordinary policy, so nothing is generated.
+
+The loss is that of Schulman et al. 2017 (arXiv 1707.06347, equations 7 and 9) over decisions, with advantages of Schulman et al.
+2016 (arXiv 1506.02438, equation 16), and a penalty for leaving the policy that training began with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atari_vlm.errors import ConfigError, check_count, check_positive
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Constants of an iteration: ``envs`` games play ``steps`` decisions each, which are learned from ``epochs`` times.
+
+    ``discount`` is per decision, ``trace`` is GAE's lambda, ``clip`` bounds the ratio, ``entropy`` and ``kl`` weigh the bonus for
+    spread and the penalty for leaving the first policy, ``value`` the squared error of the value head.
+    """
+
+    envs: int = 16
+    steps: int = 32
+    epochs: int = 2
+    minibatch: int = 64
+    discount: float = 0.99
+    trace: float = 0.95
+    clip: float = 0.2
+    entropy: float = 0.01
+    kl: float = 0.0
+    value: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_count(envs=self.envs, steps=self.steps, epochs=self.epochs, minibatch=self.minibatch)
+        check_positive(clip=self.clip)
+        for name in ("discount", "trace"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is from 0 to 1, got {getattr(self, name)!r}")
+        if min(self.entropy, self.kl, self.value) < 0:
+            raise ConfigError("entropy, kl and value must not be negative")
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What was decided, ``(B,)`` each: the action, its log-probability then, the advantage, what the value head should say, and
+    the first policy's log-probabilities over the legal answers (a row each).
+    """
+
+    actions: np.ndarray
+    log_probs: np.ndarray
+    advantages: np.ndarray
+    returns: np.ndarray
+    reference: tuple[np.ndarray, ...]
+
+
+def generalised_advantages(
+    rewards: np.ndarray, values: np.ndarray, ends: np.ndarray, config: PPOConfig
+) -> np.ndarray:
+    """Float64 ``(T, N)`` from rewards ``(T, N)``, values ``(T + 1, N)`` and whether a decision was its episode's last ``(T, N)``.
+
+    What follows an end counts nothing; of an episode that was cut, the value of where it was cut is part of the last reward.
+    """
+    found = np.zeros_like(rewards, dtype=np.float64)
+    last = np.zeros(rewards.shape[1])
+    for t in reversed(range(len(rewards))):
+        goes_on = 1.0 - ends[t]
+        surprise = rewards[t] + config.discount * goes_on * values[t + 1] - values[t]
+        last = surprise + config.discount * config.trace * goes_on * last
+        found[t] = last
+    return found
+
+
+def ppo_loss(
+    scores: Sequence[Tensor], values: Tensor, turns: Turns, config: PPOConfig
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of a batch, and what it is made of. ``scores`` are log-probabilities of the complete legal answers, a row each.
+
+    The policy is their softmax: answers that are not legal have no part in it. Advantages are taken as they are.
+    """
+    rows = [torch.log_softmax(row, 0) for row in scores]
+    chosen = torch.stack([row[int(a)] for row, a in zip(rows, turns.actions, strict=True)])
+    advantages = torch.from_numpy(turns.advantages).to(chosen)
+    ratio = (chosen - torch.from_numpy(turns.log_probs).to(chosen)).exp()
+    clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+    policy = -torch.minimum(ratio * advantages, clipped * advantages).mean()
+    entropy = torch.stack([-(row.exp() * row).sum() for row in rows]).mean()
+    first = [torch.from_numpy(row).to(chosen) for row in turns.reference]
+    apart = [(row.exp() * (row - old)).sum() for row, old in zip(rows, first, strict=True)]
+    kl = torch.stack(apart).mean()
+    errors = (values.double() - torch.from_numpy(turns.returns).to(chosen)) ** 2
+    value = errors.mean()
+    loss = policy + config.value * value - config.entropy * entropy + config.kl * kl
+    with torch.no_grad():
+        cut = ((ratio - 1).abs() > config.clip).double().mean()
+    parts = {"policy": policy, "value": value, "entropy": entropy, "kl": kl, "clipped": cut}
+    return loss, {name: float(part.detach()) for name, part in parts.items()}

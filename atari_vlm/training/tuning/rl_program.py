@@ -1,0 +1,207 @@
+"""What ``tune rl`` does: from options to a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from atari_vlm.errors import ConfigError, StoppedError
+from atari_vlm.runs.bars import Bars
+from atari_vlm.runs.command_line import command_line, command_of
+from atari_vlm.runs.environments import make_env
+from atari_vlm.runs.game_names import GameSpec, parse_games
+from atari_vlm.runs.run_folder import RunFolder, RunRequest
+from atari_vlm.runs.stopping import Stop, stop_on_signals
+from atari_vlm.runs.terminal import messages
+from atari_vlm.runs.trackers import LogConfig, check_installed
+from atari_vlm.spaces import Env
+from atari_vlm.training.tuning.bases import Base, check_family, check_new, load_base
+from atari_vlm.training.tuning.learner import Method, UpdateConfig
+from atari_vlm.training.tuning.options import ReinforceOptions
+from atari_vlm.training.tuning.ppo import PPOConfig
+from atari_vlm.training.tuning.rl import ReinforcementRun, ReinforcementTrainer
+from atari_vlm.vlm.local.adapter import (
+    Adapter,
+    AdapterCard,
+    check_base,
+    prompt_version_of,
+    read_adapter,
+)
+from atari_vlm.vlm.local.tiny.player import NEW, build_player
+
+
+def reinforce(options: ReinforceOptions) -> int:
+    """``tune rl``: train until the last iteration, or until a signal; returns the exit code."""
+    check_installed(options.log)
+    check_family(options.base)
+    check_new(options.base, options.model)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    (game,) = parse_games(options.game)
+    start = None if options.adapter is None else read_adapter(options.adapter)
+    request = _request(options, game, start)
+    console = messages()
+    with stop_on_signals() as stop:
+        folder = RunFolder.open(request, journal=False)
+        try:
+            if folder.finished:
+                console.print(f"{folder.path} is finished: {folder.path / 'results.json'}")
+                return 0
+            code = _train(options, (game, start), folder, console, stop)
+            if code == 0:
+                folder.finish()
+            return code
+        finally:
+            folder.close()
+
+
+def ppo_config(options: ReinforceOptions) -> PPOConfig:
+    """The constants of an iteration."""
+    names = ("envs", "steps", "epochs", "minibatch", "discount", "clip", "entropy", "kl")
+    return PPOConfig(**{name: getattr(options, name) for name in names})
+
+
+def _updates(options: ReinforceOptions) -> UpdateConfig:
+    ppo = ppo_config(options)
+    each = -(-ppo.envs * ppo.steps // ppo.minibatch) * ppo.epochs
+    return UpdateConfig(
+        updates=each * options.iterations,
+        batch_size=ppo.minibatch,
+        learning_rate=options.learning_rate,
+        weight_decay=0.0,
+        rank=options.rank,
+    )
+
+
+def _method(options: ReinforceOptions, start: Adapter | None) -> Method:
+    usual: Any = "full" if options.model == NEW else "lora"
+    if start is not None:
+        usual = start.card.method
+    if options.method not in ("auto", usual) and start is not None:
+        raise ConfigError(
+            f"the adapter {start.folder} is of the method {usual}; leave --method {options.method} out"
+        )
+    chosen: Method = usual if options.method == "auto" else options.method
+    return chosen
+
+
+def _request(options: ReinforceOptions, game: GameSpec, start: Adapter | None) -> RunRequest:
+    settings: dict[str, Any] = {
+        "program": ReinforceOptions.program,
+        "base": options.base,
+        "model": options.model,
+        "adapter": None if start is None else start.digest,
+        "game": game.text,
+        "prompt_type": options.prompt_type,
+        "frames": options.frames,
+        "max_steps": options.max_steps,
+        "method": _method(options, start),
+        "ppo": dataclasses.asdict(ppo_config(options)),
+        "iterations": options.iterations,
+        "learning_rate": options.learning_rate,
+        "rank": options.rank,
+        "eval_every": options.eval_every,
+        "eval_episodes": options.eval_episodes,
+        "seed": options.seed,
+    }
+    title = game.name.rpartition(":")[2].rpartition("/")[2]
+    return RunRequest(
+        save_dir=options.save_dir,
+        label=f"{options.base}-{title}-rl",
+        settings=settings,
+        execution={
+            "device": options.device,
+            "dtype": options.dtype,
+            "threads": torch.get_num_threads(),
+        },
+        run_name=options.run_name,
+        resume=options.resume,
+        command=command_of(options),
+        command_line=command_line(options),
+    )
+
+
+def _train(
+    options: ReinforceOptions,
+    what: tuple[GameSpec, Adapter | None],
+    folder: RunFolder,
+    console: Console,
+    stop: Stop,
+) -> int:
+    path, bars, (game, start) = folder.path, Bars(console), what
+    try:
+        base = _base(options, path, start)
+        trainer = ReinforcementTrainer(
+            ReinforcementRun(
+                folder=path,
+                base=base,
+                method=_method(options, start),
+                config=_updates(options),
+                ppo=ppo_config(options),
+                card=_card(options, base, game, start),
+                make_env=lambda: _made(game),
+                iterations=options.iterations,
+                max_steps=options.max_steps,
+                start=start,
+                seed=options.seed,
+                eval_every=options.eval_every,
+                eval_episodes=options.eval_episodes,
+                stop=stop,
+                progress=bars,
+                log=LogConfig(options.log, dataclasses.asdict(ppo_config(options))),
+            )
+        )
+    except BaseException:
+        folder.discard()
+        raise
+    try:
+        with bars:
+            results = trainer.train()
+    except StoppedError as stopped:
+        console.print(str(stopped))
+        return stop.exit_code
+    finally:
+        trainer.close()
+    console.print(
+        f"mean return of {results['evaluation_episodes']} evaluation episodes {results['return']:.3f}; "
+        f"adapter: {path / 'adapter'}"
+    )
+    return 0
+
+
+def _made(game: GameSpec) -> Env:
+    return make_env({"game_name": game.name, "env": dict(game.options)})
+
+
+def _base(options: ReinforceOptions, path: Path, start: Adapter | None) -> Base:
+    """The base, checked against the adapter; one from nothing is written into the run, of the adapter's seed if there is one."""
+    folder = None
+    if options.model == NEW:
+        seed = options.seed if start is None else start.card.seed
+        folder = build_player(path / "base", seed)
+    base = load_base(options.base, options.model, options.local(), folder)
+    if start is not None:
+        check_base(start, base.family, base.model, base.folder, base.model_type)
+    return base
+
+
+def _card(
+    options: ReinforceOptions, base: Base, game: GameSpec, start: Adapter | None
+) -> AdapterCard:
+    return AdapterCard(
+        base=base.family,
+        model=base.model,
+        model_type=base.model_type,
+        weights=base.weights,
+        prompt_type=options.prompt_type,
+        prompt_version=prompt_version_of(options.prompt_type),
+        games=(game.text,),
+        seed=options.seed if start is None or options.model != NEW else start.card.seed,
+        frames=options.frames,
+        method=_method(options, start),
+        source="reinforcement" + (f" from the adapter {start.digest[:12]}" if start else ""),
+    )

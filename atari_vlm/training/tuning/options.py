@@ -22,6 +22,8 @@ from atari_vlm.runs.options import (
 from atari_vlm.runs.trackers import check_installed
 from atari_vlm.vlm.local.options import DTYPES, LoadIn, LocalOptions
 
+_MODEL = {**TYPED_ONLY, "harmless": ("new",)}
+
 
 @dataclass(frozen=True)
 class TeachOptions(Options):
@@ -29,12 +31,12 @@ class TeachOptions(Options):
 
     base: str = "tiny"
     """family of the model: qwen-vl, llava, video-llava, idefics2, tiny"""
-    model: str = field(default="new", metadata=TYPED_ONLY)
+    model: str = field(default="new", metadata=_MODEL)
     """folder or hub id of its weights; new (with --base tiny): a small model from nothing"""
     game: tuple[str, ...] = field(default=("Pong-v5",), metadata=OWN_CODE)
     """games: of ALE, Catch, SoloPong (one-paddle Pong), or any gymnasium id with pictures"""
     source: Annotated[str, tyro.conf.arg(aliases=("--from",))] = field(
-        default="scripted", metadata=TYPED_ONLY
+        default="scripted", metadata={**TYPED_ONLY, "harmless": ("scripted",)}
     )
     """the teacher: a run folder, or scripted, the bundled player"""
     prompt_type: Literal["basic", "cot", "expert"] = "basic"
@@ -142,7 +144,7 @@ class GameTurnsOptions(Options):
 
     base: str = "tiny"
     """family of the model: qwen-vl, llava, video-llava, idefics2, tiny"""
-    model: str = field(default="new", metadata=TYPED_ONLY)
+    model: str = field(default="new", metadata=_MODEL)
     """folder or hub id of its weights; new (with --base tiny): a small model from nothing"""
     adapter: str | None = field(default=None, metadata=TYPED_ONLY)
     """the adapter that training begins with, of imitation for instance; a copy of it is trained"""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as PIL
 
+from atari_vlm.agents.specs import parse_agents
 from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
 from atari_vlm.errors import ConfigError, check_count
 from atari_vlm.reporting.page.run_report import scenes_of
@@ -125,7 +126,7 @@ def _recorded(
     settings: Mapping[str, Any] = recorded["settings"]
     if not (folder / "journal.sqlite").is_file():
         raise ConfigError(f"the run {folder} has no journal: its episodes cannot be learned from")
-    asked = _pupil_options(settings.get("agent"), None)
+    asked = _pupil_options(_asked_in(folder, settings), None)
     with Journal(folder / "journal.sqlite", read_only=True) as journal:
         scene = scenes_of(journal, settings)
         rows = [row for row in journal.episodes() if row.status == "done"]
@@ -149,6 +150,20 @@ def _recorded(
                 total,
                 tuple(lesson.kept),
             )
+
+
+def _asked_in(folder: Path, settings: Mapping[str, Any]) -> Any:
+    """How the agent of a run was asked; ``ConfigError`` for a study of several agents, of whom nobody says which is to teach."""
+    agents = settings.get("agents")
+    if not agents:
+        return settings.get("agent")
+    specs = parse_agents(agents)
+    if len(specs) != 1:
+        raise ConfigError(
+            f"the run {folder} has several agents ({', '.join(spec.label for spec in specs)}); one of them teaches: play it by "
+            "itself"
+        )
+    return {**(settings.get("asking") or {}), **specs[0].options}
 
 
 class _Lesson:

@@ -91,7 +91,7 @@ def test_advantages_make_good_actions_likelier(bases, tmp_path):
     from atari_vlm.training.tuning.bases import load_base
     from atari_vlm.training.tuning.learner import UpdateConfig
     from atari_vlm.training.tuning.ppo import PPOConfig, Turns
-    from atari_vlm.training.tuning.rl import ReinforcedLearner
+    from atari_vlm.training.tuning.rl_learner import ReinforcedLearner
     from atari_vlm.vlm.local.options import LocalOptions
 
     base = load_base("qwen-vl", bases("qwen2-vl"), LocalOptions(device="cpu", offline=True))

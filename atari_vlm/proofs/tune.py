@@ -52,9 +52,9 @@ class Lesson:
 
 
 LESSONS = {
-    "catch": Lesson("pixel Catch", "Catch", 1.0, ("--updates", "1000", "--episodes", "128")),
+    "catch": Lesson("pixel Catch", "Catch", 1.0, ("--updates", "400", "--episodes", "128")),
     "solo-pong": Lesson(
-        "one-paddle Pong", "SoloPong", 3.0, ("--updates", "1500", "--episodes", "200")
+        "one-paddle Pong", "SoloPong", 3.0, ("--updates", "1000", "--episodes", "200")
     ),
 }
 

@@ -136,10 +136,12 @@ def test_a_tuned_model_is_scored_and_asked_for_nothing_else(tuned, bases):
     vlm.close()
 
 
-def test_whole_weights_of_a_small_model_from_nothing(tmp_path):
+def test_whole_weights_of_a_small_model_from_nothing(tmp_path, capsys):
     words = ("--base", "tiny", "--model", "new", "--updates", "2", "--held-out", "1")
     assert helpers.sft(tmp_path, "small", *words) == 0
     run = tmp_path / "small"
+    assert tune(["sft", "--save-dir", str(tmp_path), "--resume", "small"]) == 0
+    assert "is finished" in capsys.readouterr().err  # nothing of it has to be typed again
     out = str(tmp_path / "whole")
     assert tune(["merge", str(run / "adapter"), "--model", "new", "--out", out]) == 0
     places = ({"adapter": run / "adapter"}, {"model": out})

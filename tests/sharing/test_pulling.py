@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from atari_vlm.errors import AuthenticationError, CheckpointError, ConfigError, UnavailableError
+from atari_vlm.evaluation.worlds import Worlds
 from atari_vlm.sharing.names import HubName
 from atari_vlm.sharing.pulling import local_folder, pull
 from atari_vlm.world_models import CatchWorldModel, load_world_model, save_checkpoint
@@ -159,6 +160,9 @@ def test_a_world_model_is_loaded_by_its_name_and_never_from_a_folder_of_that_nam
     (planted / "manifest.json").write_text("not this one")
     model = load_world_model("hub:someone/catch")
     assert type(model) is CatchWorldModel
+    assert (
+        type(Worlds("hub:someone/catch")._loaded) is CatchWorldModel
+    )  # --world-model, mcts@hub:...
     before = len(hub.asked)
     load_world_model(f"hub:someone/catch@{commit}")
     assert len(hub.asked) == before  # a commit that is there is not asked for

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from atari_vlm._lazy import require
@@ -119,10 +119,11 @@ def _at(api: Any, name: HubName, kind: RepoType) -> _Found:
 
 def _fetch(api: Any, found: _Found, out: Path) -> Pulled:
     """Into a folder beside ``out``, which takes its place when it is whole."""
-    listed = _listed(api, found)
+    listed, others = _listed(api, found)
     with _named(found.name):
-        check_names(file.name for file in listed)
+        check_names([*(file.name for file in listed), *others])
     reasons = {file.name: why_left_out(file.name) for file in listed}
+    reasons |= dict.fromkeys(others, "no plain file")
     wanted = [file for file in listed if reasons[file.name] is None]
     if not wanted:
         raise ConfigError(f"{found.name} holds no file that is shared this way")
@@ -146,22 +147,26 @@ def _fetch(api: Any, found: _Found, out: Path) -> Pulled:
     return Pulled(out, found.commit, tuple(left_out))
 
 
-def _listed(api: Any, found: _Found) -> list[Listed]:
+def _listed(api: Any, found: _Found) -> tuple[list[Listed], list[str]]:
+    """The files of a repository, and what is neither file nor folder: links, and repositories in it."""
     with speaking(found.name, f"{found.name} cannot be fetched"):
         entries = list(
             api.list_repo_tree(
                 found.name.repo, repo_type=found.kind, revision=found.commit, recursive=True
             )
         )
-        files = [entry for entry in entries if hasattr(entry, "size")]
-        return [
+        files = [
             Listed(
                 str(file.path),
                 int(file.size),
                 None if getattr(file, "lfs", None) is None else str(file.lfs.sha256),
             )
-            for file in files
+            for file in entries
+            if hasattr(file, "size")
         ]
+    folders = {str(above) for file in files for above in PurePosixPath(file.name).parents}
+    rest = [str(entry.path) for entry in entries if not hasattr(entry, "size")]
+    return files, [name for name in rest if name not in folders]  # git keeps no empty folder
 
 
 def _fetch_file(api: Any, found: _Found, file: Listed, part: Path) -> None:

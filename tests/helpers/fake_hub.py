@@ -57,6 +57,7 @@ class FakeHub:
         self.large: dict[str, bytes] = {}
         self.sent: dict[str, int] = {}
         self.asked: list[str] = []
+        self.links: list[str] = []  # in every repository
         self.public, self.hold = public, hold
         self._server = ThreadingHTTPServer(
             ("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self})
@@ -143,7 +144,11 @@ class _Handler(BaseHTTPRequestHandler):
             listed = [{"rfilename": file} for file in commit[1]]
             self.say(200, {"id": name, "sha": commit[0], "siblings": listed, "private": False})
         elif what == "tree":
-            self.say(200, [_entry(file, content) for file, content in commit[1].items()])
+            listed = [_entry(file, content) for file, content in commit[1].items()]
+            folders = {f.rpartition("/")[0] for f in commit[1] if "/" in f}
+            listed += [{"type": "directory", "path": f, "oid": "0" * 40} for f in sorted(folders)]
+            links = [{"type": "symlink", "path": f, "oid": "1" * 40} for f in self.hub.links]
+            self.say(200, listed + links)
         else:
             self.say(404, {"error": f"no {what}"})
 

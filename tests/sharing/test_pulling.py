@@ -68,12 +68,15 @@ def test_a_malicious_repository_brings_no_code_and_runs_none(hub, tmp_path):
         **checkpoint_files(tmp_path / "made"), "weights.pkl": evil, "pytorch_model.bin": evil,
         "modeling.py": b"import os; os.mkdir('executed')", "sub/__init__.py": b"x", "page.html": b"<script>",
     })  # fmt: skip
+    hub.links = ["secrets", "sub/link.json"]
     fetched = pull(NAME, tmp_path / "out")
     assert "manifest.json" in tree(fetched.folder) and not set(tree(fetched.folder)) & {
         "weights.pkl", "pytorch_model.bin", "modeling.py", "sub/__init__.py", "page.html"
     }  # fmt: skip
     reasons = dict(fetched.left_out)
     assert reasons["modeling.py"] == "code" and reasons["weights.pkl"] == "pickled"
+    assert reasons["secrets"] == reasons["sub/link.json"] == "no plain file"
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_symlink()]
     load_world_model(fetched.folder)
     assert not (tmp_path / "executed").exists()
 

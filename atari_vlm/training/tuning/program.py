@@ -22,7 +22,7 @@ from atari_vlm.training.tuning.bases import Base, check_family, check_new, load_
 from atari_vlm.training.tuning.learner import Method, UpdateConfig
 from atari_vlm.training.tuning.options import TuneOptions
 from atari_vlm.training.tuning.sft import ImitationTrainer, Lessons, TuningRun
-from atari_vlm.training.tuning.sources import TeachingConfig, played_episodes
+from atari_vlm.training.tuning.sources import TeachingConfig, frames_of, played_episodes
 from atari_vlm.vlm.local.adapter import AdapterCard, prompt_version_of
 from atari_vlm.vlm.local.tiny.player import NEW, build_player
 
@@ -198,7 +198,7 @@ def card_of(options: TuneOptions, base: Base, games: list[GameSpec]) -> AdapterC
         prompt_version=prompt_version_of(options.prompt_type),
         games=tuple(game.text for game in games),
         seed=options.seed,
-        frames=options.frames,
+        frames=frames_of(options.source, _teaching(options)),
         method=_method(options),
         source=options.source,
     )

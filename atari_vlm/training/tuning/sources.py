@@ -93,6 +93,14 @@ def played_episodes(
     yield from _recorded(folder, games, config, watch)
 
 
+def frames_of(source: str | Path, config: TeachingConfig) -> int:
+    """How many pictures a question of the pupil holds: those of a run are what the run had."""
+    if str(source) == SCRIPTED:
+        return config.frames
+    folder = Path(source)
+    return _pupil_options(_asked_in(folder, read_config(folder)["settings"]), None).frames
+
+
 def _scripted(
     games: Sequence[GameSpec], config: TeachingConfig, watch: Callable[[TaughtDecision], None]
 ) -> Iterator[PlayedEpisode]:

@@ -134,4 +134,11 @@ def test_an_empty_run_and_another_game_teach_nothing(bases, tmp_path, capsys):
     assert "played Catch" in capsys.readouterr().err
     assert main([*words, "--from", run]) == 0
     card = json.loads((tmp_path / "t" / "adapter" / "atari_vlm.json").read_text())
-    assert card["source"] == run
+    assert card["source"] == run and card["frames"] == 2
+    study = tmp_path / "study"
+    study.mkdir()
+    agents = {"games": ["Catch"], "agents": ["scripted", "random"]}
+    (study / "config.yaml").write_text(json.dumps({"identity": "", "settings": agents}))
+    (study / "journal.sqlite").write_bytes((tmp_path / "two" / "journal.sqlite").read_bytes())
+    assert main([*words[:-1], "u", "--from", str(study)]) == 2
+    assert "several agents (scripted, random)" in capsys.readouterr().err

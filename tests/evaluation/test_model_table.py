@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
@@ -27,6 +28,7 @@ from atari_vlm.world_models import CatchWorldModel
 from atari_vlm.world_models.base import ModelStep
 from atari_vlm.world_models.checkpoint import save_checkpoint
 from atari_vlm.world_models.code import CodeWorldModel
+from atari_vlm.world_models.seeing import as_seen
 
 SMALL = FidelityConfig(steps=40, beginnings=6, decision_steps=4, plans=4, horizon=4)
 EXAMPLES = Path(__file__).parents[2] / "examples" / "fidelity"
@@ -150,6 +152,32 @@ def test_objects_found_by_colour_are_those_of_memory(pong):
     small = figures.same_boxes(boxes_in_pictures("Pong", names, shown[:, ::2, ::2]), boxes)
     assert small.mean(0)[1:].min() > 0.9 and small.mean(0)[0] > 0.2  # the ball is one pixel there
     assert boxes_in_pictures("Boxing", ("you",), shown) is None
+
+
+@pytest.mark.parametrize("px", [64, 96])
+def test_blur_moves_what_is_found_by_less_than_a_pixel(pong, px):
+    """What a dream gets wrong by blur alone is right; what it shows two pixels away is not."""
+    recorder, play = pong
+    shown, boxes = recorder.palette.rgb[play.moments.brighter[::4]], play.moments.boxes[::4]
+    space, names = Box(0, 255, (px, px, 3), np.uint8), tuple(recorder.table.kinds)
+    pixel = np.array([160 / px, 210 / px])
+    small = np.stack([as_seen(picture, space) for picture in shown])
+    found = boxes_in_pictures("Pong", names, small)
+    assert ((found[..., 2] > 0) == (boxes[..., 2] > 0)).all()  # nor are walls and scores objects
+    blurred = np.stack([cv2.GaussianBlur(picture, (3, 3), 0.5) for picture in small])
+    same = figures.same_places(found, boxes_in_pictures("Pong", names, blurred), pixel)
+    assert same.mean(0).min() > 0.9
+    moved = boxes_in_pictures("Pong", names, np.roll(small, 2, axis=2))
+    flies = (found[:, 0, 2] > 0) & (moved[:, 0, 2] > 0)
+    assert flies.any() and not figures.same_places(found, moved, pixel)[flies, 0].any()
+
+
+def test_places_in_pictures_are_the_same_within_a_pixel():
+    ball, away, nothing = [10.0, 10.0, 12.0, 14.0], [12.4, 13.2, 14.4, 17.2], [0.0] * 4
+    other = [13.0, 10.0, 15.0, 14.0]
+    one = np.array([ball, ball, ball, ball, nothing])
+    same = figures.same_places(one, np.array([ball, away, other, nothing, nothing]), np.array([2.5, 3.3]))  # fmt: skip
+    assert same.tolist() == [True, True, False, False, True]
 
 
 def test_shares_count_what_changed_and_nothing_else():

@@ -14,6 +14,7 @@ import numpy as np
 from atari_vlm._lazy import load
 from atari_vlm.errors import MismatchError, UnknownNameError
 from atari_vlm.evaluation.model_table.costs import Costs, costs_of
+from atari_vlm.evaluation.model_table.figures import same_boxes, same_places
 from atari_vlm.evaluation.model_table.options import NAMED
 from atari_vlm.evaluation.model_table.planted import CopyWorldModel, CorruptWorldModel
 from atari_vlm.evaluation.model_table.real_play import (
@@ -26,6 +27,7 @@ from atari_vlm.evaluation.model_table.real_play import (
 )
 from atari_vlm.evaluation.model_table.seeing import boxes_in_pictures
 from atari_vlm.games import game as game_of
+from atari_vlm.objects.base import COLUMNS, ROWS
 from atari_vlm.sharing.names import is_hub_name
 from atari_vlm.sharing.pulling import local_folder
 from atari_vlm.space_trees import is_rgb
@@ -75,6 +77,10 @@ class Contestant:
         """What is really shown, to these eyes."""
         pictures: np.ndarray = self.rgb[moments.brighter if self.brighter else moments.last]
         return pictures
+
+    def same_objects(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Whether boxes ``(..., 4)`` are those of the same objects, to these eyes."""
+        return same_boxes(one, other)
 
     def close(self) -> None:
         """End what the model holds."""
@@ -165,6 +171,8 @@ class OfPictures(Contestant):
         self._eye: Eye = eye_of(model)
         told = max(1, int(getattr(model, "context_length", 1)))
         self._length = min(WARM_UP, told if told > 1 else _CONTEXT)
+        height, width = (context_space_of(model).shape or ())[:2]
+        self._pixel = np.array([COLUMNS / width, ROWS / height])
 
     def begin(self, play: Play, rows: np.ndarray, rng: np.random.Generator) -> Any:
         """The state that pictures of these moments and those before lead to."""
@@ -185,6 +193,10 @@ class OfPictures(Contestant):
     def true_pictures(self, moments: Moments) -> np.ndarray:
         """As the model sees them."""
         return np.stack([self._eye.of(self.rgb[plane]) for plane in moments.brighter])
+
+    def same_objects(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Whether they are at the same place, as exactly as these pictures show it."""
+        return same_places(one, other, self._pixel)
 
     def _found(self, pictures: np.ndarray) -> np.ndarray | None:
         return boxes_in_pictures(self.table.game, tuple(self.table.kinds), pictures)

@@ -27,6 +27,16 @@ def same_boxes(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return same
 
 
+def same_places(one: np.ndarray, other: np.ndarray, pixel: np.ndarray) -> np.ndarray:
+    """Whether boxes ``(..., 4)`` that were found in pictures are the same: both not to be seen, or their middles no farther apart
+    than a pixel ``(2,)`` is wide and high. A ball may be smaller than that, and a little blur makes it larger.
+    """
+    seen = [(box[..., 2:] > box[..., :2]).all(-1) for box in (one, other)]
+    off = np.abs(one[..., :2] + one[..., 2:] - other[..., :2] - other[..., 2:]) / 2
+    same: np.ndarray = np.where(seen[0] & seen[1], (off <= pixel).all(-1), seen[0] == seen[1])
+    return same
+
+
 def same_pixels(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Whether pixels ``(..., 3)`` differ by less than :data:`LEAST_COLOUR` in every channel."""
     off = np.maximum(one, other) - np.minimum(one, other)

@@ -18,7 +18,6 @@ from atari_vlm.evaluation.model_table.figures import (
     joined,
     less,
     right_of_changed,
-    same_boxes,
     same_pixels,
     share,
     summed,
@@ -82,7 +81,7 @@ def fidelity_figures(
         for k in AHEAD:
             there = play.since[rows + k] == play.since[rows] + k
             truth = _true(one, take_rows(play.moments, rows + k))
-            compared = [_compared(truth, dream[k], last, there) for dream in drawn]
+            compared = [_compared(one, truth, dream[k], last, there) for dream in drawn]
             for kind in ("object", "pixel"):
                 if compared[0].get(kind) is not None:
                     ratio = summed([each[kind] for each in compared])
@@ -106,7 +105,7 @@ def divergence(one: Contestant, play: Play, changed: Changed, seed: int) -> Figu
             state = one.begin(play, rows, rng)
             for actions in changed.actions[at].T:
                 state = one.model.step(state, actions, rng=rng).state
-            compared = _compared(truth, _said(one, state), last, ~changed.over[at])
+            compared = _compared(one, truth, _said(one, state), last, ~changed.over[at])
             ratio = compared.get("object", compared.get("pixel"))
             if ratio is not None:
                 found.append(ratio)
@@ -187,10 +186,12 @@ def _true(one: Contestant, moments: Moments) -> Seen:
     return one.true_boxes(moments), one.true_pictures(moments)
 
 
-def _compared(truth: Seen, said: Seen, last: Seen, there: np.ndarray) -> dict[str, Ratio]:
+def _compared(
+    one: Contestant, truth: Seen, said: Seen, last: Seen, there: np.ndarray
+) -> dict[str, Ratio]:
     """The ratios of the rows that are ``there``, zeros of the others."""
     found = {}
-    for kind, same, i in (("object", same_boxes, 0), ("pixel", same_pixels, 1)):
+    for kind, same, i in (("object", one.same_objects, 0), ("pixel", same_pixels, 1)):
         real, dreamed, before = truth[i], said[i], last[i]
         if real is None or dreamed is None or before is None:
             continue

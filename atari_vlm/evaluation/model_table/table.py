@@ -93,7 +93,8 @@ def _write(config: FidelityConfig, table: Table) -> None:
 
 def to_markdown(table: Table) -> str:
     """The page."""
-    counts = table["counts"]
+    counts, games = table["counts"], table["decision_games"]
+    often = f", {games} times" if games > 1 else ""
     lines = [
         f"# World models of {table['game']}, side by side",
         "",
@@ -116,8 +117,8 @@ def to_markdown(table: Table) -> str:
         "",
         *_part(table, _ONE_STEP),
         "",
-        f"What it is worth and what it takes ({table['decision_games']} times {table['decision_steps']} steps of the real game",
-        "by a planner in the model; times with their quartiles):",
+        f"What it is worth and what it takes ({table['decision_steps']} steps of the real game by a planner in the model{often};",
+        "times with their quartiles):",
         "",
         *_part(table, _WORTH),
         "",

@@ -17,7 +17,11 @@ from atari_vlm.evaluation.model_table.contestants import OfPictures, contestant
 from atari_vlm.evaluation.model_table.costs import costs_of
 from atari_vlm.evaluation.model_table.deciding import decision_value
 from atari_vlm.evaluation.model_table.kept_play import keep_play
-from atari_vlm.evaluation.model_table.measuring import beginnings, fidelity_figures
+from atari_vlm.evaluation.model_table.measuring import (
+    beginnings,
+    fidelity_figures,
+    one_step_figures,
+)
 from atari_vlm.evaluation.model_table.options import AHEAD, FidelityConfig
 from atari_vlm.evaluation.model_table.planted import _opposite
 from atari_vlm.evaluation.model_table.real_play import WARM_UP, record
@@ -141,6 +145,27 @@ def test_models_of_pictures_are_measured_by_what_can_be_seen_in_them(pong):
     real, _ = record("Pong", 1, 1)
     assert decision_value(one, real, SMALL) is not None
     real.close()
+
+
+class Expecting(Painted):
+    """Expects a reward of so much at every step."""
+
+    def __init__(self, reward):
+        self.reward = reward
+
+    def step(self, state, action, *, rng):
+        rewards = np.full(len(state), self.reward, np.float32)
+        return ModelStep(state, rewards, np.zeros(len(state), bool))
+
+
+def test_an_expected_reward_is_a_chance_and_no_point_before_it_is_likely(pong):
+    recorder, play = pong
+    share = (play.rewards[play.beginnings(SMALL.steps)] != 0).mean()
+    for reward, recalled in ((-0.02, 0), (-0.9, 1), (0.9, 0)):
+        found = one_step_figures(OfPictures(Expecting(reward), recorder), play, SMALL.steps, 0)
+        assert mean(found["event_recall"]["points"]) == recalled  # all of this play's are lost
+        expected = 1 - abs(abs(reward) - share)
+        assert mean(found["calibration"]["rewards"]) == pytest.approx(expected, abs=1e-6)
 
 
 def test_objects_found_by_colour_are_those_of_memory(pong):

@@ -113,7 +113,10 @@ def divergence(one: Contestant, play: Play, changed: Changed, seed: int) -> Figu
 
 
 def one_step_figures(one: Contestant, play: Play, steps: int, seed: int) -> dict[str, Any]:
-    """``event_recall`` and ``calibration`` one step ahead of every real moment."""
+    """``event_recall`` and ``calibration`` one step ahead of every real moment.
+
+    A model may tell the reward that it draws or the one that it expects: -0.2 foretells no point, and a point by a chance of 0.2.
+    """
     rows = play.beginnings(steps)
     parts = [_one_step(one, play, some, np.random.default_rng(seed)) for some in _batches(rows)]
     rewards, ends, lost = (
@@ -121,14 +124,14 @@ def one_step_figures(one: Contestant, play: Play, steps: int, seed: int) -> dict
     )  # (N, draws)
     true, over = np.sign(play.rewards[rows]), play.ends[rows]
     scored = true != 0
-    right = (np.sign(rewards) == true[:, None]).mean(1)
+    right = (np.sign(np.rint(rewards)) == true[:, None]).mean(1)
     lives = play.moments.lives
     died = (lives[rows + 1] < lives[rows]) & (play.since[rows + 1] > 0)
     recall = {
         "points": share((right * scored, scored.astype(np.float64))),
         "lives": share((lost.mean(1) * died, died.astype(np.float64))),
     }
-    of_rewards = calibration((rewards != 0).mean(1), scored)
+    of_rewards = calibration(np.minimum(np.abs(rewards), 1).mean(1), scored)
     of_ends = calibration(ends.mean(1), over)
     both = {name: (of_rewards[name] + of_ends[name]) / 2 for name in of_rewards}
     return {

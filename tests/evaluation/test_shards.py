@@ -284,3 +284,20 @@ def test_the_place_of_the_whole_is_free_or_its_own(played, tmp_path):
             merge(parts, out)
     with pytest.raises(ConfigError, match=r"no config\.yaml"):
         merge([tmp_path / "taken"], tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_seven_of_seven_by_the_program_are_the_whole_to_the_byte(tmp_path):
+    """22 units of two games with an ablation; in the ablation's tables the only clock reads nought."""
+    words = (
+        "--games Catch Pong --agents nearest-example noop --seeds 0 1 --max-steps 6 --ablate frames"
+    )
+    where = [*words.split(), "--save-dir", str(tmp_path), "--run-name"]
+    assert program.main([*where, "whole"]) == 0
+    for number in range(1, 8):
+        assert program.main([*where, f"s{number}", "--shard", f"{number}/7"]) == 0
+    shards = [str(tmp_path / f"s{number}") for number in (5, 1, 7, 3, 3, 2, 6, 4)]
+    assert report.main(["merge", *shards, "--out", str(tmp_path / "merged")]) == 0
+    for name in [*TABLES, "ablation.csv"]:
+        whole, merged = ((tmp_path / run / name).read_bytes() for run in ("whole", "merged"))
+        assert whole == merged, name

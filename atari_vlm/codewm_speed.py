@@ -107,7 +107,7 @@ def _show(found: Sequence[Speed], run: Path) -> None:
     for one in found:
         if one.subject.source == "bundled" and "CartPole" not in one.subject.buffer.env_id:
             out.print(
-                f"the bundled program of {one.subject.buffer.env_id} moves positions on by their speeds and nothing else: "
+                f"the bundled program of {one.subject.buffer.env_id} is a sum with fitted weights, not its dynamics: "
                 "--programs RUN measures one that a search found"
             )
     out.print(f"{run / SPEED}, {run / TABLE}")

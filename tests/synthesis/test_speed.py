@@ -13,7 +13,7 @@ from atari_vlm.experience.transitions import TransitionBuffer
 from atari_vlm.synthesis.benchmark.catalogue import find_env
 from atari_vlm.synthesis.run_search import Place
 from atari_vlm.synthesis.speed.asking import Foretold, foretold_by
-from atari_vlm.synthesis.speed.measuring import Subject
+from atari_vlm.synthesis.speed.measuring import Subject, computed_side
 from atari_vlm.synthesis.speed.programs import programs_for
 from atari_vlm.synthesis.speed.running import SpeedConfig, rows_of, run_speed
 from atari_vlm.types import Reply
@@ -87,9 +87,33 @@ def test_both_sides_are_judged_and_every_transition_has_its_own_question(tmp_pat
     assert content["code"]["right"]["all"] == pytest.approx(5 / 6)
     assert content["code"]["unusable"] == 1 and "three" in str(content["transitions"][3]["program"])
     assert len({step["llm"]["question"] for step in content["transitions"]}) == 6
-    assert [row[1] for row in rows_of([found])] == ["language model", "program"]
+    assert [row[1] for row in rows_of([found])] == ["language model", "program", "nothing moves"]
+    assert found.llm.near.tolist() == found.llm.numbers.tolist()  # off by more than a tenth
+    assert (
+        content["still"]["right"]["next_state"] == 0.0 and content["still"]["near_numbers"] == 0.5
+    )
     assert "| Counter-v0 | language model | 4 " in (tmp_path / "r" / "speed.md").read_text()
     assert [s.schema["required"] for _, s in writer.asked] == [["next_state", "reward", "done"]] * 6
+
+
+def test_near_is_a_tenth_of_the_usual_change():
+    """x changes by 1 a step, so 0.1 is near; the rewards are 1, -1 in turns, so their deviation is 1."""
+    buffer = counter()
+    rewards = np.tile([1.0, -1.0], 3)
+    buffer = TransitionBuffer(
+        buffer.observations, buffer.actions, rewards, buffer.next_observations, buffer.terminated,
+        buffer.truncated, env_id="Counter-v0", observation_space=buffer.observation_space,
+        action_space=buffer.action_space,
+    )  # fmt: skip
+    for off, near in ((0.09, True), (0.11, False)):
+        text = COUNTER.replace("self.x + action,", f"self.x + action + {off},").replace(
+            "1.0,", f"(-1) ** self.x + {off},"
+        )
+        side = computed_side(
+            Subject(buffer, "", text.replace("== 3", "== 99"), "a test"), deadline_s=2.0
+        )
+        assert side.near.tolist() == [1.0 if near else 0.5] * 6 and not side.right["all"].any()
+        assert side.near_reward.tolist() == [near] * 6 and side.numbers.tolist() == [0.5] * 6
 
 
 def test_a_run_that_a_limit_stopped_pays_nothing_twice(tmp_path):
@@ -140,7 +164,7 @@ def test_programs_are_a_search_s_or_bundled(tmp_path):
 
 def test_the_three_environments_of_the_paper_offline(tmp_path, capsys):
     pytest.importorskip("mujoco")
-    words = ("--n_transitions", "2", "--save_dir", str(tmp_path), "--run_name", "r")
+    words = ("--n_transitions", "10", "--save_dir", str(tmp_path), "--run_name", "r")
     assert codewm.main(["speed", *words, "--serve", "0"]) == 0
     out, err = capsys.readouterr()
     assert "live page: http://127.0.0.1:" in err
@@ -148,30 +172,52 @@ def test_the_three_environments_of_the_paper_offline(tmp_path, capsys):
     assert list(content) == ["CartPole-v1", "HalfCheetah-v5", "Humanoid-v5"] and "speed.json" in out
     for name, size in (("CartPole-v1", 4), ("HalfCheetah-v5", 17), ("Humanoid-v5", 348)):
         steps = content[name]["transitions"]
-        assert len({step["llm"]["question"] for step in steps}) == 2
+        assert len({step["llm"]["question"] for step in steps}) == 10
         assert all(len(step["program"]["said"]["next_state"]) == size for step in steps)
     assert content["CartPole-v1"]["code"]["right"]["all"] == 1.0
-    assert content["HalfCheetah-v5"]["code"]["right"]["done"] == 1.0
-    assert content["HalfCheetah-v5"]["code"]["right"]["next_state"] == 0.0
+    for name, more, reward in (("HalfCheetah-v5", 0.2, 0.05), ("Humanoid-v5", 0.04, 0.1)):
+        code, still = content[name]["code"], content[name]["still"]
+        assert code["right"]["done"] == 1.0 and code["unusable"] == 0
+        assert code["near_numbers"] > still["near_numbers"] + more
+        assert code["near_reward"] >= reward and code["seconds_per_step"]["value"] > 0
+    forces = slice(253, 270)  # exact, as a function of the action
+    for step in content["Humanoid-v5"]["transitions"]:
+        said, true = step["program"]["said"]["next_state"], step["next_state"]
+        assert np.allclose(said[forces], true[forces], rtol=1e-5, atol=1e-5) and np.any(
+            said[forces]
+        )
 
 
-def test_the_command_asks_a_server(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("env", ["CartPole-v1", "HalfCheetah-v5", "Humanoid-v5"])
+def test_the_command_asks_a_server(env, tmp_path, capsys, monkeypatch):
+    """Seconds, dollars and correctness of both sides; the model says that nothing moves, and what a step is worth at least."""
     from fake_server import FakeVendorServer
+
+    if env != "CartPole-v1":
+        pytest.importorskip("mujoco")
 
     def answer(text, images):
         state = re.search(r"State: (.*)", text)[1]
         return f'{{"next_state": {state}, "reward": 1.0, "done": false}}'
 
     monkeypatch.setenv("OPENAI_API_KEY", "test-key-1")
-    words = ["speed", "--env", "CartPole-v1", "--n_transitions", "3", "--save_dir", str(tmp_path)]
+    words = ["speed", "--env", env, "--n_transitions", "3", "--save_dir", str(tmp_path)]
     with FakeVendorServer(answer=answer, latency_s=0.02) as server:
         asked = [*words, "--model", "gpt-4o", "--base-url", server.openai_url, "--run_name", "r"]
         assert codewm.main(asked) == 0 and codewm.main(asked) == 0
         bodies = [request.text for request in server.requests]
     assert len(bodies) == len(set(bodies)) == 3
-    llm = json.loads((tmp_path / "r" / "speed.json").read_text())["environments"]["CartPole-v1"]["llm"]  # fmt: skip
-    assert llm["seconds_per_step"]["value"] >= 0.02 and llm["usd_per_step"] > 0
-    assert llm["right"]["reward"] == 1.0 and llm["right"]["next_state"] == 0.0
+    content = json.loads((tmp_path / "r" / "speed.json").read_text())["environments"][env]
+    llm, code, still = (content[side] for side in ("llm", "code", "still"))
+    assert llm["seconds_per_step"]["value"] >= 0.02 > code["seconds_per_step"]["value"] > 0
+    assert llm["usd_per_step"] > 0 == code["usd_per_step"] and llm["unusable"] == 0
+    assert llm["right"]["reward"] == float(env == "CartPole-v1")
+    assert llm["right"]["next_state"] == 0.0 and llm["near_numbers"] == still["near_numbers"]
+    table = (tmp_path / "r" / "speed.md").read_text()
+    assert [line.split(" | ")[1] for line in table.splitlines() if env in line][:2] == [
+        "language model",
+        "program",
+    ]
     capsys.readouterr()
 
 

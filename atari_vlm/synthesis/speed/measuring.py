@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
 
 from atari_vlm.errors import SandboxError, SandboxUnavailableError, StoppedError
 from atari_vlm.experience.transitions import TransitionBuffer
@@ -22,12 +23,13 @@ from atari_vlm.synthesis.speed.asking import (
     sampling_for,
 )
 from atari_vlm.vlm.base import VLM
-from atari_vlm.world_models.code.matching import matches
+from atari_vlm.world_models.code.matching import matches, numbers_in
 from atari_vlm.world_models.code.sandbox import Sandbox
 from atari_vlm.world_models.code.sandbox_rows import RowSteps
 from atari_vlm.world_models.code.scoring import compare
 
 _REPEATED = 5  # times that a program does a step
+_NEAR = 0.1  # of a number's usual change, of the rewards' spread
 FIELDS = ("next_state", "reward", "done")
 
 
@@ -56,12 +58,16 @@ class Side:
     """One side on N transitions.
 
     ``right`` holds bool ``(N,)`` by field and under ``all``, ``numbers`` the share of right numbers of each next state, float64
-    ``(N,)``.
+    ``(N,)``. ``near`` is the share of numbers that are right or off by at most a tenth of what they usually change by in a step
+    (root mean square over the transitions), ``near_reward`` whether the reward is right or off by at most a tenth of the rewards'
+    standard deviation.
     """
 
     answers: tuple[Answered, ...]
     right: Mapping[str, np.ndarray]
     numbers: np.ndarray
+    near: np.ndarray
+    near_reward: np.ndarray
 
     @property
     def seconds(self) -> Estimate:
@@ -82,17 +88,20 @@ class Side:
             "usd_per_step": self.usd,
             "right": {name: float(right.mean()) for name, right in self.right.items()},
             "right_numbers": float(self.numbers.mean()),
+            "near_numbers": float(self.near.mean()),
+            "near_reward": float(self.near_reward.mean()),
             "unusable": sum(bool(one.foretold.problem) for one in self.answers),
         }
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Both sides of one environment."""
+    """Both sides of one environment; ``still`` is what is right by saying that nothing moves and nothing is won."""
 
     subject: Subject
     llm: Side
     program: Side
+    still: Side
     models: tuple[str, ...] = field(default=())
 
     def record(self) -> dict[str, Any]:
@@ -114,6 +123,7 @@ class Speed:
             "models": list(self.models),
             "llm": self.llm.figures(),
             "code": self.program.figures(),
+            "still": self.still.figures(),
             "transitions": steps,
         }
 
@@ -157,10 +167,23 @@ def measure_speed(
         answers.append(Answered(foretold_by(reply), reply.latency_s, reply.cost_usd, digest))
         models.append(reply.model)
         on_step()
-    computed = _computed(subject, deadline_s)
     return Speed(
-        subject, _side(buffer, answers), _side(buffer, computed), tuple(dict.fromkeys(models))
+        subject,
+        _side(buffer, answers),
+        computed_side(subject, deadline_s=deadline_s),
+        still_side(buffer),
+        tuple(dict.fromkeys(models)),
     )
+
+
+def still_side(buffer: TransitionBuffer) -> Side:
+    """What is right by saying that nothing moves and nothing is won."""
+    return _side(buffer, [Answered(Foretold(state, 0.0, False), 0.0) for state in buffer.states()])
+
+
+def computed_side(subject: Subject, *, deadline_s: float) -> Side:
+    """The program's side alone. Raises ``SandboxUnavailableError``."""
+    return _side(subject.buffer, _computed(subject, deadline_s))
 
 
 def _computed(subject: Subject, deadline_s: float) -> list[Answered]:
@@ -207,4 +230,23 @@ def _side(buffer: TransitionBuffer, answers: Sequence[Answered]) -> Side:
     right = {name: np.asarray(found[name]) & usable for name in FIELDS}
     right["all"] = np.logical_and.reduce([right[name] for name in FIELDS])
     parts = matches(buffer.observation_space, states, buffer.next_observations)
-    return Side(tuple(answers), right, np.concatenate([part for _, part in parts], axis=1).mean(1))
+    numbers = np.concatenate([part for _, part in parts], axis=1)
+    far = np.abs(steps.rewards - buffer.rewards) > _NEAR * buffer.rewards.std()
+    return Side(
+        tuple(answers),
+        right,
+        numbers.mean(1),
+        (numbers | _near(buffer, states, numbers.shape)).mean(1),
+        right["reward"] | (usable & ~far),
+    )
+
+
+def _near(buffer: TransitionBuffer, states: Sequence[Any], shape: tuple[int, ...]) -> np.ndarray:
+    """Which numbers are off by less than a tenth of their usual change, bool of ``shape``; only floats of one array are."""
+    true = buffer.next_observations
+    if not isinstance(buffer.observation_space, Box) or true.dtype.kind != "f":
+        return np.zeros(shape, bool)
+    usual = np.sqrt(np.mean((true - buffer.observations.astype(float)) ** 2, axis=0))
+    with np.errstate(invalid="ignore"):
+        near: np.ndarray = np.abs(numbers_in(states, true.shape) - true) <= _NEAR * usual
+    return near.reshape(shape)

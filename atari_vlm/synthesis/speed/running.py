@@ -27,8 +27,8 @@ from atari_vlm.vlm.layers.stack import limited
 
 SPEED, TABLE = "speed.json", "speed.md"
 COLUMNS = (
-    "environment", "side", "seconds a step", "dollars a step", "state right", "numbers right", "reward right", "end right",
-    "all right", "no answer",
+    "environment", "side", "seconds a step", "dollars a step", "state right", "numbers right", "numbers near", "reward right",
+    "reward near", "end right", "all right", "no answer",
 )  # fmt: skip
 
 
@@ -128,11 +128,15 @@ def _request(
 
 
 def rows_of(found: Sequence[Speed]) -> list[tuple[str, ...]]:
-    """The rows of the table under :data:`COLUMNS`: two an environment."""
+    """The rows of the table under :data:`COLUMNS`: both sides of an environment, and what saying that nothing moves is worth."""
     return [
         _row(speed.subject.buffer.env_id, name, side.figures(), len(side.answers))
         for speed in found
-        for name, side in (("language model", speed.llm), ("program", speed.program))
+        for name, side in (
+            ("language model", speed.llm),
+            ("program", speed.program),
+            ("nothing moves", speed.still),
+        )
     ]
 
 
@@ -146,7 +150,9 @@ def _row(env_id: str, name: str, figures: Mapping[str, Any], steps: int) -> tupl
         "unknown" if usd is None else f"{usd:.2g}",
         f"{right['next_state']:.0%}",
         f"{figures['right_numbers']:.0%}",
+        f"{figures['near_numbers']:.0%}",
         f"{right['reward']:.0%}",
+        f"{figures['near_reward']:.0%}",
         f"{right['done']:.0%}",
         f"{right['all']:.0%}",
         f"{figures['unusable']} of {steps}",
@@ -163,5 +169,8 @@ def _write(folder: Path, found: Sequence[Speed], writer: str) -> None:
     atomic_write(folder / SPEED, json.dumps(content, indent=1) + "\n")
     lines = [COLUMNS, ("---",) * len(COLUMNS), *rows_of(found)]
     table = "\n".join("| " + " | ".join(row) + " |" for row in lines)
-    told = f"Steps simulated by {writer}, and by programs in the sandbox (with their crossing to it and back)."
+    told = (
+        f"Steps simulated by {writer}, and by programs in the sandbox (with their crossing to it and back). Right: within "
+        "1e-5; near: within a tenth of what a number usually changes by in a step, of the rewards' standard deviation."
+    )
     atomic_write(folder / TABLE, f"{told}\n\n{table}\n")

@@ -52,18 +52,23 @@ def _entry(state: Any, name: Any) -> Any:
 
 def _numbers(predicted: Sequence[Any], true: np.ndarray) -> np.ndarray:
     """Bool ``(N, numbers)``; all false where the shape differs or something is no number."""
-    n, shape = len(true), true.shape[1:]
-    values = np.full(true.shape, np.nan)
-    for row, state in enumerate(predicted):
-        array = _array(state)
-        if array is not None and array.shape == shape:
-            values[row] = array
+    n, values = len(true), numbers_in(predicted, true.shape)
     target = true.astype(np.float64)
     right = values == target
     if true.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
             right |= np.abs(values - target) <= ABSOLUTE + RELATIVE * np.abs(target)
     return right.reshape(n, -1)
+
+
+def numbers_in(states: Sequence[Any], shape: tuple[int, ...]) -> np.ndarray:
+    """Predicted states as float64 of ``shape`` ``(N, ...)``; NaN in those that have another shape or hold what is no number."""
+    values = np.full(shape, np.nan)
+    for row, state in enumerate(states):
+        array = _array(state)
+        if array is not None and array.shape == shape[1:]:
+            values[row] = array
+    return values
 
 
 def _array(state: Any) -> np.ndarray | None:

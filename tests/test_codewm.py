@@ -146,6 +146,7 @@ def test_part_of_the_list_is_a_run_an_environment(tmp_path, capsys):
 
 
 BAD = {
+    "a game without objects": (("--env", "Tennis-v5"), "game with objects 'Tennis'", "Skiing"),
     "an unknown environment": (("--env", "CartPole-v7"), "did you mean", "CartPole-v1"),
     "an unknown method": (("--env", "CartPole-v1", "--method", "gifmcts"), "did you mean", "gif-mcts"),
     "an unknown policy": (("--env", "CartPole-v1", "--policy", "randon"), "did you mean", "random"),

@@ -20,7 +20,9 @@ from gymnasium.wrappers import TimeLimit
 
 from atari_vlm._lazy import require
 from atari_vlm.errors import ConfigError, UnknownNameError, reading
+from atari_vlm.games import game
 from atari_vlm.objects.in_words import table_in_words
+from atari_vlm.objects.tables import TABLES
 from atari_vlm.registration import object_game_id
 from atari_vlm.synthesis.benchmark.manual_game import ManualGame
 
@@ -166,4 +168,16 @@ def _spec(name: str) -> EnvSpec:
         return gymnasium.spec(own)
     except (gymnasium.error.Error, ImportError, ValueError):
         known = dict.fromkeys((*benchmark_ids(), *_PAPER_IDS))
+        unread = _game_without_objects(own)
+        if unread is not None:
+            raise UnknownNameError("game with objects", unread, TABLES) from None
         raise UnknownNameError("environment", name, known) from None
+
+
+def _game_without_objects(name: str) -> str | None:
+    """The game of Atari that a name means, if its memory is not read; ``None`` for any other name."""
+    try:
+        meant = game(name.replace("-Objects-v5", "-v5")).name
+    except UnknownNameError:
+        return None
+    return None if meant in TABLES else meant

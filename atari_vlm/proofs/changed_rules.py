@@ -2,211 +2,143 @@
 
 A small game of falling balls (`atari_vlm/proofs/changing_catch.py`): after 200 steps as it was learned its actions are mirrored,
 or its ball is twice as fast, or both. Each model has to notice within the steps that a hand computation gives, and to stay quiet
-where nothing changes; the program is mended by its counterexamples until it replays what was met since. And Pong of ALE, whose
-difficulty switches are thrown in the middle of a game, against the program that was written for it by hand.
+where nothing changes: a program, the game itself, the same with planted errors, and a REM and a Dreamer that learned it from
+pictures. And Pong of ALE, whose difficulty switches halve paddles in the middle of a game, against the program that was written
+for it by hand. Both programs are mended by their counterexamples until they replay what was met since.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import numpy as np
 import tyro
 
-from atari_vlm.conditions import hardware, machine
+from atari_vlm.conditions import machine
 from atari_vlm.ending import program
-from atari_vlm.evaluation.noticing import Watch, step_errors
-from atari_vlm.experience.transitions import TransitionBuffer
 from atari_vlm.files import atomic_write
-from atari_vlm.proofs import changing_catch as catch
-from atari_vlm.proofs.changing_pong import DIFFICULTY, pong_by_hand, pong_meetings, pong_play
-from atari_vlm.scores.tables import table_lines
-from atari_vlm.synthesis.config import SearchConfig
-from atari_vlm.synthesis.repairing import repair
-from atari_vlm.world_models.code import CodeWorldModel, golden
+from atari_vlm.proofs import changed_rules_rows as played
+from atari_vlm.proofs.changed_rules_page import to_markdown
+from atari_vlm.proofs.changing_catch import CHANGES, CatchWriter
+from atari_vlm.proofs.changing_learned import trained
+from atari_vlm.proofs.mending_pong import PongWriter
+from atari_vlm.runs.options import TYPED_ONLY, AskOptions, KeyOptions, ModelOptions
+from atari_vlm.synthesis.writers import load_asked
+from atari_vlm.vlm.base import closing
+from atari_vlm.vlm.layers.stack import limited
 
-USUAL, AFTER = 200, 200  # steps before and after a change
-KNOWN, MET = (
-    4,
-    24,
-)  # steps that a mended program has to replay: since the change, and met from then on
-OFF = 0.05  # how often the model that stands for learned ones is wrong by itself
-Row = dict[str, Any]
+LEARNED: tuple[Literal["REM", "Dreamer"], ...] = ("REM", "Dreamer")
+_SCRIPTED = (
+    "Writers: scripted ones, one a game, in the place of a language model. Each sees the question that a language model is asked,"
+    " remembers nothing, and answers with the next program of its own list that explains the step it is shown (Pong: 328 edits "
+    "of paddles, knob and opponent). The search, its judge and the held-out play decide whether that is right. "
+    "What they write is ours and runs without a sandbox. `--model ID` (with `--base-url`, `--budget-usd` and the like) asks a "
+    "language model instead, whose programs run in it."
+)
 
 
 @dataclass(frozen=True)
-class ChangedRulesConfig:
-    """What to play."""
+class ChangedRulesConfig(KeyOptions, ModelOptions, AskOptions):
+    """What to play, and who mends programs."""
 
+    vlm: str | None = field(default=None, metadata=TYPED_ONLY)
+    """family of the language model that mends (or --model alone); without both the scripted writers do"""
     seeds: list[int] = field(default_factory=lambda: list(range(5)))
     pong: bool = True
-    """Pong too, which takes a minute"""
+    """Pong too, which takes some minutes"""
+    learned: tuple[Literal["REM", "Dreamer"], ...] = LEARNED
+    """models that learned it too, trained for a minute or two at first; none: nothing after the option"""
+    save_dir: Path = Path("runs/changed_rules")
+    """where these are kept, and every row that was played: neither is made again"""
     out: Path = Path("docs/results")
     """where changed_rules.md and .json go"""
 
 
-def catch_rows(seed: int, *, local: bool = False) -> list[Row]:
-    """Every change and every model: when it noticed, and by when it had to; of the program, whether it was mended."""
-    rows = []
-    for change, rules in catch.CHANGES.items():
-        played = catch.play(catch.OLD, rules, USUAL, USUAL + AFTER, seed)
-        for name, model, seen in _models(played):
-            row: Row = {"game": "Catch", "change": change, "model": name, "seed": seed}
-            errors = step_errors(model, seen, seed=seed)
-            watch = Watch(errors[:USUAL])
-            every = catch.EVERY if rules.speed == 1 else 1
-            row |= {"noticed": watch.first(errors[USUAL:]), "by": watch.at_most(every)}
-            row["false_alarm"] = (
-                Watch(errors[:USUAL]).first(_still(model, played, seed)) is not None
-            )
-            if name == "program":
-                model.close()
-                row |= mended(rules, played, USUAL + (row["noticed"] or 1) - 1, seed, local=local)
-            rows.append(row)
-    return rows
-
-
-def _models(played: TransitionBuffer) -> list[tuple[str, Any, TransitionBuffer]]:
-    """Three models of the old rules, and the play as each of them sees it."""
-    spaces = {"observation_space": catch.STATES, "action_space": catch.ACTIONS}
-    seen = catch.in_pictures(played)
-    return [
-        ("program", CodeWorldModel(catch.OLD.program(), **spaces), played),
-        ("pictures", catch.SeenCatch(), seen),
-        (f"pictures, {OFF:.0%} wrong", catch.SeenCatch(OFF), seen),
-    ]
-
-
-def _still(model: Any, played: TransitionBuffer, seed: int) -> np.ndarray:
-    """The errors of a model in other play of the old rules."""
-    other = catch.play(catch.OLD, catch.OLD, 0, AFTER, seed + 1000)
-    is_seen = model.observation_space == catch.PICTURES
-    return step_errors(model, catch.in_pictures(other) if is_seen else other, seed=seed + 1)
-
-
-def mended(
-    rules: catch.Rules, played: TransitionBuffer, since: int, seed: int, *, local: bool = False
-) -> Row:
-    """Whether the program of the old rules is mended by what is met from step ``since`` on, and in how many calls."""
-    known = played.take(range(since, since + KNOWN))
-    met = played.take(range(since + KNOWN, since + MET))
-    config = SearchConfig(method="worldcoder", budget=12, seed=seed, unsafe_local_code=local)
-    result = repair(catch.CatchWriter(), catch.OLD.program(), known, met, config)
-    spaces = {"observation_space": catch.STATES, "action_space": catch.ACTIONS}
-    with CodeWorldModel(result.program or catch.OLD.program(), **spaces) as model:
-        other = catch.play(rules, rules, 0, AFTER, seed + 2000)
-        errors = step_errors(model, other, seed=seed)
-    return {"mended": bool(result.verified) and not errors.any(), "calls": result.calls}
-
-
-def pong_row(seed: int) -> Row:
-    """Pong with its switches thrown: in which meeting of ball and paddle the program noticed it."""
-    played, change = pong_play(seed)
-    with golden("Pong") as model:
-        errors = step_errors(model, played, seed=seed)
-    noticed = Watch(errors[:change]).first(errors[change:])
-    meetings = pong_meetings(played, change)
-    at = None if noticed is None else change + noticed - 1
-    return {
-        "game": "Pong",
-        "change": f"difficulty {DIFFICULTY}",
-        "model": "golden",
-        "seed": seed,
-        "noticed": noticed,
-        "by": pong_by_hand(played, change),
-        "meeting": meetings.index(at) + 1 if at in meetings else None,
-        "usual_surprises": int((errors[:change] > 0).sum()),
-    }
-
-
-def is_shown(row: Row) -> bool:
-    """Whether a row is as it has to be."""
-    in_time = row["noticed"] is not None and row["by"] is not None and row["noticed"] <= row["by"]
-    return in_time and not row.get("false_alarm", False) and row.get("mended", True)
-
-
-def to_markdown(config: ChangedRulesConfig, rows: list[Row]) -> str:
-    """The page."""
-    lines = [
-        "# Rules that change in the middle of a game",
-        "",
-        f"`python -m atari_vlm.proofs.changed_rules`: seeds {', '.join(map(str, config.seeds))}.",
-        "",
-        hardware(),
-        "",
-        (__doc__ or "").rpartition("\n\n")[2].replace("\n", " ").strip(),
-        "",
-        "Noticed, by: steps after the change, the range over the seeds; by is the hand computation's. Quiet: seeds in which "
-        f"{AFTER} further steps of the old rules raised no alarm. Mended: seeds in which the program was verified, and then "
-        f"made no error in {AFTER} steps of other play of the new rules.",
-        "",
-        *table_lines(
-            [
-                "game",
-                "change",
-                "model",
-                "noticed",
-                "by",
-                "quiet",
-                "mended",
-                "calls",
-                "as it has to be",
-            ],
-            _summary(rows),
-        ),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _summary(rows: list[Row]) -> list[list[str]]:
-    groups: dict[tuple[str, str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row["game"], row["change"], row["model"]), []).append(row)
-    table = []
-    for names, some in groups.items():
-        cells = [*names, _range(some, "noticed"), _range(some, "by")]
-        cells.append(_count(some, [not row["false_alarm"] for row in some if "false_alarm" in row]))
-        cells.append(_count(some, [row["mended"] for row in some if "mended" in row]))
-        cells += [_range(some, "calls"), _count(some, list(map(is_shown, some)))]
-        table.append(cells)
-    return table
-
-
-def _range(rows: list[Row], name: str) -> str:
-    values = [row[name] for row in rows if name in row]
-    if not values:
-        return "–"
-    if None in values:
-        return "not by all"
-    low, high = min(values), max(values)
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
-
-
-def _count(rows: list[Row], flags: list[bool]) -> str:
-    return f"{sum(flags)} of {len(rows)}" if flags else "–"
+@contextlib.contextmanager
+def _writers(config: ChangedRulesConfig) -> Iterator[tuple[played.Mending, str]]:
+    """Who mends, and what the page says of it."""
+    if config.vlm is config.model is config.base_url is None:
+        yield played.Mending(CatchWriter(), PongWriter(), local=True), _SCRIPTED
+        return
+    with (
+        closing(load_asked(config)) as vlm,
+        contextlib.closing(limited(vlm, config, api_key=config.key())) as asked,
+    ):
+        yield played.Mending(asked, asked, budget=20), f"Writer: {vlm.name}."
 
 
 def prove(config: ChangedRulesConfig, say: Callable[[str], None]) -> int:
-    """Play everything and write the page; 0 when all was shown, 3 when not."""
-    rows: list[Row] = []
-    for seed in config.seeds:
-        rows += catch_rows(seed)
-        if config.pong:
-            rows.append(pong_row(seed))
-        say(f"seed {seed}: {sum(map(is_shown, rows))} of {len(rows)} as they have to be")
-    page = to_markdown(config, rows)
+    """Play everything that is not kept yet and write the page; 0 when all was shown, 3 when not."""
+    with _writers(config) as (mending, told):
+        rows = _rows(config, mending, say)
+    words = f"--seeds {' '.join(map(str, config.seeds))}"
+    if config.learned != LEARNED:
+        words += f" --learned {' '.join(config.learned)}"
+    about = (__doc__ or "").rpartition("\n\n")[2].replace("\n", " ").strip()
+    page = to_markdown(words, about, told, rows)
     config.out.mkdir(parents=True, exist_ok=True)
     atomic_write(config.out / "changed_rules.md", page)
-    kept = {"seeds": config.seeds, "machine": machine(), "rows": rows}
-    atomic_write(config.out / "changed_rules.json", json.dumps(kept, indent=1) + "\n")
+    content = {"seeds": config.seeds, "machine": machine(), "rows": rows}
+    atomic_write(config.out / "changed_rules.json", json.dumps(content, indent=1) + "\n")
     print(page)
-    return 0 if all(map(is_shown, rows)) else 3
+    return 0 if all(map(played.is_shown, rows)) else 3
+
+
+def _rows(
+    config: ChangedRulesConfig, mending: played.Mending, say: Callable[[str], None]
+) -> list[played.Row]:
+    """Of every seed the rows of every part, read where they are kept; by game and change."""
+    learned = cache(partial(_learned, config))
+    writer = re.sub(r"[^A-Za-z0-9.-]+", "-", mending.catch.name)
+    rows: list[played.Row] = []
+    for seed in config.seeds:
+        parts: dict[str, Callable[[], Iterable[played.Row]]] = {
+            "own": partial(_own_rows, seed, mending)
+        }
+        for kind in config.learned:
+            parts[kind] = partial(_learned_rows, learned, kind, seed, mending)
+        if config.pong:
+            parts["pong"] = partial(played.pong_rows, seed, mending)
+        for name, make in parts.items():
+            rows += _kept(config.save_dir / f"seed-{seed}" / f"{name}-{writer}.json", make)
+        say(f"seed {seed}: {sum(map(played.is_shown, rows))} of {len(rows)} as they have to be")
+    order = list(CHANGES)
+    return sorted(
+        rows, key=lambda row: order.index(row["change"]) if row["change"] in order else len(order)
+    )
+
+
+def _learned(config: ChangedRulesConfig, kind: str) -> played.Watched:
+    return played.learned_model(kind, *trained(kind, config.save_dir / kind, 0))
+
+
+def _learned_rows(
+    learned: Callable[[str], played.Watched], kind: str, seed: int, mending: played.Mending
+) -> list[played.Row]:
+    return list(played.catch_rows(seed, [learned(kind)], mending))
+
+
+def _own_rows(seed: int, mending: played.Mending) -> list[played.Row]:
+    models = played.own_models(mending)
+    try:
+        return list(played.catch_rows(seed, models, mending))
+    finally:
+        models[0].model.close()
+
+
+def _kept(file: Path, make: Callable[[], Iterable[played.Row]]) -> list[played.Row]:
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(file, json.dumps(list(make())))
+    rows: list[played.Row] = json.loads(file.read_text(encoding="utf-8"))
+    return rows
 
 
 @program

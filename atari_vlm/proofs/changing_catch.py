@@ -17,9 +17,9 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from atari_vlm.experience.transitions import TransitionBuffer
 from atari_vlm.types import Message, Reply
 from atari_vlm.vlm.base import NoScores, Sampling
-from atari_vlm.world_models.base import ModelStep
+from atari_vlm.world_models.base import ModelStep, StartFrames
 
-ROWS, COLUMNS, CELL = 9, 7, 4
+ROWS, COLUMNS, CELL = 5, 5, 4
 PUSHES = np.array([0, 1, -1])  # NOOP, RIGHT, LEFT
 EVERY = 3  # one step in so many pushes the paddle
 STATES, ACTIONS = MultiDiscrete([ROWS, COLUMNS, COLUMNS]), Discrete(3)
@@ -98,7 +98,7 @@ def play(before: Rules, after: Rules, change: int, steps: int, seed: int) -> Tra
 
 
 def drawn(states: np.ndarray) -> np.ndarray:
-    """Pictures uint8 ``(B, 36, 28, 3)``: a white ball, a green paddle in the last row."""
+    """Pictures uint8 ``(B, 20, 20, 3)``: a white ball, a green paddle in the last row."""
     cells = np.zeros((len(states), ROWS, COLUMNS, 3), np.uint8)
     row, column, paddle = states.T
     cells[np.arange(len(states)), -1, paddle] = 92, 186, 92
@@ -130,8 +130,17 @@ class SeenCatch:
     frame_skip, reward_transform = 1, "none"
     observation_space, action_space = PICTURES, ACTIONS
 
+    action_names = ("NOOP", "RIGHT", "LEFT")
+
     def __init__(self, off: float = 0.0):
         self.off = off
+
+    @property
+    def start(self) -> StartFrames:
+        """Every column of a new ball with every place of the paddle."""
+        ball, paddle = np.divmod(np.arange(COLUMNS**2), COLUMNS)
+        pictures = drawn(np.stack([np.zeros_like(ball), ball, paddle], 1))
+        return StartFrames(pictures[:, None], np.zeros((len(pictures), 0), np.int64))
 
     def init(
         self, observations: np.ndarray, actions: np.ndarray, *, rng: np.random.Generator

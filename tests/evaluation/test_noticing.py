@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from atari_vlm.errors import ConfigError
-from atari_vlm.evaluation.noticing import Watch, step_errors
+from atari_vlm.evaluation.noticing import Held, Watch, step_errors
 from atari_vlm.experience.transitions import TransitionBuffer
 from atari_vlm.proofs import changing_catch as catch
 from atari_vlm.world_models.base import ModelStep
+from atari_vlm.world_models.code import CodeWorldModel, LocalProgram
 
 
 def usual(wrong, count=200):
@@ -96,3 +97,35 @@ def test_errors_of_pictures_count_the_pixels_that_changed():
     new = catch.in_pictures(catch.play(catch.OLD, catch.Rules(1, 2), 30, 60, 0))
     errors = step_errors(catch.SeenCatch(), new)
     assert not errors[:30].any() and 0 < errors[30] <= 1 and (errors[30:] > 0).all()
+
+
+class Blurred(catch.SeenCatch):
+    """Shows everything darker than it is, as a model that learned may."""
+
+    def decode(self, state):
+        return catch.drawn(state) // 2
+
+
+def test_a_model_s_own_eyes_and_what_it_is_held_to():
+    old = catch.in_pictures(catch.play(catch.OLD, catch.OLD, 0, 40, 0))
+    assert (step_errors(Blurred(), old) > 0).all()
+    own = Held(own_eyes=True)
+    assert not step_errors(Blurred(), old, held=own).any()
+    new = catch.in_pictures(catch.play(catch.OLD, catch.Rules(1, 2), 20, 40, 0))
+    errors = step_errors(Blurred(), new, held=own)
+    assert not errors[:20].any() and (errors[20:] > 0).all()
+    off = TransitionBuffer(
+        old.observations, old.actions, old.rewards + 0.3, old.next_observations, old.terminated, old.truncated,
+        env_id=old.env_id, observation_space=old.observation_space, action_space=old.action_space,
+    )  # fmt: skip
+    assert (step_errors(catch.SeenCatch(), off) == 1).all()
+    assert not step_errors(catch.SeenCatch(), off, held=Held(reward_off=0.5)).any()
+
+
+def test_some_numbers_of_a_state_alone():
+    played = catch.play(catch.OLD, catch.Rules(way=-1), 0, 40, 0)
+    spaces = {"observation_space": catch.STATES, "action_space": catch.ACTIONS}
+    model = CodeWorldModel(LocalProgram(catch.OLD.program()), **spaces)
+    landed = played.rewards != 0
+    assert step_errors(model, played)[~landed].any()
+    assert not step_errors(model, played, held=Held(numbers=(0, 1)))[~landed].any()

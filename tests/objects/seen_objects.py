@@ -61,14 +61,16 @@ def _ways(game):
     return DATA.joinpath("montezuma_ways.txt").read_text().split() if game in TOURED else []
 
 
-def played(game, steps, seed, *, skip=1):
+def played(game, steps, seed, *, skip=1, difficulty=0):
     """Memory int64 ``(128,)`` and screen after every ``skip`` frames of random and scripted play, in turns of 200 steps.
 
     With an even seed a game that has ways plays them first.
     """
     ways = _ways(game) if seed % 2 == 0 else []
     sticky = 0.0 if ways else 0.25
-    env = gymnasium.make(f"ALE/{game}-v5", frameskip=1, repeat_action_probability=sticky)
+    env = gymnasium.make(
+        f"ALE/{game}-v5", frameskip=1, repeat_action_probability=sticky, difficulty=difficulty
+    )
     names, ale = env.unwrapped.get_action_meanings(), env.unwrapped.ale
     random = np.random.default_rng(seed)
     plans = [[ord(letter) - ord("a") for letter in way] for way in ways]

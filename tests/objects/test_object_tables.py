@@ -56,6 +56,12 @@ def test_memory_lies_on_the_pixels(game):
     check(game, RUNS.get(game, FEW_RUNS), 3)
 
 
+@pytest.mark.parametrize("difficulty", [1, 2, 3])
+def test_pongs_paddles_are_as_high_as_its_switches_make_them(difficulty):
+    found = agreement("Pong", played("Pong", 250, 5, skip=3, difficulty=difficulty))
+    assert all(mean >= LEAST and count > 100 for mean, count in found.values()), found
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("game", TABLES)

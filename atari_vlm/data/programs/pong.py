@@ -21,6 +21,9 @@ FRAMES = 4
 TURNS = np.array([0, 0, -1, 1, -1, 1])  # NOOP, FIRE, RIGHT (up), LEFT (down), RIGHTFIRE, LEFTFIRE
 BUTTONS = np.array([0, 1, 0, 0, 1, 1])
 TURN, UPPERMOST, LOWERMOST = 5.757, 14.75, 205.67  # of the knob: pixels a frame, and where it stops
+# a paddle: its rows, the rows that send the ball off at one angle, and how many of the angles lead upwards
+YOUR_PADDLE = 16, 4, 2
+OTHER_PADDLE = 16, 4, 2
 LAST_POINT = 21
 
 BROWN, WHITE, GREEN, ORANGE = (144, 72, 17), (236, 236, 236), (92, 186, 92), (213, 130, 74)
@@ -112,12 +115,13 @@ def meet_paddles(game, rows):
     """A ball that overlaps a paddle leaves it; the lower on the paddle, the more downwards. Your button makes it faster."""
     right = game[X] > 128
     drawn = np.where(right, 2 * ((game[PLACE] + 1) // 2), game[OTHER])
-    high, low = np.where(right, -2, -4), np.where(right, 15, 14)
+    height, part, upwards = np.array([OTHER_PADDLE, YOUR_PADDLE]).T[:, right.astype(int)]
+    high, low = np.where(right, -2, -4), np.where(right, height - 1, height - 2)
     met = rows & (game[Y] - drawn >= high) & (game[Y] - drawn <= low)
     paddle = np.where(right, game[PLACE], game[OTHER])
     speed = np.abs(game[DX])
     game[DX] = np.where(met, np.where(right, -speed - game[BUTTON], speed), game[DX])
-    game[DY] = np.where(met, (game[Y] - paddle + 3) // 4 - 2, game[DY])
+    game[DY] = np.where(met, (game[Y] - paddle + part - 1) // part - upwards, game[DY])
     game[SOUND, met] = 195
 
 
@@ -150,8 +154,8 @@ def show(game, before):
     """Fill in what is to be seen, with the paddles' mean motion since ``before``."""
     place(game[SEEN_BALL], game[X] - 49, game[Y] - 14, (2, 4))
     game[SEEN_BALL][4:6] = game[[DX, DY]] * game[SEEN_BALL][6]
-    place(game[SEEN_YOURS], 140, 2 * ((game[PLACE] + 1) // 2) - 14, (4, 16))
-    place(game[SEEN_OTHER], 16, game[OTHER] - 15, (4, 16))
+    place(game[SEEN_YOURS], 140, 2 * ((game[PLACE] + 1) // 2) - 14, (4, YOUR_PADDLE[0]))
+    place(game[SEEN_OTHER], 16, game[OTHER] - 15, (4, OTHER_PADDLE[0]))
     for part in (SEEN_YOURS, SEEN_OTHER):
         both = (game[part][6] > 0) & (before[part][6] > 0)
         motion = (game[part][1] - before[part][1]) / FRAMES

@@ -151,7 +151,7 @@ def test_a_language_model_may_mend(tmp_path, monkeypatch, capsys):
             "--seeds",
             "0",
             "--no-pong",
-            "--no-learned",
+            "--learned",
             "--save-dir",
             str(tmp_path / "runs"),
             "--out",

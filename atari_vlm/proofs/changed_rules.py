@@ -2,9 +2,9 @@
 
 A small game of falling balls (`atari_vlm/proofs/changing_catch.py`): after 200 steps as it was learned its actions are mirrored,
 or its ball is twice as fast, or both. Each model has to notice within the steps that a hand computation gives, and to stay quiet
-where nothing changes: a program, the game itself, the same with planted errors, and a REM and a Dreamer that learned it from
-pictures. And Pong of ALE, whose difficulty switches halve paddles in the middle of a game, against the program that was written
-for it by hand. Both programs are mended by their counterexamples until they replay what was met since.
+where nothing changes: a program, the game itself, the same with planted errors, and a REM that learned it from pictures. And
+Pong of ALE, whose difficulty switches halve paddles in the middle of a game, against the program that was written for it by hand.
+Both programs are mended by their counterexamples until they replay what was met since.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from atari_vlm.synthesis.writers import load_asked
 from atari_vlm.vlm.base import closing
 from atari_vlm.vlm.layers.stack import limited
 
-LEARNED: tuple[Literal["REM", "Dreamer"], ...] = ("REM", "Dreamer")
+LEARNED: tuple[Literal["REM", "Dreamer"], ...] = ("REM",)
 _SCRIPTED = (
     "Writers: scripted ones, one a game, in the place of a language model. Each sees the question that a language model is asked,"
     " remembers nothing, and answers with the next program of its own list that explains the step it is shown (Pong: 328 edits "
@@ -54,7 +54,7 @@ class ChangedRulesConfig(KeyOptions, ModelOptions, AskOptions):
     pong: bool = True
     """Pong too, which takes some minutes"""
     learned: tuple[Literal["REM", "Dreamer"], ...] = LEARNED
-    """models that learned it too, trained for a minute or two at first; none: nothing after the option"""
+    """models that learned it too, which are trained at first; none: nothing after the option"""
     save_dir: Path = Path("runs/changed_rules")
     """where these are kept, and every row that was played: neither is made again"""
     out: Path = Path("docs/results")

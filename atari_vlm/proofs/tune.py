@@ -52,7 +52,7 @@ class Lesson:
 
 
 LESSONS = {
-    "catch": Lesson("pixel Catch", "Catch", 1.0, ("--updates", "400", "--episodes", "128")),
+    "catch": Lesson("pixel Catch", "Catch", 1.0, ("--updates", "600", "--episodes", "512")),
     "solo-pong": Lesson(
         "one-paddle Pong", "SoloPong", 3.0, ("--updates", "1000", "--episodes", "200")
     ),

@@ -24,6 +24,7 @@ from atari_vlm.world_models.base import WorldModel
 _CHANGED = 0.5  # how often a model is wrong after a change
 _USUAL = 0.9  # the share of usual errors that are no surprise at least
 _BATCH = 64
+_RECURRENT = 8  # real observations that a model is told which remembers by itself
 
 
 class Watch:
@@ -98,6 +99,8 @@ def step_errors(
     """
     rng = np.random.default_rng(seed)
     length = max(1, int(getattr(model, "context_length", 1)))
+    if length == 1 and hasattr(model, "observe"):  # one observation says little to it
+        length = _RECURRENT
     starts = play.trajectory_starts
     rows = np.arange(len(play))
     behind = rows - starts[np.searchsorted(starts, rows, side="right") - 1]

@@ -91,6 +91,26 @@ def test_contexts_are_as_long_as_the_model_reads_and_the_episode_allows():
     assert model.lengths == {1, 2}
 
 
+class Remembering(Counting):
+    """The same, which says that one observation is enough, and takes in more."""
+
+    context_length = 1
+
+    def observe(self, state, action, observation, *, rng):
+        return np.stack([observation.astype(float), observation - state[:, 0]], 1)
+
+
+def test_a_recurrent_model_is_told_what_came_before():
+    states = np.arange(12)
+    play = TransitionBuffer(
+        states, np.zeros(12, int), np.zeros(12), states + 1, np.zeros(12, bool), np.zeros(12, bool),
+        env_id="Counting-v0", observation_space=catch.Discrete(20), action_space=catch.Discrete(2),
+    )  # fmt: skip
+    model = Remembering()
+    step_errors(model, play)
+    assert model.lengths == {*range(1, 9)}
+
+
 def test_errors_of_pictures_count_the_pixels_that_changed():
     old = catch.in_pictures(catch.play(catch.OLD, catch.OLD, 0, 60, 0))
     assert not step_errors(catch.SeenCatch(), old).any()

@@ -20,6 +20,7 @@ from atari_vlm.experience.replay import Replay
 from atari_vlm.experience.segments import Segments
 from atari_vlm.scores.statistics import BootstrapConfig, Estimate
 from atari_vlm.world_models.base import Forecast, WorldModel
+from atari_vlm.world_models.view import observations_told
 
 Ratios = dict[
     str, tuple[np.ndarray, np.ndarray]
@@ -177,7 +178,7 @@ def _forecast(model: WorldModel[Any], play: Played, config: HeldOutConfig) -> Fo
         return forecast
     rewards, ends = np.zeros((2, *play.mask.shape))
     rng = np.random.default_rng(config.seed)
-    length = max(1, int(getattr(model, "context_length", 1)))
+    length = observations_told(model)
     for t in range(config.context - 1, play.mask.shape[1]):
         since = max(0, t + 1 - length)
         state = model.init(play.observations[:, since : t + 1], play.actions[:, since:t], rng=rng)

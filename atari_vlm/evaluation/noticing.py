@@ -20,11 +20,11 @@ from atari_vlm.evaluation.model_table.figures import right_of_changed, same_pixe
 from atari_vlm.experience.transitions import TransitionBuffer
 from atari_vlm.space_trees import is_rgb
 from atari_vlm.world_models.base import WorldModel
+from atari_vlm.world_models.view import observations_told
 
 _CHANGED = 0.5  # how often a model is wrong after a change
 _USUAL = 0.9  # the share of usual errors that are no surprise at least
 _BATCH = 64
-_RECURRENT = 8  # real observations that a model is told which remembers by itself
 
 
 class Watch:
@@ -98,9 +98,7 @@ def step_errors(
     whose states are the observations (a program of contract 1) is held to its states, any other to what it decodes.
     """
     rng = np.random.default_rng(seed)
-    length = max(1, int(getattr(model, "context_length", 1)))
-    if length == 1 and hasattr(model, "observe"):  # one observation says little to it
-        length = _RECURRENT
+    length = observations_told(model)
     starts = play.trajectory_starts
     rows = np.arange(len(play))
     behind = rows - starts[np.searchsorted(starts, rows, side="right") - 1]

@@ -28,6 +28,17 @@ def picture_of(env: gymnasium.Env[Any, Any], observation: Any, eye: Eye) -> Any:
     return eye(observation)
 
 
+REMEMBERED = 8  # real observations that a model is told which remembers by itself
+
+
+def observations_told(model: WorldModel[Any]) -> int:
+    """How many real observations a state is made of where no episode is followed: as many as ``init`` reads, at least one, and
+    to a recurrent model (``observe``), which says that one is enough, :data:`REMEMBERED`.
+    """
+    length = max(1, int(getattr(model, "context_length", 1)))
+    return REMEMBERED if length == 1 and hasattr(model, "observe") else length
+
+
 class Context:
     """The last ``context_length`` pictures (default 1) that a model was shown, and the actions
     played between them.

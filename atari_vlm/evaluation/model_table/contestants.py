@@ -36,10 +36,9 @@ from atari_vlm.world_models.base import WorldModel, check_fit, context_space_of
 from atari_vlm.world_models.code.shipped import golden
 from atari_vlm.world_models.emulator import EmulatorWorldModel
 from atari_vlm.world_models.seeing import Eye
-from atari_vlm.world_models.view import eye_of
+from atari_vlm.world_models.view import REMEMBERED, eye_of, observations_told
 
 _DATA_SET = "offline"  # the game that a checkpoint names which was trained from a data set
-_CONTEXT = 8  # pictures that a model reads which does not say how many it needs
 
 
 class Contestant:
@@ -136,7 +135,7 @@ class OfTables(Contestant):
 
     def begin(self, play: Play, rows: np.ndarray, rng: np.random.Generator) -> Any:
         """The tables of these moments, with those before as far as the program reads them."""
-        length = min(WARM_UP, max(1, int(getattr(self.model, "context_length", 1))))
+        length = min(WARM_UP, observations_told(self.model))
         at = rows[:, None] + np.arange(1 - length, 1)
         return self.model.init(play.tables[at], play.actions[at[:, :-1]], rng=rng)
 
@@ -169,8 +168,10 @@ class OfPictures(Contestant):
     def __init__(self, model: WorldModel[Any], recorder: Recorder):
         super().__init__(model, recorder)
         self._eye: Eye = eye_of(model)
-        told = max(1, int(getattr(model, "context_length", 1)))
-        self._length = min(WARM_UP, told if told > 1 else _CONTEXT)
+        told = observations_told(model)
+        self._length = min(
+            WARM_UP, told if told > 1 else REMEMBERED
+        )  # one tells no flight of a ball
         height, width = (context_space_of(model).shape or ())[:2]
         self._pixel = np.array([COLUMNS / width, ROWS / height])
 

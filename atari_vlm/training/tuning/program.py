@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from atari_vlm.runs.bars import Bars
 from atari_vlm.runs.command_line import command_line, command_of
 from atari_vlm.runs.game_names import GameSpec, parse_games
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
-from atari_vlm.runs.stopping import Stop, stop_on_signals
-from atari_vlm.runs.terminal import messages
+from atari_vlm.runs.stopping import Stop
 from atari_vlm.runs.trackers import LogConfig
 from atari_vlm.settings import flat
 from atari_vlm.training.tuning.bases import Base, check_family, check_new, load_base
 from atari_vlm.training.tuning.learner import Method, UpdateConfig
 from atari_vlm.training.tuning.options import TuneOptions
+from atari_vlm.training.tuning.running import in_run_folder
 from atari_vlm.training.tuning.sft import ImitationTrainer, Lessons, TuningRun
 from atari_vlm.training.tuning.sources import TeachingConfig, frames_of, played_episodes
 from atari_vlm.vlm.local.adapter import AdapterCard, prompt_version_of
@@ -40,19 +41,7 @@ def tune(options: TuneOptions) -> int:
     games = parse_games(options.game)
     method, updates, teaching = _method(options), update_config(options), _teaching(options)
     request = _request(options, games, (method, updates, teaching))
-    console = messages()
-    with stop_on_signals() as stop:
-        folder = RunFolder.open(request, journal=False)
-        try:
-            if folder.finished:
-                console.print(f"{folder.path} is finished: {folder.path / 'results.json'}")
-                return 0
-            code = _train(options, games, folder, console, stop)
-            if code == 0:
-                folder.finish()
-            return code
-        finally:
-            folder.close()
+    return in_run_folder(request, functools.partial(_train, options, games))
 
 
 def update_config(options: TuneOptions) -> UpdateConfig:

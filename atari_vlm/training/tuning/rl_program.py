@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,7 @@ from atari_vlm.runs.command_line import command_line, command_of
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.game_names import GameSpec, parse_games
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
-from atari_vlm.runs.stopping import Stop, stop_on_signals
-from atari_vlm.runs.terminal import messages
+from atari_vlm.runs.stopping import Stop
 from atari_vlm.runs.trackers import LogConfig, check_installed
 from atari_vlm.spaces import Env
 from atari_vlm.training.tuning.bases import Base, check_family, check_new, load_base
@@ -24,6 +24,7 @@ from atari_vlm.training.tuning.learner import Method, UpdateConfig
 from atari_vlm.training.tuning.options import ReinforceOptions
 from atari_vlm.training.tuning.ppo import PPOConfig
 from atari_vlm.training.tuning.rl import ReinforcementRun, ReinforcementTrainer
+from atari_vlm.training.tuning.running import in_run_folder
 from atari_vlm.vlm.local.adapter import (
     Adapter,
     AdapterCard,
@@ -44,19 +45,7 @@ def reinforce(options: ReinforceOptions) -> int:
     (game,) = parse_games(options.game)
     start = None if options.adapter is None else read_adapter(options.adapter)
     request = _request(options, game, start)
-    console = messages()
-    with stop_on_signals() as stop:
-        folder = RunFolder.open(request, journal=False)
-        try:
-            if folder.finished:
-                console.print(f"{folder.path} is finished: {folder.path / 'results.json'}")
-                return 0
-            code = _train(options, (game, start), folder, console, stop)
-            if code == 0:
-                folder.finish()
-            return code
-        finally:
-            folder.close()
+    return in_run_folder(request, functools.partial(_train, options, (game, start)))
 
 
 def ppo_config(options: ReinforceOptions) -> PPOConfig:

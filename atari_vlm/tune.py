@@ -5,6 +5,7 @@
     python -m atari_vlm.tune sft --resume tiny-Catch-sft-001
     python -m atari_vlm.tune rl --base tiny --model new --adapter RUN/adapter --game Catch
     python -m atari_vlm.tune merge atari_vlm_results/tiny-Catch-sft-001/adapter --model new --out catch-player
+    python -m atari_vlm.tune onnx catch-player      # the form that plays without torch
 
 A teacher plays (the bundled player, or a run that was played before), the model learns its choices among the legal answers,
 and held-out episodes say how well; or it learns from the rewards of the game (`rl`). What comes out is an adapter:
@@ -20,7 +21,7 @@ from atari_vlm.ending import program
 from atari_vlm.errors import UnknownNameError
 from atari_vlm.runs.command_line import parse
 
-COMMANDS = ("sft", "rl", "merge")
+COMMANDS = ("sft", "rl", "merge", "onnx")
 
 
 @program
@@ -43,6 +44,10 @@ def main(argv: list[str] | None = None) -> int:
         from atari_vlm.training.tuning.merging import merge
 
         return merge(merging)
+    if command == "onnx":
+        from atari_vlm.training.tuning.onnx_form import OnnxOptions, write_onnx
+
+        return write_onnx(parse(OnnxOptions, rest, OnnxOptions.__doc__))
     if command == "rl":
         reinforcing = parse(options.ReinforceOptions, rest, options.ReinforceOptions.__doc__)
         _require_all()

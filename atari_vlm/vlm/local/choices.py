@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from atari_vlm.vlm.local.prompt import Padded, Prompt
+
 
 @dataclass(frozen=True, eq=False)
 class ChoiceTree:
@@ -42,10 +44,7 @@ class ChoiceTree:
 
         values = logits.float()
         totals = values.logsumexp(-1)
-        before = np.where(
-            self.depths == 0, 0, np.arange(len(self.ids))
-        )  # the row that predicts each token
-        last = np.cumsum([len(choice) for choice in self.choices])  # the row behind each choice
+        before, last = self._rows
         ends = values[last[:, None], list(stop_ids)].logsumexp(-1) - totals[last]
         tokens = (values[before, self.ids] - totals[before]).double()
         owner = torch.from_numpy(self.owner).to(tokens.device)
@@ -54,6 +53,42 @@ class ChoiceTree:
     def scores(self, logits: Any, stop_ids: Sequence[int]) -> np.ndarray:
         """:meth:`log_probs` as an array."""
         return np.asarray(self.log_probs(logits, stop_ids).cpu().numpy())
+
+    def array_scores(self, logits: np.ndarray, stop_ids: Sequence[int]) -> np.ndarray:
+        """:meth:`scores` of an array of logits, without torch."""
+        values = logits[: 1 + len(self.ids)].astype(np.float64)
+        totals = _log_sum(values)
+        before, last = self._rows
+        ends = _log_sum(values[last[:, None], list(stop_ids)]) - totals[last]
+        tokens = values[before, self.ids] - totals[before]
+        return np.bincount(self.owner, tokens, len(self.choices)) + ends
+
+    @property
+    def _rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """The row of logits that predicts each token, and the row behind each choice."""
+        before = np.where(self.depths == 0, 0, np.arange(len(self.ids)))
+        return before, np.cumsum([len(choice) for choice in self.choices])
+
+
+def _log_sum(values: np.ndarray) -> np.ndarray:
+    """The logarithm of the sum of exponentials along the last axis."""
+    most = values.max(-1, keepdims=True)
+    return np.log(np.exp(values - most).sum(-1)) + most[..., 0]
+
+
+def with_choices(
+    padded: Padded, prompts: Sequence[Prompt], trees: Sequence[ChoiceTree]
+) -> tuple[Padded, np.ndarray]:
+    """The padded prompts with their choices behind them, and what may attend to what (:func:`tree_mask`)."""
+    width = max(len(tree.ids) for tree in trees)
+    ids = np.stack([np.pad(tree.ids, (0, width - len(tree.ids))) for tree in trees])
+    depths = np.stack([np.pad(tree.depths, (0, width - len(tree.ids))) for tree in trees])
+    after = np.array([prompt.next_position for prompt in prompts])[:, None] + depths  # (B, width)
+    positions = np.concatenate(
+        [padded.positions, np.broadcast_to(after, (*padded.positions.shape[:-1], width))], -1
+    )
+    block = Padded(np.concatenate([padded.ids, ids], 1), padded.mask, positions, padded.pads)
+    return block, tree_mask(padded.mask, padded.ids.shape[1], trees, width)
 
 
 def tree_mask(known: np.ndarray, width: int, trees: Sequence[ChoiceTree], block: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from atari_vlm.errors import NotSupportedError, RequestError
-from atari_vlm.vlm.local.choices import ChoiceTree, tree_mask
+from atari_vlm.vlm.local.choices import ChoiceTree, with_choices
 from atari_vlm.vlm.local.layouts import PLAIN_ATTENTION, Layout
 from atari_vlm.vlm.local.prefix import PrefixCache, Start
 from atari_vlm.vlm.local.prompt import Padded, Prompt, check_left_padded, pad_left
@@ -202,22 +202,14 @@ class Engine:
         """The padded prompts with their choices behind them, and what the model is told about who sees whom."""
         import torch
 
-        width = max(len(tree.ids) for tree in trees)
-        ids = np.stack([np.pad(tree.ids, (0, width - len(tree.ids))) for tree in trees])
-        depths = np.stack([np.pad(tree.depths, (0, width - len(tree.ids))) for tree in trees])
-        after = (
-            np.array([prompt.next_position for prompt in prompts])[:, None] + depths
-        )  # (B, width)
-        positions = np.concatenate(
-            [padded.positions, np.broadcast_to(after, (*padded.positions.shape[:-1], width))], -1
-        )
-        block = Padded(np.concatenate([padded.ids, ids], 1), padded.mask, positions, padded.pads)
-        mask = torch.from_numpy(tree_mask(padded.mask, padded.ids.shape[1], trees, width)).to(
-            self.model.device
-        )
+        block, allowed = with_choices(padded, prompts, trees)
+        mask = torch.from_numpy(allowed).to(self.model.device)
         bias = torch.zeros(mask.shape, dtype=self.model.dtype, device=mask.device)
         bias.masked_fill_(~mask, torch.finfo(self.model.dtype).min)
-        return block, {"attention_mask": bias, "logits_to_keep": width + 1}
+        return block, {
+            "attention_mask": bias,
+            "logits_to_keep": 1 + block.ids.shape[1] - padded.ids.shape[1],
+        }
 
     def _score_rows(self, request: ScoreRequest) -> np.ndarray:
         """Every choice behind its own copy of the prompt, one row each: for models whose attention is not plain."""

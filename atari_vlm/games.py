@@ -129,6 +129,7 @@ def _letters(text: str) -> str:
     return "".join(character for character in text.casefold() if character.isalnum())
 
 
+@functools.cache
 def game_or_generic(name: str) -> Game:
     """Like :func:`game`, but an unknown name (somebody's own game) gets a goal, controls and strategy that fit any game."""
     try:

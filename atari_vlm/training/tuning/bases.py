@@ -10,6 +10,7 @@ from typing import Any
 
 from atari_vlm._lazy import require
 from atari_vlm.errors import ConfigError, NotSupportedError, UnknownNameError
+from atari_vlm.training.tuning.memory import TrainingLoad, check_training_memory
 from atari_vlm.vlm.catalogue import entries
 from atari_vlm.vlm.local import weights
 from atari_vlm.vlm.local.cogvlm2 import is_foreign
@@ -72,8 +73,17 @@ def check_new(family: str, model: str) -> None:
         raise ConfigError(f"--model {NEW} begins from nothing and needs --base {FAMILY}")
 
 
-def load_base(family: str, model: str, options: LocalOptions, folder: Path | None = None) -> Base:
-    """Find, check and load a checkpoint; ``folder`` is where ``model`` lies, if that is known."""
+def load_base(
+    family: str,
+    model: str,
+    options: LocalOptions,
+    folder: Path | None = None,
+    load: TrainingLoad | None = None,
+) -> Base:
+    """Find, check and load a checkpoint; ``folder`` is where ``model`` lies, if that is known.
+
+    ``load``: what will be trained, refused before any weights are loaded where it does not fit the memory.
+    """
     check_family(family)
     for module in ("torch", "transformers", "accelerate"):
         require(module, "tune")
@@ -83,11 +93,14 @@ def load_base(family: str, model: str, options: LocalOptions, folder: Path | Non
         raise NotSupportedError(
             f"{model} brings its own code and has no one-pass scores to learn from"
         )
+    if load is not None:
+        check_training_memory(model, where, options, load)
     loaded = load_folder(model, where, options)
     if not loaded.engine.scores_in_one_pass:
         raise NotSupportedError(
             f"the base {model} is a {loaded.model_type} model, which has no one-pass scores to learn from"
         )
+    multiply_patches(loaded.engine.model)
     return Base(
         family,
         model,
@@ -97,3 +110,25 @@ def load_base(family: str, model: str, options: LocalOptions, folder: Path | Non
         loaded.encoder,
         loaded.engine,
     )
+
+
+def multiply_patches(network: Any) -> None:
+    """Compute the embedding of flat patches as the matrix product that it is.
+
+    Such a tower convolves every patch with a kernel of its own size, whose gradient torch takes a third of a small model's update
+    for on a CPU. Weights keep their names and values, and outputs are equal but for the order of sums.
+    """
+    from torch.nn import Conv3d, functional
+
+    class PatchProduct(Conv3d):
+        """``(N, C, T, P, P)`` to ``(N, D, 1, 1, 1)``, for inputs of the kernel's size."""
+
+        def forward(self, patches: Any) -> Any:
+            if patches.shape[1:] != self.weight.shape[1:]:
+                return super().forward(patches)
+            out = functional.linear(patches.flatten(1), self.weight.flatten(1), self.bias)
+            return out[..., None, None, None]
+
+    for module in network.modules():
+        if type(module) is Conv3d:
+            module.__class__ = PatchProduct

@@ -156,9 +156,7 @@ class TuningLearner:
         return self._states(batch)[0]
 
     def _states(self, batch: Sequence[TaughtDecision]) -> tuple[list[Tensor], Tensor]:
-        requests = [
-            ScoreRequest(self.base.encoder.encode(d.messages), self._ids(d.names)) for d in batch
-        ]
+        requests = [self._request(d) for d in batch]
         try:
             return self.base.engine.states(requests)
         except (torch.OutOfMemoryError, MemoryError) as error:
@@ -167,6 +165,10 @@ class TuningLearner:
             if "memory" not in str(error):
                 raise
             raise _too_large(batch) from error
+
+    def _request(self, decision: TaughtDecision) -> ScoreRequest:
+        prompt = self.base.encoder.encode(decision.messages)
+        return ScoreRequest(prompt, self._ids(decision.names))
 
     def _ids(self, names: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
         if names not in self._choices:

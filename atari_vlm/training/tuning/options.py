@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from atari_vlm.errors import ConfigError, check_count
+from atari_vlm.errors import ConfigError, check_count, check_positive
 from atari_vlm.prompts import check_style
 from atari_vlm.runs.options import (
     OWN_CODE,
@@ -109,10 +109,14 @@ class PlaceOptions(Options):
     """CPU threads of torch; runs are equal to the bit only with as many"""
     offline: bool = False
     """never contact the model hub"""
+    max_minutes: float | None = None
+    """the run stops at its next checkpoint after so many, with exit code 75; the same command goes on"""
 
     def __post_init__(self) -> None:
         if self.threads is not None:
             check_count(threads=self.threads)
+        if self.max_minutes is not None:
+            check_positive(max_minutes=self.max_minutes)
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype is one of {', '.join(DTYPES)}, got {self.dtype!r}")
         super().__post_init__()
@@ -148,8 +152,8 @@ class GameTurnsOptions(Options):
     """folder or hub id of its weights; new (with --base tiny): a small model from nothing"""
     adapter: str | None = field(default=None, metadata=TYPED_ONLY)
     """the adapter that training begins with, of imitation for instance; a copy of it is trained"""
-    game: str = field(default="Catch", metadata=OWN_CODE)
-    """a game of ALE, Catch, SoloPong, or any gymnasium id with pictures"""
+    game: tuple[str, ...] = field(default=("Catch",), metadata=OWN_CODE)
+    """games, which take turns side by side: of ALE, Catch, SoloPong, or any gymnasium id with pictures"""
     prompt_type: Literal["basic", "cot", "expert"] = "basic"
     """what the instructions say"""
     frames: int = 2
@@ -188,10 +192,14 @@ class PPOOptions(Options):
     """weight of the bonus for spread"""
     kl: float = 0.0
     """weight of the penalty for leaving the policy that training began with"""
+    value_warm_up: int = 1
+    """first iterations, in which the value head alone learns: one that knows nothing would spoil a good policy"""
     method: Literal["auto", "lora", "full", "qlora"] = "auto"
     """as the adapter; else full for a model from nothing, lora for others"""
     rank: int = 16
     """of LoRA"""
+    gradient_checkpointing: bool = False
+    """less memory, more time"""
     eval_every: int = 10
     """iterations between evaluations and checkpoints"""
     eval_episodes: int = 32

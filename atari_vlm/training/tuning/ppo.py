@@ -21,7 +21,7 @@ class PPOConfig:
     """Constants of an iteration: ``envs`` games play ``steps`` decisions each, which are learned from ``epochs`` times.
 
     ``discount`` is per decision, ``trace`` is GAE's lambda, ``clip`` bounds the ratio, ``entropy`` and ``kl`` weigh the bonus for
-    spread and the penalty for leaving the first policy, ``value`` the squared error of the value head.
+    spread and the penalty for leaving the first policy. In the first ``value_warm_up`` iterations the value head alone learns.
     """
 
     envs: int = 16
@@ -33,29 +33,36 @@ class PPOConfig:
     clip: float = 0.2
     entropy: float = 0.01
     kl: float = 0.0
-    value: float = 0.5
+    value_warm_up: int = 0
 
     def __post_init__(self) -> None:
         check_count(envs=self.envs, steps=self.steps, epochs=self.epochs, minibatch=self.minibatch)
+        if self.value_warm_up < 0:
+            raise ConfigError(f"value_warm_up is 0 or more, got {self.value_warm_up!r}")
         check_positive(clip=self.clip)
         for name in ("discount", "trace"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is from 0 to 1, got {getattr(self, name)!r}")
-        if min(self.entropy, self.kl, self.value) < 0:
-            raise ConfigError("entropy, kl and value must not be negative")
+        if min(self.entropy, self.kl) < 0:
+            raise ConfigError("entropy and kl must not be negative")
 
 
 @dataclass(frozen=True)
 class Turns:
-    """What was decided, ``(B,)`` each: the action, its log-probability then, the advantage, what the value head should say, and
-    the first policy's log-probabilities over the legal answers (a row each).
+    """What was decided, ``(B,)`` each: the action, its log-probability then, the advantage, and the first policy's
+    log-probabilities over the legal answers (a row each).
     """
 
     actions: np.ndarray
     log_probs: np.ndarray
     advantages: np.ndarray
-    returns: np.ndarray
     reference: tuple[np.ndarray, ...]
+
+    def part(self, rows: Sequence[int]) -> Turns:
+        """Some of them."""
+        index = np.asarray(rows)
+        reference = tuple(self.reference[n] for n in rows)
+        return Turns(self.actions[index], self.log_probs[index], self.advantages[index], reference)
 
 
 def generalised_advantages(
@@ -75,8 +82,13 @@ def generalised_advantages(
     return found
 
 
+def normalised(advantages: np.ndarray) -> np.ndarray:
+    """Of mean 0 and standard deviation 1, where they differ."""
+    return np.asarray((advantages - advantages.mean()) / (advantages.std() + 1e-8))
+
+
 def ppo_loss(
-    scores: Sequence[Tensor], values: Tensor, turns: Turns, config: PPOConfig
+    scores: Sequence[Tensor], turns: Turns, config: PPOConfig
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of a batch, and what it is made of. ``scores`` are log-probabilities of the complete legal answers, a row each.
 
@@ -92,10 +104,8 @@ def ppo_loss(
     first = [torch.from_numpy(row).to(chosen) for row in turns.reference]
     apart = [(row.exp() * (row - old)).sum() for row, old in zip(rows, first, strict=True)]
     kl = torch.stack(apart).mean()
-    errors = (values.double() - torch.from_numpy(turns.returns).to(chosen)) ** 2
-    value = errors.mean()
-    loss = policy + config.value * value - config.entropy * entropy + config.kl * kl
+    loss = policy - config.entropy * entropy + config.kl * kl
     with torch.no_grad():
         cut = ((ratio - 1).abs() > config.clip).double().mean()
-    parts = {"policy": policy, "value": value, "entropy": entropy, "kl": kl, "clipped": cut}
+    parts = {"policy": policy, "entropy": entropy, "kl": kl, "clipped": cut}
     return loss, {name: float(part.detach()) for name, part in parts.items()}

@@ -20,8 +20,9 @@ from atari_vlm.runs.trackers import LogConfig
 from atari_vlm.settings import flat
 from atari_vlm.training.tuning.bases import Base, check_family, check_new, load_base
 from atari_vlm.training.tuning.learner import Method, UpdateConfig
+from atari_vlm.training.tuning.memory import TrainingLoad, largest_picture
 from atari_vlm.training.tuning.options import TuneOptions
-from atari_vlm.training.tuning.running import in_run_folder
+from atari_vlm.training.tuning.running import TimeLimit, in_run_folder
 from atari_vlm.training.tuning.sft import ImitationTrainer, Lessons, TuningRun
 from atari_vlm.training.tuning.sources import TeachingConfig, frames_of, played_episodes
 from atari_vlm.vlm.local.adapter import AdapterCard, prompt_version_of
@@ -125,8 +126,9 @@ def _train(
     options: TuneOptions, games: list[GameSpec], folder: RunFolder, console: Console, stop: Stop
 ) -> int:
     path, bars = folder.path, Bars(console)
+    limit = TimeLimit(options.max_minutes)
     try:
-        base = _base(options, path)
+        base = _base(options, path, games)
         console.print(
             f"the teacher ({options.source}) plays {', '.join(g.name for g in games)} ..."
         )
@@ -141,6 +143,7 @@ def _train(
             seed=options.seed,
             eval_every=options.eval_every,
             stop=stop,
+            limit=limit,
             progress=bars,
             log=LogConfig(options.log, flat(dataclasses.asdict(_teaching(options)))),
         )
@@ -165,11 +168,26 @@ def _train(
     return 0
 
 
-def _base(options: TuneOptions, path: Path) -> Base:
+def _base(options: TuneOptions, path: Path, games: list[GameSpec]) -> Base:
     """The base; one from nothing is written into the run."""
-    if options.model != NEW:
-        return load_base(options.base, options.model, options.local())
-    return load_base(options.base, NEW, options.local(), build_player(path / "base", options.seed))
+    load = TrainingLoad(
+        _method(options),
+        options.micro_batch or options.batch_size,
+        _pictures(options),
+        largest_picture(games),
+        options.rank,
+        options.gradient_checkpointing,
+        flags="--micro-batch",
+    )
+    folder = build_player(path / "base", options.seed) if options.model == NEW else None
+    return load_base(options.base, options.model, options.local(), folder, load)
+
+
+def _pictures(options: TuneOptions) -> int:
+    """Of a question; what is no source is refused where it is read."""
+    if not Path(options.source).is_dir():
+        return options.frames
+    return frames_of(options.source, _teaching(options))
 
 
 def _shown_model(base: Base, path: Path) -> str:

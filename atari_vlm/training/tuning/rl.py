@@ -25,20 +25,21 @@ from atari_vlm.runs.metrics import MetricsLog
 from atari_vlm.runs.progress import Progress, Quiet, Task, running
 from atari_vlm.runs.seeds import SEEDS_PER_RUN, eval_seed, train_seed
 from atari_vlm.runs.trackers import LogConfig
-from atari_vlm.spaces import Env
 from atari_vlm.training.tuning.bases import Base
 from atari_vlm.training.tuning.learner import Method, UpdateConfig
-from atari_vlm.training.tuning.ppo import PPOConfig, Turns, generalised_advantages
+from atari_vlm.training.tuning.playing import Played, play_turns
+from atari_vlm.training.tuning.ppo import PPOConfig
 from atari_vlm.training.tuning.rl_learner import ReinforcedLearner
+from atari_vlm.training.tuning.running import TimeLimit
 from atari_vlm.training.tuning.saving import TuningCheckpoints
-from atari_vlm.training.tuning.teaching import TaughtDecision
-from atari_vlm.training.tuning.turns import Ended, Lane, drawn
+from atari_vlm.training.tuning.turns import Lane, PlayedGame, whole_games
+from atari_vlm.training.tuning.values import explained
 from atari_vlm.vlm.local.adapter import Adapter, AdapterCard, described, save_adapter
 
 
 @dataclass(frozen=True)
 class ReinforcementRun:
-    """What is trained where. ``make_env`` gives a new game; ``start`` is the adapter that training begins with."""
+    """What is trained where. Lanes take the ``games`` in turn; ``start`` is the adapter that training begins with."""
 
     folder: Path
     base: Base
@@ -46,7 +47,7 @@ class ReinforcementRun:
     config: UpdateConfig
     ppo: PPOConfig
     card: AdapterCard
-    make_env: Callable[[], Env]
+    games: tuple[PlayedGame, ...]
     iterations: int
     max_steps: int
     start: Adapter | None = None
@@ -54,6 +55,7 @@ class ReinforcementRun:
     eval_every: int = 10
     eval_episodes: int = 32
     stop: threading.Event | None = None
+    limit: TimeLimit = field(default_factory=TimeLimit)
     progress: Progress = field(default_factory=Quiet)
     log: LogConfig = field(default_factory=LogConfig)
 
@@ -73,18 +75,18 @@ class ReinforcementTrainer:
         self._log = MetricsLog(run.folder, self.iteration, run.log, run.progress.say)
 
     def _lane(self, number: int) -> Lane:
-        """Seeds of training are even, and no two lanes share one."""
-        count = self.run.ppo.envs
+        """Games take turns; seeds of training are even, and no two lanes share one."""
+        count, games = self.run.ppo.envs, self.run.games
 
         def seeds(episode: int) -> int:
             return train_seed(self.run.seed, (episode * count + number) % SEEDS_PER_RUN)
 
-        return self._made(seeds)
+        return self._made(games[number % len(games)], seeds)
 
-    def _made(self, seeds: Callable[[int], int]) -> Lane:
+    def _made(self, game: PlayedGame, seeds: Callable[[int], int]) -> Lane:
         run = self.run
         options = VLMAgentOptions(frames=run.card.frames)
-        return Lane(run.make_env(), run.card.prompt_type, options, seeds, run.max_steps)
+        return Lane(game.make(), run.card.prompt_type, options, seeds, run.max_steps)
 
     def train(self) -> dict[str, Any]:
         """The remaining iterations; writes the adapter and ``results.json``, and returns these results."""
@@ -92,13 +94,15 @@ class ReinforcementTrainer:
         try:
             while self.iteration < run.iterations:
                 self._next()
+                if self.iteration % run.eval_every == 0 and self.iteration < run.iterations:
+                    run.limit.check(f"{self.iteration} iterations")
         finally:
             self._log.close()
         returns = self.evaluate()
         results = {
-            "return": float(np.mean(returns)),
+            "return": _mean(returns),
             "returns": returns,
-            "evaluation_episodes": len(returns),
+            "evaluation_episodes": run.eval_episodes,
             "updates": self.learner.updates,
             "decisions": self.iteration * run.ppo.envs * run.ppo.steps,
             "games": list(run.card.games),
@@ -118,110 +122,90 @@ class ReinforcementTrainer:
             lane.close()
 
     def _next(self) -> None:
-        number, ended = self.iteration + 1, list[Ended]()
+        number = self.iteration + 1
         rng = np.random.default_rng([self.run.seed, number])
         torch.manual_seed(int(rng.integers(2**31)))
-        asked, turns = self._play(rng, ended)
-        metrics = self._learn(asked, turns, rng)
+        played = self._play(rng)
+        metrics = self._learn(played, rng)
         self.iteration = number
-        if ended:
-            metrics["episodes"] = float(len(ended))
-            metrics["return"] = float(np.mean([episode.episode_return for episode in ended]))
+        metrics["episodes"] = float(len(played.episodes))
+        metrics |= self._named("return", self._returns(played))
         last = number == self.run.iterations
         if last or number % self.run.eval_every == 0:
-            metrics["evaluation_return"] = float(np.mean(self.evaluate()))
+            metrics |= self._named("evaluation_return", self.evaluate())
         self._log.add(number, metrics)  # lines after the last checkpoint are dropped and made again
         if last or number % self.run.eval_every == 0:
             self._save()
         self._tell(number, metrics)
+
+    def _returns(self, played: Played) -> dict[str, list[float]]:
+        """Of each game of which an episode ended."""
+        games, returns = self.run.games, dict[str, list[float]]()
+        for lane, episode in played.episodes:
+            name = games[lane % len(games)].name
+            returns.setdefault(name, []).append(episode.episode_return)
+        return returns
+
+    def _named(self, name: str, returns: Mapping[str, Sequence[float]]) -> dict[str, float]:
+        """The mean return, of every game by itself too where there are several; empty where no game ended."""
+        if not returns:
+            return {}
+        each = {f"{name}/{game}": float(np.mean(rows)) for game, rows in returns.items()}
+        return {name: _mean(returns), **(each if len(self.run.games) > 1 else {})}
 
     def _tell(self, number: int, metrics: Mapping[str, float]) -> None:
         shown = ("return", "evaluation_return", "entropy", "kl", "clipped")
         told = ", ".join(f"{name} {metrics[name]:.3f}" for name in shown if name in metrics)
         self.run.progress.say(f"iteration {number} of {self.run.iterations}: {told}")
 
-    def _play(
-        self, rng: np.random.Generator, ended: list[Ended]
-    ) -> tuple[list[TaughtDecision], Turns]:
-        """``steps`` decisions of every game, and what they were worth."""
-        ppo, count = self.run.ppo, len(self.lanes)
-        shape = (ppo.steps, count)
-        rewards, ends, values = np.zeros(shape), np.zeros(shape), np.zeros((ppo.steps + 1, count))
-        asked: list[TaughtDecision] = []
-        actions: list[int] = []
-        rows: list[np.ndarray] = []
-        first: list[np.ndarray] = []
-        task = Task("play", ppo.steps, "steps", (self.iteration + 1, self.run.iterations))
-        with running(self.run.progress, task) as done:
-            for t in range(ppo.steps):
-                self._check_stop()
-                now = [lane.asked for lane in self.lanes]
-                scores, values[t] = self.learner.policy(now)
-                if ppo.kl:
-                    first += self.learner.first_policy(now)
-                chosen = drawn(scores, rng)
-                asked, actions, rows = asked + now, actions + chosen, rows + scores
-                for n, (lane, action) in enumerate(zip(self.lanes, chosen, strict=True)):
-                    rewards[t, n], over, episode, cut = lane.step(action)
-                    ends[t, n] = over
-                    if episode is not None:
-                        ended.append(episode)
-                    if cut is not None:  # the game would have gone on
-                        rewards[t, n] += ppo.discount * self.learner.policy([cut])[1][0]
-                done()
-            values[-1] = self.learner.policy([lane.asked for lane in self.lanes])[1]
-        advantages = generalised_advantages(rewards, values, ends, ppo)
-        chances = np.array([row[action] for row, action in zip(rows, actions, strict=True)])
-        returns = (advantages + values[:-1]).ravel()
-        turns = Turns(np.array(actions), chances, advantages.ravel(), returns, tuple(first or rows))
-        return asked, turns
+    def _play(self, rng: np.random.Generator) -> Played:
+        run = self.run
+        self.learner.forget()
+        task = Task("play", run.ppo.steps, "steps", (self.iteration + 1, run.iterations))
+        with running(run.progress, task) as done:
 
-    def _learn(
-        self, asked: Sequence[TaughtDecision], turns: Turns, rng: np.random.Generator
-    ) -> dict[str, float]:
-        """Epochs over what was played; advantages are normalised over all of it."""
+            def between() -> None:
+                done()
+                self._check_stop()
+
+            return play_turns(self.lanes, self.learner, rng, between)
+
+    def _learn(self, played: Played, rng: np.random.Generator) -> dict[str, float]:
+        """Fit the value head, and in all but the first iterations let the policy learn from what was played, in epochs."""
         ppo, parts = self.run.ppo, list[dict[str, float]]()
-        spread = turns.advantages.std() + 1e-8
-        normal = (turns.advantages - turns.advantages.mean()) / spread
+        turns, returns = played.turns(len(self.run.games), ppo)
+        metrics = {"explained": explained(np.concatenate(played.values[:-1]), returns)}
+        self.learner.values.fit(np.concatenate(played.hidden), returns)
+        if self.iteration < ppo.value_warm_up:
+            return metrics
         for _ in range(ppo.epochs):
-            order = rng.permutation(len(asked))
+            order = rng.permutation(len(returns))
             for at in range(0, len(order), ppo.minibatch):
                 self._check_stop()
-                part = order[at : at + ppo.minibatch]
-                batch = Turns(
-                    turns.actions[part],
-                    turns.log_probs[part],
-                    normal[part],
-                    turns.returns[part],
-                    tuple(turns.reference[n] for n in part),
-                )
-                parts.append(self.learner.improve([asked[n] for n in part], batch))
-        return {name: float(np.mean([row[name] for row in parts])) for name in parts[0]}
+                rows = order[at : at + ppo.minibatch].tolist()
+                asked = [played.asked[n] for n in rows]
+                parts.append(self.learner.improve(asked, turns.part(rows)))
+        means = {name: float(np.mean([row[name] for row in parts])) for name in parts[0]}
+        return {**metrics, **means}
 
-    def evaluate(self) -> list[float]:
-        """Returns of whole games on odd seeds, which are never trained on, the likeliest answer always taken."""
-        count = self.run.eval_episodes
-        lanes = [
-            self._made(lambda episode: eval_seed(self.run.seed, 0))
-            for _ in range(min(count, self.run.ppo.envs))
-        ]
-        returns: list[float] = []
+    def evaluate(self) -> dict[str, list[float]]:
+        """Of each game, returns of whole games on odd seeds, which are never trained on, the likeliest answer always taken."""
+        run = self.run
+        return {game.name: self._evaluated(game) for game in run.games}
+
+    def _evaluated(self, game: PlayedGame) -> list[float]:
+        episodes = self.run.eval_episodes
+        count = min(episodes, self.run.ppo.envs)
+
+        def lane(number: int) -> Lane:
+            return self._made(game, lambda n: eval_seed(self.run.seed, n * count + number))
+
+        lanes = [lane(number) for number in range(count)]
         try:
-            for begun in range(0, count, len(lanes)):
-                going = dict(enumerate(lanes[: count - begun]))
-                for n, lane in going.items():
-                    lane.begin_with(eval_seed(self.run.seed, begun + n))
-                while going:
-                    scores, _ = self.learner.policy([lane.asked for lane in going.values()])
-                    for (n, lane), row in zip(list(going.items()), scores, strict=True):
-                        _, _, episode, _ = lane.step(int(row.argmax()))
-                        if episode is not None:
-                            returns.append(episode.episode_return)
-                            del going[n]
+            return whole_games(lanes, lambda asked: self.learner.policy(asked)[0], episodes)
         finally:
-            for lane in lanes:
-                lane.close()
-        return returns
+            for played in lanes:
+                played.close()
 
     def _check_stop(self) -> None:
         if self.run.stop is not None and self.run.stop.is_set():
@@ -252,3 +236,8 @@ class ReinforcementTrainer:
             raise RunError("the checkpoint is of another number of games")
         for lane, episode, row in zip(self.lanes, episodes, actions, strict=True):
             lane.restore(int(episode), row[row >= 0].tolist())
+
+
+def _mean(returns: Mapping[str, Sequence[float]]) -> float:
+    """The mean of the games' means."""
+    return float(np.mean([np.mean(rows) for rows in returns.values()]))

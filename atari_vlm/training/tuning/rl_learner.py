@@ -14,7 +14,11 @@ from atari_vlm.training.tuning.learner import Method, TuningLearner, UpdateConfi
 from atari_vlm.training.tuning.ppo import PPOConfig, Turns, ppo_loss
 from atari_vlm.training.tuning.teaching import TaughtDecision
 from atari_vlm.training.tuning.turns import log_softmax
+from atari_vlm.training.tuning.values import ValueHead
 from atari_vlm.vlm.local.adapter import Adapter, load_weights
+from atari_vlm.vlm.local.engine import ScoreRequest
+
+_KEPT_BYTES = 512 << 20  # of pictures ready for the model
 
 
 class ReinforcedLearner(TuningLearner):
@@ -32,22 +36,36 @@ class ReinforcedLearner(TuningLearner):
         if start is not None:
             load_weights(start, self.tuned)
         self.ppo = ppo
-        width = base.network.get_output_embeddings().weight.shape[1]
-        self.head = nn.Linear(width, 1).to(base.network.device, torch.float32)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-        self.optimizer.add_param_group(
-            {"params": list(self.head.parameters()), "weight_decay": 0.0}
-        )
+        self.values = ValueHead(base.network.get_output_embeddings().weight.shape[1])
         self._first = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self._encoded: dict[TaughtDecision, ScoreRequest] = {}
+        self._room = _KEPT_BYTES
+
+    def forget(self) -> None:
+        """Let go of the prompts that were kept: what was played is learned from."""
+        self._encoded.clear()
+        self._room = _KEPT_BYTES
+
+    def _request(self, decision: TaughtDecision) -> ScoreRequest:
+        """A decision is encoded once, though it is played and then learned from several times."""
+        if decision not in self._encoded:
+            request = super()._request(decision)
+            self._room -= sum(piece.nbytes for piece in request.prompt.pieces)
+            if self._room < 0:
+                return request
+            self._encoded[decision] = request
+        return self._encoded[decision]
 
     def policy(self, asked: Sequence[TaughtDecision]) -> tuple[list[np.ndarray], np.ndarray]:
-        """Log-probabilities among the legal answers, float64 ``(A,)`` each, and values float64 ``(B,)``."""
+        """Log-probabilities among the legal answers, float64 ``(A,)`` each, and last hidden states float32 ``(B, D)``."""
         self.tuned.eval()
         with torch.no_grad():
-            scores, values = self._look(asked)
-        rows = [log_softmax(row.cpu().numpy()) for row in scores]
-        return rows, values.double().cpu().numpy()
+            scores, hidden = self._states(asked)
+        return [log_softmax(row.cpu().numpy()) for row in scores], hidden.float().cpu().numpy()
+
+    def worth(self, asked: Sequence[TaughtDecision]) -> np.ndarray:
+        """Values float64 ``(B,)``."""
+        return self.values(self.policy(asked)[1])
 
     def first_policy(self, asked: Sequence[TaughtDecision]) -> list[np.ndarray]:
         """What the weights that training began with say."""
@@ -70,11 +88,9 @@ class ReinforcedLearner(TuningLearner):
         rate = self.config.rate(self.updates)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        scores, values = self._look(asked)
-        loss, parts = ppo_loss(scores, values, turns, self.ppo)
+        loss, parts = ppo_loss(self._scores(asked), turns, self.ppo)
         loss.backward()  # type: ignore[no-untyped-call]
-        learned = [*self.weights.values(), *self.head.parameters()]
-        norm = float(nn.utils.clip_grad_norm_(learned, self.config.max_norm))
+        norm = float(nn.utils.clip_grad_norm_(self.weights.values(), self.config.max_norm))
         if not np.isfinite(norm):
             raise DivergedError(
                 f"the loss of update {self.updates} is no number; lower --learning-rate", {}
@@ -83,18 +99,11 @@ class ReinforcedLearner(TuningLearner):
         self.optimizer.zero_grad(set_to_none=True)
         return {**parts, "norm": norm, "learning_rate": rate}
 
-    def _look(self, asked: Sequence[TaughtDecision]) -> tuple[list[Tensor], Tensor]:
-        scores, hidden = self._states(asked)
-        return scores, self.head(hidden.float())[:, 0]
-
     def arrays(self) -> dict[str, np.ndarray]:
         """Also the value head."""
-        head = {f"head.{n}": p.detach().cpu().numpy() for n, p in self.head.named_parameters()}
-        return {**super().arrays(), **head}
+        return {**super().arrays(), **self.values.arrays()}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """The inverse of :meth:`arrays`."""
         super().restore(arrays)
-        with torch.no_grad():
-            for name, weight in self.head.named_parameters():
-                weight.copy_(torch.from_numpy(arrays[f"head.{name}"]))
+        self.values.restore(arrays)

@@ -21,10 +21,12 @@ from atari_vlm.runs.trackers import LogConfig, check_installed
 from atari_vlm.spaces import Env
 from atari_vlm.training.tuning.bases import Base, check_family, check_new, load_base
 from atari_vlm.training.tuning.learner import Method, UpdateConfig
+from atari_vlm.training.tuning.memory import TrainingLoad, largest_picture
 from atari_vlm.training.tuning.options import ReinforceOptions
 from atari_vlm.training.tuning.ppo import PPOConfig
 from atari_vlm.training.tuning.rl import ReinforcementRun, ReinforcementTrainer
-from atari_vlm.training.tuning.running import in_run_folder
+from atari_vlm.training.tuning.running import TimeLimit, in_run_folder
+from atari_vlm.training.tuning.turns import PlayedGame
 from atari_vlm.vlm.local.adapter import (
     Adapter,
     AdapterCard,
@@ -42,15 +44,29 @@ def reinforce(options: ReinforceOptions) -> int:
     check_new(options.base, options.model)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    (game,) = parse_games(options.game)
+    games = parse_games(options.game)
+    if options.envs < len(games):
+        raise ConfigError(
+            f"--envs {options.envs} is fewer than the {len(games)} games, which are played side by side"
+        )
     start = None if options.adapter is None else read_adapter(options.adapter)
-    request = _request(options, game, start)
-    return in_run_folder(request, functools.partial(_train, options, (game, start)))
+    request = _request(options, games, start)
+    return in_run_folder(request, functools.partial(_train, options, (games, start)))
 
 
 def ppo_config(options: ReinforceOptions) -> PPOConfig:
     """The constants of an iteration."""
-    names = ("envs", "steps", "epochs", "minibatch", "discount", "clip", "entropy", "kl")
+    names = (
+        "envs",
+        "steps",
+        "epochs",
+        "minibatch",
+        "discount",
+        "clip",
+        "entropy",
+        "kl",
+        "value_warm_up",
+    )
     return PPOConfig(**{name: getattr(options, name) for name in names})
 
 
@@ -63,6 +79,7 @@ def _updates(options: ReinforceOptions) -> UpdateConfig:
         learning_rate=options.learning_rate,
         weight_decay=0.0,
         rank=options.rank,
+        gradient_checkpointing=options.gradient_checkpointing,
     )
 
 
@@ -78,13 +95,13 @@ def _method(options: ReinforceOptions, start: Adapter | None) -> Method:
     return chosen
 
 
-def _request(options: ReinforceOptions, game: GameSpec, start: Adapter | None) -> RunRequest:
+def _request(options: ReinforceOptions, games: list[GameSpec], start: Adapter | None) -> RunRequest:
     settings: dict[str, Any] = {
         "program": ReinforceOptions.program,
         "base": options.base,
         "model": options.model,
         "adapter": None if start is None else start.digest,
-        "game": game.text,
+        "games": [game.text for game in games],
         "prompt_type": options.prompt_type,
         "frames": options.frames,
         "max_steps": options.max_steps,
@@ -97,7 +114,7 @@ def _request(options: ReinforceOptions, game: GameSpec, start: Adapter | None) -
         "eval_episodes": options.eval_episodes,
         "seed": options.seed,
     }
-    title = game.name.rpartition(":")[2].rpartition("/")[2]
+    title = games[0].name.rpartition(":")[2].rpartition("/")[2]
     return RunRequest(
         save_dir=options.save_dir,
         label=f"{options.base}-{title}-rl",
@@ -106,6 +123,7 @@ def _request(options: ReinforceOptions, game: GameSpec, start: Adapter | None) -
             "device": options.device,
             "dtype": options.dtype,
             "threads": torch.get_num_threads(),
+            "gradient_checkpointing": options.gradient_checkpointing,
         },
         run_name=options.run_name,
         resume=options.resume,
@@ -116,14 +134,15 @@ def _request(options: ReinforceOptions, game: GameSpec, start: Adapter | None) -
 
 def _train(
     options: ReinforceOptions,
-    what: tuple[GameSpec, Adapter | None],
+    what: tuple[list[GameSpec], Adapter | None],
     folder: RunFolder,
     console: Console,
     stop: Stop,
 ) -> int:
-    path, bars, (game, start) = folder.path, Bars(console), what
+    path, bars, (games, start) = folder.path, Bars(console), what
+    limit = TimeLimit(options.max_minutes)
     try:
-        base = _base(options, path, start)
+        base = _base(options, path, games, start)
         trainer = ReinforcementTrainer(
             ReinforcementRun(
                 folder=path,
@@ -131,8 +150,10 @@ def _train(
                 method=_method(options, start),
                 config=_updates(options),
                 ppo=ppo_config(options),
-                card=_card(options, base, game, start),
-                make_env=lambda: _made(game),
+                card=_card(options, base, games, start),
+                games=tuple(
+                    PlayedGame(game.text, functools.partial(_made, game)) for game in games
+                ),
                 iterations=options.iterations,
                 max_steps=options.max_steps,
                 start=start,
@@ -140,6 +161,7 @@ def _train(
                 eval_every=options.eval_every,
                 eval_episodes=options.eval_episodes,
                 stop=stop,
+                limit=limit,
                 progress=bars,
                 log=LogConfig(options.log, dataclasses.asdict(ppo_config(options))),
             )
@@ -166,20 +188,31 @@ def _made(game: GameSpec) -> Env:
     return make_env({"game_name": game.name, "env": dict(game.options)})
 
 
-def _base(options: ReinforceOptions, path: Path, start: Adapter | None) -> Base:
+def _base(
+    options: ReinforceOptions, path: Path, games: list[GameSpec], start: Adapter | None
+) -> Base:
     """The base, checked against the adapter; one from nothing is written into the run, of the adapter's seed if there is one."""
     folder = None
     if options.model == NEW:
         seed = options.seed if start is None else start.card.seed
         folder = build_player(path / "base", seed)
-    base = load_base(options.base, options.model, options.local(), folder)
+    load = TrainingLoad(
+        _method(options, start),
+        min(options.minibatch, options.envs * options.steps),
+        options.frames,
+        largest_picture(games),
+        options.rank,
+        options.gradient_checkpointing,
+        flags="--minibatch",
+    )
+    base = load_base(options.base, options.model, options.local(), folder, load)
     if start is not None:
         check_base(start, base.family, base.model, base.folder, base.model_type)
     return base
 
 
 def _card(
-    options: ReinforceOptions, base: Base, game: GameSpec, start: Adapter | None
+    options: ReinforceOptions, base: Base, games: list[GameSpec], start: Adapter | None
 ) -> AdapterCard:
     return AdapterCard(
         base=base.family,
@@ -188,7 +221,7 @@ def _card(
         weights=base.weights,
         prompt_type=options.prompt_type,
         prompt_version=prompt_version_of(options.prompt_type),
-        games=(game.text,),
+        games=tuple(game.text for game in games),
         seed=options.seed if start is None or options.model != NEW else start.card.seed,
         frames=options.frames,
         method=_method(options, start),

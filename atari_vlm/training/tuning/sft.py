@@ -28,6 +28,7 @@ from atari_vlm.runs.progress import Progress, Quiet, Task, running
 from atari_vlm.runs.trackers import LogConfig
 from atari_vlm.training.tuning.bases import Base
 from atari_vlm.training.tuning.learner import Method, TuningLearner, UpdateConfig
+from atari_vlm.training.tuning.running import TimeLimit
 from atari_vlm.training.tuning.saving import TuningCheckpoints
 from atari_vlm.training.tuning.sources import PlayedEpisode
 from atari_vlm.training.tuning.teaching import TaughtDecision
@@ -78,6 +79,7 @@ class TuningRun:
     seed: int = 0
     eval_every: int = 50
     stop: threading.Event | None = None
+    limit: TimeLimit = field(default_factory=TimeLimit)
     progress: Progress = field(default_factory=Quiet)
     log: LogConfig = field(default_factory=LogConfig)
 
@@ -104,6 +106,8 @@ class ImitationTrainer:
         try:
             while self.learner.updates < self.run.config.updates:
                 self._next_round()
+                if self.learner.updates < self.run.config.updates:
+                    self.run.limit.check(f"{self.learner.updates} updates")
         finally:
             self._log.close()
         return self._finish()

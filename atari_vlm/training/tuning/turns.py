@@ -17,6 +17,14 @@ from atari_vlm.types import Decision, Source, Transition
 
 
 @dataclass(frozen=True)
+class PlayedGame:
+    """A game: the name that results give it, and what makes a new environment of it."""
+
+    name: str
+    make: Callable[[], Env]
+
+
+@dataclass(frozen=True)
 class Ended:
     """An episode that is over: its return and its length in steps."""
 
@@ -111,6 +119,27 @@ class Lane:
     def close(self) -> None:
         """Close the game."""
         self._env.close()
+
+
+def whole_games(
+    lanes: Sequence[Lane],
+    policy: Callable[[Sequence[TaughtDecision]], list[np.ndarray]],
+    episodes: int,
+) -> list[float]:
+    """Returns of ``episodes`` games, the likeliest answer always taken: the n-th is lane n's, and so on in turn."""
+    returns = dict[int, float]()
+    while True:
+        going = [
+            (n, lane) for n, lane in enumerate(lanes) if lane.episode * len(lanes) + n < episodes
+        ]
+        if not going:
+            return [returns[number] for number in range(episodes)]
+        scores = policy([lane.asked for _, lane in going])
+        for (n, lane), row in zip(going, scores, strict=True):
+            number = lane.episode * len(lanes) + n
+            _, _, ended, _ = lane.step(int(row.argmax()))
+            if ended is not None:
+                returns[number] = ended.episode_return
 
 
 def drawn(scores: Sequence[np.ndarray], rng: np.random.Generator) -> list[int]:

@@ -159,7 +159,7 @@ class Engine:
             name: torch.from_numpy(array).to(device, dtype if array.dtype.kind == "f" else None)
             for name, array in {**inputs, **pictures}.items()
         }
-        with torch.inference_mode(not self._learning):
+        with torch.inference_mode(not (self._learning and torch.is_grad_enabled())):
             return self.model(**{**tensors, **more})
 
     def _new_cache(self, start: Start, rows: int) -> Any:

@@ -6,12 +6,14 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from atari_vlm.errors import ConfigError  # noqa: E402
+from atari_vlm.training.tuning.playing import Played  # noqa: E402
 from atari_vlm.training.tuning.ppo import (  # noqa: E402
     PPOConfig,
     Turns,
     generalised_advantages,
     ppo_loss,
 )
+from atari_vlm.training.tuning.values import ValueHead, explained  # noqa: E402
 from atari_vlm.vlm.local.choices import ChoiceTree  # noqa: E402
 
 END, LEFT, RIGHT = 0, 1, 2  # the whole vocabulary
@@ -50,24 +52,20 @@ def gradient_by_hand(logits, turns, config):
 @pytest.mark.parametrize("clip", [0.05, 0.5, 5.0])
 def test_the_gradient_equals_one_by_hand(clip):
     rng = np.random.default_rng(0)
-    config = PPOConfig(clip=clip, entropy=0.03, kl=0.1, value=0.7)
+    config = PPOConfig(clip=clip, entropy=0.03, kl=0.1)
     logits = rng.normal(size=(6, 3, 3))
     reference = rng.dirichlet([1, 1], 6)
     turns = Turns(
         rng.integers(2, size=6),
         np.log(rng.uniform(0.2, 0.8, 6)),
         rng.normal(size=6),
-        rng.normal(size=6),
         tuple(np.log(reference)),
     )
     given = torch.from_numpy(logits.astype(np.float32)).requires_grad_()
-    values = torch.from_numpy(rng.normal(size=6)).requires_grad_()
-    loss, parts = ppo_loss(scores_of(given), values, turns, config)
+    loss, parts = ppo_loss(scores_of(given), turns, config)
     loss.backward()
     wanted = gradient_by_hand(logits.astype(np.float32).astype(np.float64), turns, config)
     np.testing.assert_allclose(given.grad.numpy(), wanted, atol=1e-6)
-    by_hand = 2 * config.value * (values.detach().numpy() - turns.returns) / 6
-    np.testing.assert_allclose(values.grad.numpy(), by_hand, atol=1e-12)
     assert parts["kl"] > 0 and (parts["clipped"] == 0) == (clip == 5)
 
 
@@ -90,7 +88,47 @@ def test_advantages_equal_the_sum_that_defines_them():
             assert found[t, n] == pytest.approx(total)
 
 
+def test_a_value_head_finds_what_the_states_say_of_returns_and_no_more():
+    rng = np.random.default_rng(0)
+    states = rng.normal(size=(400, 8)).astype(np.float32)
+    truth = rng.normal(size=8)
+    returns = states @ truth + 2 + 0.1 * rng.normal(size=400)
+    head = ValueHead(8)
+    assert (head(states) == 0).all()
+    head.fit(states, returns)
+    np.testing.assert_allclose(head.weight, truth, atol=0.05)
+    new = rng.normal(size=(400, 8)).astype(np.float32)
+    assert explained(head(new), new @ truth + 2) > 0.99
+    other = ValueHead(8)
+    other.restore(head.arrays())
+    np.testing.assert_array_equal(other(new), head(new))
+    wide, noise = rng.normal(size=(60, 500)).astype(np.float32), rng.normal(size=60)
+    head = ValueHead(500)  # more features than decisions, and nothing to find
+    head.fit(wide, noise)
+    assert np.std(head(rng.normal(size=(300, 500)))) < 0.7 * noise.std()
+    head.fit(np.ones((3, 500), np.float32), np.ones(3))
+    np.testing.assert_allclose(head(wide), 1)
+
+
+def test_games_of_different_rewards_weigh_alike():
+    rng = np.random.default_rng(0)
+    ppo = PPOConfig(discount=0.0)
+    rewards = rng.normal(size=(5, 4)) * [1, 100, 1, 100]  # lanes take two games in turn
+    played = Played(actions=[0] * 20, scores=[np.zeros(2)] * 20)
+    played.rewards.extend(rewards)
+    played.ends.extend(np.zeros((5, 4)))
+    played.values.extend(np.zeros((6, 4)))
+    turns, returns = played.turns(2, ppo)
+    np.testing.assert_allclose(returns, rewards.ravel())
+    for game in (0, 1):
+        advantages = turns.advantages.reshape(5, 4)[:, game::2]
+        assert abs(advantages.mean()) < 1e-9 and advantages.std() == pytest.approx(1)
+    part = turns.part([3, 1])
+    np.testing.assert_array_equal(part.advantages, turns.advantages[[3, 1]])
+
+
 def test_constants_that_make_no_sense_are_refused():
-    for wrong in ({"discount": 1.1}, {"trace": -0.1}, {"clip": 0}, {"kl": -1}, {"envs": 0}):
+    wrongs = ({"discount": 1.1}, {"trace": -0.1}, {"clip": 0}, {"kl": -1}, {"envs": 0})
+    for wrong in (*wrongs, {"value_warm_up": -1}):
         with pytest.raises(ConfigError):
             PPOConfig(**wrong)

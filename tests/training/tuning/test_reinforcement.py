@@ -34,10 +34,10 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tuned, bases, tmp_path, 
     assert rl(tmp_path, "whole", *words) == 0
     play = ReinforcementTrainer._play
 
-    def stopping(trainer, rng, ended):
+    def stopping(trainer, rng):
         if trainer.iteration == 2:
             trainer.run.stop.set()
-        return play(trainer, rng, ended)
+        return play(trainer, rng)
 
     with monkeypatch.context() as patched:
         patched.setattr(ReinforcementTrainer, "_play", stopping)
@@ -47,7 +47,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tuned, bases, tmp_path, 
     lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
     metrics = [json.loads(line) for line in lines]
     assert [line["epoch"] for line in metrics] == [1, 2, 3]
-    assert metrics[0]["kl"] >= 0 and metrics[0]["entropy"] > 0
+    assert "kl" not in metrics[0]  # the value head alone has learned
+    assert metrics[1]["kl"] >= 0 and metrics[1]["entropy"] > 0 and metrics[1]["explained"] <= 1
     config = (tuned / "adapter" / "adapter_config.json").read_text()
     assert (tmp_path / "whole" / "adapter" / "adapter_config.json").read_text() == config
 
@@ -69,6 +70,30 @@ def test_lanes_repeat_exactly_and_play_the_seeds_they_are_given():
     assert rest[-1][1] and abs(rest[-1][2].episode_return) == 1 and rest[-1][3] is None
 
 
+def test_games_side_by_side_are_evaluated_each_by_itself(bases, tmp_path):
+    words = ("--base", "qwen-vl", "--model", bases("qwen2-vl"), "--game", "Catch", "SoloPong")
+    assert rl(tmp_path, "two", *words, "--iterations", "1", "--eval-episodes", "3") == 0
+    results = json.loads((tmp_path / "two" / "results.json").read_text())
+    assert results["games"] == ["Catch", "SoloPong"]
+    assert {name: len(rows) for name, rows in results["returns"].items()} == {
+        "Catch": 3,
+        "SoloPong": 3,
+    }
+    means = [np.mean(rows) for rows in results["returns"].values()]
+    assert results["return"] == pytest.approx(np.mean(means))
+    line = json.loads((tmp_path / "two" / "metrics.jsonl").read_text())
+    assert line["evaluation_return/SoloPong"] == means[1]
+    card = json.loads((tmp_path / "two" / "adapter" / "atari_vlm.json").read_text())
+    assert card["games"] == ["Catch", "SoloPong"]
+
+
+def test_time_that_is_over_stops_at_a_checkpoint_and_the_run_goes_on(bases, tmp_path, capsys):
+    words = ("--base", "qwen-vl", "--model", bases("qwen2-vl"), "--max-minutes", "1e-9")
+    assert rl(tmp_path, "short", *words) == 75
+    assert "--max-minutes 1e-09 are over after 2 iterations" in capsys.readouterr().err
+    assert rl(tmp_path, "short", *words) == 0  # one iteration is left
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -77,6 +102,9 @@ def test_lanes_repeat_exactly_and_play_the_seeds_they_are_given():
         (("--adapter", "nowhere"), "adapter"),
         (("--base", "gpt-4o"), "one-pass scores"),
         (("--iterations", "0"), "iterations"),
+        (("--game", "Catch", "SoloPong", "--envs", "1"), "fewer than the 2 games"),
+        (("--minibatch", "100000000", "--steps", "50000000"), "lower --minibatch or --frames"),
+        (("--max-minutes", "0"), "max_minutes"),
     ],
 )
 def test_bad_input_is_one_sentence(words, said, bases, tmp_path, capsys):
@@ -105,8 +133,8 @@ def test_advantages_make_good_actions_likelier(bases, tmp_path):
         actions = np.arange(3)
         chances = np.array([row[a] for row, a in zip(rows, actions, strict=True)])
         rewards = np.array([-1.0, 1.0, -1.0])
-        learner.improve(asked, Turns(actions, chances, rewards, rewards, tuple(rows)))
-    after, values = learner.policy(asked)
+        learner.improve(asked, Turns(actions, chances, rewards, tuple(rows)))
+    after, hidden = learner.policy(asked)
     assert after[0][1] > before[1] and after[0].argmax() == 1
     np.testing.assert_array_equal(learner.first_policy(asked)[0], before)
-    assert values.shape == (3,)
+    assert hidden.shape[0] == 3 and learner.worth(asked).tolist() == [0, 0, 0]

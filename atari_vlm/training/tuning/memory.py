@@ -1,0 +1,137 @@
+"""How much memory a training takes, told before any weights are loaded: an estimate from the checkpoint's own numbers.
+
+Counted are the weights, what is learned of them with its gradient and the two moments of Adam, and what a backward pass must keep
+of every token: about ``16 D + 4 F`` numbers of a layer of width ``D`` with a feed-forward network of width ``F`` (norms,
+queries, keys, values, gates and the sums between them; compare Korthikanti et al. 2022, arXiv 2205.05198, equation 1), or with
+gradient checkpointing ``D`` numbers a layer and one layer whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atari_vlm.runs.environments import make_env
+from atari_vlm.runs.game_names import GameSpec
+from atari_vlm.vlm.local import weights
+from atari_vlm.vlm.local.checkpoint_folder import read_object, unavailable
+from atari_vlm.vlm.local.loading import placement
+from atari_vlm.vlm.local.options import LocalOptions
+
+_TEXT_TOKENS = 200  # of instructions and facts
+_ANSWER_TOKENS = 24  # behind a prompt, all legal answers together
+_HEADROOM = 1.2
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class TrainingLoad:
+    """What is computed at once: ``rows`` decisions of ``pictures`` pictures of ``picture_px`` (height, width)."""
+
+    method: str
+    rows: int
+    pictures: int
+    picture_px: tuple[int, int]
+    rank: int = 16
+    gradient_checkpointing: bool = False
+    flags: str = "--batch-size"  # what lowers the rows
+
+
+def largest_picture(games: Sequence[GameSpec]) -> tuple[int, int]:
+    """Height and width of the largest picture that these games begin with."""
+    sizes = []
+    for game in games:
+        env = make_env({"game_name": game.name, "env": dict(game.options)})
+        try:
+            observation, _ = env.reset(seed=0)
+            sizes.append(np.asarray(observation["image"]).shape[:2])
+        finally:
+            env.close()
+    height, width = max(sizes, key=lambda size: size[0] * size[1])
+    return height, width
+
+
+def check_training_memory(
+    model: str, folder: Path, options: LocalOptions, load: TrainingLoad
+) -> None:
+    """Raise ``ModelNotAvailableError`` where the estimate is more than the device has free; unknown is not checked."""
+    device, dtype = placement(folder, options)
+    free = weights.free_bytes(device)
+    fixed, passing = training_bytes(folder, dtype, load)
+    if free is None or fixed + passing <= free:
+        return
+    less = [load.flags, "--frames"]
+    if not load.gradient_checkpointing:
+        less.append("or take --gradient-checkpointing")
+    if load.method != "qlora" and fixed > passing:
+        less.append("or --method lora or qlora" if load.method == "full" else "or --method qlora")
+    raise unavailable(
+        f"training {model} needs about {(fixed + passing) / 1e9:.1f} GB of {device} memory, and {free / 1e9:.1f} GB are free: "
+        f"{fixed / 1e9:.1f} GB for weights and optimizer, {passing / 1e9:.1f} GB for {load.rows} decisions of {load.pictures} "
+        f"pictures at once; lower {' or '.join(less[:2])}{''.join(f', {word}' for word in less[2:])}"
+    )
+
+
+def training_bytes(folder: Path, dtype: str, load: TrainingLoad) -> tuple[int, int]:
+    """Bytes that stay (weights, optimizer) and bytes of a pass with its gradient."""
+    config = read_object(folder / "config.json")
+    size = _BYTES[dtype]
+    parameters = weights.parameters(folder)
+    text: Mapping[str, Any] = {**config, **config.get("text_config", {})}
+    if load.method == "full":
+        stays, learned = 2 * parameters * size, parameters  # peft keeps the first weights beside
+    else:
+        stays = int(parameters * (0.7 if load.method == "qlora" else size))
+        learned = load.rank * _ranked_widths(text)
+    stays += learned * (5 if load.method != "full" else 4) * size
+    return int(stays * _HEADROOM), int(_passing(config, text, load) * size * _HEADROOM)
+
+
+def _passing(config: Mapping[str, Any], text: Mapping[str, Any], load: TrainingLoad) -> int:
+    """Numbers that a pass keeps for its gradient."""
+    vision: Mapping[str, Any] = config.get("vision_config", {})
+    patches, tokens = _picture_tokens(config, vision, load.picture_px)
+    length = _TEXT_TOKENS + load.pictures * tokens + _ANSWER_TOKENS
+    read = length * _kept(text, "num_hidden_layers", load.gradient_checkpointing)
+    seen = load.pictures * patches * _kept(vision, "depth", load.gradient_checkpointing)
+    said = _ANSWER_TOKENS * int(text.get("vocab_size", 0)) * 4
+    return load.rows * (read + seen + said)
+
+
+def _kept(part: Mapping[str, Any], depth: str, checkpointing: bool) -> int:
+    """Numbers that a token leaves behind in all layers."""
+    layers = int(part.get(depth, part.get("num_hidden_layers", 0)) or 0)
+    width = int(part.get("hidden_size", part.get("embed_dim", 0)) or 0)
+    inner = int(part.get("intermediate_size", 4 * width) or 4 * width)
+    each = 16 * width + 4 * inner
+    return layers * width + each if checkpointing else layers * each
+
+
+def _picture_tokens(
+    config: Mapping[str, Any], vision: Mapping[str, Any], picture_px: tuple[int, int]
+) -> tuple[int, int]:
+    """Patches that the vision tower reads of a picture, and tokens that the language model reads of it."""
+    patch = int(vision.get("patch_size", 14))
+    if "image_size" in vision:  # always scaled to one size
+        patches = (int(vision["image_size"]) // patch) ** 2
+        latents = config.get("perceiver_config", {}).get("resampler_n_latents")
+        return patches, int(latents or patches)
+    merged = int(vision.get("spatial_merge_size", 2))
+    unit = patch * merged
+    tokens = max(1, round(picture_px[0] / unit)) * max(1, round(picture_px[1] / unit))
+    return tokens * merged**2, tokens
+
+
+def _ranked_widths(text: Mapping[str, Any]) -> int:
+    """Inputs and outputs of all linear layers of the language model, which a low-rank layer has one column each for."""
+    width, inner = int(text.get("hidden_size", 0)), int(text.get("intermediate_size", 0))
+    heads = int(text.get("num_attention_heads", 1))
+    head = int(text.get("head_dim") or width // heads)
+    keys = int(text.get("num_key_value_heads") or heads) * head
+    queries = heads * head
+    each = 2 * (width + queries) + 2 * (width + keys) + 3 * (width + inner)
+    return int(text.get("num_hidden_layers", 0)) * each

@@ -1,0 +1,86 @@
+"""What a model that learns from rewards learns from: lanes played side by side, and what their decisions were worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from atari_vlm.training.tuning.ppo import PPOConfig, Turns, generalised_advantages, normalised
+from atari_vlm.training.tuning.rl_learner import ReinforcedLearner
+from atari_vlm.training.tuning.teaching import TaughtDecision
+from atari_vlm.training.tuning.turns import Ended, Lane, drawn
+
+
+@dataclass(frozen=True)
+class Played:
+    """``T`` decisions of ``N`` lanes: what was asked and answered in the order ``(T, N)``, rewards and ends ``(T, N)``, values
+    ``(T + 1, N)``, hidden states ``(T, N, D)``, and the episodes that ended, each with its lane.
+    """
+
+    asked: list[TaughtDecision] = field(default_factory=list)
+    actions: list[int] = field(default_factory=list)
+    scores: list[np.ndarray] = field(default_factory=list)
+    first_scores: list[np.ndarray] = field(default_factory=list)
+    hidden: list[np.ndarray] = field(default_factory=list)
+    values: list[np.ndarray] = field(default_factory=list)
+    rewards: list[np.ndarray] = field(default_factory=list)
+    ends: list[np.ndarray] = field(default_factory=list)
+    episodes: list[tuple[int, Ended]] = field(default_factory=list)
+
+    def turns(self, games: int, ppo: PPOConfig) -> tuple[Turns, np.ndarray]:
+        """What is learned from, and the returns ``(T * N,)`` that a value head should have said.
+
+        Lane ``n`` plays game ``n`` modulo ``games``; the advantages of a game are normalised among themselves.
+        """
+        values = np.stack(self.values)
+        advantages = generalised_advantages(
+            np.stack(self.rewards), values, np.stack(self.ends), ppo
+        )
+        returns = advantages + values[:-1]
+        for game in range(games):
+            advantages[:, game::games] = normalised(advantages[:, game::games])
+        chances = [row[action] for row, action in zip(self.scores, self.actions, strict=True)]
+        reference = tuple(self.first_scores or self.scores)
+        turns = Turns(np.array(self.actions), np.array(chances), advantages.ravel(), reference)
+        return turns, returns.ravel()
+
+
+def play_turns(
+    lanes: Sequence[Lane],
+    learner: ReinforcedLearner,
+    rng: np.random.Generator,
+    between: Callable[[], None],
+) -> Played:
+    """``learner.ppo.steps`` decisions of every lane; ``between`` is called after each step of all of them."""
+    played = Played()
+    for _ in range(learner.ppo.steps):
+        asked = [lane.asked for lane in lanes]
+        scores, hidden = learner.policy(asked)
+        if learner.ppo.kl:
+            played.first_scores.extend(learner.first_policy(asked))
+        actions = drawn(scores, rng)
+        played.asked.extend(asked)
+        played.actions.extend(actions)
+        played.scores.extend(scores)
+        played.hidden.append(hidden)
+        played.values.append(learner.values(hidden))
+        _step(lanes, actions, learner, played)
+        between()
+    played.values.append(learner.worth([lane.asked for lane in lanes]))
+    return played
+
+
+def _step(
+    lanes: Sequence[Lane], actions: Sequence[int], learner: ReinforcedLearner, played: Played
+) -> None:
+    rewards, ends = np.zeros(len(lanes)), np.zeros(len(lanes))
+    for number, (lane, action) in enumerate(zip(lanes, actions, strict=True)):
+        rewards[number], ends[number], ended, cut = lane.step(action)
+        if ended is not None:
+            played.episodes.append((number, ended))
+        if cut is not None:  # the game would have gone on
+            rewards[number] += learner.ppo.discount * learner.worth([cut])[0]
+    played.rewards.append(rewards)
+    played.ends.append(ends)

@@ -212,6 +212,44 @@ def test_several_problems_at_once(lane, tmp_path):
     assert float(row["fallback_rate"]) == 0.0
 
 
+def worded(body):
+    """A completion as vLLM's with ``prompt_logprobs``, of a model whose tokens are words: long ones are improbable."""
+    words = [turn["role"] for turn in body["messages"]] + ["<opens>"]
+    if not body.get("add_generation_prompt", True):
+        words += [body["messages"][-1]["content"], "<ends>"]
+        del words[len(body["messages"]) - 1]
+    entries = [
+        {str(1000 + len(word)): {"logprob": -float(len(word)), "decoded_token": word}}
+        for word in words
+    ]
+    message = {"role": "assistant", "content": "x"}
+    choices = [{"index": 0, "finish_reason": "length", "message": message}]
+    return {"choices": choices, "prompt_logprobs": [None, *entries]}
+
+
+def test_a_server_that_scores_given_answers_plays_by_them(lane, tmp_path):
+    """It keeps to no form, and what it thinks of each action decides; elsewhere ``--scores`` asks and says why not."""
+    deaf = Endpoint(schema="ignored")
+
+    def respond(request):
+        if "prompt_logprobs" in request.body:
+            return 200, {}, json.dumps(worded(request.body)).encode()
+        return deaf.respond(request)
+
+    with FakeVendorServer(respond=respond) as server:
+        found, given = checked(tmp_path, server)
+        options = {"structured": "none", "scores": "prompt_logprobs", "answer": "scores"}
+        assert found["scores"] == "prompt_logprobs" and found["works"]
+        assert found["options"] == options and found["problems"] == ["no-schema"]
+        row = played(tmp_path, "qwen-vl", {**given, **options})
+    assert float(row["fallback_rate"]) == 0.0 and int(row["calls"]) == 4
+    with FakeVendorServer(respond=Endpoint().respond) as server:
+        found, _ = checked(tmp_path, server, "qwen-vl", "--scores")
+    assert found["scores"] == "" and found["options"] == {} and len(found["notes"]) == 2
+    assert "does not say how probable" in found["notes"][0]
+    assert "no /v1/systemone" in found["notes"][1]
+
+
 @pytest.mark.slow
 def test_an_endpoint_that_only_answers_what_has_a_schema(lane, tmp_path):
     """It thinks for ever in words, and answers as soon as a grammar holds it."""

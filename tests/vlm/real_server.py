@@ -6,8 +6,8 @@
 ``llama.cpp``: its server, from the package xllamacpp, with the model of ``unigram_gguf.py``. Grammars hold it to a JSON schema
 and it has no eyes: ``check`` has to name ``no-pictures`` and nothing else, and a study with the options that it gives has to be
 without a fallback. ``transformers``: ``transformers serve`` with a tiny LLaVA-NeXT of random weights. It takes pictures and sees
-nothing in them, ignores a JSON schema, and says noise: ``check`` has to name ``no-pictures`` and ``no-schema``, and to say that
-nothing made it play.
+nothing in them, ignores a JSON schema, and says noise: ``check`` has to name ``no-pictures`` and ``no-schema``, and to find that
+it plays by the scores of ``/v1/systemone``, which have to be those of the same model in this process.
 """
 
 from __future__ import annotations
@@ -40,9 +40,14 @@ EXPECTED = {
     },
     "transformers": {
         "problems": ["no-pictures", "no-schema"],
-        "options": {"text": "objects-only", "structured": "none"},
+        "options": {
+            "text": "objects-only",
+            "structured": "none",
+            "scores": "systemone",
+            "answer": "scores",
+        },
         "schema": False,
-        "works": False,
+        "works": True,
     },
 }
 SERVE = """
@@ -133,6 +138,31 @@ def fallback_rate(options: dict, folder: Path) -> float:
         return next(float(r["fallback_rate"]) for r in csv.DictReader(file) if r["agent"] == "real")
 
 
+def scores_are_its_own(served: Path, address: str) -> bool:
+    """Whether the scores over HTTP are those of the same model asked in this process, pictures included."""
+    import numpy as np
+
+    sys.path[:0] = [str(HERE.parent / "helpers")]
+    from fake_server import FakeVendorServer
+    from scoring_server import TrueScores
+
+    from atari_vlm.types import Image, Message
+    from atari_vlm.vlm import load_vlm
+
+    rng = np.random.default_rng(0)
+    shown = [Image(rng.integers(0, 256, (60, 50, 3), dtype=np.uint8)) for _ in range(2)]
+    asked = [Message.of("user", *shown, "Which action?")]
+    found = []
+    with FakeVendorServer(respond=TrueScores(served, pictures=True).respond) as own:
+        for url in (address, own.openai_url):
+            told = {"model": str(served), "base_url": url, "timeout_s": 300.0}
+            with load_vlm("llava", scores="systemone", **told) as vlm:
+                found.append(vlm.score_choices(asked, ("NOOP", "UP", "DOWN")))
+    apart = float(np.abs(found[0] - found[1]).max())
+    print(f"transformers: scores over HTTP and in this process are at most {apart:.1g} apart")
+    return apart < 1e-5
+
+
 def prove(name: str, venvs: Path) -> bool:
     """Check one server; whether everything came out as it must."""
     python = environment(venvs, name)
@@ -147,6 +177,8 @@ def prove(name: str, venvs: Path) -> bool:
             subprocess.run([*check, "--json", file], check=True)
             found = json.loads(file.read_text())
             right = all(found[key] == value for key, value in EXPECTED[name].items())
+            if name == "transformers":
+                right &= scores_are_its_own(served, address)
             print(f"{name}: {'as expected' if right else f'NOT as expected, {EXPECTED[name]}'}")
             if found["works"]:
                 options = {"vlm": FAMILY[name], **given, **found["options"]}

@@ -16,7 +16,7 @@ from atari_vlm.description import Facts, list_actions
 from atari_vlm.errors import AtariVLMError, AuthenticationError, RequestError, UnavailableError
 from atari_vlm.types import Reply, Source
 from atari_vlm.vlm.base import Sampling
-from atari_vlm.vlm.remote.client import RemoteOptions
+from atari_vlm.vlm.remote.options import RemoteOptions
 
 FIELD = Path(__file__).parents[1] / "data" / "field" / "wire.json"
 CASES = {case["id"]: case for case in json.loads(FIELD.read_text(encoding="utf-8"))["cases"]}

@@ -14,8 +14,8 @@ from atari_vlm.errors import ConfigError, NotSupportedError, RequestError, Unava
 from atari_vlm.types import Message, Usage
 from atari_vlm.vlm import VLM
 from atari_vlm.vlm.base import Sampling
-from atari_vlm.vlm.remote.client import merge_turns
 from atari_vlm.vlm.remote.options import RemoteOptions
+from atari_vlm.vlm.remote.turns import merge_turns
 
 SCHEMA = {
     "type": "object",

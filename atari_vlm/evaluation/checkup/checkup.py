@@ -34,6 +34,10 @@ GREETING_SCHEMA = {
     "additionalProperties": False,
 }
 COUNTS = (1, 2, 4)
+SCORES = (
+    "prompt_logprobs",
+    "systemone",
+)  # the ways of a server, the one with complete answers first
 _TRIES = 2  # with other pictures: a model may misread once
 
 
@@ -100,13 +104,31 @@ class Checkup:
         found, able = self.found, self.desk.vlm(self.found.options).capabilities
         found.schema = "schema" in able and self._keeps_schema()
         if "scores" in able:
-            found.choices = self.desk.can_score(GREETING, WORDS)
+            way = str(self.desk.config.vlm_options.get("scores", "in process"))
+            found.scores = way if self._scores_by({}) else ""
+            found.choices = bool(found.scores)
         elif "choices" in able or (able and self.dialect == "openai"):
             more = {} if "choices" in able else {"structured": "choice"}
             reply = self._try(GREETING, {**found.options, **more}, choices=WORDS)
             found.choices = reply is not None and _visible(reply) in WORDS
+            self._served_scores()
         if "schema" in able and not found.schema:
-            found.problem("no-schema", **without_schema(self.dialect, found.choices))
+            found.problem("no-schema", **without_schema(self.dialect, found.choices, found.scores))
+
+    def _served_scores(self) -> None:
+        """By which of its addresses a server scores given answers, if that was asked for or may be what makes it play."""
+        found, asked = self.found, self.desk.config.scores
+        if not self.desk.is_served or not (asked or not (found.schema or found.choices)):
+            return
+        ways = (way for way in SCORES if self._scores_by({"scores": way}, tell=asked))
+        found.scores = next(ways, "")
+
+    def _scores_by(self, more: Mapping[str, Any], tell: bool = True) -> bool:
+        """Whether choices are scored with these options; if not, why is noted where it was asked for."""
+        refusal = self.desk.refusal_of_scores(GREETING, WORDS, {**self.found.options, **more})
+        if refusal and tell:
+            self.found.note(clip(refusal))
+        return not refusal
 
     def _keeps_schema(self) -> bool:
         reply = self._try(GREETING, self.found.options, schema=GREETING_SCHEMA)

@@ -11,7 +11,7 @@ from typing import Any
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.messages import check_counts
 from atari_vlm.agents.specs import AgentSpec
-from atari_vlm.errors import ConfigError, NotSupportedError
+from atari_vlm.errors import ConfigError, NotSupportedError, RequestError, UnavailableError
 from atari_vlm.evaluation.entrants import Entrant
 from atari_vlm.evaluation.entry import Defaults, Entry
 from atari_vlm.runs.environments import make_env
@@ -45,6 +45,8 @@ class CheckOptions(Options):
     """write what was found to this file"""
     seed: int = 0
     """which pictures are shown: 0 or more"""
+    scores: bool = False
+    """ask a server too whether it scores given answers (it is asked anyway where it keeps to no form of an answer)"""
 
     def __post_init__(self) -> None:
         check_counts(seed=self.seed)
@@ -173,13 +175,20 @@ class Desk:
         self.replies += decision.replies
         return decision
 
-    def can_score(self, messages: Sequence[Message], choices: Sequence[str]) -> bool:
-        """Whether the VLM says how probable each choice is."""
+    @property
+    def is_served(self) -> bool:
+        """Whether it is a server of one's own that is asked, and may have more than OpenAI's address."""
+        return self.dialect == "openai" and self.config.base_url is not None
+
+    def refusal_of_scores(
+        self, messages: Sequence[Message], choices: Sequence[str], options: Mapping[str, Any]
+    ) -> str:
+        """Why the VLM does not say how probable each choice is; empty if it does."""
         try:
-            scores = self.vlm(self.config.vlm_options).score_choices(messages, choices)
-        except NotSupportedError:
-            return False
-        return len(scores) == len(choices)
+            scores = self.vlm(options).score_choices(messages, choices)
+        except (ConfigError, NotSupportedError, RequestError, UnavailableError) as error:
+            return str(error)
+        return "" if len(scores) == len(choices) else "not one score for each choice"
 
 
 def _first_decision(agent: Agent, env: Env) -> Decision:

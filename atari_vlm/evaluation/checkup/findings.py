@@ -20,16 +20,19 @@ class Findings:
     """What was found.
 
     ``pictures``: how many pictures of one question were read, each of them, in their order. ``choices``: a list of choices is
-    kept to, or the VLM scores them. ``thinking``: thoughts come with a reply's text, or instead of it. ``usage``: every reply
-    counts its tokens. ``price_known``: every reply has a price. ``latency_s``: the median. ``problems``: words of
-    :data:`PROBLEMS`. ``options``: what an agent needs to work with this endpoint. ``works``: with these a game's question was
-    answered with a legal action at the first try. ``notes``: sentences on what was not as it should be.
+    kept to, or the VLM scores them. ``scores``: how it scores given answers: ``in process``, or by a server's
+    ``prompt_logprobs`` or ``systemone``; empty if not, or not asked. ``thinking``: thoughts come with a reply's text, or
+    instead of it. ``usage``: every reply counts its tokens. ``price_known``: every reply has a price. ``latency_s``: the
+    median. ``problems``: words of :data:`PROBLEMS`. ``options``: what an agent needs to work with this endpoint. ``works``:
+    with these a game's question was answered with a legal action at the first try. ``notes``: sentences on what was not as
+    it should be.
     """
 
     pictures: int = 0
     picture_read: bool = False
     schema: bool = False
     choices: bool = False
+    scores: str = ""
     thinking: bool = False
     usage: bool = False
     price_known: bool = False
@@ -62,6 +65,8 @@ class Findings:
         yield "pictures read", f"{self.pictures} of one question" if self.picture_read else "none"
         yield "JSON schema", "kept to" if self.schema else "not kept to"
         yield "list of choices", "kept to" if self.choices else "not kept to, or not offered"
+        if self.scores:
+            yield "scores of answers", self.scores
         yield "thoughts in replies", "yes" if self.thinking else "no"
         yield (
             "tokens",

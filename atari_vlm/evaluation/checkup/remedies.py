@@ -27,10 +27,12 @@ def against_thinking(dialect: str, given: Mapping[str, Any]) -> Iterator[dict[st
         yield {"reasoning_tokens": tokens}
 
 
-def without_schema(dialect: str, choices: bool) -> dict[str, Any]:
-    """For an endpoint that keeps to no schema: its choices if it keeps to those, else the prompt alone."""
+def without_schema(dialect: str, choices: bool, scores: str) -> dict[str, Any]:
+    """For an endpoint that keeps to no schema: scores of the choices, else its choices if it keeps to those, else the prompt."""
     if not dialect:
         return {"answer": "choice" if choices else "text"}
+    if scores:
+        return {"structured": "none", "scores": scores, "answer": "scores"}
     return {"structured": "choice", "answer": "choice"} if choices else {"structured": "none"}
 
 

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from atari_vlm.types import Reply, Usage
 from atari_vlm.vlm.base import Sampling
@@ -22,6 +22,7 @@ from atari_vlm.vlm.remote.outcomes import Failure, RawReply
 from atari_vlm.vlm.remote.text import clean_text, clip
 from atari_vlm.vlm.remote.wire import parse_body
 
+T = TypeVar("T")
 _SPOKEN = (None, "text", "output_text")  # types of content parts that are meant to be read
 _AMOUNTS = re.compile(
     r"(?:prompt|completion|total|input|output|cache_read_input|cache_creation_input)_tokens|[a-zA-Z]+TokenCount|cost"
@@ -33,8 +34,8 @@ class BrokenAnswerError(Exception):
     """A 200-body that is no answer in the vendor's dialect. Internal: it is retried."""
 
 
-def read_answer(content: bytes, read: Callable[[dict[str, Any]], RawReply]) -> RawReply | Failure:
-    """Read the body of a 200-answer: total over all bodies. An ``error`` object in it counts as the status that it names."""
+def read_body(content: bytes, read: Callable[[dict[str, Any]], T]) -> T | Failure:
+    """What ``read`` makes of the JSON object of a 200-answer. An ``error`` object in it counts as the status that it names."""
     body = parse_body(content)
     if isinstance(body, Failure):
         return body
@@ -45,9 +46,18 @@ def read_answer(content: bytes, read: Callable[[dict[str, Any]], RawReply]) -> R
             code if isinstance(code, int) and 400 <= code < 600 else None, error, {}, 0.0
         )
     try:
-        raw = read(body)
+        return read(body)
     except BrokenAnswerError as broken:
         return Failure(f"the server's answer has another form than expected: {broken}")
+
+
+def read_answer(content: bytes, read: Callable[[dict[str, Any]], RawReply]) -> RawReply | Failure:
+    """Read the body of a 200-answer: total over all bodies."""
+    return read_body(content, lambda body: _said(body, read(body)))
+
+
+def _said(body: Mapping[str, Any], raw: RawReply) -> RawReply:
+    """A reply as it is kept: printable, with a note where its counts cannot be."""
     says_all = raw.finish_reason == "stop" and raw.text.strip()
     return raw._replace(
         text=clean_text(raw.text),

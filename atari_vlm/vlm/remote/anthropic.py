@@ -18,10 +18,12 @@ from atari_vlm.vlm.remote.answers import (
     mapping,
     word,
 )
-from atari_vlm.vlm.remote.client import Dialect, RemoteVLM, Target, system_text
+from atari_vlm.vlm.remote.client import Dialect, RemoteVLM
+from atari_vlm.vlm.remote.identity import Target
 from atari_vlm.vlm.remote.keys import Endpoint, Vendor
 from atari_vlm.vlm.remote.outcomes import RawReply
 from atari_vlm.vlm.remote.text import clean_text
+from atari_vlm.vlm.remote.turns import system_text
 from atari_vlm.vlm.remote.wire import http_client
 
 VENDOR = Vendor(

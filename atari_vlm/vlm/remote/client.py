@@ -7,24 +7,29 @@ answer reads.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import ipaddress
-import json
 import logging
 import math
 import traceback
 import urllib.parse
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
+
+import numpy as np
 
 from atari_vlm._lazy import require
-from atari_vlm.errors import ConfigError, RequestError, VLMError, check_positive
-from atari_vlm.types import Message, Reply, Text
+from atari_vlm.errors import (
+    ConfigError,
+    NotSupportedError,
+    RequestError,
+    VLMError,
+    check_positive,
+)
+from atari_vlm.types import Message, Reply
 from atari_vlm.vlm.advice import explain
-from atari_vlm.vlm.base import Capability, NoScores, Sampling
+from atari_vlm.vlm.base import Capability, Sampling
 from atari_vlm.vlm.prices import price_of
 from atari_vlm.vlm.remote.answers import (
     add_spending,
@@ -32,28 +37,24 @@ from atari_vlm.vlm.remote.answers import (
     is_blank,
     priced,
     read_answer,
+    read_body,
     to_reply,
 )
 from atari_vlm.vlm.remote.concurrency import AdaptiveLimit
+from atari_vlm.vlm.remote.identity import Target, capabilities_of, is_near, name_of
 from atari_vlm.vlm.remote.keys import NO_KEY, Endpoint, Secret, Vendor, find_endpoint
 from atari_vlm.vlm.remote.manners import Manner, Manners
-from atari_vlm.vlm.remote.options import DEFAULT_OPTIONS, RemoteOptions, Structured
+from atari_vlm.vlm.remote.options import DEFAULT_OPTIONS, RemoteOptions
 from atari_vlm.vlm.remote.outcomes import Failure, RawReply
 from atari_vlm.vlm.remote.retry import Retrier
+from atari_vlm.vlm.remote.scoring import Asking, BuildRequest, Scorer, Send
 from atari_vlm.vlm.remote.text import clip
+from atari_vlm.vlm.remote.turns import merge_turns
 from atari_vlm.vlm.remote.wire import Channel, failure_of_error
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 _NAME_THEIR_COST = ("openrouter.ai",)  # hosts whose answers say what they cost
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a request depends on beside its messages."""
-
-    model: str
-    endpoint: Endpoint
-    options: RemoteOptions
 
 
 @dataclass(frozen=True)
@@ -63,21 +64,23 @@ class Dialect:
     ``open_client(endpoint, timeout_s)``, ``close_client(client)``; ``send(client, request)`` returns the body of a
     200-answer; ``build_request(target, messages, sampling)`` makes the request; ``read(body)`` reads a JSON answer or
     raises ``BrokenAnswerError``. ``package`` is the vendor's SDK. ``allowed`` narrows the values of options that the vendor
-    does not know all of; ``token_names`` are the names that an output limit may have.
+    does not know all of; ``token_names`` are the names that an output limit may have; ``scorers`` are the ways to score choices,
+    by the value of the option ``scores``.
     """
 
     vendor: Vendor
     package: str
     open_client: Callable[[Endpoint, float], Any]
     close_client: Callable[[Any], Awaitable[None]]
-    send: Callable[[Any, dict[str, Any]], Coroutine[Any, Any, bytes]]
-    build_request: Callable[[Target, list[Message], Sampling], dict[str, Any]]
+    send: Send
+    build_request: BuildRequest
     read: Callable[[dict[str, Any]], RawReply]
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     token_names: tuple[str, ...] = ()
+    scorers: Mapping[str, Scorer] = field(default_factory=dict)
 
 
-class RemoteVLM(NoScores):
+class RemoteVLM:
     """A VLM behind an HTTP interface: a context manager, thread-safe; connections open with the first call.
 
     ``name`` is ``vendor/model``, with ``@url`` for an address that is not the vendor's own and the options that change
@@ -103,6 +106,7 @@ class RemoteVLM(NoScores):
                     f"{name} must be one of {', '.join(allowed)} for {dialect.vendor.name}, got {given!r}"
                 )
         endpoint = find_endpoint(dialect.vendor, api_key, base_url)
+        _check_scores(dialect, endpoint, options)
         require(dialect.package, "api")
         check_positive(timeout_s=timeout_s)
         if not math.isfinite(timeout_s):
@@ -112,8 +116,8 @@ class RemoteVLM(NoScores):
         if not isinstance(model, str) or not model.strip():
             raise ConfigError(f"model must be an id such as 'gpt-4o', got {model!r}")
         self._target, self._timeout_s = Target(model, endpoint, options), timeout_s
-        self.name = _name(dialect.vendor, self._target)
-        self.capabilities: frozenset[Capability] = _capabilities(options.structured)
+        self.name = name_of(dialect.vendor, self._target)
+        self.capabilities: frozenset[Capability] = capabilities_of(options)
         self._manners = Manners(options, dialect.token_names)
         policy = dataclasses.replace(
             options.retry, deadline_s=max(options.retry.deadline_s, timeout_s)
@@ -145,15 +149,29 @@ class RemoteVLM(NoScores):
             reply = add_spending(reply, self._ask(turns, sampling))
         return reply
 
+    def score_choices(self, messages: Sequence[Message], choices: Sequence[str]) -> np.ndarray:
+        """Log-probability of each choice, float64 ``(n,)``, as the option ``scores`` says; retried as :meth:`complete` is.
+
+        ``NotSupportedError`` without that option, and where the server turns out not to be able to.
+        """
+        dialect = self.dialect
+        scorer = dialect.scorers.get(self._target.options.scores)
+        if scorer is None:
+            raise NotSupportedError(f"{self.name} cannot score choices")
+        if not choices:
+            raise ConfigError("score_choices needs at least one choice")
+        asking = Asking(self.name, self._target, dialect.send, dialect.build_request, self._fetch)
+        return scorer(asking, merge_turns(messages), choices)
+
     @property
     def is_free(self) -> bool:
         """Whether what has no price costs nothing: a server of one's own, asked without a key."""
         endpoint = self._target.endpoint
-        return endpoint.custom and endpoint.key.reveal() == NO_KEY and _is_near(endpoint.url)
+        return endpoint.custom and endpoint.key.reveal() == NO_KEY and is_near(endpoint.url)
 
     @property
     def price_known(self) -> bool:
-        """Whether every reply will say what it cost, so that a budget in dollars can be kept."""
+        """Whether every reply will say what it cost, so that a budget in dollars can be kept; scores have no price."""
         host = urllib.parse.urlsplit(self._target.endpoint.url).hostname or ""
         names_cost = any(host == known or host.endswith("." + known) for known in _NAME_THEIR_COST)
         known = {
@@ -161,7 +179,8 @@ class RemoteVLM(NoScores):
             "list": price_of(self._target.model) is not None,
             "none": False,
         }
-        return self.is_free or known[self._target.options.prices]
+        options = self._target.options
+        return self.is_free or (options.scores == "none" and known[options.prices])
 
     def close(self) -> None:
         """Close all connections; a request in flight ends with ``UnavailableError``. A later call opens new ones."""
@@ -209,7 +228,7 @@ class RemoteVLM(NoScores):
             while manner is not None:
                 start = clock.monotonic()
                 request = self._request(turns, sampling, manner)
-                outcome = self._exchange(request, min(self._timeout_s, until - start))
+                outcome = self._answered(request, min(self._timeout_s, until - start))
                 requests += 1
                 if not isinstance(outcome, Failure):
                     self._manners.worked(manner, sampling)
@@ -241,24 +260,51 @@ class RemoteVLM(NoScores):
             sampling = dataclasses.replace(sampling, schema=None, choices=None)
         return self.dialect.build_request(target, turns, sampling)
 
-    def _exchange(self, request: dict[str, Any], timeout_s: float) -> RawReply | Failure:
+    def _fetch(
+        self,
+        send: Send,
+        request: dict[str, Any],
+        read: Callable[[Mapping[str, Any]], T],
+        missing: str = "",
+    ) -> T:
+        """See :class:`~atari_vlm.vlm.remote.scoring.Fetch`."""
+
+        def attempt(left_s: float) -> T | Failure:
+            with self._limit.slot(left_s):
+                content = self._exchange(send, request, min(self._timeout_s, left_s))
+                outcome = content if isinstance(content, Failure) else read_body(content, read)
+            if not isinstance(outcome, Failure):
+                self._limit.succeeded()
+                return outcome
+            if missing and outcome.status in (404, 405):
+                raise NotSupportedError(f"{self.name}: {missing}")
+            if outcome.reply is not None:  # a filter's refusal is a legal reply, and no score
+                outcome = dataclasses.replace(outcome, reply=None, error=RequestError)
+            return self._failed(outcome, Sampling())
+
+        return self._retrier.call(attempt)[0]
+
+    def _answered(self, request: dict[str, Any], timeout_s: float) -> RawReply | Failure:
         """Send a request and read its answer; never raises for what a server or a network did."""
-        clock, send = self._target.options.clock, self.dialect.send
+        content = self._exchange(self.dialect.send, request, timeout_s)
+        outcome = (
+            content if isinstance(content, Failure) else read_answer(content, self.dialect.read)
+        )
+        return (
+            outcome.reply if isinstance(outcome, Failure) and outcome.reply is not None else outcome
+        )
+
+    def _exchange(self, send: Send, request: dict[str, Any], timeout_s: float) -> bytes | Failure:
+        """Send a request; the body of a 200-answer."""
         try:
-            content = self._channel.run(lambda client: send(client, request), max(timeout_s, 0.001))
+            return self._channel.run(lambda client: send(client, request), max(timeout_s, 0.001))
         except VLMError:
             raise
         except TimeoutError:
             return Failure(f"no complete answer within {timeout_s:g} s")
         except Exception as error:
-            outcome: RawReply | Failure = failure_of_error(error, clock.time()) or self._unsent(
-                error
-            )
-        else:
-            outcome = read_answer(content, self.dialect.read)
-        return (
-            outcome.reply if isinstance(outcome, Failure) and outcome.reply is not None else outcome
-        )
+            now = self._target.options.clock.time()
+            return failure_of_error(error, now) or self._unsent(error)
 
     def _unsent(self, error: Exception) -> Failure:
         logger.debug(
@@ -268,56 +314,13 @@ class RemoteVLM(NoScores):
         return Failure(message, error=RequestError)
 
 
-def merge_turns(messages: Sequence[Message]) -> list[Message]:
-    """Messages without empty texts, consecutive ones of a role merged.
-
-    Anthropic, Gemini and many open models' chat templates want turns to alternate.
-    """
-    turns: list[Message] = []
-    for message in messages:
-        parts = tuple(
-            part for part in message.parts if not isinstance(part, Text) or part.text.strip()
+def _check_scores(dialect: Dialect, endpoint: Endpoint, options: RemoteOptions) -> None:
+    """Refuse ``scores`` where nobody could give them."""
+    if options.scores == "none":
+        return
+    if options.scores not in dialect.scorers:
+        raise ConfigError(f"scores must be none for {dialect.vendor.name}, got {options.scores!r}")
+    if not endpoint.custom:
+        raise ConfigError(
+            f"scores={options.scores} needs a server of your own that gives them (--base-url URL); {endpoint.url} gives none"
         )
-        if turns and turns[-1].role == message.role:
-            turns[-1] = Message(message.role, turns[-1].parts + parts)
-        elif parts:
-            turns.append(Message(message.role, parts))
-    if not any(turn.role == "user" for turn in turns):
-        raise ConfigError("a request needs at least one user message that is not empty")
-    if any(turn.role == "system" and turn.images for turn in turns):
-        raise ConfigError("a system message holds text only; put images into a user message")
-    return turns
-
-
-def system_text(turns: list[Message]) -> str:
-    """The text of all system messages, for vendors that want it apart."""
-    return "\n\n".join(turn.text for turn in turns if turn.role == "system")
-
-
-def _name(vendor: Vendor, target: Target) -> str:
-    """Everything that changes answers, and no secret: ``extra_body`` appears as a digest."""
-    options, defaults = target.options, DEFAULT_OPTIONS
-    changed = []
-    for key in ("structured", "reasoning_effort", "reasoning_tokens", "image_detail"):
-        if getattr(options, key) != getattr(defaults, key):
-            changed.append(f"{key}={getattr(options, key)}")
-    if options.extra_body:
-        body = json.dumps(dict(options.extra_body), sort_keys=True, default=repr)
-        changed.append(f"extra_body={hashlib.sha256(body.encode()).hexdigest()[:12]}")
-    address = f"@{target.endpoint.url}" if target.endpoint.custom else ""
-    return f"{vendor.name}/{target.model}{address}" + (f"[{','.join(changed)}]" if changed else "")
-
-
-def _capabilities(structured: Structured) -> frozenset[Capability]:
-    if structured == "choice":
-        return frozenset({"schema", "choices"})
-    return frozenset() if structured == "none" else frozenset({"schema"})
-
-
-def _is_near(url: str) -> bool:
-    """Whether an address is this machine's or of a private network."""
-    host = urllib.parse.urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return "." not in host or host.endswith((".local", ".lan", ".internal"))

@@ -12,10 +12,12 @@ from atari_vlm._lazy import require
 from atari_vlm.types import FinishReason, Image, Message, Part, Usage
 from atari_vlm.vlm.base import Sampling
 from atari_vlm.vlm.remote.answers import BrokenAnswerError, count, items, joined_text, mapping, word
-from atari_vlm.vlm.remote.client import Dialect, RemoteVLM, Target, system_text
+from atari_vlm.vlm.remote.client import Dialect, RemoteVLM
+from atari_vlm.vlm.remote.identity import Target
 from atari_vlm.vlm.remote.keys import Endpoint, Vendor
 from atari_vlm.vlm.remote.outcomes import RawReply
 from atari_vlm.vlm.remote.text import clean_text
+from atari_vlm.vlm.remote.turns import system_text
 from atari_vlm.vlm.remote.wire import http_client
 
 VENDOR = Vendor(

@@ -2,8 +2,8 @@
 
 Among them vLLM, Ollama, llama.cpp, LM Studio, OpenRouter.
 
-Chat Completions and not Responses, because every such server has it. Log-probabilities could not score action names
-honestly here (only the 20 likeliest first tokens are reported), so ``score_choices`` is refused.
+Chat Completions and not Responses, because every such server has it. Its own log-probabilities could not score action names
+honestly (only the 20 likeliest first tokens are reported); choices are scored where a server has more (``RemoteOptions.scores``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from atari_vlm._lazy import require
 from atari_vlm.types import FinishReason, Image, Message, Usage
 from atari_vlm.vlm.base import Sampling
+from atari_vlm.vlm.remote import prompt_logprobs, systemone
 from atari_vlm.vlm.remote.answers import (
     BrokenAnswerError,
     count,
@@ -26,7 +27,8 @@ from atari_vlm.vlm.remote.answers import (
     mapping,
     word,
 )
-from atari_vlm.vlm.remote.client import Dialect, RemoteVLM, Target
+from atari_vlm.vlm.remote.client import Dialect, RemoteVLM
+from atari_vlm.vlm.remote.identity import Target
 from atari_vlm.vlm.remote.keys import Endpoint, Vendor
 from atari_vlm.vlm.remote.outcomes import RawReply
 from atari_vlm.vlm.remote.text import clean_text
@@ -216,4 +218,5 @@ class OpenAIVLM(RemoteVLM):
     dialect = Dialect(
         VENDOR, "openai", open_client, close_client, send, build_request, read,
         allowed={"image_detail": ("auto", "low", "high")}, token_names=("max_tokens", "max_completion_tokens"),
+        scorers={"prompt_logprobs": prompt_logprobs.score, "systemone": systemone.score},
     )  # fmt: skip

@@ -11,9 +11,11 @@ from atari_vlm.vlm.remote.concurrency import ConcurrencyPolicy
 from atari_vlm.vlm.remote.retry import SYSTEM_CLOCK, Clock, RetryPolicy
 
 Structured = Literal["auto", "json_schema", "choice", "none"]
+Scores = Literal["none", "prompt_logprobs", "systemone"]
 Prices = Literal["auto", "list", "none"]
 _ALLOWED = {
     "structured": ("auto", "json_schema", "choice", "none"),
+    "scores": ("none", "prompt_logprobs", "systemone"),
     "token_parameter": ("auto", "max_tokens", "max_completion_tokens"),
     "image_detail": ("auto", "low", "medium", "high"),
     "prices": ("auto", "list", "none"),
@@ -28,6 +30,10 @@ class RemoteOptions:
     vLLM) sends ``Sampling.choices`` as well; ``none`` sends neither. ``auto`` is ``json_schema`` until a server refuses a
     schema, in whatever words: one request without it tells. It is then asked without, with one warning, for the rest of this
     object's life, and the answer's form rests on the prompt alone.
+
+    ``scores``: how choices are scored (``answer=scores``), where a server of one's own can; ``check`` tells. ``prompt_logprobs``
+    (vLLM): the complete answer's log-probability, by one request for each choice and one more. ``systemone`` (``transformers
+    serve``): the probability of each choice's letter in a list of them, by one request with at most four pictures.
 
     ``token_parameter``: the name of the output limit (OpenAI dialect). ``auto`` is ``max_completion_tokens`` at
     api.openai.com, where reasoning models insist on it, and ``max_tokens`` elsewhere, until a server refuses the one and
@@ -46,6 +52,7 @@ class RemoteOptions:
     """
 
     structured: Structured = "auto"
+    scores: Scores = "none"
     token_parameter: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
     reasoning_effort: str | None = None
     reasoning_tokens: int = 0

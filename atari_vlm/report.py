@@ -9,6 +9,7 @@
     python -m atari_vlm.report merge RUN RUN --out FOLDER # the shards of a study (evaluate --shard i/n) as one run
     python -m atari_vlm.report submit RUN         # a study as a bundle that others can play again
     python -m atari_vlm.report board FOLDER --out SITE    # play bundles again; a site of those that come out equal
+    python -m atari_vlm.report export RUN --format lerobot --out FOLDER   # or minari: pictures, actions, rewards and all words
     python -m atari_vlm.report push FOLDER OWNER/NAME     # share a run, a checkpoint or a data set on the Hugging Face Hub
     python -m atari_vlm.report pull OWNER/NAME --out FOLDER
 
@@ -35,6 +36,7 @@ from atari_vlm.evaluation.perception.beside import put_beside
 from atari_vlm.evaluation.results_files import to_markdown
 from atari_vlm.reporting.atari100k.compare import ResultsConfig
 from atari_vlm.reporting.atari100k.files import write_comparison
+from atari_vlm.reporting.export.commands import run_export
 from atari_vlm.reporting.hub.commands import run_pull, run_push
 from atari_vlm.reporting.page.run_report import write_report
 from atari_vlm.reporting.study.page import is_study, write_study
@@ -209,6 +211,8 @@ def main(argv: list[str] | None = None) -> int:
         path = submit(handed_in.run, handed_in.out, handed_in.trust_module)
     elif arguments[:1] == ["board"]:
         return _board(parse(BoardConfig, arguments[1:], _BOARD))
+    elif arguments[:1] == ["export"]:
+        return run_export(arguments[1:])
     elif arguments[:1] in (["push"], ["pull"]):
         return (run_push if arguments[0] == "push" else run_pull)(arguments[1:])
     else:

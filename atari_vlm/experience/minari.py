@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.experience.episodes import IMAGE, DataSet, Episode, as_pictures
 from atari_vlm.experience.npz_files import boundary
 
+_ROOT = "MINARI_DATASETS_PATH"  # where Minari looks for its data sets
 _SILENT = (
     "`eval_env` is set to None",
     "env_spec is None",
@@ -75,16 +77,22 @@ def unreadable(dataset_id: str) -> AbstractContextManager[None]:
     return boundary(f"the Minari dataset {dataset_id!r}", "cannot be read")
 
 
-def _is_local(minari: Any, dataset_id: str) -> bool:
-    """Whether a data set of this id is there, whatever else lies beside it."""
+def _check_id(dataset_id: str, otherwise: str) -> None:
+    """``ConfigError`` with the words ``otherwise`` unless Minari takes it for an id."""
     from minari.dataset.minari_dataset import parse_dataset_id
 
     try:
         parse_dataset_id(dataset_id)
     except (ValueError, TypeError) as error:
-        raise ConfigError(
-            f"{dataset_id!r} is neither an .npz file nor the id of a Minari dataset (NAME-v0)"
-        ) from error
+        raise ConfigError(otherwise) from error
+
+
+def _is_local(minari: Any, dataset_id: str) -> bool:
+    """Whether a data set of this id is there, whatever else lies beside it."""
+    _check_id(
+        dataset_id,
+        f"{dataset_id!r} is neither an .npz file nor the id of a Minari dataset (NAME-v0)",
+    )
     with unreadable(dataset_id), warnings.catch_warnings():
         warnings.simplefilter("error")  # Minari passes over what is damaged with a warning
         return dataset_id in minari.list_local_datasets(prefix=dataset_id)
@@ -147,35 +155,85 @@ def _input(values: Any) -> np.ndarray:
     return array
 
 
+@dataclass(frozen=True)
+class Told:
+    """An episode with words: lists of texts by name, one for each step or each observation. They are Minari's ``infos``."""
+
+    episode: Episode
+    words: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@contextmanager
+def as_local(folder: Path) -> Iterator[str]:
+    """The id under which ``folder`` is a local data set while the block lasts: its name, where that is one.
+
+    ``ConfigError`` for another name. Minari finds its data sets by a variable of the environment, which is put back.
+    """
+    require("minari", "datasets")
+    before = os.environ.get(_ROOT)
+    _check_id(
+        folder.name,
+        f"{folder.name!r} is no id of a Minari data set, which its folder is named by (NAME-v0)",
+    )
+    os.environ[_ROOT] = str(folder.parent.resolve())
+    try:
+        yield folder.name
+    finally:
+        if before is None:
+            del os.environ[_ROOT]
+        else:
+            os.environ[_ROOT] = before
+
+
+def read_told(dataset_id: str) -> Iterator[Told]:
+    """The episodes of a local data set with their words."""
+    dataset = open_minari(dataset_id)
+    with unreadable(dataset_id):
+        whole = zip(dataset.iterate_episodes(), episodes_of(dataset), strict=True)
+        for raw, episode in whole:
+            words = {
+                name: [text.decode("utf-8") for text in values]
+                for name, values in (raw.infos or {}).items()
+                if len(values) and isinstance(values[0], bytes)
+            }
+            yield Told(episode, words)
+
+
 def write_minari(dataset_id: str, episodes: Iterable[Episode], facts: About) -> int:
     """Write episodes as a local data set, one at a time, pictures without loss; how many steps.
 
     Minari wants an observation after the last step; the one before it stands for one that was not kept. A last step without an
     end counts as truncated. ``ConfigError`` when there is one of this id already.
     """
+    return write_told(dataset_id, map(Told, episodes), facts)[1]
+
+
+def write_told(dataset_id: str, episodes: Iterable[Told], facts: About) -> tuple[int, int]:
+    """:func:`write_minari` with words; how many episodes, and how many steps."""
     minari = require("minari", "datasets")
     if _is_local(minari, dataset_id):
         raise ConfigError(
             f"there is a local Minari dataset {dataset_id!r} already; delete it or choose another id"
         )
-    dataset, steps = None, 0
+    dataset, count, steps = None, 0, 0
     try:
-        for episode in episodes:
-            steps += len(episode)
+        for told in episodes:
+            count, steps = count + 1, steps + len(told.episode)
             if dataset is None:
-                dataset = _create(minari, dataset_id, episode, facts)
+                dataset = _create(minari, dataset_id, told, facts)
             else:
-                dataset.update_dataset_from_buffer([_buffer(episode)])
+                dataset.update_dataset_from_buffer([_buffer(told)])
     except BaseException:
         if dataset is not None:
             shutil.rmtree(Path(dataset.storage.data_path).parent, ignore_errors=True)
         raise
-    return steps
+    return count, steps
 
 
-def _buffer(episode: Episode) -> Any:
+def _buffer(told: Told) -> Any:
     from minari.data_collector import EpisodeBuffer
 
+    episode = told.episode
     inputs = episode.with_last().inputs
     columns = {name: list(values) for name, values in inputs.items()}
     truncated = episode.truncated.copy()
@@ -187,10 +245,12 @@ def _buffer(episode: Episode) -> Any:
         rewards=episode.rewards.tolist(),
         terminations=episode.terminated.tolist(),
         truncations=truncated.tolist(),
+        infos={name: list(texts) for name, texts in told.words.items()} or None,
     )
 
 
-def _create(minari: Any, dataset_id: str, episode: Episode, facts: About) -> Any:
+def _create(minari: Any, dataset_id: str, told: Told, facts: About) -> Any:
+    episode = told.episode
     spaces: dict[str, gymnasium.Space[Any]] = {
         name: _space_of(values) for name, values in episode.inputs.items()
     }
@@ -212,9 +272,7 @@ def _create(minari: Any, dataset_id: str, episode: Episode, facts: About) -> Any
     with warnings.catch_warnings():
         for missing in _SILENT if facts.env is None else ():
             warnings.filterwarnings("ignore", missing)
-        dataset = minari.create_dataset_from_buffers(
-            dataset_id, buffer=[_buffer(episode)], **options
-        )
+        dataset = minari.create_dataset_from_buffers(dataset_id, buffer=[_buffer(told)], **options)
     if episode.action_names:
         dataset.storage.update_metadata({"action_names": list(episode.action_names)})
     return dataset

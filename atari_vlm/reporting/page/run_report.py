@@ -76,21 +76,21 @@ def scenes_of(
 ) -> Callable[[EpisodeRow], Env]:
     """How the environments of a run's episodes are made anew; ``ConfigError`` for a game whose module is not trusted."""
     meta = journal.meta()
-
-    def make(row: EpisodeRow) -> Env:
-        scene = _scene(meta, row.episode, settings)
-        module = module_of(str(scene["game_name"]))
-        if module and module not in trusted and module not in sys.modules:
-            raise ConfigError(
-                f"{scene['game_name']} is of the module {module}, which is not imported for a run's sake; if you trust it: "
-                f"--trust-module {module}"
-            )
-        return make_env(scene)
-
-    return make
+    return lambda row: env_of_scene(scene_of(meta, row.episode, settings), trusted)
 
 
-def _scene(meta: Mapping[str, Any], episode: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+def env_of_scene(scene: Mapping[str, Any], trusted: Collection[str] = ()) -> Env:
+    """The environment of an episode, made anew; ``ConfigError`` for a game whose module is not trusted."""
+    module = module_of(str(scene["game_name"]))
+    if module and module not in trusted and module not in sys.modules:
+        raise ConfigError(
+            f"{scene['game_name']} is of the module {module}, which is not imported for a run's sake; if you trust it: "
+            f"--trust-module {module}"
+        )
+    return make_env(scene)
+
+
+def scene_of(meta: Mapping[str, Any], episode: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of an episode's environment: those of the run, or its own where the run notes any."""
     scenes, number = meta.get("environments", []), meta.get("environment_of", {}).get(str(episode))
     if number is not None:

@@ -1,0 +1,1 @@
+"""Runs as data sets of others' formats, with the words that went with the play."""

@@ -22,7 +22,9 @@ from atari_vlm.evaluation.planner_entrants import (
     planner_names,
     worlds_of,
 )
+from atari_vlm.evaluation.study import Study
 from atari_vlm.own_classes import made, own_class, takes
+from atari_vlm.runs.options import pairs
 from atari_vlm.spaces import Env
 from atari_vlm.vlm.base import VLM, close_vlm
 from atari_vlm.vlm.catalogue import OFFLINE_NAMES, entry
@@ -44,10 +46,20 @@ class Defaults:
 
 
 class Entry:
-    """Makes the entrants of a study. What is opened for them is closed with ``opened``; a VLM is loaded once per agent."""
+    """Makes the entrants of a study. What is opened for them is closed with ``opened``; a VLM is loaded once per agent.
 
-    def __init__(self, defaults: Defaults, budget: Budget, opened: ExitStack):
+    ``loaded`` is called with every VLM before it is asked.
+    """
+
+    def __init__(
+        self,
+        defaults: Defaults,
+        budget: Budget,
+        opened: ExitStack,
+        loaded: Callable[[VLM], object] = lambda vlm: None,
+    ):
         self._defaults, self._budget, self._opened = defaults, budget, opened
+        self._loaded = loaded
         self._vlms: dict[str, VLM] = {}
 
     def entrant(self, spec: AgentSpec) -> Entrant:
@@ -101,11 +113,24 @@ class Entry:
     def _load(self, name: str, key: str | None, options: Mapping[str, Any], paid: bool) -> VLM:
         backend = load_vlm(name, **{**({"api_key": key} if key else {}), **options})
         self._opened.callback(close_vlm, backend)
+        self._loaded(backend)
         if not paid:
             return backend
         vlm = limited(backend, self._defaults.limits, api_key=key, budget=self._budget)
         self._opened.callback(vlm.close)
         return vlm
+
+
+def defaults_of(study: Study) -> Defaults:
+    """What a study says of its agents."""
+    config = study.config
+    endpoint: dict[str, Any] = {"timeout_s": config.timeout_s}
+    for name in ("model", "adapter", "base_url"):
+        if getattr(config, name) is not None:
+            endpoint[name] = getattr(config, name)
+    if config.vlm_option:
+        endpoint["vlm_options"] = pairs(config.vlm_option, "--vlm-option")
+    return Defaults(config, study.asking, endpoint, config.key())
 
 
 def lessons_of_spec(spec: AgentSpec, asking: Mapping[str, Any]) -> Lessons | None:

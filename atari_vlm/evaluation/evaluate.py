@@ -17,12 +17,13 @@ from atari_vlm.errors import ConfigError
 from atari_vlm.evaluation.cells import Cell, cells, named
 from atari_vlm.evaluation.collecting import Entrants, collect
 from atari_vlm.evaluation.entrants import Entrant
-from atari_vlm.evaluation.entry import Defaults, Entry, check_contract, lessons_of_spec
+from atari_vlm.evaluation.entry import Entry, check_contract, defaults_of, lessons_of_spec
 from atari_vlm.evaluation.measured import Finished, RowsSoFar, episode_rows
 from atari_vlm.evaluation.playing import Table, environment_maker, paced, play_cell
 from atari_vlm.evaluation.recorded_study import facts_of, scenes_of_cells
 from atari_vlm.evaluation.results import Results
 from atari_vlm.evaluation.results_files import write_results
+from atari_vlm.evaluation.spread import StudyWork, finished_units, units_of
 from atari_vlm.evaluation.study import (
     AMOUNTS,
     Study,
@@ -31,10 +32,12 @@ from atari_vlm.evaluation.study import (
 )
 from atari_vlm.evaluation.study_options import EvaluateConfig
 from atari_vlm.reporting.study.page import write_study
+from atari_vlm.runs.cluster.dealing import Dealer, Desk
+from atari_vlm.runs.cluster.session import Session, check_ray, session
 from atari_vlm.runs.command_line import command_line, command_of
 from atari_vlm.runs.continuing import ResumeRules
 from atari_vlm.runs.journal import Journal
-from atari_vlm.runs.options import execution_of, pairs
+from atari_vlm.runs.options import execution_of
 from atari_vlm.runs.progress import Progress, Quiet
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.runs.trackers import EpisodeLog, LogConfig, check_installed
@@ -64,11 +67,16 @@ class Evaluation:
     def __init__(self, config: EvaluateConfig, watching: Watching | None = None):
         self.study, self.watching = check(config), watching or Watching()
         check_installed(config.log)
+        if config.executor == "ray":
+            check_ray()
         self.budget = budget_of(config)
         with ExitStack() as opened:
             self.lessons = lessons_of(self.study)
             self.entrants = entrants(self.study, self.budget, opened, self.lessons)
             check_games(self.study, self.entrants, self.lessons)
+            self.session: Session | None = None
+            if config.executor == "ray":
+                self.session = opened.enter_context(session(config))
             self.run = RunFolder.open(run_request(self.study))
             opened.callback(self.run.close)
             self.cells = cells(self.study, self.lessons, self.run.parts)
@@ -102,12 +110,15 @@ class Evaluation:
         watching.began(self.run.path, self.num_episodes, self.budget)
         settings = flat(settings_of(self.study))
         log = EpisodeLog(self.run.path, LogConfig(config.log, settings), watching.progress.say)
-        table = Table(self.run.journal, config.parallel, watching.progress, watching.stop)
+
+        def note() -> None:
+            log.update(self.run.journal.episodes())
+
         try:
-            for cell in self.cells:
-                watching.cell_began(cell)
-                play_cell(self.study, cell, self.entrant(cell), table)
-                log.update(self.run.journal.episodes())
+            if self.session is None:
+                self._play_here(note)
+            else:
+                self._deal_out(self.session, note)
             self.run.finish()
         finally:
             log.close()
@@ -115,6 +126,27 @@ class Evaluation:
             self.write(results)
         write_study(self.run.path)
         return results
+
+    def _play_here(self, note: Callable[[], object]) -> None:
+        """Play cell after cell in this process."""
+        watching = self.watching
+        parallel = self.study.config.parallel
+        table = Table(self.run.journal, parallel, watching.progress, watching.stop)
+        for cell in self.cells:
+            watching.cell_began(cell)
+            play_cell(self.study, cell, self.entrant(cell), table)
+            note()
+
+    def _deal_out(self, session: Session, note: Callable[[], object]) -> None:
+        """Play unit by unit on the workers of a cluster; ``note`` is called now and then."""
+        watching, journal = self.watching, self.run.journal
+        parallel = self.study.config.parallel
+        done = {row.episode: row for row in journal.episodes() if row.status == "done"}
+        for spec in finished_units(self.cells, done):
+            watching.progress.ended(spec.task, done[spec.episode])
+        desk = Desk(journal, self.budget, parallel, watching.progress, watching.stop)
+        units = list(units_of(self.cells, self.entrant, done, has_gpus=session.gpus > 0))
+        Dealer(session, StudyWork(self.study.config), desk).play(units, note)
 
     def results(self) -> Results:
         """The finished runs of the journal with their conditions."""
@@ -155,18 +187,6 @@ def entrants(
     agents = [agent for agent in study.agents if agent.label in playing]
     variants = [variant for agent in agents for variant in study.variants(agent)]
     return {named(variant): entry.entrant(variant.agent) for variant in variants}
-
-
-def defaults_of(study: Study) -> Defaults:
-    """What a study says of its agents."""
-    config = study.config
-    endpoint: dict[str, Any] = {"timeout_s": config.timeout_s}
-    for name in ("model", "adapter", "base_url"):
-        if getattr(config, name) is not None:
-            endpoint[name] = getattr(config, name)
-    if config.vlm_option:
-        endpoint["vlm_options"] = pairs(config.vlm_option, "--vlm-option")
-    return Defaults(config, study.asking, endpoint, config.key())
 
 
 def lessons_of(study: Study) -> dict[tuple[str, str, str], int]:

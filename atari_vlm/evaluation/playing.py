@@ -21,9 +21,9 @@ from atari_vlm.evaluation.cells import Cell
 from atari_vlm.evaluation.entrants import Entrant, Lessons
 from atari_vlm.evaluation.study import Study
 from atari_vlm.runs.environments import make_env
-from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.player import EpisodeSpec, Player, PlayerOptions
 from atari_vlm.runs.progress import Progress, Quiet
+from atari_vlm.runs.record import Record
 from atari_vlm.spaces import Env
 from atari_vlm.vlm.base import VLM
 from atari_vlm.vlm.load import load_vlm
@@ -35,7 +35,7 @@ _IMPORT = "atari_vlm.runs.demonstration_files:import_demonstrations"
 class Table:
     """Where a study is played: its journal, how many episodes at once, who is told, and what ends it early."""
 
-    journal: Journal
+    journal: Record
     parallel: int = 1
     progress: Progress = field(default_factory=Quiet)
     stop: threading.Event | None = None

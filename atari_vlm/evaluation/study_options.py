@@ -10,6 +10,7 @@ from typing import Any, Literal
 from atari_vlm.agents.specs import parse_agents
 from atari_vlm.errors import ConfigError, check_positive
 from atari_vlm.prompts import check_style
+from atari_vlm.runs.cluster.options import ExecutorOptions
 from atari_vlm.runs.options import (
     AT_START,
     OWN_CODE,
@@ -127,7 +128,7 @@ class StudyAskingOptions(Options):
 
 @dataclass(frozen=True)
 class EvaluateConfig(
-    FileOptions, FolderOptions, ServeOptions, LogOptions, JobArrayOptions, PlayOptions,
+    FileOptions, FolderOptions, ServeOptions, LogOptions, JobArrayOptions, ExecutorOptions, PlayOptions,
     KeyOptions, ModelOptions, AskOptions, StudyAskingOptions, StudyOptions,
 ):  # fmt: skip
     """What is played, by whom, and what it may cost. Model, address and key are for the one agent that is not an offline one."""
@@ -139,6 +140,8 @@ class EvaluateConfig(
             raise ConfigError("--study and --config both name the file of the study; give one")
         if self.estimate and not self.part().is_whole:
             raise ConfigError("--estimate is of the whole study; leave --shard away")
+        if self.estimate and self.executor != "local":
+            raise ConfigError("--estimate asks from this process; leave --executor away")
         super().__post_init__()
 
 

@@ -44,9 +44,9 @@ class _Running:
         """Its row of the table."""
         steps = f"{self.steps}/{task.total}" if task.total is not None else str(self.steps)
         if self.episode_return is None:
-            return task.name, steps, "", "", ""
+            return task.title, steps, "", "", ""
         rate = f"{self.fallbacks / max(self.steps, 1):.1%}"
-        return task.name, steps, f"{self.episode_return:g}", rate, _dollars(self.cost_usd)
+        return task.title, steps, f"{self.episode_return:g}", rate, _dollars(self.cost_usd)
 
 
 @dataclass
@@ -141,10 +141,10 @@ class ProgressDisplay:
             running = self._running.pop(task, None)
             rate = self._rate()
             if result is not None:
-                self._finished.append((task.name, result))
+                self._finished.append((task.title, result))
         if result is not None and not self._console.is_terminal:
             speed = f"{rate:.1f} decisions/s" if running else "read from the journal"
-            row = f"{task.name}: {_results(result)}, {speed}"
+            row = f"{task.title}: {_results(result)}, {speed}"
             self._console.print(row, highlight=False, soft_wrap=True)
 
     def _rate(self) -> float:

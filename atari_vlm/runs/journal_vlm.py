@@ -18,8 +18,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from atari_vlm.errors import RunError, reading
-from atari_vlm.runs.journal import CallRow, Journal
+from atari_vlm.runs.journal_rows import CallRow
 from atari_vlm.runs.progress import Listening, Progress, Task
+from atari_vlm.runs.record import Record
 from atari_vlm.types import Image, Message, Reply
 from atari_vlm.vlm.base import VLM, Sampling, request_key
 from atari_vlm.vlm.layers.asking import asking
@@ -49,7 +50,7 @@ class JournalVLM:
     :class:`RunError` and says where they part. ``heard`` is told of the calls that are not recorded yet.
     """
 
-    def __init__(self, vlm: VLM, journal: Journal, task: int, heard: Heard | None = None):
+    def __init__(self, vlm: VLM, journal: Record, task: int, heard: Heard | None = None):
         self._vlm, self._journal, self._task = vlm, journal, task
         self._heard = heard
         self.name, self.capabilities = vlm.name, vlm.capabilities
@@ -159,7 +160,7 @@ def encode_request(messages: Sequence[Message]) -> tuple[list[Any], dict[str, by
     return request, blobs
 
 
-def _first_difference(journal: Journal, old: list[Any], new: list[Any]) -> str:
+def _first_difference(journal: Record, old: list[Any], new: list[Any]) -> str:
     if len(old) != len(new):
         return f"the request has {len(new)} messages, recorded were {len(old)}"
     for i, ((old_role, old_parts), (new_role, new_parts)) in enumerate(zip(old, new, strict=True)):

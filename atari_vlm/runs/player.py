@@ -11,9 +11,10 @@ import numpy as np
 
 from atari_vlm.agents.base import Agent
 from atari_vlm.errors import StoppedError
-from atari_vlm.runs.journal import EpisodeRow, Journal, Phase, StepRow
+from atari_vlm.runs.journal_rows import EpisodeRow, Phase, StepRow
 from atari_vlm.runs.journal_vlm import Heard, JournalVLM
 from atari_vlm.runs.progress import Label, Progress, Quiet, Task
+from atari_vlm.runs.record import Record
 from atari_vlm.runs.recorded import replay_episode
 from atari_vlm.runs.rollout import OnStep, in_parallel, play_episode
 from atari_vlm.spaces import Env
@@ -79,7 +80,7 @@ class Player:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: Record,
         vlm: VLM,
         make_env: Callable[[], Env],
         options: PlayerOptions = PlayerOptions(),

@@ -34,7 +34,8 @@ class Label:
 class Task:
     """One piece of a run. ``total`` units are to be done (``None``: nobody knows), in epoch ``epoch[0]`` of ``epoch[1]``.
 
-    ``label`` is that of an episode, or of whatever else somebody plays or is asked in.
+    ``label`` is that of an episode, or of whatever else somebody plays or is asked in. ``worker`` is who does it, where that is
+    not this process.
     """
 
     name: str
@@ -42,6 +43,15 @@ class Task:
     unit: str = "steps"
     epoch: tuple[int, int] = (1, 1)
     label: Label | None = field(default=None, compare=False)
+    worker: str = field(default="", compare=False)
+
+    @property
+    def title(self) -> str:
+        """The name; of what a worker does with whose and where, because workers do all sorts of things at once."""
+        if not self.worker:
+            return self.name
+        whose = "" if self.label is None else f"{self.label.game}, {self.label.agent}: "
+        return f"{whose}{self.name}, {self.worker}"
 
 
 class Progress(Protocol):

@@ -1,5 +1,7 @@
 """Agents and VLMs that are not the package's: what a study takes as ``own_players:Class``."""
 
+import hashlib
+import os
 import re
 import time
 
@@ -73,3 +75,17 @@ def direction(picture):
     me = int(np.argwhere(picture[13, :, 0] == 255)[0][0]) // 2
     light = int(np.argwhere(picture[1, :, 0] == 255)[0][0]) // 2
     return 0 if me == light else 1 if light < me else 2
+
+
+class LedgerVLM(LightVLM):
+    """Notes every call in a file that all processes share, a line each: what was asked, by which process."""
+
+    def __init__(self, ledger="", seconds=0.0, price=0.001):
+        super().__init__(seconds=seconds, price=price)
+        self.ledger = ledger
+
+    def complete(self, messages, *, sampling):
+        asked = hashlib.sha256(repr(messages).encode()).hexdigest()[:16]
+        with open(self.ledger, "a") as file:  # one write of a short line is whole
+            file.write(f"{asked} {os.getpid()}\n")
+        return super().complete(messages, sampling=sampling)

@@ -71,7 +71,7 @@ function fill(part, one) {
   write(part.game, one.game || "Unnamed game");
   const number_of = one.unit === "steps" ? "episode " : "number ";
   const facts = [one.agent, one.phase === "eval" ? "" : one.phase, one.seed === null ? "" : "seed " + one.seed,
-    one.episode === null ? "" : number_of + one.episode];
+    one.episode === null ? "" : number_of + one.episode, one.worker];
   write(part.who, facts.filter(Boolean).join(", "));
   const steps = number(one.step, 0) + (one.steps ? " of " + number(one.steps, 0) : "");
   const isFallback = one.source === "fallback";

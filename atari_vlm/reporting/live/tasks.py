@@ -67,6 +67,7 @@ class Running:
             "phase": label.phase,
             "seed": label.seed,
             "episode": label.episode,
+            "worker": shortened(self.task.worker, MOST_NAME),
             "step": self.steps,
             "steps": self.task.total,
             "unit": self.task.unit,

@@ -36,6 +36,17 @@ class Budget:
         self._uncounted_model: str | None = None
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the lock: a copy in another process counts for itself."""
+        with self._lock:
+            state = {**self.__dict__, "spent": dict(self.spent)}
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
     def refuse_unpriced(self, vlm: VLM) -> None:
         """Raise ``ConfigError`` before anything is paid where a limit in dollars cannot be kept for ``vlm``."""
         if self.limits["usd"] is not None and getattr(vlm, "price_known", True) is False:

@@ -40,7 +40,7 @@ from atari_vlm.vlm.remote.answers import (
     read_body,
     to_reply,
 )
-from atari_vlm.vlm.remote.concurrency import AdaptiveLimit
+from atari_vlm.vlm.remote.concurrency import AdaptiveLimit, ConcurrencyPolicy, RateLimit
 from atari_vlm.vlm.remote.identity import Target, capabilities_of, is_near, name_of
 from atari_vlm.vlm.remote.keys import NO_KEY, Endpoint, Secret, Vendor, find_endpoint
 from atari_vlm.vlm.remote.manners import Manner, Manners
@@ -123,7 +123,7 @@ class RemoteVLM:
             options.retry, deadline_s=max(options.retry.deadline_s, timeout_s)
         )
         self._retrier = Retrier(policy, clock=options.clock)
-        self._limit = AdaptiveLimit(options.concurrency, clock=options.clock)
+        self._limit: RateLimit = AdaptiveLimit(options.concurrency, clock=options.clock)
         self._channel = Channel(
             lambda: dialect.open_client(endpoint, timeout_s), dialect.close_client
         )
@@ -133,6 +133,10 @@ class RemoteVLM:
     def keys(self) -> tuple[Secret, ...]:
         """What is sent to be let in, and must not be written anywhere."""
         return (self._target.endpoint.key,)
+
+    def share_limit(self, shared: Callable[[str, ConcurrencyPolicy], RateLimit]) -> None:
+        """Keep to the limit that others share, too; ``shared`` is told the endpoint's address and its policy."""
+        self._limit = shared(self._target.endpoint.url, self._target.options.concurrency)
 
     def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
         """Answer ``messages``. A hang ends after ``timeout_s``; retries end at the policy's deadline, at least ``timeout_s``.

@@ -10,8 +10,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from atari_vlm.errors import ConfigError, UnavailableError, check_positive
 from atari_vlm.vlm.remote.forking import renew_after_fork
@@ -44,6 +45,26 @@ class ConcurrencyPolicy:
             )
         if not 0 < self.decrease < 1:
             raise ConfigError(f"decrease must lie between 0 and 1, got {self.decrease!r}")
+
+
+class RateLimit(Protocol):
+    """How many requests one endpoint is sent at once, and what is learned from its answers."""
+
+    def slot(self, timeout_s: float) -> AbstractContextManager[None]:
+        """Hold one place while a request is in flight; ``UnavailableError`` if none was free within ``timeout_s`` seconds."""
+        ...
+
+    def succeeded(self) -> None:
+        """A request was answered."""
+        ...
+
+    def throttled(self) -> None:
+        """A request was answered with 429."""
+        ...
+
+    def failed(self) -> None:
+        """A request failed in another way."""
+        ...
 
 
 class AdaptiveLimit:
@@ -86,25 +107,31 @@ class AdaptiveLimit:
         try:
             yield
         finally:
-            with self._changed:
-                self._in_flight -= 1
-                self._changed.notify()
+            self.leave()
+
+    def try_enter(self) -> bool:
+        """Take a place if one is free; whoever took one gives it back with :meth:`leave`."""
+        with self._changed:
+            is_free = self._in_flight < self.limit
+            self._in_flight += is_free
+            self._reached |= self._in_flight >= self.limit
+            return is_free
+
+    def leave(self, places: int = 1) -> None:
+        """Give places back."""
+        with self._changed:
+            self._in_flight -= places
+            self._changed.notify(places)
 
     def _enter(self, timeout_s: float) -> None:
         until = time.monotonic() + timeout_s
         with self._changed:
-            while self._in_flight >= self.limit:
-                self._reached = True
+            while not self.try_enter():
                 if (
                     not self._changed.wait(max(0.0, until - time.monotonic()))
                     and time.monotonic() >= until
                 ):
-                    raise UnavailableError(
-                        f"no place among {self.limit} requests in flight became free within {timeout_s:.0f} s. "
-                        "Nothing is lost; run the same command again to continue"
-                    )
-            self._in_flight += 1
-            self._reached |= self._in_flight >= self.limit
+                    raise no_place(self.limit, timeout_s)
 
     def succeeded(self) -> None:
         """A request was answered."""
@@ -135,3 +162,11 @@ class AdaptiveLimit:
         """A request failed in another way: the round starts anew, the limit stays."""
         with self._changed:
             self._clean = 0
+
+
+def no_place(limit: int, timeout_s: float) -> UnavailableError:
+    """What is said when all places stayed taken."""
+    return UnavailableError(
+        f"no place among {limit} requests in flight became free within {timeout_s:.0f} s. "
+        "Nothing is lost; run the same command again to continue"
+    )

@@ -1,0 +1,1 @@
+"""One run on many workers of a Ray cluster: units dealt out, their records shipped home, limits that all of them share."""

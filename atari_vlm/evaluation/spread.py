@@ -14,7 +14,7 @@ from atari_vlm.evaluation.playing import Table, play_cell
 from atari_vlm.evaluation.study import Study
 from atari_vlm.evaluation.study_options import EvaluateConfig
 from atari_vlm.own_classes import is_own
-from atari_vlm.runs.cluster.dealing import Needs, Unit
+from atari_vlm.runs.cluster.units import Needs, Unit
 from atari_vlm.runs.cluster.worker import PlayUnit, Seat, Tools
 from atari_vlm.runs.player import EpisodeSpec
 from atari_vlm.vlm.catalogue import OFFLINE_NAMES, entry

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from atari_vlm.errors import AtariVLMError, ConfigError, RunError, StoppedError, one_line
+from atari_vlm.errors import RunError, StoppedError, one_line
 from atari_vlm.runs.cluster.limits import NAME, LimitsLostError, budget_and_limit
-from atari_vlm.runs.cluster.session import About, Session
+from atari_vlm.runs.cluster.session import About, Session, check_start
 from atari_vlm.runs.cluster.shipping import Known, Shipment, keep, known_of
+from atari_vlm.runs.cluster.units import Lots, Needs, Unit
 from atari_vlm.runs.cluster.worker import Contract, Order, Work, unit_player
 from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.progress import Listening, Progress, Quiet, Task
@@ -29,69 +30,6 @@ _PATIENCE_S = 60.0  # without any worker, before that is said
 _MOST_LOSSES = 8  # of one unit, one after the other, with nothing recorded in between
 _NOTE_EVERY_S = 5.0
 _END_S = 3.0  # that workers have to close what they hold
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a worker of some units takes: ``cpus`` and ``gpus`` of a machine. Others are ``kind`` by ``kind`` other workers."""
-
-    cpus: float = 1.0
-    gpus: float = 0.0
-    kind: str = ""
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One piece of a run: ``what`` is sent to the worker, ``episodes`` are its numbers in the journal.
-
-    ``group``: a worker goes on with units of the group that it has loaded, as long as there are any. ``is_paid``: its calls
-    are counted.
-    """
-
-    what: Any
-    title: str
-    episodes: Sequence[int]
-    needs: Needs = Needs()
-    group: str = ""
-    is_paid: bool = False
-
-
-class Lots:
-    """Units that wait, in lots of the same needs and group."""
-
-    def __init__(self) -> None:
-        self._lots: dict[tuple[Needs, str], deque[Unit]] = {}
-
-    def __len__(self) -> int:
-        return sum(map(len, self._lots.values()))
-
-    def put(self, unit: Unit) -> None:
-        """Let it wait as the last of its lot."""
-        self._lots.setdefault((unit.needs, unit.group), deque()).append(unit)
-
-    def put_back(self, unit: Unit) -> None:
-        """Let it wait as the first."""
-        self._lots.setdefault((unit.needs, unit.group), deque()).appendleft(unit)
-
-    def next(self, needs: Needs, group: str) -> Unit | None:
-        """What a worker does next: more of the group that it has loaded, else anything that it can do."""
-        keys = [(needs, group), *(key for key in self._lots if key[0] == needs)]
-        for key in keys:
-            if lot := self._lots.get(key):
-                return lot.popleft()
-        return None
-
-    def wanted(self) -> dict[Needs, int]:
-        """How many units wait for workers of which kind."""
-        counts: dict[Needs, int] = {}
-        for (needs, _), lot in self._lots.items():
-            if lot:
-                counts[needs] = counts.get(needs, 0) + len(lot)
-        return counts
-
-    def clear(self) -> None:
-        """Forget them."""
-        self._lots.clear()
 
 
 @dataclass(frozen=True)
@@ -283,7 +221,7 @@ class Dealer:
         """A worker is gone; what it played goes on elsewhere."""
         self._workers.remove(worker)
         if not worker.is_ready:
-            _check_start(error)
+            check_start(error)
         if self._limits is not None:
             self._limits.forget.remote(worker.name)
         for task in worker.tasks:
@@ -361,16 +299,3 @@ class Dealer:
         self._desk.progress.say(
             f"no worker began within {_PATIENCE_S:.0f} s: one takes {wanted.cpus:g} CPU and {wanted.gpus:g} GPU, free are {shown}"
         )
-
-
-def _check_start(error: BaseException) -> None:
-    """Raise ``ConfigError`` where a worker did not begin because of what is not installed on its machine."""
-    text = str(error)
-    if "ModuleNotFoundError" in text or "ImportError" in text or "AttributeError" in text:
-        reason = next((line for line in reversed(text.splitlines()) if "Error:" in line), text)
-        raise ConfigError(
-            f"a worker cannot begin: {' '.join(reason.split())[:200]}; install the same version of atari_vlm, with the extra "
-            "scale, on every machine"
-        ) from error
-    if isinstance(getattr(error, "cause", None), AtariVLMError):
-        raise error.cause  # type: ignore[attr-defined]

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import atari_vlm
 from atari_vlm._lazy import require
-from atari_vlm.errors import ConfigError, MismatchError, one_line
+from atari_vlm.errors import AtariVLMError, ConfigError, MismatchError, one_line
 
 _CONNECT_S = 4.0
 _NAMESPACE = "atari_vlm"
@@ -230,3 +230,16 @@ def _instead(module: str, name: str, value: Any) -> Iterator[None]:
     finally:
         if usual is not None:
             setattr(home, name, usual)
+
+
+def check_start(error: BaseException) -> None:
+    """Raise ``ConfigError`` where a worker did not begin because of what is not installed on its machine."""
+    text = str(error)
+    if "ModuleNotFoundError" in text or "ImportError" in text or "AttributeError" in text:
+        reason = next((line for line in reversed(text.splitlines()) if "Error:" in line), text)
+        raise ConfigError(
+            f"a worker cannot begin: {' '.join(reason.split())[:200]}; install the same version of atari_vlm, with the extra "
+            "scale, on every machine"
+        ) from error
+    if isinstance(getattr(error, "cause", None), AtariVLMError):
+        raise error.cause  # type: ignore[attr-defined]

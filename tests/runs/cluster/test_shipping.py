@@ -15,10 +15,10 @@ from atari_vlm.evaluation.evaluate import entrants, evaluate, lessons_of
 from atari_vlm.evaluation.spread import StudyWork, units_of
 from atari_vlm.evaluation.study import check
 from atari_vlm.evaluation.study_options import EvaluateConfig
-from atari_vlm.runs.cluster.dealing import Lots, Needs, Unit
 from atari_vlm.runs.cluster.limits import SharedLimit, budget_and_limit
 from atari_vlm.runs.cluster.progress import ListeningShippedProgress
 from atari_vlm.runs.cluster.shipping import Known, Outbox, UnitRecord, keep, known_of
+from atari_vlm.runs.cluster.units import Lots, Needs, Unit
 from atari_vlm.runs.cluster.worker import Seat, Tools, _portable
 from atari_vlm.runs.journal import Journal
 from atari_vlm.types import Reply

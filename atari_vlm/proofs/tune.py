@@ -12,7 +12,6 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,14 +25,14 @@ from atari_vlm.conditions import hardware
 from atari_vlm.ending import program
 from atari_vlm.errors import RunError
 from atari_vlm.files import atomic_write
+from atari_vlm.proofs.seeing import Blind
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.rollout import play_episode
 from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.scores.statistics import aggregate
 from atari_vlm.scores.tables import table_lines
 from atari_vlm.tune import main as tune
-from atari_vlm.types import Image, Message
-from atari_vlm.vlm.base import VLM, Capability, closing
+from atari_vlm.vlm.base import VLM, closing
 from atari_vlm.vlm.load import load_vlm
 
 GOAL, CPU_SECONDS, GAMES = 0.95, 600.0, 40
@@ -68,36 +67,6 @@ class ProofConfig:
     save_dir: Path = Path("runs/tune_proof")
     """each run is <save-dir>/<game>-seed-<seed>"""
     out: Path = Path("docs/results")
-
-
-class Blind:
-    """A VLM that is shown black pictures instead of those it is asked with."""
-
-    capabilities: frozenset[Capability] = frozenset({"scores"})
-
-    def __init__(self, vlm: VLM):
-        self._vlm, self.name = vlm, f"blind {vlm.name}"
-
-    def complete(self, messages: Sequence[Message], *, sampling: Any) -> Any:
-        """As the VLM, blind."""
-        return self._vlm.complete(_black(messages), sampling=sampling)
-
-    def score_choices(self, messages: Sequence[Message], choices: Sequence[str]) -> np.ndarray:
-        """As the VLM, blind."""
-        return self._vlm.score_choices(_black(messages), choices)
-
-
-def _black(messages: Sequence[Message]) -> list[Message]:
-    return [
-        Message(
-            message.role,
-            tuple(
-                Image(np.zeros_like(part.pixels)) if isinstance(part, Image) else part
-                for part in message.parts
-            ),
-        )
-        for message in messages
-    ]
 
 
 def prove_one(config: ProofConfig, seed: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from atari_vlm.types import Image
 from atari_vlm.vlm.scripted.crossing import _best_rows, _blocked, play_freeway
 from atari_vlm.vlm.scripted.paddles import play_breakout, play_pong, reflect
 from atari_vlm.vlm.scripted.scene import Scene
+from atari_vlm.vlm.scripted.shooters import play_assault, play_kaboom
 from atari_vlm.vlm.scripted.sight import ROWS, Sight
 
 NAMES = ("NOOP", "FIRE", "RIGHT", "LEFT", "UP", "DOWN")
@@ -126,3 +127,48 @@ def test_the_highest_row_that_is_safe_within_the_horizon():
     wall[:, 80:90] = True
     assert _best_rows(wall)[100] >= 90 and _best_rows(wall)[85] > ROWS  # in the wall: hit at once
     assert _best_rows(wall)[70] < 70
+
+
+def kaboom(buckets=70, bombs=()):
+    pixels = np.full((210, 160, 3), (82, 126, 45), np.uint8)
+    if buckets is not None:
+        pixels[150:160, buckets : buckets + 16] = (134, 134, 29)
+    for row, column in bombs:
+        pixels[row : row + 8, column : column + 6] = (74, 74, 74)
+        pixels[row - 4 : row, column + 2] = (252, 144, 144)  # the fuse
+    return pixels
+
+
+@pytest.mark.parametrize(("column", "action"), [(20, "LEFT"), (130, "RIGHT"), (75, "NOOP")])
+def test_kaboom_goes_under_the_lowest_bomb_whatever_falls_above(column, action):
+    move = play_kaboom(scene(kaboom(bombs=[(80, 150 - column), (130, column)])))
+    assert move.action == action and f"x={column + 2.5:.0f}" in move.saw
+
+
+def test_kaboom_asks_for_bombs_and_needs_its_buckets():
+    assert play_kaboom(scene(kaboom())).action == "FIRE"
+    assert play_kaboom(scene(kaboom(buckets=None, bombs=[(130, 20)]))) is None
+
+
+def assault(gun=80, enemies=(), shot=None):
+    pixels = np.zeros((210, 160, 3), np.uint8)
+    if gun is not None:
+        pixels[180:182, gun : gun + 8] = 214
+    for row, column in enemies:
+        pixels[row : row + 8, column : column + 16] = (181, 83, 40)
+    if shot:
+        pixels[shot[0] : shot[0] + 8, shot[1]] = 214
+    return pixels
+
+
+def test_assault_shoots_straight_up_at_the_lowest_enemy_one_shot_at_a_time():
+    above = [(60, 20), (100, 76)]
+    assert play_assault(scene(assault(enemies=above))).action == "UP"
+    assert play_assault(scene(assault(enemies=above, shot=(120, 84)))).action == "NOOP"
+    assert play_assault(scene(assault(gun=None, enemies=above))) is None
+
+
+def test_assault_goes_to_where_the_enemy_will_be():
+    was, now = assault(enemies=[(100, 70)]), assault(enemies=[(100, 76)])
+    assert play_assault(scene(now, was)).action == "RIGHT"
+    assert play_assault(scene(was, now)).action == "LEFT"

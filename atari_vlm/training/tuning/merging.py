@@ -35,16 +35,21 @@ def merge(options: MergeOptions) -> int:
         if adapter.config.get("modules_to_save"):  # embeddings and head were trained apart
             network.config.tie_word_embeddings = False
             network.config.get_text_config().tie_word_embeddings = False
-        unfinished = options.out.with_name(f".{options.out.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        try:
-            _write(network, folder, unfinished)
-            unfinished.rename(options.out)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        write_whole(network, folder, options.out)
     messages().print(f"play with it: --vlm {adapter.card.base} --model {options.out}")
     results().print(str(options.out))
     return 0
+
+
+def write_whole(network: object, folder: Path, out: Path) -> None:
+    """Write the checkpoint ``out``, whole or not at all: the network's weights, and what else lies in its base's folder."""
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        _write(network, folder, unfinished)
+        unfinished.rename(out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write(network: object, folder: Path, out: Path) -> None:

@@ -85,7 +85,7 @@ class Lane:
         truncated = bool(truncated) or len(self.actions) == self._max_steps
         decision = Decision(action, Source.MODEL)
         over = bool(terminated or truncated)
-        self._pupil.observe(
+        self._observe(
             Transition(
                 self._observation,
                 decision,
@@ -107,6 +107,9 @@ class Lane:
         ended = Ended(self._total, len(self.actions))
         self.begin(self.episode + 1)
         return float(reward), True, ended, cut
+
+    def _observe(self, transition: Transition) -> None:
+        self._pupil.observe(transition)
 
     def restore(self, episode: int, actions: Sequence[int]) -> None:
         """Play the episode's first actions again."""

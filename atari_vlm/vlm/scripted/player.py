@@ -17,16 +17,19 @@ from atari_vlm.vlm.scripted.paddles import play_breakout, play_pong
 from atari_vlm.vlm.scripted.programs import asks_for_program, write_program
 from atari_vlm.vlm.scripted.reading import Request, read_request
 from atari_vlm.vlm.scripted.scene import Move, Play
+from atari_vlm.vlm.scripted.shooters import play_assault, play_kaboom
 from atari_vlm.vlm.scripted.simulating import asks_for_step, simulate_step
 from atari_vlm.vlm.scripted.solving import asks_for_solution, write_solution
 from atari_vlm.vlm.scripted.toys import play_catch, play_solo_pong
 from atari_vlm.vlm.scripted.writing import write_answer
 
 PLAYERS: Mapping[str, Play] = {
+    "Assault": play_assault,
     "Boxing": play_boxing,
     "Breakout": play_breakout,
     "Catch": play_catch,
     "Freeway": play_freeway,
+    "Kaboom": play_kaboom,
     "Pong": play_pong,
     "SoloPong": play_solo_pong,
 }

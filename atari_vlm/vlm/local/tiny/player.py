@@ -13,6 +13,7 @@ import itertools
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +23,75 @@ from atari_vlm.vlm.local.tiny.parts import save
 from atari_vlm.vlm.local.tiny.qwen import IMAGES, TEMPLATE, special_ids
 
 FAMILY, NEW = "tiny", "new"
-SIZES: dict[str, Any] = {
-    "hidden_size": 64,
-    "intermediate_size": 192,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 4096,
-    "tie_word_embeddings": False,
-}
-VISION: dict[str, Any] = {
-    "depth": 2,
-    "hidden_size": 64,
-    "out_hidden_size": 64,
-    "intermediate_size": 192,
-    "num_heads": 4,
-    "num_position_embeddings": 64,
-    "deepstack_visual_indexes": [0],
-}
-PATCH, MOST_TOKENS = 16, 64  # of a picture
-_VOCABULARY = 1536
+
+
+@dataclass(frozen=True)
+class PlayerShape:
+    """How large a base is and what it is made for.
+
+    ``width`` and ``layers`` of the language model, ``vision_width`` and ``vision_layers`` of the vision transformer; patches of
+    ``patch`` pixels and ``temporal`` frames, at most ``most_tokens`` tokens of four patches for a picture: a larger one is
+    shrunk. ``smooth`` begins with waves instead of noise. ``fluent`` are the games whose prompts the tokenizer knows best.
+    """
+
+    width: int = 64
+    layers: int = 2
+    vision_width: int = 64
+    vision_layers: int = 2
+    patch: int = 16
+    most_tokens: int = 64
+    temporal: int = 2
+    smooth: bool = False
+    vocabulary: int = 1536
+    fluent: tuple[str, ...] = ("Catch", "SoloPong")
+
+    @property
+    def text(self) -> dict[str, Any]:
+        """Sizes of the language model."""
+        return {
+            "hidden_size": self.width,
+            "intermediate_size": 3 * self.width,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": self.width // 4,
+            "max_position_embeddings": 4096,
+            "tie_word_embeddings": False,
+        }
+
+    @property
+    def vision(self) -> dict[str, Any]:
+        """Sizes of the vision transformer."""
+        return {
+            "depth": self.vision_layers,
+            "hidden_size": self.vision_width,
+            "out_hidden_size": self.width,
+            "intermediate_size": 3 * self.vision_width,
+            "num_heads": 4,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0],
+            "patch_size": self.patch,
+            "temporal_patch_size": self.temporal,
+        }
+
+
+SMALL = PlayerShape()
+BUNDLED = PlayerShape(
+    width=96,
+    vision_width=64,
+    patch=14,
+    most_tokens=9,
+    temporal=1,
+    smooth=True,
+    vocabulary=3072,
+    fluent=("Pong", "Breakout", "Freeway", "Boxing", "Kaboom", "Assault"),
+)
+"""The model that ships: a picture is 84 x 84 pixels and nine tokens."""
+_GAIN, _PLAIN = 0.15, 0.003  # of a filter, and of those that see a plain patch
 _BRANCH_ENDS = ("o_proj", "down_proj", "attn.proj", "mlp.linear_fc2")
 
 
-def build_player(folder: Path, seed: int) -> Path:
+def build_player(folder: Path, seed: int, shape: PlayerShape = SMALL) -> Path:
     """Write the base with the weights that ``seed`` gives; torch's random state is left as it was."""
     import torch
     from transformers import (
@@ -55,23 +101,16 @@ def build_player(folder: Path, seed: int) -> Path:
     )
 
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer()
+    tokenizer = _tokenizer(shape)
     ends = {
         f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")
     }
-    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": _sections(shape)}
     rope["mrope_interleaved"] = True
-    head = SIZES["hidden_size"] // SIZES["num_attention_heads"]
-    text = {
-        "vocab_size": len(tokenizer),
-        "head_dim": head,
-        **SIZES,
-        **ends,
-        "rope_parameters": rope,
-    }
+    text = {"vocab_size": len(tokenizer), **shape.text, **ends, "rope_parameters": rope}
     config = Qwen3VLConfig(
         text_config=text,
-        vision_config={**VISION, "patch_size": PATCH},
+        vision_config=shape.vision,
         tie_word_embeddings=False,
         **special_ids(tokenizer),
     )
@@ -79,11 +118,14 @@ def build_player(folder: Path, seed: int) -> Path:
         torch.manual_seed(seed)
         model = Qwen3VLForConditionalGeneration(config)
         _initialise(model, torch.Generator().manual_seed(seed))
-    unit = (2 * PATCH) ** 2
+        if shape.smooth:
+            _smooth(model.model.visual, shape)
+    unit = (2 * shape.patch) ** 2
     processor = Qwen2VLImageProcessorPil(
-        patch_size=PATCH,
+        patch_size=shape.patch,
+        temporal_patch_size=shape.temporal,
         min_pixels=unit,
-        max_pixels=unit * MOST_TOKENS,
+        max_pixels=unit * shape.most_tokens,
         image_mean=[0.0] * 3,  # a black screen is nothing, and what is on it stands out
         image_std=[0.5] * 3,
     )
@@ -92,10 +134,10 @@ def build_player(folder: Path, seed: int) -> Path:
 
 
 @contextmanager
-def new_player(seed: int) -> Iterator[Path]:
+def new_player(seed: int, shape: PlayerShape = SMALL) -> Iterator[Path]:
     """A folder with the base that ``seed`` gives, for the time of the block."""
     with tempfile.TemporaryDirectory(prefix="atari_vlm_tiny_") as folder:
-        yield build_player(Path(folder), seed)
+        yield build_player(Path(folder), seed, shape)
 
 
 def _initialise(model: Any, generator: Any) -> None:
@@ -115,8 +157,50 @@ def _initialise(model: Any, generator: Any) -> None:
                     module.bias.zero_()
 
 
+def _smooth(visual: Any, shape: PlayerShape) -> None:
+    """Begin the vision transformer with waves: neighbouring places look alike to it.
+
+    A patch is told by its lowest two-dimensional cosines in brightness and two differences of colours: a dot that moves by a
+    pixel changes little, and a plain background adds almost nothing. A patch's place is told by waves likewise.
+    """
+    import torch
+
+    patch, width = shape.patch, shape.vision_width
+    tones = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]]) / 3**0.5
+    waves = _waves(patch, patch, -(-width // 3)).reshape(-1, patch, patch)
+    filters = [waves[n // 3] * tones[n % 3][:, None, None] for n in range(width)]
+    gains = torch.tensor([_PLAIN if n < 3 else _GAIN for n in range(width)])
+    side = int(visual.pos_embed.weight.shape[0] ** 0.5)
+    with torch.no_grad():
+        kernel = torch.stack(filters) * gains[:, None, None, None]  # (width, 3, P, P)
+        visual.patch_embed.proj.weight.copy_(kernel[:, :, None] / shape.temporal)
+        visual.pos_embed.weight.copy_(_waves(side, side, width).reshape(width, -1).T)
+
+
+def _waves(rows: int, columns: int, count: int) -> Any:
+    """The ``count`` lowest products of cosines over a grid, float32 ``(count, rows, columns)``, largest value about 1."""
+    import torch
+
+    pairs = sorted(
+        ((k, n) for k in range(rows) for n in range(columns)), key=lambda pair: (sum(pair), pair)
+    )
+    y, x = (torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns
+    found = [
+        torch.cos(torch.pi * k * y)[:, None] * torch.cos(torch.pi * n * x)[None]
+        for k, n in pairs[:count]
+    ]
+    return torch.stack(found)
+
+
+def _sections(shape: PlayerShape) -> list[int]:
+    """How the pairs of a head are divided over time, height and width."""
+    pairs = shape.width // 8
+    side = 3 * pairs // 8
+    return [pairs - 2 * side, side, side]
+
+
 @functools.cache
-def _tokenizer() -> Any:
+def _tokenizer(shape: PlayerShape) -> Any:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -131,12 +215,12 @@ def _tokenizer() -> Any:
     )
     bytewise.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=_VOCABULARY,
+        vocab_size=shape.vocabulary,
         special_tokens=[pad, end, begin, *IMAGES],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    bytewise.train_from_iterator(list(_texts()), trainer)
+    bytewise.train_from_iterator(list(_texts(shape.fluent)), trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=bytewise, pad_token=pad, eos_token=end, bos_token=None
     )
@@ -144,7 +228,7 @@ def _tokenizer() -> Any:
     return fast
 
 
-def _texts() -> Iterator[str]:
+def _texts(fluent: tuple[str, ...]) -> Iterator[str]:
     """What the tokenizer is made from: every action's name most often, facts, and the instructions in all styles."""
     parts = (("", "UP", "DOWN"), ("", "RIGHT", "LEFT"), ("", "FIRE"))
     names = ["NOOP", *("".join(keys) for keys in itertools.product(*parts) if any(keys))]
@@ -155,5 +239,5 @@ def _texts() -> Iterator[str]:
     for style in prompts.PROMPT_STYLES:
         for game in games.game_names():
             yield from [prompts.instructions(style, game, names, answer="choice")] * 3
-        for game in ("Catch", "SoloPong"):
+        for game in fluent:
             yield from [prompts.instructions(style, game, names, answer="choice")] * 40

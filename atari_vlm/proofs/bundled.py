@@ -1,0 +1,192 @@
+"""The small vision-language model that ships is made and measured: ``python -m atari_vlm.proofs.bundled``.
+
+A model that begins from nothing plays six games with the bundled player as its teacher (:mod:`apprentice`), on one CPU thread,
+resumable: the same command goes on. Its weights go to ``--out``. Then it plays whole default episodes of
+``AtariVLM/<Game>-v5`` on held-out seeds through ``load_vlm``, beside random play, and again with every picture blacked out and
+with another moment's picture in each one's place, which shows whether it looks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+
+from atari_vlm.agents.base import Agent
+from atari_vlm.agents.make import make_agent
+from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
+from atari_vlm.conditions import hardware
+from atari_vlm.ending import program
+from atari_vlm.files import atomic_write
+from atari_vlm.proofs.bundled_page import Measured, to_card, to_markdown
+from atari_vlm.proofs.seeing import Blind, Shuffled
+from atari_vlm.runs.environments import make_env
+from atari_vlm.runs.progress import Quiet
+from atari_vlm.runs.rollout import in_parallel, play_episode
+from atari_vlm.runs.seeds import eval_seed
+from atari_vlm.runs.stopping import stop_on_signals
+from atari_vlm.runs.terminal import messages
+from atari_vlm.spaces import Env
+from atari_vlm.training.tuning.apprentice import ApprenticeConfig, ApprenticeRun, Apprenticeship
+from atari_vlm.training.tuning.bases import load_base
+from atari_vlm.training.tuning.learner import UpdateConfig
+from atari_vlm.training.tuning.merging import write_whole
+from atari_vlm.vlm.base import VLM, closing
+from atari_vlm.vlm.load import load_vlm
+from atari_vlm.vlm.local import weights
+from atari_vlm.vlm.local.options import LocalOptions
+from atari_vlm.vlm.local.tiny.player import BUNDLED, build_player
+
+LANES = {"Pong": 6, "Breakout": 5, "Freeway": 2, "Boxing": 3, "Kaboom": 2, "Assault": 2}
+FIRST_SEED = 9000  # of evaluation: odd seeds, training has even ones
+
+
+@dataclass(frozen=True)
+class BundledConfig:
+    """What to make and where."""
+
+    save_dir: Path = Path("runs/bundled")
+    """the training run; the same command goes on with it"""
+    out: Path = Path("atari_vlm/data/tiny")
+    """where the model is written"""
+    page: Path = Path("docs/results")
+    rounds: int = 70
+    seed: int = 0
+    episodes: int = 10
+    """held-out seeds of each game"""
+    games: list[str] = field(default_factory=lambda: list(LANES))
+    """the games that are measured"""
+    make: bool = True
+    """whether to train; --no-make measures what lies in --out"""
+
+
+class _Lines(Quiet):
+    """Progress as one line a round."""
+
+    def say(self, message: str) -> None:
+        """Print it with the time."""
+        messages().print(f"{time.strftime('%H:%M:%S')} {message}")
+
+
+def make(config: BundledConfig) -> dict[str, Any]:
+    """Train to the end and write the weights; what was trained, for the card."""
+    shape = dataclasses.replace(BUNDLED, fluent=tuple(LANES))
+    folder = build_player(config.save_dir / "base", config.seed, shape)
+    base = load_base("tiny", "new", LocalOptions(device="cpu"), folder)
+    apprentice = ApprenticeConfig(lanes=LANES, rounds=config.rounds, seed=config.seed)
+    updates = config.rounds * apprentice.updates
+    learning = UpdateConfig(updates=updates, batch_size=16, warm_up=0.01)
+    with stop_on_signals() as stop:
+        run = ApprenticeRun(config.save_dir, base, apprentice, learning, stop, _Lines())
+        training = Apprenticeship(run)
+        try:
+            training.train()
+        finally:
+            training.close()
+    whole = config.save_dir / "whole"
+    shutil.rmtree(whole, ignore_errors=True)
+    write_whole(training.learner.tuned.merge_and_unload(), folder, whole)
+    config.out.mkdir(parents=True, exist_ok=True)
+    for file in whole.iterdir():
+        shutil.copyfile(file, config.out / file.name)
+    return {
+        "parameters": sum(p.numel() for p in training.learner.weights.values()),
+        "decisions": len(training.experience),
+        "updates": training.learner.updates,
+        "batch_size": learning.batch_size,
+        "rounds": config.rounds,
+        "seed": config.seed,
+        "lanes": LANES,
+        "cpu_seconds": training.cpu_seconds,
+        "prompt_type": apprentice.prompt_type,
+        "frames": apprentice.frames,
+    }
+
+
+def measure(config: BundledConfig, made: dict[str, Any]) -> list[Measured]:
+    """Whole games of everyone on the same held-out seeds; a game that was measured is not played again."""
+    kept = config.save_dir / "measured.json"
+    digest = weights.digest(config.out)
+    known: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
+    if known.get("weights") != digest:
+        known = {"weights": digest, "games": {}}
+    seeds = [eval_seed(made["seed"], FIRST_SEED + n) for n in range(config.episodes)]
+    with closing(load_vlm("tiny", model=config.out, device="cpu")) as vlm:
+        players: dict[str, VLM | None] = {
+            "model": vlm,
+            "black pictures": Blind(vlm),
+            "other moments": Shuffled(vlm, seed=0),
+            "random": None,
+        }
+        for game in config.games:
+            rows = known["games"].setdefault(game, {})
+            for name, who in players.items():
+                if len(rows.get(name, [])) != len(seeds):
+                    rows[name] = play(game, who, seeds, made)
+                    atomic_write(kept, json.dumps(known, indent=1) + "\n")
+                    messages().print(f"{game}, {name}: {np.mean(rows[name]):.2f}")
+    return [Measured(game, known["games"][game]) for game in config.games]
+
+
+def play(game: str, vlm: VLM | None, seeds: Sequence[int], made: dict[str, Any]) -> list[float]:
+    """Returns of whole episodes, side by side; without a VLM by chance."""
+
+    def one(seed: int) -> float:
+        env = make_env({"game_name": game})
+        try:
+            return play_episode(env, _agent(env, vlm, made), seed=seed).episode_return
+        finally:
+            env.close()
+
+    return in_parallel(one, seeds, len(seeds), threading.Event())
+
+
+def _agent(env: Env, vlm: VLM | None, made: dict[str, Any]) -> Agent:
+    if vlm is None:
+        return make_agent("random", action_space=env.action_space)
+    options = VLMAgentOptions(answer="scores", frames=made["frames"])
+    return VLMAgent(vlm, prompt_type=made["prompt_type"], options=options)
+
+
+def run(config: BundledConfig) -> int:
+    """Make, measure and write page and card; 0 when every goal was reached, else 3."""
+    torch.set_num_threads(1)
+    config.save_dir.mkdir(parents=True, exist_ok=True)
+    told = config.out / "made.json"
+    if config.make:
+        made = make(config)
+        atomic_write(told, json.dumps(made, indent=1) + "\n")
+    made = json.loads(told.read_text())
+    rows = measure(config, made)
+    page, passed = to_markdown(made, rows, hardware())
+    atomic_write(config.page / "bundled_player.md", page)
+    data = {"made": made, "games": {row.game: row.returns for row in rows}}
+    atomic_write(config.page / "bundled_player.json", json.dumps(data, indent=1) + "\n")
+    atomic_write(config.out / "README.md", to_card(made, rows))
+    print(page)
+    return 0 if passed else 3
+
+
+@program
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and run."""
+    return run(
+        tyro.cli(
+            BundledConfig, args=argv, prog="python -m atari_vlm.proofs.bundled", description=__doc__
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

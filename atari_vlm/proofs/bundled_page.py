@@ -1,0 +1,91 @@
+"""The page and the card of the small model that ships."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from atari_vlm.scores.statistics import Estimate, aggregate
+from atari_vlm.scores.tables import table_lines
+
+GOALS = {"Pong": 0.0, "Breakout": 15.0, "Freeway": 15.0}  # to be above
+FURTHER = 3  # games besides, in which chance is beaten
+COMMAND = "python -m atari_vlm.proofs.bundled"
+_PLAYERS = ("model", "random", "black pictures", "other moments")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Returns of everyone who played a game, the same seeds each."""
+
+    game: str
+    returns: Mapping[str, Sequence[float]]
+
+    def mean(self, player: str) -> Estimate:
+        """Mean and 95 % interval over the episodes."""
+        return aggregate(np.array(self.returns[player], float)[:, None], "mean")
+
+    @property
+    def beats_chance(self) -> bool:
+        """Whether the interval lies above that of random play."""
+        return self.mean("model").low > self.mean("random").high
+
+
+def to_markdown(
+    made: Mapping[str, Any], rows: Sequence[Measured], hardware: str
+) -> tuple[str, bool]:
+    """The results page, and whether every goal was reached."""
+    reached = {r.game: r.mean("model").value > GOALS[r.game] for r in rows if r.game in GOALS}
+    further = [r.game for r in rows if r.game not in GOALS and r.beats_chance]
+    episodes = len(rows[0].returns["model"])
+    goals = ", ".join(
+        f"{game} above {goal:g}: {_yes(reached.get(game))}" for game, goal in GOALS.items()
+    )
+    page = (
+        "# The small model that ships\n\n"
+        f"{_how(made)} Made and measured by\n`{COMMAND}`.\n\n"
+        f"Whole default episodes of `AtariVLM/<Game>-v5` (frame skip 4, sticky actions 0.25, at most 10,000 steps) on {episodes} "
+        "held-out seeds, the likeliest\nanswer taken; mean and 95 % interval (bootstrap over episodes).\n\n"
+        + "\n".join(_table(rows))
+        + f"\n\nGoals: {goals}; chance beaten with intervals apart in at least {FURTHER} further games: "
+        f"{_yes(len(further) >= FURTHER)} ({', '.join(further) or 'none'}).\n\n"
+        "`black pictures`: the same model, the same words, every picture black. `other moments`: every picture replaced by one "
+        "of the last 500 of\nall the games side by side. A game in which one action is right most of the time (Freeway: UP) is "
+        f"played fairly well without looking.\n\n{hardware}\n"
+    )
+    return page, all(reached.values()) and len(reached) == len(GOALS) and len(further) >= FURTHER
+
+
+def to_card(made: Mapping[str, Any], rows: Sequence[Measured]) -> str:
+    """The model's card, which lies beside its weights."""
+    return (
+        "---\nlicense: mit\nlibrary_name: atari_vlm\n---\n\n# A small vision-language model that plays six Atari games\n\n"
+        f"{_how(made)} `{COMMAND}` makes it again.\n\n"
+        f"It scores the legal actions (prompt style {made['prompt_type']}, {made['frames']} pictures) and writes no text.\n\n"
+        + "\n".join(_table(rows))
+        + "\n\nMean return of whole default episodes of `AtariVLM/<Game>-v5` on held-out seeds, 95 % interval.\n"
+    )
+
+
+def _how(made: Mapping[str, Any]) -> str:
+    lanes = ", ".join(f"{game} {count}" for game, count in made["lanes"].items())
+    return (
+        f"A Qwen3-VL of {made['parameters']:,} parameters, from random weights (seed {made['seed']}), learned the choices of the "
+        f"bundled scripted player while it played itself\n(dataset aggregation, {made['rounds']} rounds; "
+        f"games side by side: {lanes}): {made['decisions']:,} decisions, {made['updates']:,} updates of {made['batch_size']},\n"
+        f"{made['cpu_seconds']:,.0f} CPU seconds of one thread."
+    )
+
+
+def _table(rows: Sequence[Measured]) -> list[str]:
+    players = [name for name in _PLAYERS if name in rows[0].returns]
+    return table_lines(
+        ("game", *players), [[row.game, *(str(row.mean(name)) for name in players)] for row in rows]
+    )
+
+
+def _yes(reached: bool | None) -> str:
+    return "not measured" if reached is None else "yes" if reached else "**no**"

@@ -1,0 +1,252 @@
+"""Imitation on the way: an apprentice plays, its teacher says at every step what it would have done, and it learns from that.
+
+Dataset aggregation (Ross, Gordon and Bagnell 2011, arXiv 1011.0686): a pupil that only ever saw its teacher's games does not know
+the way back from its own mistakes. Rounds of play and learning alternate; in the first ones the teacher plays, later the
+apprentice plays more and more of the moves. What was played is kept on disk, a file a round, pictures as small as the model
+sees them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
+from atari_vlm.errors import ConfigError, StoppedError, check_count
+from atari_vlm.runs.environments import make_env
+from atari_vlm.runs.metrics import MetricsLog
+from atari_vlm.runs.progress import Progress, Quiet, Task, running
+from atari_vlm.runs.seeds import SEEDS_PER_RUN, train_seed
+from atari_vlm.spaces import Env
+from atari_vlm.training.tuning.bases import Base
+from atari_vlm.training.tuning.experience import Experience, Shrinking
+from atari_vlm.training.tuning.learner import TuningLearner, UpdateConfig
+from atari_vlm.training.tuning.saving import TuningCheckpoints
+from atari_vlm.training.tuning.teaching import TaughtDecision
+from atari_vlm.training.tuning.turns import Ended, Lane
+from atari_vlm.types import Transition
+from atari_vlm.vlm.scripted import ScriptedVLM
+
+
+@dataclass(frozen=True)
+class ApprenticeConfig:
+    """What is played and how much of it.
+
+    ``lanes`` says how many games of each name are played side by side. A round is ``steps`` decisions of every lane, then
+    ``updates`` updates from all that was played so far. In the first ``watching`` rounds the teacher plays, after them the
+    apprentice plays a share that rises to ``alone`` over as many rounds again; ``explore`` of all moves are random.
+    """
+
+    lanes: Mapping[str, int]
+    rounds: int = 40
+    steps: int = 64
+    updates: int = 200
+    watching: int = 3
+    alone: float = 0.8
+    explore: float = 0.05
+    max_steps: int = 3000
+    frames: int = 2
+    prompt_type: str = "basic"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_count(rounds=self.rounds, steps=self.steps, updates=self.updates)
+        check_count(max_steps=self.max_steps, watching=self.watching, **dict(self.lanes))
+        if not 0 <= self.explore < 1 or not 0 <= self.alone <= 1:
+            raise ConfigError("explore is a share from 0 to below 1, and alone one from 0 to 1")
+
+    def own_share(self, number: int) -> float:
+        """The share of moves that the apprentice plays in round ``number``, from 1."""
+        return self.alone * min(1.0, max(0.0, (number - self.watching) / self.watching))
+
+
+class TaughtLane(Lane):
+    """A lane beside which the bundled player stands: the action of :attr:`asked` is what it would do."""
+
+    def __init__(
+        self,
+        env: Env,
+        prompt_type: str,
+        options: VLMAgentOptions,
+        seeds: Callable[[int], int],
+        max_steps: int,
+    ):
+        self._teacher = VLMAgent(ScriptedVLM(), prompt_type=prompt_type)
+        super().__init__(env, prompt_type, options, seeds, max_steps)
+
+    def begin_with(self, seed: int) -> None:
+        """Begin an episode with a seed, the number staying as it is."""
+        self._teacher.reset(seed=seed)
+        super().begin_with(seed)
+
+    def _ask(self) -> None:
+        action = int(self._teacher.act(self._observation).action)
+        super()._ask()
+        self.asked = dataclasses.replace(self.asked, action=action)
+
+    def _observe(self, transition: Transition) -> None:
+        self._teacher.observe(transition)
+        super()._observe(transition)
+
+
+@dataclass(frozen=True)
+class ApprenticeRun:
+    """What is trained where."""
+
+    folder: Path
+    base: Base
+    config: ApprenticeConfig
+    learning: UpdateConfig
+    stop: threading.Event | None = None
+    progress: Progress = field(default_factory=Quiet)
+
+
+class Apprenticeship:
+    """Trains in a folder; making one continues behind the folder's newest whole checkpoint, exactly on one CPU thread."""
+
+    def __init__(self, run: ApprenticeRun):
+        self.run = run
+        self.learner = TuningLearner(run.base, "full", run.learning)
+        self.experience = Experience(run.folder / "rounds")
+        self.round, self._spent, self._began = 0, 0.0, time.process_time()
+        self.games = [game for game, count in run.config.lanes.items() for _ in range(count)]
+        self.lanes = [self._lane(number, game) for number, game in enumerate(self.games)]
+        self._shrink = Shrinking(run.base)
+        identity = json.dumps(dataclasses.asdict(run.config), sort_keys=True)
+        digest = hashlib.sha256(f"{identity} {run.base.weights}".encode()).hexdigest()
+        self._checkpoints = TuningCheckpoints(run.folder / "checkpoints", digest)
+        if (arrays := self._checkpoints.newest(run.progress.say)) is not None:
+            self._restore(arrays)
+        self._log = MetricsLog(run.folder, self.round, say=run.progress.say)
+
+    def _lane(self, number: int, game: str) -> TaughtLane:
+        config = self.run.config
+
+        def seeds(episode: int) -> int:
+            return train_seed(config.seed, (episode * len(self.games) + number) % SEEDS_PER_RUN)
+
+        options = VLMAgentOptions(frames=config.frames)
+        env = make_env({"game_name": game})
+        return TaughtLane(env, config.prompt_type, options, seeds, config.max_steps)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of this process since the training was made, and of earlier ones up to their last checkpoint."""
+        return self._spent + time.process_time() - self._began
+
+    def train(self) -> None:
+        """The remaining rounds."""
+        try:
+            while self.round < self.run.config.rounds:
+                self._next()
+        finally:
+            self._log.close()
+
+    def close(self) -> None:
+        """Close the games."""
+        for lane in self.lanes:
+            lane.close()
+
+    def _next(self) -> None:
+        number, config = self.round + 1, self.run.config
+        rng = np.random.default_rng([config.seed, number])
+        torch.manual_seed(int(rng.integers(2**31)))
+        ended: list[tuple[str, Ended]] = []
+        played, right = self._play(number, rng, ended)
+        self.experience.add(number, played)
+        rows = list(self._learn(number, rng))
+        metrics = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        metrics |= _by_game("agreement", self.games, right.T)
+        metrics |= _by_game("return", [g for g, _ in ended], [e.episode_return for _, e in ended])
+        self.round = number
+        self._log.add(number, metrics)
+        self._save()
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in metrics.items())
+        self.run.progress.say(f"round {number} of {config.rounds}: {shown}")
+
+    def _play(
+        self, number: int, rng: np.random.Generator, ended: list[tuple[str, Ended]]
+    ) -> tuple[list[TaughtDecision], np.ndarray]:
+        """``steps`` decisions of every lane, and whether the apprentice agreed with its teacher: bool ``(steps, lanes)``."""
+        config, own = self.run.config, self.run.config.own_share(number)
+        played: list[TaughtDecision] = []
+        right = np.zeros((config.steps, len(self.lanes)), bool)
+        task = Task("play", config.steps, "steps", (number, config.rounds))
+        with running(self.run.progress, task) as done:
+            for t in range(config.steps):
+                self._check_stop()
+                asked = [lane.asked for lane in self.lanes]
+                played += [self._shrink(decision) for decision in asked]
+                scores = self.learner.log_probs(asked)
+                best = [int(row.argmax()) for row in scores]
+                for n, (lane, decision) in enumerate(zip(self.lanes, asked, strict=True)):
+                    right[t, n] = best[n] == decision.action
+                    action = best[n] if rng.random() < own else decision.action
+                    if rng.random() < config.explore:
+                        action = int(rng.integers(len(decision.names)))
+                    _, _, episode, _ = lane.step(action)
+                    if episode is not None:
+                        ended.append((self.games[n], episode))
+                done()
+        return played, right
+
+    def _learn(self, number: int, rng: np.random.Generator) -> Iterator[dict[str, float]]:
+        config, learning = self.run.config, self.run.learning
+        task = Task("learn", config.updates, "updates", (number, config.rounds))
+        with running(self.run.progress, task) as done:
+            for _ in range(config.updates):
+                self._check_stop()
+                drawn = rng.integers(len(self.experience), size=learning.batch_size)
+                batch = [self.experience[n] for n in drawn]
+                batch.sort(
+                    key=lambda decision: len(decision.names)
+                )  # rows of a part are alike long
+                yield self.learner.update(batch, np.ones(len(batch)))
+                done()
+
+    def _check_stop(self) -> None:
+        if self.run.stop is not None and self.run.stop.is_set():
+            raise StoppedError(
+                f"stopped in round {self.round + 1}; the same command goes on from its last checkpoint"
+            )
+
+    def _save(self) -> None:
+        longest = max(len(lane.actions) for lane in self.lanes)
+        actions = np.full((len(self.lanes), longest + 1), -1, np.int64)
+        for row, lane in zip(actions, self.lanes, strict=True):
+            row[: len(lane.actions)] = lane.actions
+        arrays = {
+            **self.learner.arrays(),
+            "round": np.array(self.round, np.int64),
+            "cpu_seconds": np.array(self.cpu_seconds),
+            "lanes.episode": np.array([lane.episode for lane in self.lanes], np.int64),
+            "lanes.actions": actions,
+        }
+        self._checkpoints.save(self.learner.updates, arrays)
+
+    def _restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.learner.restore(arrays)
+        self.round = int(arrays["round"])
+        self._spent = float(arrays["cpu_seconds"])
+        self.experience.read(self.round)
+        rows = zip(self.lanes, arrays["lanes.episode"], arrays["lanes.actions"], strict=True)
+        for lane, episode, row in rows:
+            lane.restore(int(episode), row[row >= 0].tolist())
+
+
+def _by_game(word: str, games: Sequence[str], values: Any) -> dict[str, float]:
+    """Means of ``values`` for each game that occurs."""
+    found: dict[str, list[Any]] = {}
+    for game, value in zip(games, values, strict=True):
+        found.setdefault(game, []).append(value)
+    return {f"{word}.{game}": float(np.mean(own)) for game, own in found.items()}

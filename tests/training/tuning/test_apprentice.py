@@ -1,0 +1,159 @@
+"""An apprentice plays and its teacher says what it would have done; a run that was stopped goes on exactly."""
+
+import numpy as np
+import pytest
+import torch
+
+from atari_vlm.errors import ConfigError, RunError, StoppedError
+from atari_vlm.runs.environments import make_env
+from atari_vlm.runs.progress import Quiet
+from atari_vlm.training.tuning.apprentice import ApprenticeConfig, ApprenticeRun, Apprenticeship
+from atari_vlm.training.tuning.bases import load_base
+from atari_vlm.training.tuning.experience import Experience, Shrinking, packed, unpacked
+from atari_vlm.training.tuning.learner import UpdateConfig
+from atari_vlm.vlm.local.options import LocalOptions
+from atari_vlm.vlm.local.tiny.player import PlayerShape, build_player
+
+SHAPE = PlayerShape(
+    width=32, vision_width=32, patch=14, most_tokens=9, temporal=1, smooth=True, fluent=("Catch",)
+)
+CONFIG = ApprenticeConfig(
+    lanes={"Catch": 2, "SoloPong": 1}, rounds=3, steps=6, updates=2, watching=1, explore=0.3
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return build_player(tmp_path_factory.mktemp("base"), 0, SHAPE)
+
+
+class Stopping:
+    """Says stop when it has been asked often enough."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def is_set(self):
+        self.left -= 1
+        return self.left < 0
+
+
+class Silent(Quiet):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, message):
+        self.said.append(message)
+
+
+def training(folder, where, stop=None):
+    base = load_base("tiny", "new", LocalOptions(device="cpu"), folder)
+    learning = UpdateConfig(updates=6, batch_size=4)
+    where.mkdir(exist_ok=True)
+    return Apprenticeship(ApprenticeRun(where, base, CONFIG, learning, stop, Silent()))
+
+
+def weights(trained):
+    return {name: p.detach().numpy().copy() for name, p in trained.learner.weights.items()}
+
+
+@pytest.fixture(scope="module")
+def whole(folder, tmp_path_factory):
+    torch.set_num_threads(1)
+    run = training(folder, tmp_path_factory.mktemp("whole"))
+    run.train()
+    run.close()
+    return run
+
+
+def test_every_move_of_every_game_is_learned_from_with_the_teachers_action(whole):
+    assert len(whole.experience) == 3 * 6 * 3 and whole.learner.updates == 6
+    lines = whole._log.lines
+    assert [said.split(":")[0] for said in whole.run.progress.said] == [
+        f"round {n} of 3" for n in (1, 2, 3)
+    ]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert {"agreement.Catch", "agreement.SoloPong", "loss"} <= lines[0].keys()
+
+
+def test_the_first_rounds_are_the_teachers_and_later_ones_its_own():
+    shares = [CONFIG.own_share(n) for n in (1, 2, 3)]
+    assert shares == [0.0, 0.8, 0.8]
+    slow = ApprenticeConfig(lanes={"Catch": 1}, watching=4)
+    assert [slow.own_share(n) for n in (4, 6, 8, 20)] == pytest.approx([0, 0.4, 0.8, 0.8])
+
+
+@pytest.mark.parametrize("after", [9, 21])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(folder, whole, tmp_path, after):
+    stopped = training(folder, tmp_path, Stopping(after))
+    with pytest.raises(StoppedError):
+        stopped.train()
+    stopped.close()
+    again = training(folder, tmp_path)
+    again.train()
+    again.close()
+    ours, theirs = weights(again), weights(whole)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+    assert len(again.experience) == len(whole.experience)
+
+
+def test_a_small_picture_is_what_the_model_sees_anyway(folder):
+    base = load_base("tiny", "new", LocalOptions(device="cpu"), folder)
+    run = training(folder, folder / "unused")
+    asked = run.lanes[0].asked
+    run.close()
+    small = Shrinking(base)(asked)
+    assert small.messages[1].images[0].pixels.shape == (56, 56, 3)  # of 64 x 64
+    before, after = (base.encoder.encode(d.messages) for d in (asked, small))
+    assert np.array_equal(before.ids, after.ids)
+    for one, other in zip(before.pieces, after.pieces, strict=True):
+        assert np.array_equal(one.tensors["pixel_values"], other.tensors["pixel_values"])
+
+
+def test_what_was_played_is_read_back_as_it_was_written(whole, tmp_path):
+    decisions = [whole.experience[n] for n in range(len(whole.experience))]
+    read = unpacked(packed(decisions))
+    assert [(d.names, d.action, d.episode) for d in read] == [
+        (d.names, d.action, d.episode) for d in decisions
+    ]
+    assert all(a.messages == b.messages for a, b in zip(read, decisions, strict=True))
+    (tmp_path / "round-00001.npz").write_bytes(b"PK nothing")
+    with pytest.raises(RunError, match=r"round-00001\.npz cannot be read"):
+        Experience(tmp_path).read(1)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rounds": 0}, {"alone": 1.5}, {"explore": 1.0}, {"watching": 0}]
+)
+def test_shares_and_counts_that_are_none(wrong):
+    with pytest.raises(ConfigError):
+        ApprenticeConfig(lanes={"Catch": 1}, **wrong)
+
+
+def test_a_plain_picture_is_nothing_to_smooth_filters_and_a_dot_is_something(folder):
+    base = load_base("tiny", "new", LocalOptions(device="cpu"), folder)
+    visual = base.network.model.visual
+    plain = torch.full((1, 3 * 14 * 14), 0.7)
+    moved = [plain.clone().reshape(3, 14, 14) for _ in range(2)]
+    for column, picture in zip((6, 7), moved, strict=True):
+        picture[:, 5:7, column : column + 2] = 2.0
+    with torch.no_grad():
+        nothing, one, other = (
+            visual.patch_embed(p.reshape(1, -1))[0] - visual.patch_embed.proj.bias
+            for p in (plain, *moved)
+        )
+    seen = (one - nothing).norm()
+    assert nothing.norm() < seen
+    assert (one - other).norm() < 0.8 * seen  # a step of one pixel changes little
+
+
+def test_games_are_closed_and_made_by_their_names(folder, tmp_path):
+    run = training(folder, tmp_path)
+    assert run.games == ["Catch", "Catch", "SoloPong"]
+    assert run.lanes[0].asked.names == tuple(
+        line.split(": ")[1].split(" ")[0]
+        for line in make_env({"game_name": "Catch"}).reset(seed=0)[0]["action_space"].splitlines()
+    )
+    run.close()

@@ -61,7 +61,7 @@ class BundledConfig:
     out: Path = Path("atari_vlm/data/tiny")
     """where the model is written"""
     page: Path = Path("docs/results")
-    rounds: int = 70
+    rounds: int = 60
     seed: int = 0
     episodes: int = 10
     """held-out seeds of each game"""
@@ -86,7 +86,7 @@ def make(config: BundledConfig) -> dict[str, Any]:
     base = load_base("tiny", "new", LocalOptions(device="cpu"), folder)
     apprentice = ApprenticeConfig(lanes=LANES, rounds=config.rounds, seed=config.seed)
     updates = config.rounds * apprentice.updates
-    learning = UpdateConfig(updates=updates, batch_size=16, warm_up=0.01)
+    learning = UpdateConfig(updates=updates, batch_size=16, micro_batch=8, warm_up=0.01)
     with stop_on_signals() as stop:
         run = ApprenticeRun(config.save_dir, base, apprentice, learning, stop, _Lines())
         training = Apprenticeship(run)
@@ -122,7 +122,7 @@ def measure(config: BundledConfig, made: dict[str, Any]) -> list[Measured]:
     if known.get("weights") != digest:
         known = {"weights": digest, "games": {}}
     seeds = [eval_seed(made["seed"], FIRST_SEED + n) for n in range(config.episodes)]
-    with closing(load_vlm("tiny", model=config.out, device="cpu")) as vlm:
+    with closing(load_vlm("tiny", model=str(config.out), device="cpu")) as vlm:
         players: dict[str, VLM | None] = {
             "model": vlm,
             "black pictures": Blind(vlm),

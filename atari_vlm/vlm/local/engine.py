@@ -11,7 +11,7 @@ import numpy as np
 from atari_vlm.errors import NotSupportedError, RequestError
 from atari_vlm.vlm.local.choices import ChoiceTree, with_choices
 from atari_vlm.vlm.local.layouts import PLAIN_ATTENTION, Layout
-from atari_vlm.vlm.local.prefix import PrefixCache, Start
+from atari_vlm.vlm.local.prefix import WORTHWHILE, Kept, PrefixCache, Start
 from atari_vlm.vlm.local.prompt import Padded, Prompt, check_left_padded, pad_left
 from atari_vlm.vlm.local.sampling import TokenSampler
 
@@ -94,29 +94,86 @@ class Engine:
     def log_probs(self, requests: Sequence[ScoreRequest]) -> list[Any]:
         """What :meth:`score` computes, as tensors float64 ``(n,)`` that carry gradients to the model's weights.
 
-        The prompts are computed whole, in one batch. ``NotSupportedError`` for a model whose attention is not plain.
+        ``NotSupportedError`` for a model whose attention is not plain.
         """
         return self.states(requests)[0]
 
     def states(self, requests: Sequence[ScoreRequest]) -> tuple[list[Any], Any]:
-        """:meth:`log_probs`, and what the model's head reads behind each prompt: its last hidden state ``(B, D)``."""
+        """:meth:`log_probs`, and what the model's head reads behind each prompt: its last hidden state ``(B, D)``.
+
+        Words that several prompts begin with are computed once; gradients of all of them flow through that.
+        """
+        import torch
+
         if not self._plain:
             raise NotSupportedError(
                 f"models of type {self.model.config.model_type!r} have no one-pass scores to learn from"
             )
         prompts = [request.prompt for request in requests]
         self._check_context(prompts, [1 + max(map(len, r.choices)) for r in requests])
-        trees = [ChoiceTree.of(request.choices) for request in requests]
-        padded = pad_left(prompts, 0, self._pad_id)
-        block, more = self._tree_block(padded, prompts, trees)
+        scores: dict[int, Any] = {}
+        read: dict[int, Any] = {}
+        self._learning = True
+        try:
+            for begun, members in self._alike(prompts):
+                group = [requests[i] for i in members]
+                scores_of_group, read_of_group = self._learning_pass(begun, group)
+                scores.update(zip(members, scores_of_group, strict=True))
+                read.update(zip(members, read_of_group, strict=True))
+        finally:
+            self._learning = False
+        order = range(len(requests))
+        return [scores[i] for i in order], torch.stack([read[i] for i in order])
+
+    def _alike(self, prompts: Sequence[Prompt]) -> list[tuple[Prompt | None, list[int]]]:
+        """Prompts that begin with the same words, and those words where they are worth being computed once."""
+        members: dict[bytes, list[int]] = {}
+        for index, prompt in enumerate(prompts):
+            words = prompt.ids[: prompt.spans[0][0]] if prompt.spans else prompt.ids[:0]
+            shared = len(words) >= WORTHWHILE and not self._recomputes
+            members.setdefault(words.tobytes() if shared else b"", []).append(index)
+        return [
+            (
+                prompts[own[0]].first(prompts[own[0]].spans[0][0])
+                if begun and len(own) > 1
+                else None,
+                own,
+            )
+            for begun, own in members.items()
+        ]
+
+    @property
+    def _recomputes(self) -> bool:
+        """Whether activations are recomputed for the gradient, which goes with no keys and values of a start."""
+        return bool(getattr(self.model, "is_gradient_checkpointing", False))
+
+    def _learning_pass(
+        self, begun: Prompt | None, group: Sequence[ScoreRequest]
+    ) -> tuple[list[Any], Any]:
+        """Log-probabilities and last hidden states of a group, behind what all of it begins with."""
+        from transformers import DynamicCache
+
+        prompts = [request.prompt for request in group]
+        trees = [ChoiceTree.of(request.choices) for request in group]
+        start, more = Start(), dict[str, Any](use_cache=False)
+        if begun is not None:
+            cache = DynamicCache()
+            whole = pad_left([begun], 0, self._pad_id)
+            self._forward(
+                whole, start, [begun], past_key_values=cache, use_cache=True, logits_to_keep=1
+            )
+            start = Start(
+                len(begun), Kept(begun.keys, tuple((l.keys, l.values) for l in cache.layers))
+            )
+            more = {"past_key_values": start.cache(len(group)), "use_cache": True}
+        padded = pad_left(prompts, start.length, self._pad_id)
+        block, seen = self._tree_block(padded, prompts, trees)
         read: list[Any] = []
         head = self.model.get_output_embeddings()
         hook = head.register_forward_pre_hook(lambda module, given: read.append(given[0]))
-        self._learning = True
         try:
-            out = self._forward(block, Start(), prompts, use_cache=False, **more)
+            out = self._forward(block, start, prompts, **more, **seen)
         finally:
-            self._learning = False
             hook.remove()
         scores = [
             tree.log_probs(logits, self._stop_ids)

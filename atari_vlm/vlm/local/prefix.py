@@ -16,7 +16,7 @@ import numpy as np
 
 from atari_vlm.vlm.local.prompt import Padded, Prompt
 
-_WORTHWHILE = 32  # tokens; less is not kept
+WORTHWHILE = 32  # tokens; less is not kept
 _RECENT = 8  # requests that a new one is compared with
 _MAX_BYTES = 1 << 30
 
@@ -74,7 +74,7 @@ class PrefixCache:
             shared = [
                 min(prompt.shared_with(kept.keys), _before_last(prompt)) for kept in self._kept
             ]
-            slot = int(np.argmax(shared)) if shared and max(shared) >= _WORTHWHILE else -1
+            slot = int(np.argmax(shared)) if shared and max(shared) >= WORTHWHILE else -1
             members.setdefault(slot, []).append(index)
             lengths[slot] = min(lengths.get(slot, len(prompt)), shared[slot] if slot >= 0 else 0)
         shared_prefixes = {slot: self._kept[slot] for slot in members if slot >= 0}
@@ -94,7 +94,7 @@ class PrefixCache:
         ]
         self._recent.extend(prompt.keys for prompt in prompts)
         row = int(np.argmax(shared))
-        if shared[row] >= start.length + _WORTHWHILE:
+        if shared[row] >= start.length + WORTHWHILE:
             self._keep(
                 prompts[row].keys[: shared[row]], start.length, int(padded.pads[row]), row, cache
             )

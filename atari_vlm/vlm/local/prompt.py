@@ -72,6 +72,17 @@ class Prompt:
             if start >= length
         )
 
+    def first(self, length: int) -> Prompt:
+        """The first ``length`` tokens, which tear no picture."""
+        count = sum(stop <= length for _, stop in self.spans)
+        return Prompt(
+            ids=self.ids[:length],
+            keys=self.keys[:length],
+            positions=self.positions[..., :length],
+            pieces=self.pieces[:count],
+            spans=self.spans[:count],
+        )
+
     def extended(self, tokens: Sequence[int]) -> Prompt:
         """The prompt with text tokens behind it."""
         ids = np.asarray(tokens, dtype=np.int64)

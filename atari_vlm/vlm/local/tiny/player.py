@@ -41,6 +41,8 @@ class PlayerShape:
     patch: int = 16
     most_tokens: int = 64
     temporal: int = 2
+    merge: int = 2
+    deepstack: tuple[int, ...] = (0,)
     smooth: bool = False
     vocabulary: int = 1536
     fluent: tuple[str, ...] = ("Catch", "SoloPong")
@@ -69,7 +71,8 @@ class PlayerShape:
             "intermediate_size": 3 * self.vision_width,
             "num_heads": 4,
             "num_position_embeddings": 64,
-            "deepstack_visual_indexes": [0],
+            "deepstack_visual_indexes": list(self.deepstack),
+            "spatial_merge_size": self.merge,
             "patch_size": self.patch,
             "temporal_patch_size": self.temporal,
         }
@@ -120,10 +123,11 @@ def build_player(folder: Path, seed: int, shape: PlayerShape = SMALL) -> Path:
         _initialise(model, torch.Generator().manual_seed(seed))
         if shape.smooth:
             _smooth(model.model.visual, shape)
-    unit = (2 * shape.patch) ** 2
+    unit = (shape.merge * shape.patch) ** 2
     processor = Qwen2VLImageProcessorPil(
         patch_size=shape.patch,
         temporal_patch_size=shape.temporal,
+        merge_size=shape.merge,
         min_pixels=unit,
         max_pixels=unit * shape.most_tokens,
         image_mean=[0.0] * 3,  # a black screen is nothing, and what is on it stands out

@@ -84,9 +84,11 @@ def make(config: BundledConfig) -> dict[str, Any]:
     shape = dataclasses.replace(BUNDLED, fluent=tuple(LANES))
     folder = build_player(config.save_dir / "base", config.seed, shape)
     base = load_base("tiny", "new", LocalOptions(device="cpu"), folder)
-    apprentice = ApprenticeConfig(lanes=LANES, rounds=config.rounds, seed=config.seed)
+    apprentice = ApprenticeConfig(
+        lanes=LANES, rounds=config.rounds, describe=0.2, watching=6, seed=config.seed
+    )
     updates = config.rounds * apprentice.updates
-    learning = UpdateConfig(updates=updates, batch_size=16, micro_batch=8, warm_up=0.01)
+    learning = UpdateConfig(updates=updates, batch_size=16, warm_up=0.01)
     with stop_on_signals() as stop:
         run = ApprenticeRun(config.save_dir, base, apprentice, learning, stop, _Lines())
         training = Apprenticeship(run)

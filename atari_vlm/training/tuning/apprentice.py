@@ -44,7 +44,8 @@ class ApprenticeConfig:
 
     ``lanes`` says how many games of each name are played side by side. A round is ``steps`` decisions of every lane, then
     ``updates`` updates from all that was played so far. In the first ``watching`` rounds the teacher plays, after them the
-    apprentice plays a share that rises to ``alone`` over as many rounds again; ``explore`` of all moves are random.
+    apprentice plays a share that rises to ``alone`` over as many rounds again; ``explore`` of all moves are random. ``describe`` is
+    the share of updates in which it learns from pictures alone to say what its teacher said, in the first ``watching`` rounds all.
     """
 
     lanes: Mapping[str, int]
@@ -54,6 +55,7 @@ class ApprenticeConfig:
     watching: int = 3
     alone: float = 0.8
     explore: float = 0.05
+    describe: float = 0.0
     max_steps: int = 3000
     frames: int = 2
     prompt_type: str = "basic"
@@ -62,8 +64,10 @@ class ApprenticeConfig:
     def __post_init__(self) -> None:
         check_count(rounds=self.rounds, steps=self.steps, updates=self.updates)
         check_count(max_steps=self.max_steps, watching=self.watching, **dict(self.lanes))
-        if not 0 <= self.explore < 1 or not 0 <= self.alone <= 1:
-            raise ConfigError("explore is a share from 0 to below 1, and alone one from 0 to 1")
+        if not 0 <= self.explore < 1 or not 0 <= self.alone <= 1 or not 0 <= self.describe <= 1:
+            raise ConfigError(
+                "explore is a share from 0 to below 1, alone and describe are from 0 to 1"
+            )
 
     def own_share(self, number: int) -> float:
         """The share of moves that the apprentice plays in round ``number``, from 1."""
@@ -90,9 +94,10 @@ class TaughtLane(Lane):
         super().begin_with(seed)
 
     def _ask(self) -> None:
-        action = int(self._teacher.act(self._observation).action)
+        wanted = self._teacher.act(self._observation)
         super()._ask()
-        self.asked = dataclasses.replace(self.asked, action=action)
+        said = wanted.proposal.reasoning if wanted.proposal else ""
+        self.asked = dataclasses.replace(self.asked, action=int(wanted.action), reasoning=said)
 
     def _observe(self, transition: Transition) -> None:
         self._teacher.observe(transition)
@@ -165,7 +170,10 @@ class Apprenticeship:
         played, right = self._play(number, rng, ended)
         self.experience.add(number, played)
         rows = list(self._learn(number, rng))
-        metrics = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        names = sorted({name for row in rows for name in row})
+        metrics = {
+            name: float(np.mean([row[name] for row in rows if name in row])) for name in names
+        }
         metrics |= _by_game("agreement", self.games, right.T)
         metrics |= _by_game("return", [g for g, _ in ended], [e.episode_return for _, e in ended])
         self.round = number

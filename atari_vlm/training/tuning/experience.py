@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ class Shrinking:
             )
             for m in decision.messages
         )
-        return TaughtDecision(messages, decision.names, decision.action, decision.episode)
+        return dataclasses.replace(decision, messages=messages)
 
     def _small(self, image: Image) -> Image:
         if image.digest not in self._recent:
@@ -101,7 +102,7 @@ def packed(decisions: Sequence[TaughtDecision]) -> bytes:
                 pixels.append(image.pixels)
             row.append(pictures[image.digest])
         shown.append(row)
-        words = (system.text, user.text, "\n".join(decision.names))
+        words = (system.text, user.text, "\n".join(decision.names), decision.reasoning)
         said.append([texts.setdefault(text, len(texts)) for text in words])
     most = max(len(row) for row in shown)  # an episode begins with fewer pictures
     out = io.BytesIO()
@@ -125,10 +126,16 @@ def unpacked(data: bytes) -> list[TaughtDecision]:
     texts = [str(text) for text in arrays["texts"]]
     found = []
     rows = zip(arrays["shown"], arrays["said"], arrays["action"], arrays["episode"], strict=True)
-    for shown, (system, user, names), action, episode in rows:
+    for shown, (system, user, names, reasoning), action, episode in rows:
         parts = (*(images[n] for n in shown if n >= 0), Text(texts[user]))
         messages = (Message.of("system", texts[system]), Message("user", parts))
         found.append(
-            TaughtDecision(messages, tuple(texts[names].split("\n")), int(action), int(episode))
+            TaughtDecision(
+                messages,
+                tuple(texts[names].split("\n")),
+                int(action),
+                int(episode),
+                texts[reasoning],
+            )
         )
     return found

@@ -6,9 +6,11 @@ A decision's loss is minus the log of the probability that the model gives the t
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -17,18 +19,24 @@ from torch import Tensor
 from atari_vlm.errors import ConfigError, DivergedError, RunError, check_count, check_positive
 from atari_vlm.training.tuning.bases import Base
 from atari_vlm.training.tuning.teaching import TaughtDecision
+from atari_vlm.types import Message
 from atari_vlm.vlm.local.adapter import EVERY_LAYER, with_layers
 from atari_vlm.vlm.local.engine import ScoreRequest
+from atari_vlm.vlm.local.prompt import Prompt
 from atari_vlm.world_models.learned.arrays import optimizer_arrays, restore_optimizers
 
 Method = Literal["lora", "full", "qlora"]
 _DECAY_FROM, _LAST_SHARE = 0.6, 0.05  # of the updates; of the learning rate
 _SCORED_AT_ONCE = 32
+_REMEMBERED = 100_000  # answers as tokens
 
 
 @dataclass(frozen=True)
 class UpdateConfig:
     """How weights are changed.
+
+    ``reasoning`` weighs the cross-entropy of the teacher's reasoning (its mean over tokens, written instead of an answer) beside
+    that of its answer: describing what is seen teaches seeing. Play stays one pass.
 
     The rate rises over the first ``warm_up`` share of the updates, holds, and falls linearly over the last 40 %. ``rank`` and
     ``alpha`` are LoRA's. ``micro_batch`` decisions are computed at once; the gradients of a batch are summed.
@@ -45,12 +53,15 @@ class UpdateConfig:
     micro_batch: int | None = None
     gradient_checkpointing: bool = False
     balance: bool = False
+    reasoning: float = 0.0
 
     def __post_init__(self) -> None:
         check_count(updates=self.updates, batch_size=self.batch_size, rank=self.rank)
         check_positive(learning_rate=self.learning_rate, max_norm=self.max_norm, alpha=self.alpha)
         if self.micro_batch is not None:
             check_count(micro_batch=self.micro_batch)
+        if not 0 <= self.reasoning < float("inf"):
+            raise ConfigError(f"reasoning is a weight of at least 0, got {self.reasoning!r}")
         if not 0 <= self.warm_up <= 1 or self.weight_decay < 0:
             raise ConfigError("warm_up is a share from 0 to 1, and weight_decay at least 0")
 
@@ -110,28 +121,62 @@ class TuningLearner:
             _groups(self.weights, config.weight_decay), lr=config.learning_rate
         )
         self.updates = 0
+        self._prompts: WeakKeyDictionary[TaughtDecision, Prompt] = WeakKeyDictionary()
         self._choices: dict[tuple[str, ...], tuple[tuple[int, ...], ...]] = {}
 
     def update(self, batch: Sequence[TaughtDecision], shares: np.ndarray) -> dict[str, float]:
         """One update; ``shares`` float ``(B,)`` weigh the decisions. Mean loss, accuracy, gradient norm, learning rate."""
-        self.tuned.train()
-        self.updates += 1
-        rate = self.config.rate(self.updates)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        loss, right = 0.0, 0
+        rate = self._begin()
+        loss, right, said = 0.0, 0, 0.0
         size = self.config.micro_batch or len(batch)
         for at in range(0, len(batch), size):
             part = slice(at, at + size)
-            scores = self._scores(batch[part])
+            scores, words = self._worded(batch[part])
             losses = [_loss(row, d.action) for row, d in zip(scores, batch[part], strict=True)]
-            total = (torch.stack(losses) * torch.from_numpy(shares[part]).to(losses[0])).sum()
+            said += float(torch.stack(words).detach().sum())
+            both = torch.stack(losses) + self.config.reasoning * torch.stack(words)
+            total = (both * torch.from_numpy(shares[part]).to(both)).sum()
             total = total / float(shares.sum())
             total.backward()  # type: ignore[no-untyped-call]
             loss += float(total.detach())
             right += sum(
                 int(row.argmax()) == d.action for row, d in zip(scores, batch[part], strict=True)
             )
+        norm = self._step(loss)
+        accuracy = right / len(batch)
+        measured = {"loss": loss, "accuracy": accuracy, "norm": norm, "learning_rate": rate}
+        return {**measured, "reasoning": said / len(batch)} if self.config.reasoning else measured
+
+    def describe(self, batch: Sequence[TaughtDecision]) -> dict[str, float]:
+        """One update from the pictures alone: what the teacher said about them. Decisions without such words are passed over.
+
+        With few words around them pictures are looked at sooner; play then finds the eyes open.
+        """
+        told = [self._described(decision) for decision in batch if decision.reasoning]
+        rate = self._begin()
+        rows = self._run(told, batch)[0]
+        parts = [-row[0] / (len(r.choices[0]) + 1) for row, r in zip(rows, told, strict=True)]
+        total = torch.stack(parts).mean()
+        total.backward()  # type: ignore[no-untyped-call]
+        loss = float(total.detach())
+        return {"reasoning": loss, "norm": self._step(loss), "learning_rate": rate}
+
+    def _described(self, decision: TaughtDecision) -> ScoreRequest:
+        pictures = tuple(image for message in decision.messages for image in message.images)
+        prompt = self.base.encoder.encode([Message("user", pictures)])
+        return ScoreRequest(prompt, self._ids((decision.reasoning,)))
+
+    def _begin(self) -> float:
+        """Begin an update; its learning rate."""
+        self.tuned.train()
+        self.updates += 1
+        rate = self.config.rate(self.updates)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _step(self, loss: float) -> float:
+        """Change the weights by the gradients, whose norm is returned."""
         norm = float(torch.nn.utils.clip_grad_norm_(self.weights.values(), self.config.max_norm))
         if not np.isfinite(loss) or not np.isfinite(norm):
             raise DivergedError(
@@ -139,7 +184,7 @@ class TuningLearner:
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return {"loss": loss, "accuracy": right / len(batch), "norm": norm, "learning_rate": rate}
+        return norm
 
     def log_probs(self, decisions: Sequence[TaughtDecision]) -> list[np.ndarray]:
         """Log-probabilities of the legal answers, float64 ``(A,)`` a decision, as play computes them."""
@@ -155,8 +200,32 @@ class TuningLearner:
     def _scores(self, batch: Sequence[TaughtDecision]) -> list[Tensor]:
         return self._states(batch)[0]
 
+    def _worded(self, batch: Sequence[TaughtDecision]) -> tuple[list[Tensor], list[Tensor]]:
+        """The answers' log-probabilities, and the mean over the tokens of the reasoning of minus theirs, 0 where there is none.
+
+        The reasoning stands in the same pass as the answers, and neither sees the other.
+        """
+        said = [d.reasoning if self.config.reasoning else "" for d in batch]
+        requests = [
+            ScoreRequest(
+                self._prompt(d), (*self._ids(d.names), *(self._ids((text,)) if text else ()))
+            )
+            for d, text in zip(batch, said, strict=True)
+        ]
+        rows = self._run(requests, batch)[0]
+        scores = [row[: len(d.names)] for row, d in zip(rows, batch, strict=True)]
+        words = [
+            -row[-1] / (len(request.choices[-1]) + 1) if text else row.new_zeros(())
+            for row, request, text in zip(rows, requests, said, strict=True)
+        ]
+        return scores, words
+
     def _states(self, batch: Sequence[TaughtDecision]) -> tuple[list[Tensor], Tensor]:
-        requests = [self._request(d) for d in batch]
+        return self._run([self._request(d) for d in batch], batch)
+
+    def _run(
+        self, requests: Sequence[ScoreRequest], batch: Sequence[TaughtDecision]
+    ) -> tuple[list[Tensor], Tensor]:
         try:
             return self.base.engine.states(requests)
         except (torch.OutOfMemoryError, MemoryError) as error:
@@ -167,11 +236,21 @@ class TuningLearner:
             raise _too_large(batch) from error
 
     def _request(self, decision: TaughtDecision) -> ScoreRequest:
-        prompt = self.base.encoder.encode(decision.messages)
-        return ScoreRequest(prompt, self._ids(decision.names))
+        return ScoreRequest(self._prompt(decision), self._ids(decision.names))
+
+    def _prompt(self, decision: TaughtDecision) -> Prompt:
+        """The decision as the model reads it: words are tokenised once, pixels are made ready anew."""
+        known = self._prompts.get(decision)
+        if known is None:
+            prompt = self.base.encoder.encode(decision.messages)
+            self._prompts[decision] = dataclasses.replace(prompt, pieces=())
+            return prompt
+        return dataclasses.replace(known, pieces=tuple(self.base.encoder.pieces(decision.messages)))
 
     def _ids(self, names: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
         if names not in self._choices:
+            if len(self._choices) > _REMEMBERED:
+                self._choices.clear()
             self._choices[names] = tuple(tuple(self.base.encoder.choice_ids(n)) for n in names)
         return self._choices[names]
 

@@ -22,12 +22,16 @@ from atari_vlm.vlm.base import Capability, Sampling
 
 @dataclass(frozen=True, eq=False)
 class TaughtDecision:
-    """What the pupil is asked, the legal names in order, and the index of the teacher's action; ``episode`` counts from 0."""
+    """What the pupil is asked, the legal names in order, and the index of the teacher's action; ``episode`` counts from 0.
+
+    ``reasoning`` is what the teacher said about it, empty where it said nothing.
+    """
 
     messages: tuple[Message, ...]
     names: tuple[str, ...]
     action: int
     episode: int
+    reasoning: str = ""
 
 
 class NotingVLM:

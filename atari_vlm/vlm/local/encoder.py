@@ -51,13 +51,7 @@ class Encoder:
         if not messages:
             raise ConfigError("a request needs at least one message")
         turns = messages if self._has_system else _system_into_user(messages)
-        total = sum(len(message.images) for message in messages)
-        try:
-            pieces = [
-                piece for message in turns for piece in self._layout.pieces(message.images, total)
-            ]
-        except ValueError as error:
-            raise RequestError(f"the model's image processor refused a picture: {error}") from error
+        pieces = self.pieces(turns)
         with self._lock:
             ids = self._tokenize(self._place(self._render(turns), pieces))
         spans = self._spans(ids, pieces)
@@ -65,6 +59,18 @@ class Encoder:
         for (start, stop), piece in zip(spans, pieces, strict=True):
             keys[start:stop] = -1 - (int(piece.digest[:14], 16) + np.arange(stop - start))
         return Prompt(ids, keys, self._positions(ids, self._layout, pieces), tuple(pieces), spans)
+
+    def pieces(self, messages: Sequence[Message]) -> list[Piece]:
+        """The pictures of a request, ready for the model, in order; ``RequestError`` where its processor refuses one."""
+        total = sum(len(message.images) for message in messages)
+        try:
+            return [
+                piece
+                for message in messages
+                for piece in self._layout.pieces(message.images, total)
+            ]
+        except ValueError as error:
+            raise RequestError(f"the model's image processor refused a picture: {error}") from error
 
     def choice_ids(self, choice: str) -> list[int]:
         """The tokens of an answer."""

@@ -128,9 +128,10 @@ class Engine:
     def _alike(self, prompts: Sequence[Prompt]) -> list[tuple[Prompt | None, list[int]]]:
         """Prompts that begin with the same words, and those words where they are worth being computed once."""
         members: dict[bytes, list[int]] = {}
+        recomputes = self._recomputes
         for index, prompt in enumerate(prompts):
             words = prompt.ids[: prompt.spans[0][0]] if prompt.spans else prompt.ids[:0]
-            shared = len(words) >= WORTHWHILE and not self._recomputes
+            shared = len(words) >= WORTHWHILE and not recomputes
             members.setdefault(words.tobytes() if shared else b"", []).append(index)
         return [
             (
@@ -145,7 +146,7 @@ class Engine:
     @property
     def _recomputes(self) -> bool:
         """Whether activations are recomputed for the gradient, which goes with no keys and values of a start."""
-        return bool(getattr(self.model, "is_gradient_checkpointing", False))
+        return any(getattr(part, "gradient_checkpointing", False) for part in self.model.modules())
 
     def _learning_pass(
         self, begun: Prompt | None, group: Sequence[ScoreRequest]
@@ -163,7 +164,8 @@ class Engine:
                 whole, start, [begun], past_key_values=cache, use_cache=True, logits_to_keep=1
             )
             start = Start(
-                len(begun), Kept(begun.keys, tuple((l.keys, l.values) for l in cache.layers))
+                len(begun),
+                Kept(begun.keys, tuple((layer.keys, layer.values) for layer in cache.layers)),
             )
             more = {"past_key_values": start.cache(len(group)), "use_cache": True}
         padded = pad_left(prompts, start.length, self._pad_id)

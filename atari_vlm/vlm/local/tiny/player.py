@@ -30,8 +30,8 @@ class PlayerShape:
     """How large a base is and what it is made for.
 
     ``width`` and ``layers`` of the language model, ``vision_width`` and ``vision_layers`` of the vision transformer; patches of
-    ``patch`` pixels and ``temporal`` frames, at most ``most_tokens`` tokens of four patches for a picture: a larger one is
-    shrunk. ``smooth`` begins with waves instead of noise. ``fluent`` are the games whose prompts the tokenizer knows best.
+    ``patch`` pixels and ``temporal`` frames, at most ``most_tokens`` tokens of ``merge`` x ``merge`` patches for a picture: a
+    larger one is shrunk. ``deepstack`` are vision layers that the language model reads too. ``smooth`` begins with waves instead of noise. ``fluent`` are the games whose prompts the tokenizer knows best.
     """
 
     width: int = 64
@@ -80,17 +80,18 @@ class PlayerShape:
 
 SMALL = PlayerShape()
 BUNDLED = PlayerShape(
-    width=96,
-    vision_width=64,
+    vision_layers=1,
     patch=14,
-    most_tokens=9,
+    most_tokens=4,
     temporal=1,
+    merge=3,
+    deepstack=(),
     smooth=True,
     vocabulary=3072,
     fluent=("Pong", "Breakout", "Freeway", "Boxing", "Kaboom", "Assault"),
 )
-"""The model that ships: a picture is 84 x 84 pixels and nine tokens."""
-_GAIN, _PLAIN = 0.15, 0.003  # of a filter, and of those that see a plain patch
+"""The model that ships: a picture is 84 x 84 pixels and four tokens."""
+_GAIN, _PLAIN = 0.6, 0.003  # of a filter, and of those that see a plain patch
 _BRANCH_ENDS = ("o_proj", "down_proj", "attn.proj", "mlp.linear_fc2")
 
 

@@ -44,8 +44,9 @@ class ApprenticeConfig:
 
     ``lanes`` says how many games of each name are played side by side. A round is ``steps`` decisions of every lane, then
     ``updates`` updates from all that was played so far. In the first ``watching`` rounds the teacher plays, after them the
-    apprentice plays a share that rises to ``alone`` over as many rounds again; ``explore`` of all moves are random. ``describe`` is
-    the share of updates in which it learns from pictures alone to say what its teacher said, in the first ``watching`` rounds all.
+    apprentice plays a share that rises to ``alone`` over as many rounds again; ``explore`` of all moves are random.
+    ``describe`` is the share of updates in which it learns, from pictures alone, to say what its teacher said; in the first
+    ``watching`` rounds it does nothing else.
     """
 
     lanes: Mapping[str, int]

@@ -31,7 +31,8 @@ class PlayerShape:
 
     ``width`` and ``layers`` of the language model, ``vision_width`` and ``vision_layers`` of the vision transformer; patches of
     ``patch`` pixels and ``temporal`` frames, at most ``most_tokens`` tokens of ``merge`` x ``merge`` patches for a picture: a
-    larger one is shrunk. ``deepstack`` are vision layers that the language model reads too. ``smooth`` begins with waves instead of noise. ``fluent`` are the games whose prompts the tokenizer knows best.
+    larger one is shrunk. ``deepstack`` are vision layers that the language model reads too. ``smooth`` begins with waves
+    instead of noise. ``fluent`` are the games whose prompts the tokenizer knows best.
     """
 
     width: int = 64

@@ -153,6 +153,8 @@ class TuningLearner:
         With few words around them pictures are looked at sooner; play then finds the eyes open.
         """
         told = [self._described(decision) for decision in batch if decision.reasoning]
+        if not told:
+            raise ConfigError("the teacher said nothing about these decisions")
         rate = self._begin()
         rows = self._run(told, batch)[0]
         parts = [-row[0] / (len(r.choices[0]) + 1) for row, r in zip(rows, told, strict=True)]

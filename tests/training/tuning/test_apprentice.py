@@ -1,5 +1,8 @@
 """An apprentice plays and its teacher says what it would have done; a run that was stopped goes on exactly."""
 
+import dataclasses
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,8 @@ from atari_vlm.runs.progress import Quiet
 from atari_vlm.training.tuning.apprentice import ApprenticeConfig, ApprenticeRun, Apprenticeship
 from atari_vlm.training.tuning.bases import load_base
 from atari_vlm.training.tuning.experience import Experience, Shrinking, packed, unpacked
-from atari_vlm.training.tuning.learner import UpdateConfig
+from atari_vlm.training.tuning.learner import TuningLearner, UpdateConfig
+from atari_vlm.vlm.local import engine
 from atari_vlm.vlm.local.options import LocalOptions
 from atari_vlm.vlm.local.tiny.player import PlayerShape, build_player
 
@@ -157,3 +161,49 @@ def test_games_are_closed_and_made_by_their_names(folder, tmp_path):
         for line in make_env({"game_name": "Catch"}).reset(seed=0)[0]["action_space"].splitlines()
     )
     run.close()
+
+
+def test_what_prompts_begin_with_is_computed_once_and_learned_from_all_the_same(
+    folder, whole, monkeypatch
+):
+    batch = [whole.experience[n] for n in range(0, 12, 2)]
+    found = {}
+    for name, worthwhile in (("once", 4), ("each", 10_000)):
+        monkeypatch.setattr(engine, "WORTHWHILE", worthwhile)
+        base = load_base("tiny", "new", LocalOptions(device="cpu"), folder)
+        counted = mock.Mock(side_effect=base.engine._forward)
+        monkeypatch.setattr(base.engine, "_forward", counted)
+        learner = TuningLearner(base, "full", UpdateConfig(updates=6))
+        scores, _ = learner._worded(batch)
+        torch.cat(scores).sum().backward()
+        gradients = {n: p.grad.clone() for n, p in learner.weights.items() if p.grad is not None}
+        found[name] = torch.cat(scores).detach(), gradients, counted.call_count
+    (ones, one_gradients, one_passes), (eachs, each_gradients, each_passes) = (
+        found["once"],
+        found["each"],
+    )
+    games = len({d.messages[0].text for d in batch})
+    assert (one_passes, each_passes) == (2 * games, 1)
+    assert torch.allclose(ones, eachs, atol=1e-5)
+    assert one_gradients.keys() == each_gradients.keys()
+    assert all(torch.allclose(g, each_gradients[n], atol=1e-4) for n, g in one_gradients.items())
+
+
+def test_the_teachers_words_are_learned_beside_its_action_and_by_themselves(folder, whole):
+    base = load_base("tiny", "new", LocalOptions(device="cpu"), folder)
+    learner = TuningLearner(base, "full", UpdateConfig(updates=40, batch_size=6, reasoning=1.0))
+    batch = [whole.experience[n] for n in range(6)]
+    assert all(decision.reasoning for decision in batch)
+    first = learner.update(batch, np.ones(6))
+    spoken = [learner.describe(batch)["reasoning"] for _ in range(8)]
+    last = learner.update(batch, np.ones(6))
+    assert spoken[-1] < spoken[0] and last["reasoning"] < first["reasoning"]
+    scores, words = learner._worded(batch)
+    alone = [learner._states([d])[0][0] for d in batch]  # answers do not see the words
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(scores, alone, strict=True))
+    assert (torch.stack(words).detach() > 0).all()
+    learner.config = UpdateConfig(updates=40)
+    assert "reasoning" not in learner.update(batch, np.ones(6))
+    silent = [dataclasses.replace(decision, reasoning="") for decision in batch]
+    with pytest.raises(ConfigError, match="said nothing"):
+        learner.describe(silent)

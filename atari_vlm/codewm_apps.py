@@ -96,6 +96,9 @@ def _solved(config: SolveCommand, method: Method) -> int:
 
     options = _settings(config, method)
     problems = config.problems()
+    if not problems.names:  # a job array may have more tasks than there is work
+        console.print(f"--shard {config.shard} holds no problem: there is nothing to do")
+        return 0
     with keys_from(config.key_folder), live_page(config) as page, closing(_writer(config)) as vlm:
         console.print(f"{len(problems.names)} problems of {problems.folder}\nwriter {vlm.name}")
         try:

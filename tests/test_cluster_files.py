@@ -131,6 +131,18 @@ def test_the_job_is_indexed_and_its_shards_are_its_completions(stubbed):
         assert len({unit[1] for unit in config.part().of(units(check(config)))}) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["1.33", "1.37"])
+def test_the_job_is_valid_by_kubernetes_own_schemas(version):
+    """With ``pip install kubernetes-validate``: every field is known, and one that is not would be refused."""
+    schemas = pytest.importorskip("kubernetes_validate")
+    job = yaml.safe_load(JOB.read_text())
+    schemas.validate(job, version, strict=True)
+    job["spec"]["template"]["spec"]["restartPolity"] = "Never"
+    with pytest.raises(schemas.ValidationError, match="restartPolity"):
+        schemas.validate(job, version, strict=True)
+
+
 def test_no_key_stands_in_a_file():
     for file in (SCRIPT, JOB, CLUSTER / "README.md"):
         assert not re.search(r"(sk|hf|ant)[-_][A-Za-z0-9]{8}", file.read_text())

@@ -145,6 +145,13 @@ def test_a_limit_holds_over_all_parts_of_a_run(tmp_path, capsys, monkeypatch):
         assert command(capsys, "zero-shot", *more)[0] == 0 and len(server.requests) == 9
 
 
+def test_a_part_without_a_problem_has_nothing_to_do(tmp_path, capsys):
+    words = ("--shard", "3/3", "--idx", 0, "--total_tasks", 2, "--save_dir", tmp_path)
+    code, out, err = command(capsys, "zero-shot", *words)
+    assert code == 0 and "--shard 3/3 holds no problem" in err and not out
+    assert list(tmp_path.iterdir()) == []
+
+
 BAD = {
     "past the end": (("zero-shot", "--idx", 10, "--total_tasks", 3), "there are 12 problems"),
     "an index past the end": (("gif-mcts", "--idx", 12), "there are 12 problems"),

@@ -123,13 +123,26 @@ def _kinds() -> SimpleNamespace:
     """OpenEnv's classes, made ours; its names are only known when it is installed."""
     core = require("openenv.core", "openenv")
     server = require("openenv.core.env_server", "openenv")
+    action, observation = _messages(server)
+    return SimpleNamespace(
+        action=action,
+        observation=observation,
+        environment=_environment(server, observation),
+        client=_client(core),
+        state=server.State,
+        server=server,
+    )
 
-    class AtariAction(server.Action):  # type: ignore[name-defined,misc]
+
+def _messages(server: Any) -> tuple[Any, Any]:
+    """The classes of an action and of an observation."""
+
+    class AtariAction(server.Action):  # type: ignore[misc]
         """One button by its name."""
 
         button: str
 
-    class AtariObservation(server.Observation):  # type: ignore[name-defined,misc]
+    class AtariObservation(server.Observation):  # type: ignore[misc]
         """What :meth:`Session.step` returns."""
 
         png: str
@@ -140,7 +153,15 @@ def _kinds() -> SimpleNamespace:
         text: str
         buttons: list[str]
 
-    class AtariServed(server.Environment):  # type: ignore[name-defined,misc]
+    for kind in (AtariAction, AtariObservation):
+        kind.model_rebuild()  # pydantic reads annotations at run time
+    return AtariAction, AtariObservation
+
+
+def _environment(server: Any, told: Any) -> Any:
+    """The class of the environment, whose observations are of the class ``told``."""
+
+    class AtariServed(server.Environment):  # type: ignore[misc]
         """A :class:`Session` as OpenEnv serves it; each connection has its own."""
 
         SUPPORTS_CONCURRENT_SESSIONS = True
@@ -149,15 +170,11 @@ def _kinds() -> SimpleNamespace:
             super().__init__()
             self._session = Session(game, max_steps)
 
-        def reset(
-            self, seed: int | None = None, episode_id: str | None = None, **_: Any
-        ) -> AtariObservation:
-            return AtariObservation(**self._session.reset(seed, episode_id))
+        def reset(self, seed: int | None = None, episode_id: str | None = None, **_: Any) -> Any:
+            return told(**self._session.reset(seed, episode_id))
 
-        def step(
-            self, action: AtariAction, timeout_s: float | None = None, **_: Any
-        ) -> AtariObservation:
-            return AtariObservation(**self._session.step(action.button))
+        def step(self, action: Any, timeout_s: float | None = None, **_: Any) -> Any:
+            return told(**self._session.step(action.button))
 
         @property
         def state(self) -> Any:
@@ -166,23 +183,19 @@ def _kinds() -> SimpleNamespace:
         def close(self) -> None:
             self._session.close()
 
-    class AtariClient(core.GenericEnvClient):  # type: ignore[name-defined,misc]
+    return AtariServed
+
+
+def _client(core: Any) -> Any:
+    """The class of the client."""
+
+    class AtariClient(core.GenericEnvClient):  # type: ignore[misc]
         """Takes the name of a button where the generic client takes a mapping."""
 
         def _step_payload(self, action: Any) -> dict[str, Any]:
             return {"button": action} if isinstance(action, str) else dict(action)
 
-    # pydantic and OpenEnv read annotations at run time
-    for kind in (AtariAction, AtariObservation):
-        kind.model_rebuild()
-    return SimpleNamespace(
-        action=AtariAction,
-        observation=AtariObservation,
-        environment=AtariServed,
-        client=AtariClient,
-        state=server.State,
-        server=server,
-    )
+    return AtariClient
 
 
 @program

@@ -1,8 +1,10 @@
 """Runs as LeRobot and Minari data sets: what is read back is what was played, seen, said and thought."""
 
+import contextlib
 import hashlib
 import io
 import json
+import sqlite3
 import sys
 
 import gymnasium as gym
@@ -14,6 +16,7 @@ from PIL import Image
 from atari_vlm import VLMTrainer, report
 from atari_vlm.runs.demonstration_files import import_demonstrations
 from atari_vlm.runs.journal import Journal
+from atari_vlm.runs.journal_schema import COLUMNS, insert
 from atari_vlm.vlm import ScriptedVLM
 
 STEPS = 8
@@ -190,18 +193,49 @@ def test_places_names_and_choices_that_cannot_be(run, tmp_path, capsys):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked/config.yaml").symlink_to(run / "config.yaml")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/config.yaml").write_bytes((run / "config.yaml").read_bytes())
+    (tmp_path / "elsewhere/journal.sqlite").symlink_to(run / "journal.sqlite")
     for words, said in [
         ((run, tmp_path / "there"), "is there already"),
         ((run, tmp_path / "link"), "is there already"),
         ((tmp_path / "there", tmp_path / "set"), "is not a run folder"),
         ((tmp_path / "linked", tmp_path / "set"), "symbolic link"),
+        ((tmp_path / "elsewhere", tmp_path / "set"), "symbolic link"),
+        ((run, run / "config.yaml" / "set"), "cannot be made"),
         ((run, tmp_path / "set", "--game", "Boxing"), "has no finished episode of Boxing"),
     ]:
         assert exported(*words) == 2, said
         assert said in " ".join(capsys.readouterr().err.split())
     assert exported(run, tmp_path / "no id", kind="minari") == 2
     assert "is no id of a Minari data set" in " ".join(capsys.readouterr().err.split())
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "linked", "there"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", "link", "linked", "there"]
+
+
+FORGED = {
+    "a button that is none": ("steps", "action", 99),
+    "no number": ("steps", "action", '"x"'),
+    "a decision that is none": ("steps", "decision", "[]"),
+    "a request that is none": ("calls", "request", '[["user", [["text"]]]]'),
+    "a reply that is none": ("calls", "reply", "[1]"),
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_a_forged_journal_with_right_digests_is_refused_in_a_sentence(run, tmp_path, capsys, what):
+    pytest.importorskip("pyarrow")
+    strange = changed(run, tmp_path / "strange", lambda settings: None)
+    table, column, value = FORGED[what]
+    with contextlib.closing(sqlite3.connect(strange / "journal.sqlite")) as db:
+        names = [*COLUMNS[table]]
+        row = list(db.execute(f"SELECT {', '.join(names)} FROM {table} LIMIT 1").fetchone())
+        row[names.index(column)] = value
+        insert(db, table, row)
+        db.commit()
+    assert exported(strange, tmp_path / "set") in (2, 73)
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and len(said.splitlines()) == 1 and "Traceback" not in said
+    assert not (tmp_path / "set").exists()
 
 
 EXTRAS = [("lerobot", "pyarrow", "lerobot"), ("minari", "minari", "datasets")]

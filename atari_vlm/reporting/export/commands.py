@@ -75,7 +75,10 @@ def export(config: ExportConfig) -> tuple[int, int]:
         require(module, extra)
     if config.out.exists() or config.out.is_symlink():
         raise ConfigError(f"{config.out} is there already; name a folder that is not")
-    config.out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{config.out} cannot be made: {error.strerror}") from error
     choice = Choice(config.game, config.phase, config.trust_module)
     try:
         return _WRITERS[config.format](config.out, retold_episodes(config.run, choice))

@@ -6,6 +6,7 @@ games of modules that are trusted by name; an episode that does not come out as 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from atari_vlm.description import read_actions
-from atari_vlm.errors import ConfigError, RunError, reading
+from atari_vlm.errors import AtariVLMError, ConfigError, reading
 from atari_vlm.picture import encode_png
 from atari_vlm.pil_images import to_image
 from atari_vlm.reporting.page.run_report import env_of_scene, scene_of
@@ -78,18 +79,27 @@ def retold_episodes(run: Path, choice: Choice = Choice()) -> Iterator[Retold]:
     without pictures or buttons; ``RunError`` for a damaged journal and an episode that does not repeat.
     """
     settings = read_config(run)["settings"]
-    with Journal(run / "journal.sqlite", read_only=True) as journal:
-        meta = journal.meta()
-        with reading(f"the journal of {run}", ConfigError, passing=(RunError,)):
+    file = run / "journal.sqlite"
+    if file.is_symlink():
+        raise ConfigError(f"{file} is a symbolic link, which is not followed")
+    strange = functools.partial(reading, file, ConfigError, passing=(AtariVLMError,))
+    with Journal(file, read_only=True) as journal:
+        with strange():
+            meta = journal.meta()
             rows = _chosen(run, journal, meta, settings, choice)
         for row in rows:
-            with reading(f"the journal of {run}", ConfigError):
-                scene = _bounded(scene_of(meta, row.episode, settings), run)
-            env = env_of_scene(scene, choice.trusted)
-            try:
-                yield _Telling(journal, meta, settings, row).told(env, scene)
-            finally:
-                env.close()
+            with strange():
+                told = _told(_Telling(journal, meta, settings, row), run, choice)
+            yield told
+
+
+def _told(telling: _Telling, run: Path, choice: Choice) -> Retold:
+    scene = _bounded(telling.scene(), run)
+    env = env_of_scene(scene, choice.trusted)
+    try:
+        return telling.told(env, scene)
+    finally:
+        env.close()
 
 
 def _chosen(
@@ -140,6 +150,7 @@ class _Telling:
         row: EpisodeRow,
     ):
         self._journal, self._row = journal, row
+        self.scene = functools.partial(scene_of, meta, row.episode, settings)
         self._game = _game_of(meta, row.episode, settings)
         label = meta.get("labels", {}).get(str(row.episode)) or settings.get("vlm_type") or ""
         self._agent = str(label).removeprefix(f"{self._game}, ")

@@ -109,7 +109,7 @@ def chosen_names(
 ) -> tuple[str, ...]:
     """``total`` problems from number ``idx`` (from 0) on, ``None`` for all the rest; of these part i of n (i from 1), every n-th.
 
-    Raises ``ConfigError`` where there are not so many.
+    A part of few problems may hold none. Raises ``ConfigError`` where there are not so many.
     """
     end = len(names) if total is None else idx + total
     if not 0 <= idx < len(names) or end > len(names):
@@ -117,11 +117,7 @@ def chosen_names(
         raise ConfigError(
             f"there are {len(names)} problems, numbered from 0 to {len(names) - 1}: {asked} goes past the end"
         )
-    part = Shard(*shard)
-    chosen = part.of(names[idx:end])
-    if not chosen:
-        raise ConfigError(f"--shard {part} of {end - idx} problems holds none")
-    return chosen
+    return Shard(*shard).of(names[idx:end])
 
 
 def read_problem(folder: Path, name: str) -> Problem:

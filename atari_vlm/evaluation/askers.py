@@ -22,9 +22,9 @@ from atari_vlm.agents.reading_agent import ReadingAgent
 from atari_vlm.agents.specs import AgentSpec
 from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
 from atari_vlm.agents.world_model_agent import WorldModelAgent
+from atari_vlm.agents.worlds import Worlds
 from atari_vlm.errors import ConfigError, UnknownNameError, check_positive
 from atari_vlm.evaluation.entrants import Entrant, Lessons
-from atari_vlm.evaluation.worlds import Worlds
 from atari_vlm.own_classes import is_own, own_class, takes
 from atari_vlm.prompts import check_style
 from atari_vlm.runs.learning_options import LearningOptions

@@ -11,17 +11,13 @@ from typing import Any
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.in_context.demonstrations import Demonstration
 from atari_vlm.agents.make import make_agent
+from atari_vlm.agents.planner_specs import check_planner, planner_names, worlds_of
 from atari_vlm.agents.specs import AgentSpec, kind_of
 from atari_vlm.checker import check_agent
 from atari_vlm.errors import ConfigError, ContractError, UnknownNameError
 from atari_vlm.evaluation.askers import Asker, asker_entrant, key_of, sorted_options
 from atari_vlm.evaluation.entrants import Entrant, Lessons
-from atari_vlm.evaluation.planner_entrants import (
-    check_planner,
-    planner_entrant,
-    planner_names,
-    worlds_of,
-)
+from atari_vlm.evaluation.planner_entrants import planner_entrant
 from atari_vlm.evaluation.study import Study
 from atari_vlm.own_classes import made, own_class, takes
 from atari_vlm.runs.options import pairs

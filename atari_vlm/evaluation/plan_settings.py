@@ -10,8 +10,8 @@ from atari_vlm.agents.base import Agent
 from atari_vlm.agents.plan_judge import PlanOptions
 from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
 from atari_vlm.agents.world_model_agent import WorldModelAgent
+from atari_vlm.agents.worlds import Worlds
 from atari_vlm.errors import ConfigError, check_positive
-from atari_vlm.evaluation.worlds import Worlds
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.game_names import CATCH, game_name, is_atari
 from atari_vlm.runs.options import TYPED_ONLY, EpisodeOptions, Options, SeedOptions, pairs, shared

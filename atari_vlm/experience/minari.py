@@ -124,6 +124,12 @@ def episodes_of(dataset: Any, action_names: tuple[str, ...] = ()) -> Iterator[Ep
         )
 
 
+def seeds_of(dataset: Any) -> list[int | None]:
+    """The seed of each of its episodes, where one was kept."""
+    told = dataset.storage.get_episode_metadata(dataset.episode_indices)
+    return [None if row.get("seed") is None else int(row["seed"]) for row in told]
+
+
 def _check_memory(dataset: Any) -> None:
     spaces = dataset.observation_space
     parts = spaces.spaces.values() if isinstance(spaces, gymnasium.spaces.Dict) else [spaces]

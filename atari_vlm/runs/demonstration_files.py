@@ -76,7 +76,7 @@ def import_demonstrations(
     if dataset.env_spec is None:
         raise MismatchError(f"the dataset {dataset_id!r} does not say which game it is of")
     game = games.game(dataset.env_spec.id).name
-    names = _action_names(game, int(dataset.action_space.n), dataset_id)
+    names = names_of_actions(game, dataset.action_space, dataset_id)
     count = int(dataset.total_episodes)
     with unreadable(dataset_id):
         return [
@@ -170,14 +170,16 @@ def _played_again(journal: Journal, row: EpisodeRow, settings: dict[str, Any]) -
     )
 
 
-def _action_names(game: str, count: int, dataset_id: str) -> Sequence[str]:
-    """ALE's names of a dataset's actions: the game's own set, or all 18."""
+def names_of_actions(game: str, space: Any, dataset_id: str) -> Sequence[str]:
+    """ALE's names of a dataset's actions: the game's own set, or all 18; ``MismatchError`` where they are neither."""
+    if not isinstance(space, gym.spaces.Discrete) or space.start != 0:
+        raise MismatchError(f"the dataset {dataset_id!r} has no numbered actions: {space!s:.80}")
     for full in (False, True):
         names = _names_of(game, full)
-        if len(names) == count:
+        if len(names) == space.n:
             return names
     raise MismatchError(
-        f"the dataset {dataset_id!r} has {count} actions; {game} has {len(names)} at most"
+        f"the dataset {dataset_id!r} has {space.n} actions; {game} has {len(names)} at most"
     )
 
 

@@ -8,8 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from atari_vlm.agents.worlds import Worlds
 from atari_vlm.errors import AuthenticationError, CheckpointError, ConfigError, UnavailableError
-from atari_vlm.evaluation.worlds import Worlds
 from atari_vlm.sharing.names import HubName
 from atari_vlm.sharing.pulling import local_folder, pull
 from atari_vlm.world_models import CatchWorldModel, load_world_model, save_checkpoint

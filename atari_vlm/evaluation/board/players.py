@@ -16,7 +16,9 @@ import numpy as np
 
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.make import make_agent
+from atari_vlm.agents.planner_specs import worlds_of
 from atari_vlm.agents.specs import AgentSpec
+from atari_vlm.agents.worlds import NAMED
 from atari_vlm.errors import ConfigError
 from atari_vlm.evaluation.askers import (
     AGENT_NAMES,
@@ -27,9 +29,7 @@ from atari_vlm.evaluation.askers import (
 )
 from atari_vlm.evaluation.board.bundle import Refused, Said, request_sha256
 from atari_vlm.evaluation.board.claims import ClaimedStudy
-from atari_vlm.evaluation.planner_entrants import worlds_of
 from atari_vlm.evaluation.playing import paced
-from atari_vlm.evaluation.worlds import NAMED
 from atari_vlm.runs.journal_vlm import encode_request
 from atari_vlm.runs.learning_options import LearningOptions
 from atari_vlm.runs.options import names_of

@@ -9,10 +9,11 @@ from pathlib import Path
 from atari_vlm.errors import StoppedError, check_count
 from atari_vlm.runs.game_names import parse_games
 from atari_vlm.training.tuning.bases import Base, open_base
-from atari_vlm.training.tuning.sources import TeachingConfig, played_episodes
+from atari_vlm.training.tuning.lessons import TeachingConfig
+from atari_vlm.training.tuning.sources import played_episodes
 from atari_vlm.training.tuning.teaching import TaughtDecision
 
-_EPISODES = 8  # of the bundled player, where nobody says how many
+_EPISODES = 8  # of a teacher that plays, where nobody says how many
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ def decisions(
 ) -> list[TuningDecision]:
     """The decisions of ``source`` in the order of the run, with the token ids that ``model``, of the family ``base``, reads.
 
-    ``source`` is a run folder or ``scripted``; ``limit`` takes only so many. Pictures, facts, examples and history are laid out
-    by the agent that plays, so the ids equal those of play. Raises ``ConfigError`` for a source that is none, an empty run, or
-    another game than the run's.
+    ``source`` is what ``--from`` takes: ``scripted``, ``mcts@emulator``, ``minari:ID``, a run folder; ``limit`` takes so many and
+    no more. Pictures, facts, examples and history are laid out by the agent that plays, so the ids equal those of play. Raises
+    ``ConfigError`` for a source that is none, an empty run, or another game than the run's.
     """
     if limit is not None:
         check_count(limit=limit)

@@ -38,21 +38,21 @@ class TeachOptions(Options):
     source: Annotated[str, tyro.conf.arg(aliases=("--from",))] = field(
         default="scripted", metadata={**TYPED_ONLY, "harmless": ("scripted",)}
     )
-    """the teacher: a run folder, or scripted, the bundled player"""
+    """the teacher: scripted (the bundled player), mcts@emulator with a study's options, minari:ID, or a run folder"""
     prompt_type: Literal["basic", "cot", "expert"] = "basic"
     """what the instructions say; the tuned model plays with the same"""
     frames: int = 2
     """pictures in a question (of a run: as many as it had)"""
     episodes: int = 64
-    """of the bundled player in each game, to learn from"""
+    """of a teacher that plays, in each game, to learn from"""
     held_out: int = 16
-    """further ones, never learned from; of a run's episodes so many of a hundred, at least one"""
+    """further ones, never learned from; of recorded ones in each game so many of a hundred, at least one"""
     max_steps: int = 200
-    """steps of an episode of the bundled player, at most"""
+    """steps of an episode of a teacher that plays, at most"""
     explore: float = 0.2
-    """share of random actions while the bundled player plays; what is learned is what it wanted"""
+    """share of random actions while a teacher plays; what is learned is what it wanted"""
     best: float = 1.0
-    """share of a run's episodes that is learned from, those of the highest return in their game"""
+    """share of recorded episodes that is learned from, those of the highest return in their game"""
     thin: int = 1
     """of so many decisions in a row one is learned from"""
 

@@ -20,11 +20,12 @@ from atari_vlm.runs.trackers import LogConfig
 from atari_vlm.settings import flat
 from atari_vlm.training.tuning.bases import Base, check_family, check_new, load_base
 from atari_vlm.training.tuning.learner import Method, UpdateConfig
+from atari_vlm.training.tuning.lessons import TeachingConfig
 from atari_vlm.training.tuning.memory import TrainingLoad, largest_picture
 from atari_vlm.training.tuning.options import TuneOptions
 from atari_vlm.training.tuning.running import TimeLimit, in_run_folder
 from atari_vlm.training.tuning.sft import ImitationTrainer, Lessons, TuningRun
-from atari_vlm.training.tuning.sources import TeachingConfig, frames_of, played_episodes
+from atari_vlm.training.tuning.sources import frames_of, played_episodes
 from atari_vlm.vlm.local.adapter import AdapterCard, prompt_version_of
 from atari_vlm.vlm.local.tiny.player import NEW, build_player
 

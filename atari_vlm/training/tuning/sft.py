@@ -28,9 +28,9 @@ from atari_vlm.runs.progress import Progress, Quiet, Task, running
 from atari_vlm.runs.trackers import LogConfig
 from atari_vlm.training.tuning.bases import Base
 from atari_vlm.training.tuning.learner import Method, TuningLearner, UpdateConfig
+from atari_vlm.training.tuning.lessons import PlayedEpisode
 from atari_vlm.training.tuning.running import TimeLimit
 from atari_vlm.training.tuning.saving import TuningCheckpoints
-from atari_vlm.training.tuning.sources import PlayedEpisode
 from atari_vlm.training.tuning.teaching import TaughtDecision
 from atari_vlm.vlm.base import request_key
 from atari_vlm.vlm.local.adapter import AdapterCard, described, save_adapter
@@ -47,23 +47,27 @@ class Lessons:
     episodes: tuple[int, int]
     digest: str = ""
     new: frozenset[int] = field(default_factory=frozenset)
+    games: tuple[str, ...] = ()  # of each decision in ``taught``
 
     @classmethod
     def of(cls, episodes: Sequence[PlayedEpisode]) -> Lessons:
-        """Raise ``ConfigError`` where nothing is left to learn from, or to measure on."""
+        """Raise ``ConfigError`` where in a game nothing is left to learn from, or to measure on."""
         parts = [[e for e in episodes if e.held_out is held_out] for held_out in (False, True)]
         taught, held_out = (tuple(d for e in part for d in e.decisions) for part in parts)
-        if not taught or not held_out:
-            raise ConfigError(
-                f"the teacher gave {len(taught)} decisions to learn from and {len(held_out)} to measure on: it takes at least "
-                "two episodes with decisions of its own, one of them is held out"
-            )
+        for game in dict.fromkeys(e.game for e in episodes):
+            some, others = (sum(len(e.decisions) for e in p if e.game == game) for p in parts)
+            if not some or not others:
+                raise ConfigError(
+                    f"the teacher gave {some} decisions of {game} to learn from and {others} to measure on: it takes at least "
+                    "two episodes with decisions of its own, one of them is held out"
+                )
         keys = [request_key("", d.messages, None, d.names) for d in (*taught, *held_out)]
         sha = hashlib.sha256(json.dumps([*keys, [d.action for d in (*taught, *held_out)]]).encode())
         known = set(keys[: len(taught)])
         new = frozenset(n for n, key in enumerate(keys[len(taught) :]) if key not in known)
         counts = len(parts[0]), len(parts[1])
-        return cls(taught, held_out, counts, sha.hexdigest(), new)
+        games = tuple(e.game for e in parts[0] for _ in e.decisions)
+        return cls(taught, held_out, counts, sha.hexdigest(), new, games)
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class ImitationTrainer:
             self.learner.restore(arrays)
         self._rounds = -(-run.config.updates // run.eval_every)
         self._log = MetricsLog(run.folder, self._round, run.log, run.progress.say)
-        self._shares = _shares(run.lessons.taught, run.config.balance)
+        self._shares = _shares(run.lessons, run.config.balance)
 
     @property
     def _round(self) -> int:
@@ -182,10 +186,11 @@ class ImitationTrainer:
         return results
 
 
-def _shares(taught: Sequence[TaughtDecision], balance: bool) -> np.ndarray:
-    """What every decision weighs, float64 ``(N,)`` of mean 1: alike, or so that the actions of a game weigh alike."""
+def _shares(lessons: Lessons, balance: bool) -> np.ndarray:
+    """What every decision weighs, float64 ``(N,)`` of mean 1: alike, or so that every action of every game weighs alike."""
     if not balance:
-        return np.ones(len(taught))
-    counts = Counter((d.names, d.action) for d in taught)
-    shares = np.array([1 / counts[d.names, d.action] for d in taught])
+        return np.ones(len(lessons.taught))
+    kinds = [(game, d.action) for game, d in zip(lessons.games, lessons.taught, strict=True)]
+    counts = Counter(kinds)
+    shares = np.array([1 / counts[kind] for kind in kinds])
     return np.asarray(shares / shares.mean())

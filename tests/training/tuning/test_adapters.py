@@ -72,6 +72,21 @@ def test_who_loads_no_model_here_takes_no_adapter(words, tuned, tmp_path, capsys
     assert "adapter" in capsys.readouterr().err
 
 
+def test_four_bit_weights_learn_on_a_cpu_and_their_adapter_fits_whole_ones(bases, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    model, out = bases("qwen2-vl"), str(tmp_path / "merged")
+    words = ("--base", "qwen-vl", "--model", model, "--method", "qlora")
+    assert helpers.sft(tmp_path, "four", *words) == 0
+    adapter = tmp_path / "four" / "adapter"
+    assert json.loads((adapter / "atari_vlm.json").read_text())["method"] == "qlora"
+    assert tune(["merge", str(adapter), "--model", model, "--out", out]) == 0
+    plain, apart = scores(model=model), scores(model=model, adapter=adapter)
+    np.testing.assert_array_equal(scores(model=out), apart)
+    assert np.abs(apart - plain).max() > 1e-3
+    four = scores(model=model, adapter=adapter, load_in="4bit")  # as it was trained
+    assert 0 < np.abs(four - apart).max() < 2 and four.shape == apart.shape
+
+
 def test_an_adapter_of_something_else_is_refused_by_name(tuned, bases, copied):
     model = bases("qwen2-vl")
     refused = {

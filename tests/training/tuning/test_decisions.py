@@ -137,7 +137,7 @@ def test_micro_batches_change_nothing(bases):
     [
         ({"base": "gpt-4o"}, NotSupportedError, "one-pass scores"),
         ({"base": "qwen3.5"}, ConfigError, "base"),
-        ({"source": "nowhere"}, ConfigError, "neither"),
+        ({"source": "nowhere"}, ConfigError, "mcts@emulator, minari:ID and run folders"),
         ({"prompt_type": "rude"}, ConfigError, "prompt"),
         ({"limit": 0}, ConfigError, "limit"),
         ({"base": "qwen-vl", "model": "new"}, ConfigError, "--base tiny"),

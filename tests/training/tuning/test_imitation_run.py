@@ -100,7 +100,7 @@ def test_a_damaged_checkpoint_is_passed_over(tuned, bases, tmp_path, monkeypatch
         (("--base", "gpt-4o"), "one-pass scores"),
         (("--base", "qwen-vl", "--model", "new"), "--base tiny"),
         (("--game", "Tetriss"), "Tetriss"),
-        (("--from", "nowhere"), "neither"),
+        (("--from", "nowhere"), "none of them"),
         (("--updates", "0"), "updates"),
         (("--learning-rate", "-1"), "learning_rate"),
         (("--explore", "1.5"), "explore"),

@@ -12,8 +12,9 @@ from atari_vlm.agents.vlm_agent import VLMAgentOptions
 from atari_vlm.errors import ConfigError, check_count
 from atari_vlm.settings import from_plain
 from atari_vlm.training.tuning.teaching import TaughtAgent, TaughtDecision
-from atari_vlm.types import Message
+from atari_vlm.types import Decision, Message
 
+_LONGEST_REASONING = 600  # characters: its logits are kept beside those of the answers
 Watch = Callable[[TaughtDecision], None]
 Row = TypeVar("Row")
 _WORDS = ("frames", "frame_layout", "turns", "turn_images", "feedback", "overlay", "scale")
@@ -83,13 +84,17 @@ class Lesson:
             explore=explore,
         )
 
-    def _keep(self, messages: tuple[Message, ...], names: tuple[str, ...], action: int) -> None:
+    def _keep(
+        self, messages: tuple[Message, ...], names: tuple[str, ...], decision: Decision
+    ) -> None:
         self._seen += 1
         if (self._seen - 1) % self._config.thin:
             return
-        decision = TaughtDecision(messages, names, action, self._number)
-        self._watch(decision)
-        self.kept.append(decision)
+        said = "" if decision.proposal is None else decision.proposal.reasoning.strip()
+        said = said[:_LONGEST_REASONING]
+        taught = TaughtDecision(messages, names, int(decision.action), self._number, said)
+        self._watch(taught)
+        self.kept.append(taught)
 
 
 def pupil_options(asked: Any, frames: int | None) -> VLMAgentOptions:

@@ -80,6 +80,8 @@ class UpdateOptions(Options):
     """of LoRA"""
     balance: bool = False
     """every action counts alike, however often the teacher takes it"""
+    reasoning: bool = False
+    """also what the teacher wrote before its answers is learned, where it wrote something; played is in one pass all the same"""
     micro_batch: int | None = None
     """decisions computed at once; the whole batch if left out"""
     gradient_checkpointing: bool = False

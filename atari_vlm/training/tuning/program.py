@@ -58,6 +58,7 @@ def update_config(options: TuneOptions) -> UpdateConfig:
         micro_batch=options.micro_batch,
         gradient_checkpointing=options.gradient_checkpointing,
         balance=options.balance,
+        reasoning=float(options.reasoning),
     )
 
 
@@ -134,6 +135,10 @@ def _train(
             f"the teacher ({options.source}) plays {', '.join(g.name for g in games)} ..."
         )
         lessons = Lessons.of(list(played_episodes(options.source, games, _teaching(options))))
+        if options.reasoning and not any(decision.reasoning for decision in lessons.taught):
+            raise ConfigError(
+                f"the teacher {options.source} wrote nothing before its answers: leave --reasoning out"
+            )
         run = TuningRun(
             folder=path,
             base=base,

@@ -66,7 +66,7 @@ class TaughtAgent:
         teacher: Agent,
         prompt_type: str,
         options: VLMAgentOptions,
-        keep: Callable[[tuple[Message, ...], tuple[str, ...], int], None],
+        keep: Callable[[tuple[Message, ...], tuple[str, ...], Decision], None],
         *,
         examples: Sequence[Message] = (),
         explore: float = 0.0,
@@ -93,7 +93,7 @@ class TaughtAgent:
             self._vlm.action = played  # the pupil's history tells what was played
         self._pupil.act(observation)
         if self._vlm.asked is not None and decision.source is not Source.FALLBACK:
-            self._keep(*self._vlm.asked, int(decision.action))
+            self._keep(*self._vlm.asked, decision)
         return decision if played is None else Decision(played, Source.POLICY)
 
     def _count(self, observation: Mapping[str, Any]) -> int:

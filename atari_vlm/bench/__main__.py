@@ -24,6 +24,7 @@ SUBJECTS = {
     "env": "atari_vlm.bench.env:cases",
     "image": "atari_vlm.bench.image:cases",
     "plan": "atari_vlm.bench.plan:cases",
+    "tune": "atari_vlm.bench.tune:cases",
     "vlm": "atari_vlm.bench.vlm:cases",
     "world-model": "atari_vlm.bench.world_model:cases",
 }
@@ -34,7 +35,7 @@ class BenchConfig:
     """What to measure."""
 
     subject: Annotated[str, tyro.conf.Positional]
-    """code, cores, env, image, plan, vlm or world-model"""
+    """code, cores, env, image, plan, tune, vlm or world-model"""
     rounds: int = 5
     """rounds of ours and peer in turn"""
     only: str = ""
@@ -42,7 +43,7 @@ class BenchConfig:
     out: Path | None = None
     """folder that receives bench_SUBJECT.md and .json; with --only, bench_SUBJECT_ONLY, so that no whole table is lost"""
     peer: list[str] = field(default_factory=list)
-    """NAME=PATH: a peer's own code, imported and never contained; for sheeprl the Python of an environment that
+    """NAME=PATH: a peer's own code, imported and never contained; for sheeprl and trl the Python of an environment that
     has it, which is started (repeatable)"""
 
 

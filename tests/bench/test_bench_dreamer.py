@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from atari_vlm.bench import dreamer, dreamer_ours, dreamer_sheeprl
+from atari_vlm.bench import dreamer, dreamer_ours, dreamer_sheeprl, pairs
 from atari_vlm.bench.__main__ import SUBJECTS, main
-from atari_vlm.bench.dreamer import Learning, Pair, check_alike, check_peer, rows_of
+from atari_vlm.bench.dreamer import SHEEPRL, DreamerPair, Learning, rows_of
 from atari_vlm.bench.measure import NO_PEER, measure, to_markdown
+from atari_vlm.bench.pairs import check_alike
 from atari_vlm.bench.worker import Worker, theirs
 from atari_vlm.errors import ConfigError
 
@@ -46,13 +47,13 @@ def side(folder, name, seconds=0.005, preset="1m", parameters=1000, imagine="spe
 
 def pair(folder, python=sys.executable, preset="1m", **theirs_options):
     sides = {"ours": side(folder, "ours"), "sheeprl": side(folder, "sheeprl", **theirs_options)}
-    return Pair(Learning(preset, "f32", **SMALL), python, sides)
+    return DreamerPair(Learning(preset, "f32", **SMALL), python, sides)
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """Our side need not import this package either."""
-    monkeypatch.setattr(dreamer, "ours", lambda: QUICK)
+    monkeypatch.setattr(pairs, "ours", lambda: QUICK)
 
 
 def test_each_side_measures_itself_in_a_process_of_its_own(tmp_path):
@@ -158,7 +159,7 @@ def test_another_environment_is_refused_before_anything_runs(
 
 
 def test_this_python_is_taken_where_it_says_what_is_wanted(tmp_path):
-    check_peer(
+    SHEEPRL.check(
         a_python(tmp_path, f"""echo '{{"sheeprl": "0.8.4", "torch": "{torch.__version__}"}}'""")
     )
 
@@ -298,7 +299,7 @@ def test_their_program_is_stopped_at_its_first_gradient_step(monkeypatch):
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 @pytest.mark.parametrize("preset", ["1m", "12m", "xs"])
 def test_sheeprl_itself_does_the_same_work(preset, precision):
-    check_peer(os.environ["SHEEPRL_PYTHON"])
-    both = Pair(Learning(preset, precision, 2, 4, 2), os.environ["SHEEPRL_PYTHON"])
+    SHEEPRL.check(os.environ["SHEEPRL_PYTHON"])
+    both = DreamerPair(Learning(preset, precision, 2, 4, 2), os.environ["SHEEPRL_PYTHON"])
     with both:
         assert all(measure(case, rounds=1).ratio > 0 for case in rows_of(both))

@@ -131,8 +131,8 @@ def turns(pair: TuningPair) -> list[Case]:
         _case(pair, f"given prompts: an update on {rows} decisions", lambda side: pair.seconds(side, "update"), same, goal=GOAL),
         _case(pair, f"given prompts: {rows} decisions and an update on them", lambda side: pair.seconds(side, "step"), same,
               goal=GOAL),
-        _case(pair, f"given prompts: {rows} decisions and an update, TRL thinking", lambda side: pair.seconds(side, "think"),
-              _THOUGHTS.format(thought=pair.tuning.thought), goal=GOAL),
+        _case(pair, f"given prompts: {rows} decisions and an update, TRL's with thoughts",
+              lambda side: pair.seconds(side, "think"), _THOUGHTS.format(thought=pair.tuning.thought), goal=GOAL),
         _case(pair, f"given prompts: peak memory, {rows} rows", pair.peak, _PEAK, goal=None, better="lower", unit="MB"),
     ]  # fmt: skip
 

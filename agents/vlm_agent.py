@@ -274,7 +274,7 @@ def answer_schema(names: Sequence[str]) -> dict[str, Any]:
 def _answer_mode(wanted: str, vlm: VLM) -> str:
     if wanted not in ("auto", "scores") and "only scores" in vlm.capabilities:
         raise NotSupportedError(
-            f"{vlm.name} has an adapter that was trained to be scored; answer can be scores, not {wanted}"
+            f"{vlm.name} (an adapter, or the bundled model) was trained to be scored; answer can be scores, not {wanted}"
         )
     if wanted == "scores" and "scores" not in vlm.capabilities:
         raise NotSupportedError(

@@ -90,8 +90,8 @@ class WhoOptions(Options):
 
     agent: str | None = None
     """an agent as evaluate takes it (LABEL=NAME,OPTION=VALUE...), or policy: the checkpoint's own; without it you"""
-    prompt_type: str = "cot"
-    """basic, cot or expert, for an agent that asks a VLM"""
+    prompt_type: str | None = None
+    """basic, cot or expert, for an agent that asks a VLM; without it cot, and for tiny that of its training"""
 
 
 @dataclass(frozen=True)
@@ -222,12 +222,12 @@ def make_player(config: PlayConfig, env: Env, opened: ExitStack) -> Agent | None
     return make_agent(config.agent, prompt_type=config.prompt_type, **options, **more)
 
 
-def _from_word(word: str, prompt_type: str, env: Env, opened: ExitStack) -> Agent:
+def _from_word(word: str, prompt_type: str | None, env: Env, opened: ExitStack) -> Agent:
     """The agent that ``LABEL=NAME,OPTION=VALUE...`` names, as a study would make it."""
     specs = parse_agents(word)
     if len(specs) != 1:
         raise ConfigError(f"one agent plays; {word!r} names {len(specs)}")
-    defaults = Defaults(AskOptions(), {"prompt_type": prompt_type})
+    defaults = Defaults(AskOptions(), {} if prompt_type is None else {"prompt_type": prompt_type})
     entrant = Entry(defaults, Budget(), opened).entrant(specs[0])
     if entrant.lessons is not None or entrant.scene:
         raise ConfigError(

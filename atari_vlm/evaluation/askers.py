@@ -33,7 +33,8 @@ from atari_vlm.settings import from_plain, plain
 from atari_vlm.spaces import Env
 from atari_vlm.types import Message
 from atari_vlm.vlm.base import VLM
-from atari_vlm.vlm.catalogue import OFFLINE_NAMES, entry
+from atari_vlm.vlm.catalogue import OFFLINE_NAMES, TINY, entry
+from atari_vlm.vlm.local.tiny.bundled import ways
 from atari_vlm.wrappers.latency_models import latency_model
 
 Reading = Literal["picture", "reading", "objects", "objects-only"]
@@ -148,7 +149,7 @@ def sorted_options(
             )
         if others is not None and name not in known:
             raise UnknownNameError(f"option of {what}", name, known)
-    given = {**defaults, **spec.options}
+    given = {**ways(vlm, spec.options), **defaults, **spec.options}
     own = (
         set(others or ()) if is_own(vlm) else set()
     )  # what a class of the user's own takes goes to it first
@@ -178,7 +179,8 @@ def _model_names(vlm: str, options: Mapping[str, Any]) -> tuple[str, ...] | None
         return ()
     served = entry(vlm).kind == "api" or options.get("base_url")
     kind = load(_OPTIONS_OF["remote" if served else "local"])
-    return tuple(item.name for item in dataclasses.fields(kind) if item.name not in ("clock",))
+    names = [item.name for item in dataclasses.fields(kind) if item.name not in ("clock",)]
+    return (*names, "backend") if vlm == TINY else tuple(names)
 
 
 def key_of(endpoint: Mapping[str, Any]) -> str | None:

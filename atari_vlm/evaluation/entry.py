@@ -23,10 +23,11 @@ from atari_vlm.own_classes import made, own_class, takes
 from atari_vlm.runs.options import pairs
 from atari_vlm.spaces import Env
 from atari_vlm.vlm.base import VLM, close_vlm
-from atari_vlm.vlm.catalogue import OFFLINE_NAMES, entry
+from atari_vlm.vlm.catalogue import OFFLINE_NAMES, TINY, entry
 from atari_vlm.vlm.layers.budget import Budget
 from atari_vlm.vlm.layers.stack import Limits, limited
 from atari_vlm.vlm.load import load_vlm
+from atari_vlm.vlm.local.tiny.bundled import model_name
 
 _CHECKED_STEPS = 4
 
@@ -100,7 +101,7 @@ class Entry:
             self._vlms[spec.label] = self._load(name, key, {**given, **more}, paid)
         vlm = self._vlms[spec.label]
         facts = {
-            "model": str(endpoint.get("model") or _model_of(name, vlm)),
+            "model": str(endpoint.get("model") or _model_of(name, vlm, endpoint)),
             "base_url": str(endpoint.get("base_url") or ""),
             "is_paid": paid,
         }
@@ -169,7 +170,9 @@ def _own_kind(spec: AgentSpec) -> type[Any]:
     return kind
 
 
-def _model_of(name: str, vlm: VLM) -> str:
+def _model_of(name: str, vlm: VLM, endpoint: Mapping[str, Any]) -> str:
+    if name == TINY:
+        return model_name(endpoint)
     return vlm.name if name in OFFLINE_NAMES or ":" in name else entry(name).model
 
 

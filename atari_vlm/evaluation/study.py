@@ -22,6 +22,7 @@ from atari_vlm.runs.seeds import SEEDS_PER_RUN
 from atari_vlm.runs.sharding import Shard
 from atari_vlm.settings import plain, with_changes
 from atari_vlm.vlm.catalogue import OFFLINE_NAMES
+from atari_vlm.vlm.local.tiny.bundled import ways
 
 _STANDARD, _FIRST_GAME = "standard", "Pong"
 _ASKING = ("prompt_type", "frames", "temperature", "reply_tokens")
@@ -95,8 +96,14 @@ class Study:
 
     @functools.cached_property
     def given(self) -> list[AgentSpec]:
-        """The agents that were asked for by name."""
-        return parse_agents(self.config.agents)
+        """The agents that were asked for by name; the bundled model with what it was trained on, unless told otherwise."""
+        return [self._taught(spec) for spec in parse_agents(self.config.agents)]
+
+    def _taught(self, spec: AgentSpec) -> AgentSpec:
+        endpoint = {name: getattr(self.config, name) for name in ("model", "adapter", "base_url")}
+        told = ways(spec.name, {**endpoint, **spec.options})
+        said = {**self.asking, **spec.options}
+        return spec.with_options(**{name: told[name] for name in told if name not in said})
 
     @functools.cached_property
     def factors(self) -> list[Factor]:

@@ -136,7 +136,10 @@ def _field(
     unchecked = type(
         group.__name__, (group,), {"__post_init__": lambda self: None, "__doc__": group.__doc__}
     )
-    values = {item.name: getattr(kind(), item.name) for item in dataclasses.fields(group)}
+    values = {
+        item.name: item.default if item.metadata.get("late") else getattr(kind(), item.name)
+        for item in dataclasses.fields(group)
+    }
     filled = unchecked(**{name: below.get(name, value) for name, value in values.items()})
     return (
         _title(group),

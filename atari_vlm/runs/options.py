@@ -29,6 +29,7 @@ from atari_vlm.runs.trackers import LogConfig
 from atari_vlm.settings import plain
 from atari_vlm.vlm.catalogue import entries
 from atari_vlm.vlm.layers.cache import CacheMode
+from atari_vlm.vlm.local.tiny.bundled import ways
 from atari_vlm.vlm.remote.keys import check_url, refuse_keys
 from atari_vlm.yaml_files import plain_yaml
 
@@ -37,6 +38,7 @@ UNRECORDED: dict[str, Any] = {"recorded": False}
 OWN_CODE: dict[str, Any] = {
     "typed only": lambda value: ":" in str(value)
 }  # module:Name is imported
+LATE: dict[str, Any] = {"late": True}  # its default becomes a value when the configuration is whole
 AT_START: dict[str, Any] = {**TYPED_ONLY, **UNRECORDED, "at start": True}
 Pairs = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -62,7 +64,8 @@ class GameOptions(Options):
     """What is played, and by whom."""
 
     vlm: str = field(default="scripted", metadata=OWN_CODE)
-    """gpt-4o, claude, gemini, qwen-vl, llava, cogvlm2, video-llava, idefics2, scripted, nearest-example, replay, module:Class"""
+    """gpt-4o, claude, gemini, qwen-vl, llava, cogvlm2, video-llava, idefics2, tiny,
+    scripted, nearest-example, replay, module:Class"""
     game: str = field(default="Pong-v5", metadata=OWN_CODE)
     """any of the games of ALE, Catch, or any gymnasium id (module:Id of your own)"""
     num_episodes: int = 6
@@ -92,14 +95,17 @@ class EpisodeOptions(Options):
 
     max_steps: int | None = 200
     """steps per episode, 4 emulator frames each; none: the environment's own limit"""
-    prompt_type: Literal["basic", "cot", "expert"] = "cot"
-    """what the instructions say"""
+    prompt_type: Literal["auto", "basic", "cot", "expert"] = field(default="auto", metadata=LATE)
+    """what the instructions say; auto: cot, and for --vlm tiny what that was trained with"""
     env_option: Pairs = ()
     """NAME=VALUE, several times: a keyword of AtariVLMEnvironment (frame_skip, resize_shape ...)"""
 
     def __post_init__(self) -> None:
         if self.max_steps is not None:
             check_positive(max_steps=self.max_steps)
+        if self.prompt_type == "auto":
+            told = ways(getattr(self, "vlm", ""), vars(self)).get("prompt_type", "cot")
+            object.__setattr__(self, "prompt_type", told)
         check_style(self.prompt_type)
         super().__post_init__()
 

@@ -27,7 +27,8 @@ _FAMILIES = (  # how model ids begin -> family
     (r"cogvlm|cogagent|glm-\d[\d.]*v", "cogvlm2"),
     (r"idefics|smolvlm", "idefics2"),
 )
-TINY = "tiny"  # small models that `tune sft --base tiny` makes; none is bundled yet
+TINY = "tiny"  # small models that `tune sft --base tiny` makes
+BUNDLED = "bundled"  # the one that ships
 OFFLINE_NAMES = ("scripted", "nearest-example", "replay")
 
 
@@ -52,10 +53,10 @@ class Entry:
 
 _TINY = Entry(
     name=TINY,
-    title="A small model of your own",
+    title="The small model that ships, or one of your own",
     kind="local",
     backend=TINY,
-    model="new",
+    model=BUNDLED,
     key=None,
     licence="MIT",
     memory_gb=0.01,
@@ -82,7 +83,7 @@ def as_of() -> str:
 
 def known_names() -> tuple[str, ...]:
     """Every name that ``--vlm`` takes."""
-    return (*entries(), *OFFLINE_NAMES)
+    return (*entries(), TINY, *OFFLINE_NAMES)
 
 
 def entry(name: str) -> Entry:
@@ -156,6 +157,7 @@ def recommendations_table() -> str:
             "",
         ]
     lines.append(
-        "Without key, GPU or network: --vlm scripted (plays), --vlm nearest-example (learns from its examples)."
+        "Without key, GPU or network: --vlm tiny (a small model that ships), --vlm scripted (plays by rules), "
+        "--vlm nearest-example (learns from its examples)."
     )
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from atari_vlm.errors import ConfigError, UnknownNameError
 from atari_vlm.own_classes import is_own, made, own_class, takes
 from atari_vlm.settings import from_plain
 from atari_vlm.vlm.base import VLM
-from atari_vlm.vlm.catalogue import OFFLINE_NAMES, Entry, entry
+from atari_vlm.vlm.catalogue import OFFLINE_NAMES, TINY, Entry, entry
 
 _PARTS = ("name", "capabilities", "complete", "score_choices")
 _REMOTE = {
@@ -39,7 +40,8 @@ def load_vlm(
     ``LocalOptions``. For ``replay`` ``model`` is the recording's path. ``module:Class`` is a VLM of your own, made with those
     of the keywords that its constructor takes.
 
-    ``adapter`` is the folder of an adapter that :mod:`atari_vlm.tune` trained for a model that is loaded in process.
+    ``adapter`` is the folder of an adapter that :mod:`atari_vlm.tune` trained for a model that is loaded in process. ``tiny``
+    without ``model`` is the small model that ships; it takes ``backend``: ``torch`` (default where installed) or ``onnx``.
 
     Raises ``UnknownNameError`` for an unknown name and ``ConfigError`` for an unknown option.
     """
@@ -59,6 +61,8 @@ def load_vlm(
             name, model, [option for option, value in given.items() if value is not None]
         )
     row = entry(name)
+    if name == TINY and base_url is None:
+        return _tiny(model, options)
     model_id = model or row.model
     if row.kind == "local" and base_url is None:
         return _local(row, model_id, options)
@@ -104,6 +108,14 @@ def _own(name: str, offered: dict[str, Any], given: dict[str, Any]) -> VLM:
             f"{name} is no VLM: a VLM has name, capabilities, complete() and score_choices(); it lacks "
             f"{', '.join(part for part in _PARTS if not hasattr(vlm, part))}"
         )
+    return vlm
+
+
+def _tiny(model: str | Path | None, options: dict[str, Any]) -> VLM:
+    read = partial(_options, TINY, "atari_vlm.vlm.local.options:LocalOptions")
+    vlm: VLM = load("atari_vlm.vlm.local.tiny.bundled:load_tiny")(
+        None if model is None else str(model), options, read
+    )
     return vlm
 
 

@@ -30,7 +30,7 @@ def test_the_families_and_the_offline_players():
         "idefics2",
         "text",
     ]
-    assert set(known_names()) == {*entries(), "scripted", "nearest-example", "replay"}
+    assert set(known_names()) == {*entries(), "tiny", "scripted", "nearest-example", "replay"}
     table = recommendations_table()
     for row in entries().values():
         assert (

@@ -22,7 +22,8 @@ from atari_vlm.runs.game_names import is_atari
 from atari_vlm.runs.options import names_of
 from atari_vlm.runs.seeds import SEEDS_PER_RUN
 from atari_vlm.settings import flat, from_plain, plain
-from atari_vlm.vlm.catalogue import OFFLINE_NAMES, entry
+from atari_vlm.vlm.catalogue import OFFLINE_NAMES, TINY, entry
+from atari_vlm.vlm.local.tiny.bundled import model_name
 
 _MOST_WORDS = 1_000
 _MOST_OF = {"scale": 8, "frames": 64}  # of an agent's options
@@ -137,7 +138,10 @@ def asked_model(study: ClaimedStudy, spec: AgentSpec) -> str | None:
         return None
     if name in OFFLINE_NAMES:
         return str(name)
-    return str(spec.options.get("model") or study.settings.model or entry(str(name)).model)
+    named = spec.options.get("model") or study.settings.model
+    if name == TINY:
+        return model_name({**spec.options, "model": named})
+    return str(named or entry(str(name)).model)
 
 
 def _command(settings: Settings) -> EvaluateConfig:

@@ -60,7 +60,9 @@ class Checkup:
         self._remedies = against_thinking(self.dialect, desk.config.vlm_options)
 
     def run(self) -> Findings:
-        """All steps."""
+        """All steps; a model that was trained to be scored alone is asked for nothing in words."""
+        if "only scores" in self.desk.vlm(self.found.options).capabilities:
+            return self._scored()
         speaks = self._speaks()
         self._constraints()
         if speaks or self.found.schema:
@@ -69,6 +71,15 @@ class Checkup:
         self._play()
         self._sum_up()
         return self.found
+
+    def _scored(self) -> Findings:
+        found = self.found
+        found.model = self.desk.entrant(found.options).model
+        found.note("it was trained to be scored and writes no replies, so no questions were asked")
+        found.choices = self.desk.can_score(GREETING, WORDS)
+        self._play()
+        self._sum_up()
+        return found
 
     def _speaks(self) -> bool:
         """Whether a question without pictures is answered in words, after whatever helps against silent thinking."""
@@ -239,7 +250,8 @@ class Checkup:
         found.price_known = all(reply.cost_usd is not None for reply in replies)
         if found.price_known:
             found.cost_usd = self.desk.budget.spent["usd"]
-        found.latency_s = statistics.median(reply.latency_s for reply in replies)
+        if replies:
+            found.latency_s = statistics.median(reply.latency_s for reply in replies)
         found.model_served = " | ".join(dict.fromkeys(clip(r.model, 80) for r in replies))
         found.calls = int(self.desk.budget.spent["calls"])
 

@@ -40,7 +40,7 @@ class CheckOptions(Options):
     """Whom to ask."""
 
     vlm: str = ""
-    """gpt-4o, claude, gemini, qwen-vl, llava, cogvlm2, video-llava, idefics2, text, module:Class (with complete())"""
+    """gpt-4o, claude, gemini, qwen-vl, llava, cogvlm2, video-llava, idefics2, text, tiny, module:Class (with complete())"""
     json: str | None = None
     """write what was found to this file"""
     seed: int = 0

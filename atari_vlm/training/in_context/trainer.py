@@ -50,6 +50,7 @@ from atari_vlm.video import can_write_videos
 from atari_vlm.vlm.base import VLM, close_vlm
 from atari_vlm.vlm.layers.stack import limited
 from atari_vlm.vlm.load import load_vlm
+from atari_vlm.vlm.local.tiny.bundled import ways
 
 AMOUNTS = ("plan.num_episodes", "plan.num_eval_episodes")  # of a program's plan, which may grow
 
@@ -69,7 +70,7 @@ class VLMTrainer:
         game_name: str,
         vlm_type: str | VLM,
         api_key: str | None = None,
-        prompt_type: str = "cot",
+        prompt_type: str | None = None,
         use_in_context_learning: bool = True,
         save_dir: str | Path = "./atari_vlm_results",
         **more: Any,
@@ -77,16 +78,23 @@ class VLMTrainer:
         self.options = TrainerOptions.of({**more, "save_dir": Path(save_dir)})
         self.game, self.prompt_type, self.use_icl = (
             known_game(game_name),
-            prompt_type,
+            prompt_type or self._trained_style(vlm_type),
             use_in_context_learning,
         )
-        prompts.check_style(prompt_type)
+        prompts.check_style(self.prompt_type)
         self._make_env().close()  # wrong keywords show here
         with ExitStack() as opened:
             self._open(opened, vlm_type, api_key)
             self._opened = opened.pop_all()
         self._next_episode = self._trained = 0
         self.last_played: list[EpisodeRow] = []
+
+    def _trained_style(self, vlm_type: str | VLM) -> str:
+        """What the bundled model was trained with, for any other ``cot``."""
+        endpoint = {n: getattr(self.options, n) for n in ("model", "adapter", "base_url")}
+        name = vlm_type if isinstance(vlm_type, str) else ""
+        told = ways(name, {**endpoint, **self.options.vlm_options})
+        return str(told.get("prompt_type", "cot"))
 
     def _open(self, opened: ExitStack, vlm_type: str | VLM, api_key: str | None) -> None:
         """The VLM, what limits it, and the run; ``opened`` closes what was opened here, whatever happens after."""

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from atari_vlm.errors import NotSupportedError, RequestError
+from atari_vlm.errors import ConfigError, NotSupportedError
+from atari_vlm.types import Message
 from atari_vlm.vlm.local.choices import ChoiceTree, with_choices
+from atari_vlm.vlm.local.encoder import Encoder
 from atari_vlm.vlm.local.layouts import PLAIN_ATTENTION, Layout
 from atari_vlm.vlm.local.prefix import WORTHWHILE, Kept, PrefixCache, Start
-from atari_vlm.vlm.local.prompt import Padded, Prompt, check_left_padded, pad_left
+from atari_vlm.vlm.local.prompt import Padded, Prompt, check_fits, check_left_padded, pad_left
 from atari_vlm.vlm.local.sampling import TokenSampler
 
 
@@ -41,6 +43,16 @@ class ScoreRequest:
 
     prompt: Prompt
     choices: tuple[tuple[int, ...], ...]
+
+
+def score_request(
+    encoder: Encoder, messages: Sequence[Message], choices: Sequence[str]
+) -> ScoreRequest:
+    """The request to score ``choices`` as answers to ``messages``; ``ConfigError`` without any."""
+    if not choices:
+        raise ConfigError("score_choices needs at least one choice")
+    prompt = encoder.encode(messages)
+    return ScoreRequest(prompt, tuple(tuple(encoder.choice_ids(choice)) for choice in choices))
 
 
 class Engine:
@@ -110,7 +122,7 @@ class Engine:
                 f"models of type {self.model.config.model_type!r} have no one-pass scores to learn from"
             )
         prompts = [request.prompt for request in requests]
-        self._check_context(prompts, [1 + max(map(len, r.choices)) for r in requests])
+        check_fits(prompts, [1 + max(map(len, r.choices)) for r in requests], self._context)
         scores: dict[int, Any] = {}
         read: dict[int, Any] = {}
         self._learning = True
@@ -183,21 +195,12 @@ class Engine:
         ]
         return scores, read[0][:, 0]
 
-    def _check_context(self, prompts: Sequence[Prompt], room: Sequence[int]) -> None:
-        """Raise ``RequestError`` unless prompts and answers fit the context."""
-        for prompt, extra in zip(prompts, room, strict=True):
-            if self._context is not None and len(prompt) + extra > self._context:
-                raise RequestError(
-                    f"the request has {len(prompt)} tokens and up to {extra} new ones; the model's context is {self._context}: "
-                    "send fewer examples or pictures, or lower max_tokens"
-                )
-
     def _groups(
         self, prompts: Sequence[Prompt], room: Sequence[int]
     ) -> list[tuple[Start, list[int]]]:
         """Split a batch by the known start of its prompts; check that prompts and answers fit the context."""
         longest = max(len(prompt) + extra for prompt, extra in zip(prompts, room, strict=True))
-        self._check_context(prompts, room)
+        check_fits(prompts, room, self._context)
         fits_window = self._window is None or longest <= self._window
         if self.prefixes is None or not fits_window:
             return [(Start(), list(range(len(prompts))))]

@@ -7,7 +7,7 @@ to shrink) instead of PIL's bicubic, so pixels differ slightly there; at a size 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -22,11 +22,11 @@ class PatchProcessor:
     """Pixels to patches, with the settings of a stock image processor.
 
     ``stock`` is the checkpoint's own processor: it is asked once per picture size for the patch grid, so that the rule for
-    the target size stays its own.
+    the target size stays its own. Where there is none, ``rule`` says how many rows and columns of patches a size gives.
     """
 
-    def __init__(self, stock: Any):
-        self._stock = stock
+    def __init__(self, stock: Any, rule: Callable[[Size], Size] | None = None):
+        self._stock, self._rule = stock, rule or self._asked
         self._patch, self._merge, self._temporal = (
             stock.patch_size,
             stock.merge_size,
@@ -53,13 +53,14 @@ class PatchProcessor:
 
     def _grid(self, size: Size) -> Size:
         if size not in self._grids:
-            _, rows, columns = self._stock(
-                np.zeros((*size, 3), np.uint8),
-                return_tensors="np",
-                input_data_format="channels_last",
-            )["image_grid_thw"][0]
-            self._grids[size] = int(rows), int(columns)
+            self._grids[size] = self._rule(size)
         return self._grids[size]
+
+    def _asked(self, size: Size) -> Size:
+        _, rows, columns = self._stock(
+            np.zeros((*size, 3), np.uint8), return_tensors="np", input_data_format="channels_last"
+        )["image_grid_thw"][0]
+        return int(rows), int(columns)
 
 
 def fast_processor(stock: Any) -> PatchProcessor | None:

@@ -60,12 +60,15 @@ class Layout:
 
     def _piece(self, image: Image) -> Piece:
         tensors = self._tensors(image.pixels)
-        text = self.processor.replace_image_token(tensors, 0)
         return Piece(
             {name: tensors[name] for name in tensors if name in self.tensor_names},
-            text,
+            self._text(tensors),
             image.digest,
         )
+
+    def _text(self, tensors: Tensors) -> str:
+        """What stands for one picture in the prompt."""
+        return str(self.processor.replace_image_token(tensors, 0))
 
     def _tensors(self, pixels: np.ndarray) -> Tensors:
         if self._fast is not None:

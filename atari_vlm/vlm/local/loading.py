@@ -192,13 +192,17 @@ def _quantisation(load_in: str, compute: Any) -> Any:
 
 def stop_ids(model: Any, tokenizer: Any) -> list[int]:
     """The tokens that end an answer: the generation settings' and the tokenizer's."""
-    stated = getattr(model.generation_config, "eos_token_id", None)
+    return ends_of(getattr(model.generation_config, "eos_token_id", None), tokenizer.eos_token_id)
+
+
+def ends_of(stated: Any, own: int | None) -> list[int]:
+    """What generation settings state (a token, several, none) and a tokenizer's own end, in order."""
     ids: Iterable[int] = (
         stated if isinstance(stated, (list, tuple)) else [] if stated is None else [stated]
     )
     stops = {int(token) for token in ids}
-    if tokenizer.eos_token_id is not None:
-        stops.add(int(tokenizer.eos_token_id))
+    if own is not None:
+        stops.add(int(own))
     if not stops:
         raise ConfigError("the checkpoint names no token that ends an answer")
     return sorted(stops)

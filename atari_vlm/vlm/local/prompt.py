@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atari_vlm.errors import VLMError
+from atari_vlm.errors import RequestError, VLMError
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -127,6 +127,16 @@ def pad_left(prompts: Sequence[Prompt], shared: int, pad_id: int) -> Padded:
         positions[..., row, pad:] = prompt.positions[..., shared:]
     check_left_padded(mask)
     return Padded(ids, mask, positions, pads)
+
+
+def check_fits(prompts: Sequence[Prompt], room: Sequence[int], context: int | None) -> None:
+    """Raise ``RequestError`` unless prompts and ``room`` further tokens fit the context (``None``: any do)."""
+    for prompt, extra in zip(prompts, room, strict=True):
+        if context is not None and len(prompt) + extra > context:
+            raise RequestError(
+                f"the request has {len(prompt)} tokens and up to {extra} new ones; the model's context is {context}: "
+                "send fewer examples or pictures, or lower max_tokens"
+            )
 
 
 def check_left_padded(mask: np.ndarray) -> None:

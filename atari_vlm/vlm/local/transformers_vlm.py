@@ -22,16 +22,19 @@ from atari_vlm.errors import (
 )
 from atari_vlm.types import Message, Reply, Usage
 from atari_vlm.vlm.base import Capability, Sampling
+from atari_vlm.vlm.catalogue import BUNDLED
 from atari_vlm.vlm.local import weights
 from atari_vlm.vlm.local.adapter import Adapter, attach, check_base, key_of, read_adapter
 from atari_vlm.vlm.local.batching import Batcher
 from atari_vlm.vlm.local.checkpoint_folder import read_object, unavailable
 from atari_vlm.vlm.local.cogvlm2 import check_remote_code, is_foreign, load_foreign
-from atari_vlm.vlm.local.engine import AnswerRequest, Generation, ScoreRequest
+from atari_vlm.vlm.local.engine import AnswerRequest, Generation, score_request
 from atari_vlm.vlm.local.loading import Loaded, load_folder
 from atari_vlm.vlm.local.options import LocalOptions
 from atari_vlm.vlm.local.sampling import TokenSampler
 from atari_vlm.vlm.local.text import load_text
+from atari_vlm.vlm.local.tiny.bundled import WRITES_NOTHING
+from atari_vlm.vlm.local.tiny.bundled import folder as bundled_folder
 from atari_vlm.vlm.local.tiny.player import FAMILY, NEW, new_player
 
 FAMILIES = ("qwen-vl", "llava", "video-llava", "idefics2", "cogvlm2", "text", FAMILY)
@@ -58,11 +61,11 @@ class TransformersVLM:
             require(module, "local")
         with _found(family, model, adapter, options) as folder:
             loaded = _load(family, model, folder, adapter, options)
+            tuned = _tuning(model, folder, adapter)
         self.model, self.options = model, options
         self._encoder, self._engine = loaded.encoder, loaded.engine
-        if adapter is not None:
+        if adapter is not None or (family, model) == (FAMILY, BUNDLED):
             self.capabilities, self._tuned = frozenset({"scores", "only scores"}), True
-        tuned = f"adapter={key_of(adapter)}" if adapter is not None else None
         variant = "-".join(
             part for part in (loaded.dtype, options.load_in, *_drawing(options), tuned) if part
         )
@@ -82,7 +85,9 @@ class TransformersVLM:
         check_positive(max_tokens=sampling.max_tokens)
         if self._tuned:
             raise NotSupportedError(
-                f"the adapter {self.options.adapter} was trained to be scored and writes no replies: "
+                WRITES_NOTHING
+                if self.options.adapter is None
+                else f"the adapter {self.options.adapter} was trained to be scored and writes no replies: "
                 "it plays with answer=scores"
             )
         self._batcher.check_process()
@@ -108,12 +113,8 @@ class TransformersVLM:
 
         The log-probabilities of a choice's tokens and of the end of the answer behind them are summed.
         """
-        if not choices:
-            raise ConfigError("score_choices needs at least one choice")
         self._batcher.check_process()
-        prompt = self._encoder.encode(messages)
-        tokens = tuple(tuple(self._encoder.choice_ids(choice)) for choice in choices)
-        return np.asarray(self._submit("score", ScoreRequest(prompt, tokens)))
+        return np.asarray(self._submit("score", score_request(self._encoder, messages, choices)))
 
     def close(self) -> None:
         """Finish what is waiting and end the worker thread; requests after that raise ``VLMError``."""
@@ -140,19 +141,27 @@ def _drawing(options: LocalOptions) -> list[str]:
     return [f"{name}={value:g}" for name, value in drawing.items() if value]
 
 
+def _tuning(model: str, folder: Path, adapter: Adapter | None) -> str | None:
+    """What tells tuned weights from others of the same name: scores in a cache belong to them."""
+    if adapter is not None:
+        return f"adapter={key_of(adapter)}"
+    return f"weights={weights.digest(folder)[:12]}" if model == BUNDLED else None
+
+
 @contextmanager
 def _found(
     family: str, model: str, adapter: Adapter | None, options: LocalOptions
 ) -> Iterator[Path]:
     """The folder of the weights; a small model that began from nothing is made again from its adapter's seed."""
     if (family, model) != (FAMILY, NEW):
-        folder = weights.find_folder(model, options)
+        bundled = (family, model) == (FAMILY, BUNDLED)
+        folder = bundled_folder() if bundled else weights.find_folder(model, options)
         weights.check_weights(model, folder)
         yield folder
         return
     if adapter is None:
         raise ConfigError(
-            f"--vlm {FAMILY}: no model is bundled yet; give --model FOLDER, or --adapter FOLDER of one that "
+            f"--vlm {FAMILY} --model {NEW} begins from nothing: it needs --adapter FOLDER of one that "
             f"`tune sft --base {FAMILY} --model {NEW}` trained"
         )
     with new_player(adapter.card.seed) as folder:

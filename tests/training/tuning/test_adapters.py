@@ -168,7 +168,7 @@ def test_whole_weights_of_a_small_model_from_nothing(tmp_path, capsys):
         vlm.close()
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
-    with pytest.raises(AtariVLMError, match="no model is bundled yet"):
-        load_vlm("tiny")
+    with pytest.raises(AtariVLMError, match="begins from nothing"):
+        load_vlm("tiny", model="new")
     learner = TuningLearner(load_base("tiny", out, CPU), "full", UpdateConfig(updates=2))
     assert len(learner.weights) == len(list(learner.base.network.parameters())) // 2

@@ -60,8 +60,8 @@ def export(folder: Path) -> Path:
         attention="eager",
     )
     graph = Graph(model).eval()
-    content = _traced(torch, graph, _example(model.config, (2, 24, 3), (3, 16)))
-    for rows, look in (((1, 40, 9), (2, 64)), ((3, 17, 1), (1, 4))):
+    content = _traced(torch, graph, _example(model.config, (2, 24, 3), (3, 4)))
+    for rows, look in (((1, 40, 9), (2, 16)), ((3, 17, 1), (1, 1))):
         _compare(torch, graph, content, _example(model.config, rows, look))
     atomic_write(folder / FILE, content)
     return folder / FILE
@@ -109,11 +109,12 @@ def _compare(torch: Any, graph: Any, content: bytes, example: dict[str, np.ndarr
 def _example(
     config: Any, rows: tuple[int, int, int], look: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """Inputs with random content: ``rows``, tokens and places that are read; pictures and patches of each."""
+    """Inputs with random content: rows, tokens and places that are read in ``rows``; pictures and tokens of each in ``look``."""
     rng = np.random.default_rng(0)
     (batch, tokens, read), eyes = rows, config.vision_config
     width = eyes.in_channels * eyes.temporal_patch_size * eyes.patch_size**2
-    features = 1 + look[0] * look[1] // eyes.spatial_merge_size**2
+    features = 1 + look[0] * look[1]
+    look = (look[0], look[1] * eyes.spatial_merge_size**2)
     return {
         "ids": rng.integers(0, config.text_config.vocab_size, (batch, tokens)),
         "positions": rng.integers(0, tokens, (3, batch, tokens)),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from atari_vlm._lazy import require
+from atari_vlm.bench.bundled import cases_of_bundled
 from atari_vlm.bench.measure import Case
 from atari_vlm.types import Image, Message
 from atari_vlm.vlm.local.engine import Engine, ScoreRequest
@@ -42,6 +43,7 @@ def cases(peers: dict[str, str]) -> list[Case]:
             _scoring("small", small),
             *(_prefix("small", small, batch) for batch in (1, 8)),
             *(_preprocessing(height, width) for height, width in ((210, 160), (224, 224))),
+            *cases_of_bundled(),
         ]
 
 

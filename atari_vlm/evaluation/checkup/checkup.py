@@ -76,7 +76,7 @@ class Checkup:
         found = self.found
         found.model = self.desk.entrant(found.options).model
         found.note("it was trained to be scored and writes no replies, so no questions were asked")
-        found.choices = self.desk.can_score(GREETING, WORDS)
+        self._constraints()
         self._play()
         self._sum_up()
         return found

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from atari_vlm import hub
-from atari_vlm.errors import AtariVLMError, ModelNotAvailableError
+from atari_vlm.errors import AtariVLMError, ModelNotAvailableError, VLMError
 from atari_vlm.hub import reason_of
 
 ALTERNATIVES = (
@@ -77,6 +77,21 @@ def loading(name: str, folder: Path) -> Iterator[None]:
         raise unavailable(
             f"{name} cannot be loaded from {folder} ({reason_of(error)}){_quantisation(folder)}"
         ) from error
+
+
+@contextmanager
+def running(name: str) -> Iterator[None]:
+    """Whatever the library that runs ``name`` raises inside the block, as one sentence."""
+    try:
+        yield
+    except AtariVLMError:
+        raise
+    except MemoryError as error:
+        raise unavailable(f"{name} ran out of memory") from error
+    except Exception as error:
+        if "out of memory" in str(error).lower():
+            raise unavailable(f"{name} ran out of memory ({error})") from error
+        raise VLMError(f"the local model {name} failed: {type(error).__name__}: {error}") from error
 
 
 def _quantisation(folder: Path) -> str:

@@ -13,11 +13,9 @@ import numpy as np
 
 from atari_vlm._lazy import require
 from atari_vlm.errors import (
-    AtariVLMError,
     ConfigError,
     NotSupportedError,
     UnknownNameError,
-    VLMError,
     check_positive,
 )
 from atari_vlm.types import Message, Reply, Usage
@@ -26,7 +24,7 @@ from atari_vlm.vlm.catalogue import BUNDLED
 from atari_vlm.vlm.local import weights
 from atari_vlm.vlm.local.adapter import Adapter, attach, check_base, key_of, read_adapter
 from atari_vlm.vlm.local.batching import Batcher
-from atari_vlm.vlm.local.checkpoint_folder import read_object, unavailable
+from atari_vlm.vlm.local.checkpoint_folder import read_object, running
 from atari_vlm.vlm.local.cogvlm2 import check_remote_code, is_foreign, load_foreign
 from atari_vlm.vlm.local.engine import AnswerRequest, Generation, score_request
 from atari_vlm.vlm.local.loading import Loaded, load_folder
@@ -121,18 +119,8 @@ class TransformersVLM:
         self._batcher.close()
 
     def _submit(self, kind: str, request: Any) -> Any:
-        try:
+        with running(self.model):
             return self._batcher.submit(kind, request)
-        except AtariVLMError:
-            raise
-        except MemoryError as error:
-            raise unavailable(f"{self.model} ran out of memory") from error
-        except Exception as error:
-            if "out of memory" in str(error).lower():
-                raise unavailable(f"{self.model} ran out of memory ({error})") from error
-            raise VLMError(
-                f"the local model {self.model} failed: {type(error).__name__}: {error}"
-            ) from error
 
 
 def _drawing(options: LocalOptions) -> list[str]:

@@ -1,8 +1,11 @@
 """The bundled model without torch and transformers: the same requests, the same scores, the same play."""
 
+import configparser
+import fnmatch
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -148,6 +151,18 @@ def test_it_plays_where_torch_and_transformers_are_absent(tmp_path):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert ":onnx-weights=" in ended.stdout + ended.stderr
     assert lines
+
+
+@needs_model
+def test_every_file_of_it_is_package_data_and_small():
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parents[3] / "setup.cfg")
+    patterns = setup["options.package_data"]["atari_vlm"].split(", ")
+    files = list(bundled.folder().iterdir())
+    assert {"config.json", "model.safetensors", "model.onnx"} <= {file.name for file in files}
+    for file in files:
+        assert any(fnmatch.fnmatch(f"data/tiny/{file.name}", pattern) for pattern in patterns)
+        assert file.stat().st_size <= 10_000_000
 
 
 def test_without_either_library_one_line_names_the_extra(monkeypatch, tmp_path):

@@ -49,7 +49,7 @@ def export(folder: Path) -> Path:
     _check_kind(folder)
     torch, transformers = require("torch", "local"), require("transformers", "local")
     for module in ("onnx", "onnxruntime"):  # before the work
-        require(module, "onnx-making")
+        require(module, "onnx-export")
     from atari_vlm.vlm.local.onnx.graph import Graph
 
     model = load_model(

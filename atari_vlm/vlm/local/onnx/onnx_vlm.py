@@ -15,7 +15,7 @@ from atari_vlm.vlm.base import Capability, Sampling
 from atari_vlm.vlm.catalogue import BUNDLED, TINY
 from atari_vlm.vlm.local import weights
 from atari_vlm.vlm.local.batching import Batcher
-from atari_vlm.vlm.local.checkpoint_folder import loading
+from atari_vlm.vlm.local.checkpoint_folder import loading, running
 from atari_vlm.vlm.local.engine import score_request
 from atari_vlm.vlm.local.onnx.engine import load_onnx
 from atari_vlm.vlm.local.onnx.session import EXTRA
@@ -54,7 +54,8 @@ class OnnxVLM:
         """Log-probability of each choice as the complete answer, float64 ``(n,)``, in one forward pass."""
         self._batcher.check_process()
         request = score_request(self._loaded.encoder, messages, choices)
-        return np.asarray(self._batcher.submit("score", request))
+        with running(self.model):
+            return np.asarray(self._batcher.submit("score", request))
 
     def close(self) -> None:
         """Finish what is waiting and end the worker thread; requests after that raise ``VLMError``."""

@@ -113,7 +113,7 @@ def _own(name: str, offered: dict[str, Any], given: dict[str, Any]) -> VLM:
 
 def _tiny(model: str | Path | None, options: dict[str, Any]) -> VLM:
     read = partial(_options, TINY, "atari_vlm.vlm.local.options:LocalOptions")
-    vlm: VLM = load("atari_vlm.vlm.local.tiny.bundled:load_tiny")(
+    vlm: VLM = load("atari_vlm.vlm.local.tiny.backends:load_tiny")(
         None if model is None else str(model), options, read
     )
     return vlm

@@ -17,7 +17,7 @@ from atari_vlm.types import Image, Message
 from atari_vlm.vlm import Sampling, load_vlm
 from atari_vlm.vlm.local.choices import ChoiceTree
 from atari_vlm.vlm.local.engine import score_request
-from atari_vlm.vlm.local.tiny import bundled
+from atari_vlm.vlm.local.tiny import backends, bundled
 
 needs_model = pytest.mark.skipif(not bundled.is_here(), reason="no model is bundled")
 NAMES = ("NOOP", "FIRE", "UP", "RIGHT", "LEFT", "DOWN", "UPRIGHT", "DOWNLEFTFIRE")
@@ -170,7 +170,7 @@ def test_without_either_library_one_line_names_the_extra(monkeypatch, tmp_path):
     (tmp_path / bundled.WEIGHTS).write_bytes(
         b""
     )  # nothing of it is read before libraries are asked for
-    monkeypatch.setattr(bundled, "_OF_TORCH", ("no_such_torch",))
+    monkeypatch.setattr(backends, "_OF_TORCH", ("no_such_torch",))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingDependencyError, match="extra 'onnx'") as caught:
         load_vlm("tiny")

@@ -136,6 +136,12 @@ def impossible(body):
     return body | {"prompt_logprobs": [None, {"5": {"logprob": 3.0}}, *entries[2:]]}
 
 
+def endless(body):
+    """A number so long that Python does not read it."""
+    entries = body["prompt_logprobs"]
+    return body | {"prompt_logprobs": [None, {"9" * 5000: {"logprob": -1.0}}, *entries[2:]]}
+
+
 def nameless(body):
     """A server that does not decode tokens: nothing says where an answer ends."""
     bare = [
@@ -150,6 +156,7 @@ def nameless(body):
         (without("prompt_logprobs"), "does not say how probable a prompt's tokens are"),
         (several, "are not one log-probability for each token"),
         (impossible, "are not one log-probability for each token"),
+        (endless, "are not one log-probability for each token"),
         (nameless, "does not hold 'NOOP' and an end as tokens of their own"),
     ],
 )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from atari_vlm.vlm.remote.scoring import Asking
 
 _ONE_TOKEN = Sampling(max_tokens=1, temperature=1.0)  # 1.0: log-probabilities as they are
 _AT_ONCE = 8  # requests of one question in flight
+_TOKEN_ID = re.compile(r"[0-9]{1,9}")
 _RISE = 1e-3  # how far above 0 rounding may lift a log-probability
 
 
@@ -98,7 +100,7 @@ def _token(entry: object) -> Token | None:
         return None
     ((key, value),) = entry.items()
     log_prob = value.get("logprob") if isinstance(value, dict) else None
-    if not str(key).isdecimal() or isinstance(log_prob, bool):
+    if not _TOKEN_ID.fullmatch(key) or isinstance(log_prob, bool):
         return None
     if not isinstance(log_prob, int | float) or not math.isfinite(log_prob) or log_prob > _RISE:
         return None

@@ -1,6 +1,7 @@
 """A task of inspect_ai: a model that sees pictures plays an Atari game; the score is the return of the episode.
 
     inspect eval atari_vlm/atari --model openai/gpt-5.4-mini -T game=Pong-v5 -T max_steps=50 -T episodes=3
+    inspect eval atari_vlm/atari --model one-button/FIRE -T max_steps=50      # without a model and without a network
 
 Needs the extra ``inspect``; the entry point ``inspect_ai`` makes the name known to it.
 """
@@ -22,12 +23,16 @@ from inspect_ai.model import (  # noqa: E402
     ChatMessageUser,
     ContentImage,
     ContentText,
+    ModelAPI,
+    ModelOutput,
+    ModelUsage,
     get_model,
+    modelapi,
 )
 from inspect_ai.scorer import Score, Target, mean, scorer, stderr  # noqa: E402
 from inspect_ai.solver import Generate, TaskState, solver  # noqa: E402
 
-__all__ = ["atari", "episode_return", "play"]
+__all__ = ["OneButton", "atari", "episode_return", "play"]
 
 _HOW = "Answer with one button alone on the last line."
 
@@ -105,6 +110,20 @@ def episode_return() -> Any:
         )
 
     return score
+
+
+@modelapi(name="one-button")
+class OneButton(ModelAPI):  # type: ignore[misc]
+    """Answers with the button that the model is named by, ``one-button/FIRE``: for trying the task out.
+
+    inspect's own mock counts tokens with a table from the network; this one says that it used none.
+    """
+
+    async def generate(self, input: Any, tools: Any, tool_choice: Any, config: Any) -> ModelOutput:
+        """The button."""
+        output = ModelOutput.from_content(self.model_name, self.model_name)
+        output.usage = ModelUsage(input_tokens=0, output_tokens=0, total_tokens=0)
+        return output
 
 
 def _message(shown: Shown) -> ChatMessageUser:

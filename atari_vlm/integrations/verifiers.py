@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from atari_vlm._lazy import require
@@ -25,8 +26,10 @@ import verifiers.v1 as vf  # noqa: E402
 
 __all__ = ["AtariEnv", "AtariTaskset", "load_environment"]
 
-ID = "atari-vlm-games"  # under which verifiers finds this module once it is loaded
-sys.modules.setdefault(ID.replace("-", "_"), sys.modules[__name__])
+ID = "atari-vlm-games"  # verifiers imports the module of this name, also in processes that it starts, which get the path
+_BY_NAME = str(Path(__file__).parent / "by_name")
+if _BY_NAME not in sys.path:
+    sys.path.append(_BY_NAME)
 _HOW = "Answer with one button alone on the last line."
 
 

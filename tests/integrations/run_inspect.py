@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import io
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,37 +10,25 @@ from pathlib import Path
 import PIL.Image
 from inspect_ai import eval as inspect_eval
 from inspect_ai.log import list_eval_logs, read_eval_log
-from inspect_ai.model import ModelOutput, get_model
+from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
 from atari_vlm.integrations.playing import Game
 
 STEPS = 12
-# inspect's mock counts tokens with a table that tiktoken would download: here the words are counted
-Path("offline").mkdir(exist_ok=True)
-Path("offline", "tiktoken.py").write_text(
-    "class Words:\n    def encode(self, text, **_): return text.split()\ndef get_encoding(name): return Words()\n"
-)
-sys.path.insert(0, "offline")
-words = [
-    Path(sys.executable).with_name("inspect"),
-    "eval",
-    "atari_vlm/atari",
-    "--model",
-    "mockllm/model",
-]
-words += ["-T", "max_steps=3", "-T", "episodes=1", "--log-dir", "logs", "--display", "plain"]
-paths = os.pathsep.join(
-    filter(None, [str(Path("offline").resolve()), os.environ.get("PYTHONPATH")])
-)
-done = subprocess.run(
-    words, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
-)
+words = [Path(sys.executable).with_name("inspect"), "eval", "atari_vlm/atari"]
+words += ["--model", "one-button/FIRE", "-T", "max_steps=3", "-T", "episodes=1"]
+words += ["--log-dir", "logs", "--display", "plain"]
+done = subprocess.run(words, capture_output=True, text=True, check=False)
 assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 (listed,) = list_eval_logs("logs")
+(tried,) = read_eval_log(listed).samples
 assert read_eval_log(listed).status == "success"
+assert tried.scores["episode_return"].metadata["fallbacks"] == 0  # FIRE is a button
 
 buttons = ["RIGHT", "I would go LEFT.", "no button here", "FIRE"] * (STEPS // 4)
 outputs = [ModelOutput.from_content("mockllm/model", text) for text in buttons]
+for output in outputs:  # else the mock counts tokens, by a table from the network
+    output.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
 model = get_model("mockllm/model", custom_outputs=outputs)
 (log,) = inspect_eval(
     "atari_vlm/atari", model=model, task_args={"max_steps": STEPS, "first_seed": 3}, log_dir="logs2", display="plain"

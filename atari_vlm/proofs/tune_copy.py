@@ -27,7 +27,7 @@ from atari_vlm.vlm.local.tiny.player import FAMILY, NEW, build_player
 
 _ROOM, _GAMES, _LANES = 8_000, 40, 20  # seeds beyond those of evaluation and of what is shown
 _TEACHING = TeachingConfig(episodes=64, held_out=2)
-_UPDATES, _ROUND = UpdateConfig(updates=600), 5
+_UPDATES = UpdateConfig(updates=600)
 
 
 class HalfWay(TimeLimit):
@@ -59,18 +59,18 @@ class HalfWay(TimeLimit):
         return Lane(env, "basic", VLMAgentOptions(frames=2), seeds, 1000)
 
 
-def copied(folder: Path, game: str, seed: int, wanted: float) -> dict[str, Any]:
-    """Imitate from nothing until whole games return ``wanted``, write ``folder/adapter``, and say what it took.
+def copied(folder: Path, half: HalfWay, every: int) -> dict[str, Any]:
+    """Imitate from nothing until whole games, played ``every`` so many updates, are good enough, and write ``folder/adapter``.
 
-    ``RunError`` where all updates were made before that.
+    Returns what it took. ``RunError`` where all updates were made before that.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    began, half = time.process_time(), HalfWay(game, seed, wanted)
-    half.trainer = trainer = ImitationTrainer(_run(folder, game, seed, half))
+    began = time.process_time()
+    half.trainer = trainer = ImitationTrainer(_run(folder, half, every))
     try:
         trainer.train()
-        raise RunError(f"the copy of {game}, seed {seed}, never returned {wanted:g}")
+        raise RunError(f"the copy of {half.game}, seed {half.seed}, never returned {half.wanted:g}")
     except StoppedError:
         pass
     learner, card = trainer.learner, trainer.run.card
@@ -84,7 +84,8 @@ def copied(folder: Path, game: str, seed: int, wanted: float) -> dict[str, Any]:
     }
 
 
-def _run(folder: Path, game: str, seed: int, half: HalfWay) -> TuningRun:
+def _run(folder: Path, half: HalfWay, every: int) -> TuningRun:
+    game, seed = half.game, half.seed
     base = load_base(FAMILY, NEW, LocalOptions(device="cpu"), build_player(folder / "base", seed))
     lessons = Lessons.of(
         list(played_episodes("scripted", parse_games(game), replace(_TEACHING, seed=seed)))
@@ -102,5 +103,5 @@ def _run(folder: Path, game: str, seed: int, half: HalfWay) -> TuningRun:
         source="scripted",
     )
     return TuningRun(
-        folder, base, lessons, "full", _UPDATES, card, seed, eval_every=_ROUND, limit=half
+        folder, base, lessons, "full", _UPDATES, card, seed, eval_every=every, limit=half
     )

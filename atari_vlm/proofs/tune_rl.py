@@ -1,18 +1,20 @@
 """A small vision-language model learns from rewards: ``python -m atari_vlm.proofs.tune_rl --game catch``.
 
 A copy is first trained by imitation of the bundled player and stopped as soon as its whole games reach half of the optimum.
-``atari_vlm.tune rl`` goes on from it (or, with ``--from-nothing``, from random weights) on one CPU thread, and what comes out
-plays whole games through ``load_vlm`` on seeds that nothing was trained, stopped or evaluated on; with every picture blacked out
-too. No world model has a part in any of it. A seed that was measured is not trained again; one that was stopped begins anew,
-because its CPU time is part of what is shown.
+``atari_vlm.tune rl`` goes on from it (or, with ``--from-nothing``, from random weights) on one CPU thread, and again from what
+it left, until its own evaluation reaches 0.95 of the optimum or there is no time for another round. What comes out plays whole
+games through ``load_vlm`` on seeds that nothing was trained, stopped or evaluated on; with every picture blacked out too. No
+world model has a part in any of it. What was measured is not trained again.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +28,7 @@ from atari_vlm.ending import program
 from atari_vlm.errors import RunError
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.tune import GAMES, Blind, play
-from atari_vlm.proofs.tune_copy import copied
+from atari_vlm.proofs.tune_copy import HalfWay, copied
 from atari_vlm.scores.statistics import aggregate
 from atari_vlm.scores.tables import table_lines
 from atari_vlm.tune import main as tune
@@ -34,17 +36,21 @@ from atari_vlm.vlm.base import closing
 from atari_vlm.vlm.load import load_vlm
 
 GOAL, CPU_SECONDS = 0.9, 1200.0  # share of the optimum; of one thread
+ENOUGH = 0.95  # of the optimum in a round's own evaluation: then there is no further one
 LOOKED_AT = "0"
-_HEAD = ("seed", "copy", "updates", "return", "95 % of games", "blind", "decisions", "CPU seconds")
+_HEAD = ("seed", "copy", "rounds", "return", "95 % of games", "blind", "decisions", "CPU seconds")
 
 
 @dataclass(frozen=True)
 class Reward:
-    """What is learned: a game's name, its best return, and the words that are not ``tune rl``'s defaults."""
+    """What is learned: a game's name, its best return, after how many updates each a copy is looked at, and the words that are
+    not ``tune rl``'s defaults.
+    """
 
     title: str
     game: str
     optimum: float
+    look_every: int
     words: tuple[str, ...]
     from_nothing: tuple[str, ...]
 
@@ -55,6 +61,7 @@ REWARDS = {
         "pixel Catch",
         "Catch",
         1.0,
+        5,
         (*_COMMON, "--iterations", "16", "--learning-rate", "1e-4"),
         (*_COMMON, "--iterations", "60", "--learning-rate", "3e-4"),
     ),
@@ -62,7 +69,8 @@ REWARDS = {
         "one-paddle Pong",
         "SoloPong",
         3.0,
-        (*_COMMON, "--iterations", "30", "--learning-rate", "1e-4"),
+        20,
+        (*_COMMON, "--iterations", "20", "--learning-rate", "1e-4"),
         (*_COMMON, "--iterations", "100", "--learning-rate", "3e-4"),
     ),
 }
@@ -77,7 +85,7 @@ class ProofConfig:
     """without the copy"""
     seeds: list[int] = field(default_factory=lambda: [2, 3, 4, 5, 6])
     save_dir: Path = Path("runs/tune_rl_proof")
-    """each run is <save-dir>/<game>[-from-nothing]-seed-<seed>, its copy <...>-copy"""
+    """runs are <save-dir>/<game>[-from-nothing]-seed-<seed>-round-<n>, the copy <...>-copy"""
     out: Path = Path("docs/results")
 
     @property
@@ -95,38 +103,72 @@ class ProofConfig:
 def prove_one(config: ProofConfig, seed: int) -> dict[str, Any]:
     """Train and measure one seed, or read what was measured."""
     reward, name = REWARDS[config.game], f"{config.name}-seed-{seed}"
-    folder = config.save_dir / name
-    done = folder / "proof.json"
+    done = config.save_dir / f"{name}.json"
     if done.is_file():
         measured: dict[str, Any] = json.loads(done.read_text())
         return measured
-    shutil.rmtree(folder, ignore_errors=True)
-    words = ["--base", "tiny", "--model", "new", "--game", reward.game, *config.words]
     start: dict[str, Any] = {}
+    adapter: Path | None = None
     if not config.from_nothing:
         where = config.save_dir / f"{name}-copy"
-        start = copied(where, reward.game, seed, reward.optimum / 2)
-        words += ["--adapter", str(where / "adapter")]
-    began = time.process_time()
-    words += ["--seed", str(seed), "--threads", "1", "--device", "cpu"]
-    if code := tune(["rl", *words, "--save-dir", str(config.save_dir), "--run-name", name]):
-        raise RunError(f"training of {folder} ended with exit code {code}")
-    seconds = time.process_time() - began
-    results = json.loads((folder / "results.json").read_text())
-    with closing(load_vlm("tiny", adapter=folder / "adapter", device="cpu")) as vlm:
+        start = _once(where, functools.partial(_copy, config, where, seed))
+        adapter = where / "adapter"
+    rounds: list[dict[str, Any]] = []
+    while not rounds or (
+        rounds[-1]["evaluation"] < ENOUGH * reward.optimum
+        and sum(row["cpu_seconds"] for row in rounds) + rounds[-1]["cpu_seconds"] <= CPU_SECONDS
+    ):
+        folder = config.save_dir / f"{name}-round-{len(rounds) + 1}"
+        begin = functools.partial(_round, config, folder, adapter, seed + 1000 * len(rounds))
+        rounds.append(_once(folder, begin))
+        adapter = folder / "adapter"
+    with closing(load_vlm("tiny", adapter=adapter, device="cpu")) as vlm:
         returns, blind = (play(who, reward.game, seed) for who in (vlm, Blind(vlm)))
     measured = {
         "seed": seed,
         **start,
-        "cpu_seconds": seconds,
+        "rounds": rounds,
+        "cpu_seconds": sum(row["cpu_seconds"] for row in rounds),
+        "decisions": sum(row["decisions"] for row in rounds),
         "returns": returns,
         "returns_blind": blind,
-        "decisions": results["decisions"],
-        "updates": results["updates"],
-        "curve": curve(folder),
     }
     atomic_write(done, json.dumps(measured, indent=1) + "\n")
     return measured
+
+
+def _once(folder: Path, begin: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What ``begin`` measured, now or before; what was not finished begins anew, because its CPU time is shown."""
+    done = folder / "measured.json"
+    if not done.is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        atomic_write(done, json.dumps(begin(), indent=1) + "\n")
+    measured: dict[str, Any] = json.loads(done.read_text())
+    return measured
+
+
+def _copy(config: ProofConfig, folder: Path, seed: int) -> dict[str, Any]:
+    reward = REWARDS[config.game]
+    return copied(folder, HalfWay(reward.game, seed, reward.optimum / 2), reward.look_every)
+
+
+def _round(config: ProofConfig, folder: Path, adapter: Path | None, seed: int) -> dict[str, Any]:
+    """``tune rl`` once, from ``adapter``: CPU seconds, decisions, and the mean return of its own evaluation at the end."""
+    words = ["--base", "tiny", "--model", "new", "--game", REWARDS[config.game].game]
+    words += [*config.words, "--seed", str(seed), "--threads", "1", "--device", "cpu"]
+    if adapter is not None:
+        words += ["--adapter", str(adapter)]
+    began = time.process_time()
+    if code := tune(["rl", *words, "--save-dir", str(folder.parent), "--run-name", folder.name]):
+        raise RunError(f"training of {folder} ended with exit code {code}")
+    seconds = time.process_time() - began
+    results = json.loads((folder / "results.json").read_text())
+    return {
+        "cpu_seconds": seconds,
+        "decisions": results["decisions"],
+        "evaluation": results["return"],
+        "curve": curve(folder),
+    }
 
 
 def curve(folder: Path) -> list[tuple[int, float]]:
@@ -157,11 +199,12 @@ def to_markdown(config: ProofConfig, rows: list[dict[str, Any]]) -> tuple[str, b
         f"The goal is {goal:g} within {CPU_SECONDS:.0f} CPU seconds:\n{sum(reached)} of {len(rows)} seed(s) reached it. Settings "
         f"were chosen while looking at seeds {LOOKED_AT}.\n\n"
         + "\n".join(table_lines(_HEAD, [_row(row) for row in rows]))
-        + "\n\n`copy`: mean return of the imitation that training began with, whole games on seeds of its own, and the `updates` "
-        f"after\nwhich it was stopped. `return`: mean of {GAMES} whole games on further seeds, the likeliest answer taken, "
-        "played through `load_vlm` with the adapter;\n`blind` the same with every picture blacked out. `decisions`: those that "
-        "`tune rl` played. CPU seconds are those of `tune rl`, everything\nfrom the start of the command to the written adapter, "
-        f"its own evaluations too; the copy took {_copying(rows)} more.\n\n{hardware()}\n"
+        + "\n\n`copy`: mean return of the imitation that training began with, whole games on seeds of its own, and after how "
+        "many updates\nit was stopped. `rounds`: calls of `tune rl`, each from what the one before left, until the last "
+        f"evaluation of one (32 games on\nother seeds) reached {ENOUGH:g} of the optimum. `return`: mean of {GAMES} whole games "
+        "on further seeds, the likeliest answer taken,\nplayed through `load_vlm` with the adapter; `blind` the same with every "
+        "picture blacked out. `decisions`: those that were trained on.\nCPU seconds are those of `tune rl`, everything from the "
+        f"start of the command to the written adapter; the copy took {_copying(rows)} more.\n\n{hardware()}\n"
     )
     return page, all(reached)
 
@@ -170,8 +213,8 @@ def _row(row: dict[str, Any]) -> list[str]:
     returns = np.array(row["returns"])
     return [
         str(row["seed"]),
-        f"{row['copy_return']:.2f}" if "copy_return" in row else "-",
-        str(row.get("copy_updates", "-")),
+        f"{row['copy_return']:.2f} ({row['copy_updates']})" if "copy_return" in row else "-",
+        str(len(row["rounds"])),
         f"{returns.mean():.2f}",
         _interval(returns[:, None], 2).strip() or "-",
         f"{np.mean(row['returns_blind']):.2f}",

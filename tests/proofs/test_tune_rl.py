@@ -11,8 +11,7 @@ from atari_vlm.proofs.tune_rl import REWARDS, ProofConfig, run
 
 def measured(config, seed, mean, seconds=300.0):
     """What a seed left behind, as if it had been trained."""
-    folder = config.save_dir / f"{config.name}-seed-{seed}"
-    folder.mkdir(parents=True)
+    config.save_dir.mkdir(exist_ok=True)
     row = {
         "seed": seed,
         "copy_return": 0.55,
@@ -22,10 +21,11 @@ def measured(config, seed, mean, seconds=300.0):
         "returns": [mean] * 40,
         "returns_blind": [-0.5] * 40,
         "decisions": 8192,
-        "updates": 120,
-        "curve": [[16, mean]],
+        "rounds": [
+            {"cpu_seconds": seconds, "decisions": 8192, "evaluation": 1.0, "curve": [[16, mean]]}
+        ],
     }
-    (folder / "proof.json").write_text(json.dumps(row))
+    (config.save_dir / f"{config.name}-seed-{seed}.json").write_text(json.dumps(row))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_the_goal_is_met_by_every_seed_or_not_at_all(last, seconds, code, tmp_pa
     assert run(config) == code
     page = (tmp_path / "tune_rl_catch.md").read_text()
     assert f"{3 if code == 0 else 2} of 3 seed(s) reached it" in page
-    assert "--game catch --seeds 2 3 4`" in page and "| 2 | 0.55 | 40 | 1.00 |" in page
+    assert "--game catch --seeds 2 3 4`" in page and "| 2 | 0.55 (40) | 1 | 1.00 |" in page
     assert " ".join(REWARDS["catch"].words) in page
     assert len(json.loads((tmp_path / "tune_rl_catch.json").read_text())) == 3
 

@@ -1,9 +1,9 @@
 """How much memory a training takes, told before any weights are loaded: an estimate from the checkpoint's own numbers.
 
 Counted are the weights, what is learned of them with its gradient and the two moments of Adam, and what a backward pass must keep
-of every token: about ``16 D + 4 F`` numbers of a layer of width ``D`` with a feed-forward network of width ``F`` (norms,
-queries, keys, values, gates and the sums between them; compare Korthikanti et al. 2022, arXiv 2205.05198, equation 1), or with
-gradient checkpointing ``D`` numbers a layer and one layer whole.
+of every token: ``16 D + 4 F`` numbers of a layer of width ``D`` with a feed-forward network of width ``F`` (norms, queries, keys,
+values, gates and the sums between them; compare Korthikanti et al. 2022, arXiv 2205.05198, equation 1), or with gradient
+checkpointing ``D`` numbers a layer and one layer whole. How many tokens a prompt's text and its answers have is assumed.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from typing import Any
 
 import numpy as np
 
+from atari_vlm.errors import ModelNotAvailableError
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.game_names import GameSpec
 from atari_vlm.vlm.local import weights
-from atari_vlm.vlm.local.checkpoint_folder import read_object, unavailable
+from atari_vlm.vlm.local.checkpoint_folder import read_object
 from atari_vlm.vlm.local.loading import placement
 from atari_vlm.vlm.local.options import LocalOptions
 
-_TEXT_TOKENS = 200  # of instructions and facts
-_ANSWER_TOKENS = 24  # behind a prompt, all legal answers together
+_TEXT_TOKENS = 120  # of instructions and facts
+_ANSWER_TOKENS = 16  # behind a prompt, all legal answers together
 _HEADROOM = 1.2
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -64,15 +65,15 @@ def check_training_memory(
     fixed, passing = training_bytes(folder, dtype, load)
     if free is None or fixed + passing <= free:
         return
-    less = [load.flags, "--frames"]
+    less = [f"lower {load.flags} or --frames"]
     if not load.gradient_checkpointing:
-        less.append("or take --gradient-checkpointing")
-    if load.method != "qlora" and fixed > passing:
-        less.append("or --method lora or qlora" if load.method == "full" else "or --method qlora")
-    raise unavailable(
+        less.append("take --gradient-checkpointing")
+    if load.method != "qlora" and fixed > free / 2:
+        less.append(f"take --method {'lora or qlora' if load.method == 'full' else 'qlora'}")
+    raise ModelNotAvailableError(
         f"training {model} needs about {(fixed + passing) / 1e9:.1f} GB of {device} memory, and {free / 1e9:.1f} GB are free: "
         f"{fixed / 1e9:.1f} GB for weights and optimizer, {passing / 1e9:.1f} GB for {load.rows} decisions of {load.pictures} "
-        f"pictures at once; lower {' or '.join(less[:2])}{''.join(f', {word}' for word in less[2:])}"
+        f"pictures at once; {', or '.join(less)}"
     )
 
 
@@ -105,7 +106,7 @@ def _passing(config: Mapping[str, Any], text: Mapping[str, Any], load: TrainingL
 def _kept(part: Mapping[str, Any], depth: str, checkpointing: bool) -> int:
     """Numbers that a token leaves behind in all layers."""
     layers = int(part.get(depth, part.get("num_hidden_layers", 0)) or 0)
-    width = int(part.get("hidden_size", part.get("embed_dim", 0)) or 0)
+    width = int(part.get("embed_dim", part.get("hidden_size", 0)) or 0)
     inner = int(part.get("intermediate_size", 4 * width) or 4 * width)
     each = 16 * width + 4 * inner
     return layers * width + each if checkpointing else layers * each

@@ -94,6 +94,14 @@ def test_time_that_is_over_stops_at_a_checkpoint_and_the_run_goes_on(bases, tmp_
     assert rl(tmp_path, "short", *words) == 0  # one iteration is left
 
 
+def test_an_adapter_of_another_base_is_refused_and_leaves_no_run(tuned, tmp_path, capsys):
+    words = ("--base", "tiny", "--model", "new", "--adapter", str(tuned / "adapter"))
+    assert rl(tmp_path, "other", *words) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and "adapter" in said[0] and "qwen-vl" in said[0]
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

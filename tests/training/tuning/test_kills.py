@@ -1,0 +1,169 @@
+"""Tuning is killed by SIGKILL at random moments of work and saves, and ends as a run that nobody killed, to the bit.
+
+The long form, a hundred kills of each: ``python -m pytest -n 0 -m slow tests/training/tuning/test_kills.py``.
+"""
+
+import functools
+import os
+import random
+import signal
+import time
+import traceback
+
+import numpy as np
+import pytest
+import tuning_helpers as helpers
+
+from atari_vlm.runs.environments import make_env
+from atari_vlm.runs.game_names import parse_games
+from atari_vlm.runs.progress import Quiet
+from atari_vlm.training.tuning.bases import load_base
+from atari_vlm.training.tuning.learner import UpdateConfig
+from atari_vlm.training.tuning.ppo import PPOConfig
+from atari_vlm.training.tuning.rl import ReinforcementRun, ReinforcementTrainer
+from atari_vlm.training.tuning.sft import ImitationTrainer, Lessons, TuningRun
+from atari_vlm.training.tuning.sources import TeachingConfig, played_episodes
+from atari_vlm.training.tuning.turns import PlayedGame
+from atari_vlm.vlm.local.adapter import AdapterCard, prompt_version_of
+from atari_vlm.vlm.local.options import LocalOptions
+
+ROUNDS = 10  # each ends with a checkpoint
+MOST = {"sft": 4, "rl": 9}  # updates, or steps of games, until a kill
+CONFIG = UpdateConfig(updates=ROUNDS, batch_size=2)
+
+
+class Telling(Quiet):
+    """Writes a byte for each step or update."""
+
+    def __init__(self, pipe):
+        self.pipe = pipe
+
+    def advanced(self, task, step=None, calls=0):
+        os.write(self.pipe, b".")
+
+    def say(self, message):
+        pass
+
+
+def card_of(base):
+    known = (base.family, base.model, base.model_type, base.weights)
+    return AdapterCard(*known, "basic", prompt_version_of("basic"), ("Catch",), 5)
+
+
+def imitation(base, lessons, folder, progress):
+    return ImitationTrainer(
+        TuningRun(folder, base, lessons, "lora", CONFIG, card_of(base), 5, 1, progress=progress)
+    )
+
+
+def reinforcement(base, lessons, folder, progress):
+    ppo = PPOConfig(envs=2, steps=3, epochs=1, minibatch=6, value_warm_up=1)
+    game = PlayedGame("Catch", lambda: make_env({"game_name": "Catch"}))
+    run = ReinforcementRun(
+        *(folder, base, "lora", CONFIG, ppo, card_of(base), (game,), ROUNDS, 50),
+        **{"seed": 5, "eval_every": 1, "eval_episodes": 1, "progress": progress},
+    )
+    return ReinforcementTrainer(run)
+
+
+TRAINERS = {"sft": imitation, "rl": reinforcement}
+
+
+def train(make, folder, pipe):
+    """Tells through the pipe of each unit of work, and where a save begins and that it is done."""
+    trainer = make(folder, Telling(pipe))
+    save = trainer._checkpoints.save
+
+    def told(*arguments):
+        os.write(pipe, b"[")
+        save(*arguments)
+        os.write(pipe, b"]")
+
+    trainer._checkpoints.save = told
+    trainer.train()
+
+
+def in_child(work):
+    """Work in a fork, which has the model loaded already and is given a pipe: its id, and what to read from."""
+    mine, its = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(its)
+        return child, mine
+    code = 1
+    try:
+        os.close(mine)
+        work(its)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def finish(child, pipe):
+    """Let a child end; seconds of its longest save."""
+    longest = began = 0.0
+    while sign := os.read(pipe, 1):
+        began = time.monotonic() if sign == b"[" else began
+        longest = max(longest, time.monotonic() - began) if sign == b"]" else longest
+    os.close(pipe)
+    assert os.waitpid(child, 0)[1] == 0
+    return longest
+
+
+def kill(work, most, save_s, choice):
+    """Start it and end it by SIGKILL: while it works, or in or just after a save; whether it was the latter."""
+    child, pipe = in_child(work)
+    in_save = choice.random() < 0.5
+    wanted, count = (b"[", choice.randint(1, 2)) if in_save else (b".", choice.randint(1, most))
+    while count:
+        sign = os.read(pipe, 1)
+        assert sign, "the run ended before it was killed"
+        count -= sign == wanted
+    if in_save:
+        time.sleep(choice.uniform(0, save_s))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(pipe)
+    return in_save
+
+
+def newest(folder):
+    """The number of the newest checkpoint, which must be whole: its arrays are finite and weights are among them."""
+    from atari_vlm.world_models.checkpoint_files import unpack_tensors
+
+    paths = sorted((folder / "checkpoints").glob("update-*.safetensors"))
+    if not paths:
+        return -1
+    arrays = unpack_tensors(paths[-1].read_bytes(), str(paths[-1]))
+    kept = [array for name, array in arrays.items() if name.startswith("weights.")]
+    assert kept and all(np.isfinite(array).all() for array in kept)
+    return int(arrays["updates"])
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", ["sft", "rl"])
+def test_a_killed_run_ends_as_one_that_nobody_killed(how, kills, bases, tmp_path):
+    choice = random.Random(0)
+    base = load_base("qwen-vl", bases("qwen2-vl"), LocalOptions(device="cpu", offline=True))
+    teaching = TeachingConfig(episodes=2, held_out=1)
+    lessons = Lessons.of(list(played_episodes("scripted", parse_games("Catch"), teaching)))
+    make = functools.partial(TRAINERS[how], base, lessons)
+    (tmp_path / "whole").mkdir()
+    save_s = finish(*in_child(functools.partial(train, make, tmp_path / "whole")))
+    wanted, done, in_save, runs = helpers.digests(tmp_path / "whole"), 0, 0, 0
+    while done < kills:
+        runs += 1
+        folder = tmp_path / f"run-{runs}"
+        folder.mkdir()
+        work, seen = functools.partial(train, make, folder), -1
+        while done < kills and seen < ROUNDS - 5:
+            in_save += kill(work, MOST[how], save_s, choice)
+            done += 1
+            before, seen = seen, newest(folder)
+            assert seen >= before, f"the checkpoint of update {before} was lost"
+        finish(*in_child(work))
+        assert helpers.digests(folder) == wanted
+    assert in_save >= kills // 4 and runs >= 2

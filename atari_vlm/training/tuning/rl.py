@@ -66,7 +66,7 @@ class ReinforcementTrainer:
     def __init__(self, run: ReinforcementRun):
         self.run = run
         self.learner = ReinforcedLearner(run.base, run.method, run.config, run.ppo, run.start)
-        self.iteration = 0
+        self.iteration, self._latest = 0, dict[str, list[float]]()
         self.lanes = [self._lane(number) for number in range(run.ppo.envs)]
         identity = hashlib.sha256(json.dumps(dataclasses.asdict(run.ppo)).encode()).hexdigest()
         self._checkpoints = TuningCheckpoints(run.folder / "checkpoints", identity)
@@ -98,7 +98,7 @@ class ReinforcementTrainer:
                     run.limit.check(f"{self.iteration} iterations")
         finally:
             self._log.close()
-        returns = self.evaluate()
+        returns = self._latest or self.evaluate()
         results = {
             "return": _mean(returns),
             "returns": returns,
@@ -132,7 +132,8 @@ class ReinforcementTrainer:
         metrics |= self._named("return", self._returns(played))
         last = number == self.run.iterations
         if last or number % self.run.eval_every == 0:
-            metrics |= self._named("evaluation_return", self.evaluate())
+            self._latest = self.evaluate()
+            metrics |= self._named("evaluation_return", self._latest)
         self._log.add(number, metrics)  # lines after the last checkpoint are dropped and made again
         if last or number % self.run.eval_every == 0:
             self._save()

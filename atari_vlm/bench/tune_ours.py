@@ -107,7 +107,6 @@ class GivenPrompts:
     def decide(self) -> None:
         """One pass, a draw for each row, and what the value head says."""
         self._times += 1
-        self._learner.forget()
         self._now = [marked(decision, self._times) for decision in self._asked]
         scores, hidden = self._learner.policy(self._now)
         self._learner.values(hidden)
@@ -154,4 +153,3 @@ class Games:
         turns, returns = played.turns(1, learner.ppo)
         learner.values.fit(np.concatenate(played.hidden), returns)
         learner.improve(played.asked, turns)
-        learner.forget()

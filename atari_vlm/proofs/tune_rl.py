@@ -197,7 +197,7 @@ def to_markdown(config: ProofConfig, rows: list[dict[str, Any]]) -> tuple[str, b
         f"`python -m atari_vlm.proofs.tune_rl --game {config.game}{flag} --seeds {seeds}`.\n\n"
         f"Mean return over {len(rows)} seed(s): **{returns.mean():.3f}**{_interval(returns[:, None], 3)} of {reward.optimum:g}. "
         f"The goal is {goal:g} within {CPU_SECONDS:.0f} CPU seconds:\n{sum(reached)} of {len(rows)} seed(s) reached it. Settings "
-        f"were chosen while looking at seeds {LOOKED_AT}.\n\n"
+        f"were chosen while looking at seed {LOOKED_AT}.\n{_beginnings(config, rows)}\n"
         + "\n".join(table_lines(_HEAD, [_row(row) for row in rows]))
         + "\n\n`copy`: mean return of the imitation that training began with, whole games on seeds of its own, and after how "
         "many updates\nit was stopped. `rounds`: calls of `tune rl`, each from what the one before left, until the last "
@@ -221,6 +221,18 @@ def _row(row: dict[str, Any]) -> list[str]:
         f"{row['decisions']:,}",
         f"{row['cpu_seconds']:.0f}",
     ]
+
+
+def _beginnings(config: ProofConfig, rows: list[dict[str, Any]]) -> str:
+    """How many copies really were at half, and not far beyond it when they were looked at."""
+    if config.from_nothing:
+        return ""
+    reward = REWARDS[config.game]
+    near = sum(row["copy_return"] <= 0.6 * reward.optimum for row in rows)
+    return (
+        f"{near} of {len(rows)} copies were at 0.5 to 0.6 of the optimum; the others passed it between two looks, which are "
+        f"{reward.look_every} updates apart.\n"
+    )
 
 
 def _copying(rows: list[dict[str, Any]]) -> str:

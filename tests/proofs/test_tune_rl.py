@@ -39,6 +39,7 @@ def test_the_goal_is_met_by_every_seed_or_not_at_all(last, seconds, code, tmp_pa
     assert run(config) == code
     page = (tmp_path / "tune_rl_catch.md").read_text()
     assert f"{3 if code == 0 else 2} of 3 seed(s) reached it" in page
+    assert "3 of 3 copies were at 0.5 to 0.6 of the optimum" in page
     assert "--game catch --seeds 2 3 4`" in page and "| 2 | 0.55 (40) | 1 | 1.00 |" in page
     assert " ".join(REWARDS["catch"].words) in page
     assert len(json.loads((tmp_path / "tune_rl_catch.json").read_text())) == 3

@@ -161,7 +161,6 @@ class ReinforcementTrainer:
 
     def _play(self, rng: np.random.Generator) -> Played:
         run = self.run
-        self.learner.forget()
         task = Task("play", run.ppo.steps, "steps", (self.iteration + 1, run.iterations))
         with running(run.progress, task) as done:
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from atari_vlm.errors import DivergedError
 from atari_vlm.training.tuning.bases import Base
 from atari_vlm.training.tuning.learner import Method, TuningLearner, UpdateConfig
 from atari_vlm.training.tuning.ppo import PPOConfig, Turns, ppo_loss
@@ -16,9 +15,6 @@ from atari_vlm.training.tuning.teaching import TaughtDecision
 from atari_vlm.training.tuning.turns import log_softmax
 from atari_vlm.training.tuning.values import ValueHead
 from atari_vlm.vlm.local.adapter import Adapter, load_weights
-from atari_vlm.vlm.local.engine import ScoreRequest
-
-_KEPT_BYTES = 512 << 20  # of pictures ready for the model
 
 
 class ReinforcedLearner(TuningLearner):
@@ -38,23 +34,6 @@ class ReinforcedLearner(TuningLearner):
         self.ppo = ppo
         self.values = ValueHead(base.network.get_output_embeddings().weight.shape[1])
         self._first = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        self._encoded: dict[TaughtDecision, ScoreRequest] = {}
-        self._room = _KEPT_BYTES
-
-    def forget(self) -> None:
-        """Let go of the prompts that were kept: what was played is learned from."""
-        self._encoded.clear()
-        self._room = _KEPT_BYTES
-
-    def _request(self, decision: TaughtDecision) -> ScoreRequest:
-        """A decision is encoded once, though it is played and then learned from several times."""
-        if decision not in self._encoded:
-            request = super()._request(decision)
-            self._room -= sum(piece.nbytes for piece in request.prompt.pieces)
-            if self._room < 0:
-                return request
-            self._encoded[decision] = request
-        return self._encoded[decision]
 
     def policy(self, asked: Sequence[TaughtDecision]) -> tuple[list[np.ndarray], np.ndarray]:
         """Log-probabilities among the legal answers, float64 ``(A,)`` each, and last hidden states float32 ``(B, D)``."""
@@ -83,21 +62,10 @@ class ReinforcedLearner(TuningLearner):
 
     def improve(self, asked: Sequence[TaughtDecision], turns: Turns) -> dict[str, float]:
         """One update on a minibatch."""
-        self.tuned.train()
-        self.updates += 1
-        rate = self.config.rate(self.updates)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        rate = self._begin()
         loss, parts = ppo_loss(self._scores(asked), turns, self.ppo)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(nn.utils.clip_grad_norm_(self.weights.values(), self.config.max_norm))
-        if not np.isfinite(norm):
-            raise DivergedError(
-                f"the loss of update {self.updates} is no number; lower --learning-rate", {}
-            )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return {**parts, "norm": norm, "learning_rate": rate}
+        return {**parts, "norm": self._step(float(loss.detach())), "learning_rate": rate}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Also the value head."""

@@ -1,6 +1,6 @@
 """Tuning is killed by SIGKILL at random moments of work and saves, and ends as a run that nobody killed, to the bit.
 
-The long form, a hundred kills of each: ``python -m pytest -n 0 -m slow tests/training/tuning/test_kills.py``.
+The long form, a hundred kills of each instead of five: ``python -m pytest -n 0 -m slow tests/training/tuning/test_kills.py``.
 """
 
 import functools
@@ -27,8 +27,8 @@ from atari_vlm.training.tuning.turns import PlayedGame
 from atari_vlm.vlm.local.adapter import AdapterCard, prompt_version_of
 from atari_vlm.vlm.local.options import LocalOptions
 
-ROUNDS = 10  # each ends with a checkpoint
-MOST = {"sft": 4, "rl": 9}  # updates, or steps of games, until a kill
+ROUNDS = 12  # each ends with a checkpoint
+MOST = {"sft": 2, "rl": 5}  # updates, or steps of games, until a kill
 CONFIG = UpdateConfig(updates=ROUNDS, batch_size=2)
 
 
@@ -143,7 +143,7 @@ def newest(folder):
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", ["sft", "rl"])
 def test_a_killed_run_ends_as_one_that_nobody_killed(how, kills, bases, tmp_path):
     choice = random.Random(0)
@@ -159,11 +159,11 @@ def test_a_killed_run_ends_as_one_that_nobody_killed(how, kills, bases, tmp_path
         folder = tmp_path / f"run-{runs}"
         folder.mkdir()
         work, seen = functools.partial(train, make, folder), -1
-        while done < kills and seen < ROUNDS - 5:
+        while done < kills and seen < ROUNDS - 4:
             in_save += kill(work, MOST[how], save_s, choice)
             done += 1
             before, seen = seen, newest(folder)
             assert seen >= before, f"the checkpoint of update {before} was lost"
         finish(*in_child(work))
         assert helpers.digests(folder) == wanted
-    assert in_save >= kills // 4 and runs >= 2
+    assert 0 < in_save < kills

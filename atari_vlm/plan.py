@@ -10,7 +10,8 @@ finished, the same command makes a new one. Ctrl-C ends a run cleanly after the 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,9 +22,12 @@ from atari_vlm.ending import program
 from atari_vlm.errors import AtariVLMError, StoppedError
 from atari_vlm.evaluation.plan_run import COLUMNS, PlanExecution, PlanRun, VariantResult, cells
 from atari_vlm.evaluation.plan_settings import PlanSettings, PlansOptions, WorldOptions
+from atari_vlm.evaluation.plan_work import PlanWork, WorkerLimits
 from atari_vlm.reporting.live.page import live_page
 from atari_vlm.reporting.live.state import Expected
 from atari_vlm.runs.answered import one_line
+from atari_vlm.runs.cluster.options import ExecutorOptions
+from atari_vlm.runs.cluster.session import Session, check_ray, session
 from atari_vlm.runs.command_line import command_line, command_of, parse, resume_hint
 from atari_vlm.runs.display import ProgressDisplay
 from atari_vlm.runs.fallbacks import verdict
@@ -73,7 +77,7 @@ class FollowOptions(Options):
 @dataclass(frozen=True)
 class PlanConfig(
     FileOptions, FolderOptions, ServeOptions, LogOptions,
-    PlayOptions, KeyOptions, ModelOptions, AskOptions, AnswerOptions,
+    ExecutorOptions, PlayOptions, KeyOptions, ModelOptions, AskOptions, AnswerOptions,
     SeedOptions, EpisodeOptions, FollowOptions, PlansOptions, WorldOptions, GameOptions,
 ):  # fmt: skip
     """What to play, with what, and how much of it; the game may also be Catch, whose exact model is ``catch``."""
@@ -91,6 +95,7 @@ def run(config: PlanConfig) -> int:
         live_page(config) as page,
         ProgressDisplay(console) as display,
         closing(load(config)) as vlm,
+        workers(config) as dealt,
         make_run(config, vlm, (stop, page.beside(display))) as planned,
     ):
         path, episodes = planned.run.path, planned.num_episodes
@@ -98,7 +103,7 @@ def run(config: PlanConfig) -> int:
         page.expect(Expected(episodes, "episodes", path.name, planned.budget, planned.run.journal))
         console.print(f"run {path} ({'continued' if planned.run.resumed else 'new'})")
         try:
-            played = planned.play()
+            played = planned.play(dealt)
             page.finish()
             said, code = verdict(planned.run.journal, planned.run.journal.episodes())
             answer = one_line(planned.answered())
@@ -123,15 +128,33 @@ def run(config: PlanConfig) -> int:
 
 def load(config: PlanConfig) -> VLM:
     """The model that is asked."""
-    return load_vlm(
-        config.vlm,
-        model=config.model,
-        adapter=config.adapter,
-        api_key=config.key(),
-        base_url=config.base_url,
-        timeout_s=config.timeout_s,
+    return load_vlm(config.vlm, api_key=config.key(), **vlm_options(config))
+
+
+def vlm_options(config: PlanConfig) -> dict[str, Any]:
+    """What it is loaded with, but for the key."""
+    return {
+        "model": config.model,
+        "adapter": config.adapter,
+        "base_url": config.base_url,
+        "timeout_s": config.timeout_s,
         **pairs(config.vlm_option, "--vlm-option"),
-    )
+    }
+
+
+@contextmanager
+def workers(config: PlanConfig) -> Iterator[tuple[Session, PlanWork] | None]:
+    """A session with workers and what they are sent, where the options ask for one."""
+    if config.executor == "local":
+        yield None
+        return
+    check_ray()
+    cache = None if config.cache is None else str(config.cache)
+    limits = WorkerLimits(**{**shared(config, WorkerLimits), "cache": cache})
+    options, variable = vlm_options(config), config.api_key_env
+    work = PlanWork(settings_of(config), limits, config.vlm, options, variable)
+    with session(config) as opened:
+        yield opened, work
 
 
 def make_run(config: PlanConfig, vlm: VLM, watching: tuple[Stop, Progress]) -> PlanRun:

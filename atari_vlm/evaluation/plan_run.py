@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from atari_vlm.evaluation.plan_settings import PlanSettings, PlanWorkshop, Variant
+from atari_vlm.evaluation.plan_work import PlanWork
 from atari_vlm.files import atomic_write
 from atari_vlm.reporting.page.run_report import write_report
 from atari_vlm.runs import outputs
 from atari_vlm.runs.answered import answered_in
+from atari_vlm.runs.cluster.dealing import Desk
+from atari_vlm.runs.cluster.session import Session
 from atari_vlm.runs.continuing import ResumeRules
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.options import (
@@ -108,8 +111,11 @@ class PlanRun:
         with self._opened:
             outputs.write_tables(self.run.path, self.run.journal)
 
-    def play(self) -> list[VariantResult]:
-        """Play every variant on the same seeds, write results and report, and mark the run as finished."""
+    def play(self, dealt: tuple[Session, PlanWork] | None = None) -> list[VariantResult]:
+        """Play every variant on the same seeds, write results and report, and mark the run as finished.
+
+        With ``dealt`` episodes are played on the workers of a session.
+        """
         variants = self.settings.variants
         if len(variants) > 1:
             labels = {
@@ -120,7 +126,7 @@ class PlanRun:
             self.run.journal.set_meta(labels=labels)
         for part in range(len(self._counts)):
             for variant in variants:
-                self._play(variant, part)
+                self._play(variant, part, dealt)
         results = [self._result(variant) for variant in variants]
         self._save(results)
         self.run.finish()
@@ -135,25 +141,42 @@ class PlanRun:
         """What answered: the model asked for and the one that replied, the address, the prompt."""
         return answered_in(self.run.journal, {**self.settings.as_dict(), **self._identity})
 
-    def _play(self, variant: Variant, part: int) -> None:
+    def _play(self, variant: Variant, part: int, dealt: tuple[Session, PlanWork] | None) -> None:
         specs = self._specs_of(variant, part)
         conditions = {"strategy": variant.name, "after": 0}
         self.run.record_group("eval", [spec.episode for spec in specs], conditions)
         began = time.monotonic()
-        options = PlayerOptions(
-            max_steps=self.settings.max_steps,
-            parallel=self._execution.parallel,
-            progress=self._execution.progress,
-            stop=self._execution.stop,
-        )
-        player = Player(self.run.journal, self._vlm, self._workshop.make_env, options)
         try:
-            player.play(specs, lambda vlm, env: self._workshop.agent(variant, vlm, env))
+            if dealt is None:
+                self._play_here(variant, specs)
+            else:
+                execution = self._execution
+                desk = Desk(
+                    *(
+                        self.run.journal,
+                        self.budget,
+                        execution.parallel,
+                        execution.progress,
+                        execution.stop,
+                    )
+                )
+                dealt[1].deal(dealt[0], desk, variant, specs)
             self._log.update(self.run.journal.episodes())
         finally:
             seconds = dict(self.run.journal.meta().get("seconds", {}))
             seconds[variant.name] = seconds.get(variant.name, 0.0) + time.monotonic() - began
             self.run.journal.set_meta(seconds=seconds)
+
+    def _play_here(self, variant: Variant, specs: Sequence[EpisodeSpec]) -> None:
+        execution, workshop = self._execution, self._workshop
+        options = PlayerOptions(
+            max_steps=self.settings.max_steps,
+            parallel=execution.parallel,
+            progress=execution.progress,
+            stop=execution.stop,
+        )
+        player = Player(self.run.journal, self._vlm, workshop.make_env, options)
+        player.play(specs, lambda vlm, env: workshop.agent(variant, vlm, env))
 
     def _specs(self, variant: Variant) -> list[EpisodeSpec]:
         return [spec for part in range(len(self._counts)) for spec in self._specs_of(variant, part)]

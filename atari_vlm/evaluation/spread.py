@@ -74,10 +74,17 @@ def units_of(
 
 
 def needs_of(spec: AgentSpec, entrant: Entrant, has_gpus: bool) -> Needs:
-    """What a worker takes that plays an agent: a processor; a GPU for a model that is loaded there, where there are any."""
+    """What a worker takes that plays an agent."""
     asked = spec.options.get("vlm") if spec.kind == "planner" else spec.name
-    if entrant.vlm is None or not isinstance(asked, str) or asked in OFFLINE_NAMES or is_own(asked):
+    if entrant.vlm is None or not isinstance(asked, str):
         return Needs()
-    if entry(asked).kind == "api" or entrant.base_url:
+    return needs_of_vlm(asked, entrant.base_url, has_gpus=has_gpus)
+
+
+def needs_of_vlm(name: str, base_url: str | None, *, has_gpus: bool) -> Needs:
+    """What a worker takes that asks a VLM: a processor; a GPU for a model that is loaded there, where there are any."""
+    if name in OFFLINE_NAMES or is_own(name):
+        return Needs()
+    if entry(name).kind == "api" or base_url:
         return _ASKS
-    return Needs(gpus=1.0 if has_gpus else 0.0, kind=spec.label)  # one such model in a process
+    return Needs(gpus=1.0 if has_gpus else 0.0, kind=name)  # one such model in a process

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 from fake_server import FakeVendorServer
-from ray_studies import LANE, ledger_of, study, tables
+from ray_studies import LANE, ledger_of, study, tables, workers_of_this_process
 
 from atari_vlm import evaluate as program
+from atari_vlm import plan
 from atari_vlm.errors import BudgetExhaustedError, ConfigError, MismatchError, StoppedError
 from atari_vlm.evaluation.evaluate import Watching, evaluate
 from atari_vlm.runs.cluster.session import About, session
@@ -65,18 +66,6 @@ class Observed(Quiet):
         self.said.append(message)
 
 
-def units_running():
-    """Process ids of workers that play units."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and b"ray::unit_player" in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
-
-
 def test_a_study_that_was_stopped_and_lost_a_worker_equals_the_serial_one(ray, tmp_path):
     serial, _ = evaluate(study(tmp_path / "serial", ledger_of(tmp_path / "serial")))
     config = study(tmp_path / "ray", ledger_of(tmp_path / "ray"), executor="ray", parallel=2)
@@ -87,7 +76,7 @@ def test_a_study_that_was_stopped_and_lost_a_worker_equals_the_serial_one(ray, t
 
     def kill():
         names.extend(actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True))
-        for victim in units_running():
+        for victim in workers_of_this_process():
             os.kill(victim, signal.SIGKILL)
 
     seen = Observed(kill, at=(30,))
@@ -117,6 +106,21 @@ def test_a_limit_holds_over_all_workers_and_the_key_is_in_no_file(ray, tmp_path)
     for secret in (SECRET, os.environ["RAY_AUTH_TOKEN"]):
         holders = [file for file in files if secret.encode() in file.read_bytes()]
         assert not holders
+
+
+def test_plans_on_workers_are_those_of_one_process(ray, tmp_path):
+    words = "--game Catch --world-model catch --num-episodes 2 --max-steps 6 --videos 0 --seed 3".split()
+    for executor in ("local", "ray"):
+        where = ["--save-dir", str(tmp_path), "--run-name", executor, "--executor", executor]
+        assert plan.main([*words, *where]) == 0
+    local, spread = (Journal(tmp_path / name / "journal.sqlite") for name in ("local", "ray"))
+    with local, spread:
+        assert local.episodes() == spread.episodes() and len(local.episodes()) == 2
+        for number in (0, 1):
+            ours, theirs = (
+                [(s.action, s.reward) for s in j.steps(number)] for j in (local, spread)
+            )
+            assert ours == theirs
 
 
 @pytest.mark.parametrize(("words", "said"), REFUSED)

@@ -297,5 +297,5 @@ class Dealer:
         shown = ", ".join(f"{free.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
         wanted = self._workers[0].needs if self._workers else Needs()
         self._desk.progress.say(
-            f"no worker has begun within {_PATIENCE_S:.0f} s; one takes {wanted.cpus:g} CPU and {wanted.gpus:g} GPU, free now: {shown}"
+            f"no worker within {_PATIENCE_S:.0f} s; one takes {wanted.cpus:g} CPU and {wanted.gpus:g} GPU, free: {shown}"
         )

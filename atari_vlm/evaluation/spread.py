@@ -17,7 +17,7 @@ from atari_vlm.own_classes import is_own
 from atari_vlm.runs.cluster.units import Needs, Unit
 from atari_vlm.runs.cluster.worker import PlayUnit, Seat, Tools
 from atari_vlm.runs.player import EpisodeSpec
-from atari_vlm.vlm.catalogue import OFFLINE_NAMES, entry
+from atari_vlm.vlm.catalogue import OFFLINE_NAMES, TINY, entry
 
 _ASKS = Needs(cpus=0.1, kind="asks")  # waits for replies most of the time
 
@@ -83,7 +83,7 @@ def needs_of(spec: AgentSpec, entrant: Entrant, has_gpus: bool) -> Needs:
 
 def needs_of_vlm(name: str, base_url: str | None, *, has_gpus: bool) -> Needs:
     """What a worker takes that asks a VLM: a processor; a GPU for a model that is loaded there, where there are any."""
-    if name in OFFLINE_NAMES or is_own(name):
+    if name in (*OFFLINE_NAMES, TINY) or is_own(name):
         return Needs()
     if entry(name).kind == "api" or base_url:
         return _ASKS

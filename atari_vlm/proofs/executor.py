@@ -9,6 +9,7 @@ neither the start of a session nor that of a worker.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import threading
@@ -157,6 +158,8 @@ def to_markdown(
             *table_lines(["study", "wall time", "driver"], list(units)),
             "",
             hardware(),
+            "",
+            f"Load of the machine at the end (1, 5 and 15 minutes): {', '.join(f'{load:.1f}' for load in os.getloadavg())}.",
             "",
         ]
     )

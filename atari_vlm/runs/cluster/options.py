@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from atari_vlm.errors import ConfigError
-from atari_vlm.runs.options import UNRECORDED, Options
+from atari_vlm.runs.options import TYPED_ONLY, UNRECORDED, Options
 
+_HERE = {
+    **TYPED_ONLY,
+    **UNRECORDED,
+}  # of no consequence for a run, and of the line that goes on with it
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 
 
@@ -16,9 +20,9 @@ _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 class ExecutorOptions(Options):
     """Who does the work; results do not depend on it. Under Ray --parallel is the number of units played at once."""
 
-    executor: Literal["local", "ray"] = field(default="local", metadata=UNRECORDED)
+    executor: Literal["local", "ray"] = field(default="local", metadata=_HERE)
     """local: this process; ray: workers of a Ray cluster, of this machine alone without --ray-address (extra scale)"""
-    ray_address: str | None = field(default=None, metadata=UNRECORDED)
+    ray_address: str | None = field(default=None, metadata=_HERE)
     """HOST:PORT of a head (ray start --head --port PORT), or auto: the cluster that this machine belongs to"""
 
     def __post_init__(self) -> None:

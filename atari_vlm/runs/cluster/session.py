@@ -109,10 +109,9 @@ def session(options: Executing) -> Iterator[Session]:
                 opened.enter_context(_environment(_closed()))
             elif options.ray_address != "auto":
                 check_head(str(options.ray_address))
-            opened.enter_context(_signals_kept())
             opened.enter_context(_silence())
             opened.callback(ray.shutdown)
-            with _small() if is_ours else nullcontext():
+            with _signals_kept(), _small() if is_ours else nullcontext():
                 _start(ray, options)
         gpus = float(ray.cluster_resources().get("GPU", 0.0))
         yield Session(ray, secrets.token_hex(4), is_ours, gpus)
@@ -190,17 +189,16 @@ def _read_again() -> None:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray sets handlers of its own for the end of a process; a program has its own already."""
+    """Within the block Ray sets handlers of its own for the end of a process; a program has its own already."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield_to = signal.signal
     try:
         yield
     finally:
         for number, handler in kept.items():
-            yield_to(number, handler)
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import tyro
 
+from atari_vlm._lazy import require
 from atari_vlm.agents.base import Agent
 from atari_vlm.agents.make import make_agent
 from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
@@ -45,6 +46,7 @@ from atari_vlm.training.tuning.merging import write_whole
 from atari_vlm.vlm.base import VLM, closing
 from atari_vlm.vlm.load import load_vlm
 from atari_vlm.vlm.local import weights
+from atari_vlm.vlm.local.onnx.exporting import export
 from atari_vlm.vlm.local.options import LocalOptions
 from atari_vlm.vlm.local.tiny.player import BUNDLED, build_player
 
@@ -80,7 +82,8 @@ class _Lines(Quiet):
 
 
 def make(config: BundledConfig) -> dict[str, Any]:
-    """Train to the end and write the weights; what was trained, for the card."""
+    """Train to the end and write the weights and their ONNX form; what was trained, for the card."""
+    require("onnx", "onnx-export")  # now, and not after hours
     shape = dataclasses.replace(BUNDLED, fluent=tuple(LANES))
     folder = build_player(config.save_dir / "base", config.seed, shape)
     base = load_base("tiny", "new", LocalOptions(device="cpu"), folder)
@@ -100,6 +103,7 @@ def make(config: BundledConfig) -> dict[str, Any]:
     shutil.rmtree(whole, ignore_errors=True)
     write_whole(training.learner.tuned.merge_and_unload(), folder, whole)
     config.out.mkdir(parents=True, exist_ok=True)
+    export(whole)
     for file in whole.iterdir():
         shutil.copyfile(file, config.out / file.name)
     return {

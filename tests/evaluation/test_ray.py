@@ -5,6 +5,7 @@ The long form, with nodes and drivers that are killed, is ``ray_kills.py`` (docs
 
 import dataclasses
 import os
+import tempfile
 import re
 import signal
 import socket
@@ -36,11 +37,14 @@ REFUSED = [
 
 
 @pytest.fixture(scope="module")
-def ray(tmp_path_factory):
+def ray():
     """A session of this machine, with a key in the environment of its workers."""
-    with pytest.MonkeyPatch.context() as patch:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as short,
+    ):
         patch.setenv("STUDY_KEY", SECRET)
-        patch.setenv("RAY_TMPDIR", str(tmp_path_factory.mktemp("r")))
+        patch.setenv("RAY_TMPDIR", short)  # sockets lie there, whose paths have 107 bytes at most
         helpers = str(Path(__file__).parents[1] / "helpers")
         patch.setenv("PYTHONPATH", os.pathsep.join([helpers, os.environ.get("PYTHONPATH", "")]))
         with session(study(Path("x"), executor="ray", parallel=2)) as opened:

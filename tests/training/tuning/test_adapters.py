@@ -43,7 +43,8 @@ def test_the_adapter_plays_what_was_trained_and_so_does_the_merged_model(tuned, 
     attach(read_adapter(adapter), base.network, merge=False)
     trained = TuningLearner.log_probs
     learner = TuningLearner.__new__(TuningLearner)
-    learner.base, learner.tuned, learner._choices = base, base.network, {}
+    learner.base, learner.tuned = base, base.network
+    learner._choices, learner._prompts = {}, {}
     np.testing.assert_allclose(trained(learner, some_decisions()), with_adapter, atol=1e-5)
     assert tune(["merge", str(adapter), "--model", model, "--out", str(tmp_path / "whole")]) == 0
     np.testing.assert_array_equal(scores(model=str(tmp_path / "whole")), with_adapter)

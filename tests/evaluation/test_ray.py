@@ -5,10 +5,10 @@ The long form, with nodes and drivers that are killed, is ``ray_kills.py`` (docs
 
 import dataclasses
 import os
-import tempfile
 import re
 import signal
 import socket
+import tempfile
 import threading
 import time
 from pathlib import Path

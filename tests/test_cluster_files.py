@@ -153,7 +153,8 @@ def test_the_commands_of_the_readme_are_ours():
     commands = re.findall(r"python -m atari_vlm\.evaluate (.*)", text.replace("\\\n", " "))
     assert commands
     for command in commands:
-        parse(EvaluateConfig, shlex.split(command.partition("#")[0]), program.__doc__)
+        words = shlex.split(command.partition("#")[0].replace("$head", "head"))
+        parse(EvaluateConfig, words, program.__doc__)
 
 
 def test_the_agents_of_the_serving_page_have_only_options_that_there_are():

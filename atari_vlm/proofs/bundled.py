@@ -31,6 +31,7 @@ from atari_vlm.conditions import hardware
 from atari_vlm.ending import program
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.bundled_page import Measured, to_card, to_markdown
+from atari_vlm.proofs.pages import shown
 from atari_vlm.proofs.seeing import Blind, Shuffled
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.progress import Quiet
@@ -176,12 +177,9 @@ def run(config: BundledConfig) -> int:
     made = json.loads(told.read_text())
     rows = measure(config, made)
     page, passed = to_markdown(made, rows, hardware())
-    atomic_write(config.page / "bundled_player.md", page)
-    data = {"made": made, "games": {row.game: row.returns for row in rows}}
-    atomic_write(config.page / "bundled_player.json", json.dumps(data, indent=1) + "\n")
     atomic_write(config.out / "README.md", to_card(made, rows))
-    print(page)
-    return 0 if passed else 3
+    data = {"made": made, "games": {row.game: row.returns for row in rows}}
+    return shown(config.page, "bundled_player", page, data, passed)
 
 
 @program

@@ -27,6 +27,7 @@ from atari_vlm.ending import program
 from atari_vlm.evaluation.fidelity import HeldOutConfig, measure
 from atari_vlm.experience.replay import Replay, picture_columns
 from atari_vlm.files import atomic_write
+from atari_vlm.proofs.pages import shown
 from atari_vlm.proofs.pictures import frame_strip
 from atari_vlm.proofs.toys_page import plot, to_markdown
 from atari_vlm.settings import with_changes
@@ -181,13 +182,10 @@ def run(config: ProofConfig) -> int:
     rows = [train_one(folder / f"seed-{seed}", toy, settings, seed) for seed in config.seeds]
     page, passed = to_markdown(config.game, toy, rows)
     name = f"rem_{config.game.replace('-', '_')}"
-    atomic_write(config.out / f"{name}.md", page)
-    atomic_write(config.out / f"{name}.json", json.dumps(rows, indent=1) + "\n")
     atomic_write(config.out / f"{name}.png", plot(toy, rows))
     picture = (folder / f"seed-{config.seeds[0]}" / "frames.png").read_bytes()
     atomic_write(config.out / f"{name}_frames.png", picture)
-    print(page)
-    return 0 if passed else 3
+    return shown(config.out, name, page, rows, passed)
 
 
 @program

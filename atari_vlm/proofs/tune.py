@@ -25,11 +25,11 @@ from atari_vlm.conditions import hardware
 from atari_vlm.ending import program
 from atari_vlm.errors import RunError
 from atari_vlm.files import atomic_write
+from atari_vlm.proofs.pages import interval, shown
 from atari_vlm.proofs.seeing import Blind
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.rollout import play_episode
 from atari_vlm.runs.seeds import eval_seed
-from atari_vlm.scores.statistics import aggregate
 from atari_vlm.scores.tables import table_lines
 from atari_vlm.tune import main as tune
 from atari_vlm.vlm.base import VLM, closing
@@ -154,11 +154,9 @@ def _row(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def _interval(values: np.ndarray) -> str:
-    if len(values) < 3:
-        return " (too few seeds for an interval)"
-    estimate = aggregate(values[:, None], "mean")
-    return f" [{estimate.low:.4f}, {estimate.high:.4f}] (95 %, bootstrap over seeds)"
+def _interval(accuracies: np.ndarray) -> str:
+    found = interval(accuracies, 4)
+    return f" {found} (95 %, bootstrap over seeds)" if found else " (too few seeds for an interval)"
 
 
 def run(config: ProofConfig) -> int:
@@ -167,10 +165,7 @@ def run(config: ProofConfig) -> int:
     rows = [prove_one(config, seed) for seed in config.seeds]
     page, passed = to_markdown(config, rows)
     name = f"tune_{config.game.replace('-', '_')}"
-    atomic_write(config.out / f"{name}.md", page)
-    atomic_write(config.out / f"{name}.json", json.dumps(rows, indent=1) + "\n")
-    print(page)
-    return 0 if passed else 3
+    return shown(config.out, name, page, rows, passed)
 
 
 @program

@@ -27,9 +27,10 @@ from atari_vlm.conditions import hardware
 from atari_vlm.ending import program
 from atari_vlm.errors import RunError
 from atari_vlm.files import atomic_write
-from atari_vlm.proofs.tune import GAMES, Blind, play
+from atari_vlm.proofs.pages import interval, shown
+from atari_vlm.proofs.seeing import Blind
+from atari_vlm.proofs.tune import GAMES, play
 from atari_vlm.proofs.tune_copy import HalfWay, copied
-from atari_vlm.scores.statistics import aggregate
 from atari_vlm.scores.tables import table_lines
 from atari_vlm.tune import main as tune
 from atari_vlm.vlm.base import closing
@@ -195,7 +196,7 @@ def to_markdown(config: ProofConfig, rows: list[dict[str, Any]]) -> tuple[str, b
         f"`atari_vlm.tune rl --base tiny --model new --game {reward.game} {' '.join(config.words)}`\n"
         "(0.65 M parameters, one CPU thread, no extra reward), made by\n"
         f"`python -m atari_vlm.proofs.tune_rl --game {config.game}{flag} --seeds {seeds}`.\n\n"
-        f"Mean return over {len(rows)} seed(s): **{returns.mean():.3f}**{_interval(returns[:, None], 3)} of {reward.optimum:g}. "
+        f"Mean return over {len(rows)} seed(s): **{returns.mean():.3f}** {interval(returns, 3)} of {reward.optimum:g}. "
         f"The goal is {goal:g} within {CPU_SECONDS:.0f} CPU seconds:\n{sum(reached)} of {len(rows)} seed(s) reached it. Settings "
         f"were chosen while looking at seed {LOOKED_AT}.\n{_beginnings(config, rows)}\n"
         + "\n".join(table_lines(_HEAD, [_row(row) for row in rows]))
@@ -216,7 +217,7 @@ def _row(row: dict[str, Any]) -> list[str]:
         f"{row['copy_return']:.2f} ({row['copy_updates']})" if "copy_return" in row else "-",
         str(len(row["rounds"])),
         f"{returns.mean():.2f}",
-        _interval(returns[:, None], 2).strip() or "-",
+        interval(returns, 2) or "-",
         f"{np.mean(row['returns_blind']):.2f}",
         f"{row['decisions']:,}",
         f"{row['cpu_seconds']:.0f}",
@@ -240,23 +241,13 @@ def _copying(rows: list[dict[str, Any]]) -> str:
     return f"{min(seconds):.0f} to {max(seconds):.0f}" if seconds else "0"
 
 
-def _interval(values: np.ndarray, digits: int) -> str:
-    if len(values) < 3:
-        return ""
-    estimate = aggregate(values, "mean")
-    return f" [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
-
-
 def run(config: ProofConfig) -> int:
     """Prove every seed and write the page; 0 when all reach the goal, else 3."""
     torch.set_num_threads(1)
     rows = [prove_one(config, seed) for seed in config.seeds]
     page, passed = to_markdown(config, rows)
     name = f"tune_rl_{config.name.replace('-', '_')}"
-    atomic_write(config.out / f"{name}.md", page)
-    atomic_write(config.out / f"{name}.json", json.dumps(rows, indent=1) + "\n")
-    print(page)
-    return 0 if passed else 3
+    return shown(config.out, name, page, rows, passed)
 
 
 @program

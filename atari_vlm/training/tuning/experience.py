@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from atari_vlm.errors import RunError
-from atari_vlm.files import atomic_write
+from atari_vlm.errors import RunError, reading
+from atari_vlm.files import atomic_write, read_real
 from atari_vlm.training.tuning.bases import Base
 from atari_vlm.training.tuning.teaching import TaughtDecision
 from atari_vlm.types import Image, Message, Text
 from atari_vlm.vlm.local.images import resized
 
+_MOST_BYTES = 1 << 28  # of a round's file
 _RECENT = 512  # pictures among which an equal one is looked for
 
 
@@ -78,10 +79,9 @@ class Experience:
         """Read the first ``rounds`` rounds from disk instead of what is here."""
         self._decisions = []
         for number in range(1, rounds + 1):
-            try:
-                self._decisions += unpacked(self._path(number).read_bytes())
-            except (OSError, ValueError, KeyError) as error:
-                raise RunError(f"{self._path(number)} cannot be read: {error}") from error
+            path = self._path(number)
+            with reading(path, RunError):
+                self._decisions += unpacked(read_real(path, _MOST_BYTES))
 
     def _path(self, number: int) -> Path:
         return self.folder / f"round-{number:05d}.npz"

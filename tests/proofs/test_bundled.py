@@ -1,0 +1,106 @@
+"""The program of the model that ships, small: it trains, writes, plays beside random play and blind, and says what came of it."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+
+from atari_vlm.proofs import bundled
+from atari_vlm.proofs.bundled_page import Measured, to_markdown
+from atari_vlm.proofs.seeing import Blind, Shuffled
+from atari_vlm.types import Image, Message
+
+MADE = {
+    "parameters": 1_000_000, "decisions": 10, "updates": 2, "batch_size": 16, "rounds": 1, "seed": 0,
+    "lanes": {"Pong": 1}, "cpu_seconds": 3.0, "prompt_type": "basic", "frames": 2,
+}  # fmt: skip
+
+
+def measured(game, model, chance=0.0):
+    others = dict.fromkeys(("random", "black pictures", "other moments"), [chance] * 5)
+    return Measured(game, {"model": [model] * 5, **others})
+
+
+REACHED = [measured("Pong", 1), measured("Breakout", 16), measured("Freeway", 16)]
+FURTHER = [measured(game, 2) for game in ("Boxing", "Kaboom", "Assault")]
+
+
+def test_all_goals_and_three_further_games_pass():
+    page, passed = to_markdown(MADE, [*REACHED, *FURTHER], "here")
+    assert passed and "Pong above 0: yes" in page and "1,000,000 parameters" in page
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([measured("Pong", 0), *REACHED[1:], *FURTHER], "Pong above 0: **no**"),
+        ([*REACHED[:2], *FURTHER], "Freeway above 15: not measured"),
+        ([*REACHED, *FURTHER[:2]], "at least 3 further games: **no** (Boxing, Kaboom)"),
+        ([*REACHED, *FURTHER[:2], measured("Assault", 2, chance=2)], "further games: **no**"),
+    ],
+)
+def test_what_was_not_reached_is_said_and_does_not_pass(rows, said):
+    page, passed = to_markdown(MADE, rows, "here")
+    assert not passed and said in page
+
+
+class Looking:
+    """Notes the pictures that it is asked with."""
+
+    name, capabilities = "looking", frozenset({"scores"})
+
+    def __init__(self):
+        self.shown = []
+
+    def score_choices(self, messages, choices):
+        self.shown.append(messages[0].images[0].pixels)
+        return np.zeros(len(choices))
+
+
+def test_the_blind_see_black_and_the_shuffled_another_moment():
+    moments = [np.full((2, 2, 3), n, np.uint8) for n in range(1, 31)]
+    for kind in (Blind, functools.partial(Shuffled, seed=0)):
+        looking = Looking()
+        player = kind(looking)
+        for pixels in moments:
+            player.score_choices([Message("user", (Image(pixels),))], ["A", "B"])
+        values = [int(shown[0, 0, 0]) for shown in looking.shown]
+        if kind is Blind:
+            assert values == [0] * 30
+        else:
+            assert all(1 <= value <= n for n, value in enumerate(values, 1))  # of the past
+            assert sum(value == n for n, value in enumerate(values, 1)) < 10
+
+
+def test_the_program_trains_writes_and_measures(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bundled, "LANES", {"Catch": 2})
+    small = functools.partial(bundled.ApprenticeConfig, steps=4, updates=2)
+    monkeypatch.setattr(bundled, "ApprenticeConfig", small)
+    monkeypatch.setattr(bundled, "require", lambda *what: None)
+    exported = []
+    monkeypatch.setattr(bundled, "export", exported.append)
+    words = [
+        "--save-dir",
+        str(tmp_path / "run"),
+        "--out",
+        str(tmp_path / "out"),
+        "--page",
+        str(tmp_path),
+    ]
+    words += ["--rounds", "1", "--episodes", "3", "--games", "Catch"]
+    assert bundled.main(words) == 3  # none of the six games was measured
+    page = (tmp_path / "bundled_player.md").read_text()
+    assert "| Catch |" in page and "Pong above 0: not measured" in page
+    made = json.loads((tmp_path / "out" / "made.json").read_text())
+    assert (made["decisions"], made["updates"], made["lanes"]) == (8, 2, {"Catch": 2})
+    assert {"model.safetensors", "tokenizer.json", "README.md"} <= {
+        f.name for f in (tmp_path / "out").iterdir()
+    }
+    assert [folder.name for folder in exported] == ["whole"]
+    returns = json.loads((tmp_path / "bundled_player.json").read_text())["games"]["Catch"]
+    assert all(len(own) == 3 and set(own) <= {-1.0, 1.0} for own in returns.values())
+    capsys.readouterr()
+    monkeypatch.setattr(bundled, "play", lambda *asked: pytest.fail("played again"))
+    assert bundled.main([*words, "--no-make"]) == 3  # what was measured is read
+    assert "| Catch |" in capsys.readouterr().out

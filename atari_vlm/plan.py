@@ -20,7 +20,8 @@ from rich.table import Table
 from atari_vlm.agents.plan_judge import PlanOptions
 from atari_vlm.ending import program
 from atari_vlm.errors import AtariVLMError, StoppedError
-from atari_vlm.evaluation.plan_run import COLUMNS, PlanExecution, PlanRun, VariantResult, cells
+from atari_vlm.evaluation.plan_results import COLUMNS, VariantResult, cells
+from atari_vlm.evaluation.plan_run import PlanExecution, PlanRun
 from atari_vlm.evaluation.plan_settings import PlanSettings, PlansOptions, WorldOptions
 from atari_vlm.evaluation.plan_work import PlanWork, WorkerLimits
 from atari_vlm.reporting.live.page import live_page

@@ -1,4 +1,4 @@
-"""A run of episodes with plans: the same folder, journal, limits and report as training, and a comparison of variants."""
+"""A run of episodes with plans: the same folder, journal, limits and report as training."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from atari_vlm.evaluation.plan_results import (
+    VariantResult,
+    mean_of,
+    reward_correlation,
+    to_markdown,
+)
 from atari_vlm.evaluation.plan_settings import PlanSettings, PlanWorkshop, Variant
 from atari_vlm.evaluation.plan_work import PlanWork
 from atari_vlm.files import atomic_write
@@ -20,7 +26,7 @@ from atari_vlm.runs.answered import answered_in
 from atari_vlm.runs.cluster.dealing import Desk
 from atari_vlm.runs.cluster.session import Session
 from atari_vlm.runs.continuing import ResumeRules
-from atari_vlm.runs.journal import EpisodeRow, Journal
+from atari_vlm.runs.journal import EpisodeRow
 from atari_vlm.runs.options import (
     CacheOptions,
     FolderOptions,
@@ -36,7 +42,6 @@ from atari_vlm.runs.seeds import eval_seed
 from atari_vlm.runs.stopping import Stop
 from atari_vlm.runs.trackers import EpisodeLog, LogConfig, check_installed
 from atari_vlm.runs.videos import worth_filming, write_video
-from atari_vlm.scores.statistics import Estimate, aggregate
 from atari_vlm.settings import flat
 from atari_vlm.video import can_write_videos
 from atari_vlm.vlm.base import VLM
@@ -51,26 +56,6 @@ class PlanExecution(FolderOptions, LogOptions, PlayOptions, CacheOptions, LimitO
     command_line: str = ""
     progress: Progress = field(default_factory=Quiet)
     stop: Stop | None = None
-
-
-@dataclass(frozen=True)
-class VariantResult:
-    """One variant's episodes. Intervals are 95 % bootstraps over episodes.
-
-    ``against_replanning``: return minus that of the variant which asks at every step, seed by seed; ``None`` where this one does.
-    ``correlation``: Pearson's, of predicted with real rewards over the steps that had a prediction; ``None`` where it is
-    undefined (no predictions, or no two different values).
-    """
-
-    name: str
-    mean_return: Estimate
-    against_replanning: Estimate | None
-    steps: int
-    vlm_calls: int
-    cost_usd: float | None
-    seconds: float
-    fallback_rate: float
-    correlation: float | None
 
 
 class PlanRun:
@@ -150,16 +135,8 @@ class PlanRun:
             if dealt is None:
                 self._play_here(variant, specs)
             else:
-                execution = self._execution
-                desk = Desk(
-                    *(
-                        self.run.journal,
-                        self.budget,
-                        execution.parallel,
-                        execution.progress,
-                        execution.stop,
-                    )
-                )
+                how, journal = self._execution, self.run.journal
+                desk = Desk(journal, self.budget, how.parallel, how.progress, how.stop)
                 dealt[1].deal(dealt[0], desk, variant, specs)
             self._log.update(self.run.journal.episodes())
         finally:
@@ -203,10 +180,10 @@ class PlanRun:
         against = None
         if replanned:
             before = outputs.summarise(self._rows(replanned[0]))
-            against = _mean(np.subtract(summary["episode_rewards"], before["episode_rewards"]))
+            against = mean_of(np.subtract(summary["episode_rewards"], before["episode_rewards"]))
         return VariantResult(
             name=variant.name,
-            mean_return=_mean(summary["episode_rewards"]),
+            mean_return=mean_of(summary["episode_rewards"]),
             against_replanning=against,
             steps=sum(row.length or 0 for row in rows),
             vlm_calls=sum(call.paid for row in rows for call in journal.calls(row.episode)),
@@ -248,72 +225,3 @@ class PlanRun:
     def _label(self, identity: Mapping[str, Any]) -> list[str]:
         game, vlm = self.settings.environment()["game_name"], str(identity.get("vlm_type", "vlm"))
         return ["plan", game, vlm, *["ablation"] * self.settings.ablation]
-
-
-def reward_correlation(journal: Journal, rows: Sequence[EpisodeRow]) -> float | None:
-    """Pearson's correlation of predicted and real reward over the steps of some episodes; ``None`` where undefined."""
-    pairs = [
-        (step.decision["details"]["predicted_reward"], step.reward)
-        for row in rows
-        for step in journal.steps(row.episode)
-        if step.decision["details"].get("predicted_reward") is not None
-    ]
-    if len(pairs) < 2:
-        return None
-    predicted, real = np.array(pairs, np.float64).T
-    if predicted.std() == 0 or real.std() == 0:
-        return None
-    return float(np.corrcoef(predicted, real)[0, 1])
-
-
-COLUMNS = (
-    *(
-        "variant",
-        "mean return [95 %]",
-        "against replanning",
-        "VLM calls",
-        "steps",
-        "cost",
-        "wall time",
-    ),
-    *("reward correlation", "fallback"),
-)
-
-
-def cells(result: VariantResult) -> tuple[str, ...]:
-    """A result as text, under :data:`COLUMNS`."""
-    return (
-        result.name,
-        str(result.mean_return),
-        "" if result.against_replanning is None else str(result.against_replanning),
-        str(result.vlm_calls),
-        str(result.steps),
-        "unknown" if result.cost_usd is None else f"${result.cost_usd:.4f}",
-        f"{result.seconds:.1f} s",
-        "undefined" if result.correlation is None else f"{result.correlation:.3f}",
-        f"{result.fallback_rate:.1%}",
-    )
-
-
-def to_markdown(
-    settings: PlanSettings, results: Sequence[VariantResult], answered: Mapping[str, str]
-) -> str:
-    """The ablation as a table with its conditions."""
-    cut = "whole games" if settings.max_steps is None else f"cut after {settings.max_steps} steps"
-    lines = [
-        f"# Plans: {settings.game}",
-        "",
-        f"World model {settings.world_model}; {settings.num_plans} plans of {settings.plan_horizon} actions; follow "
-        f"{settings.options.follow}; {settings.num_episodes} episodes on the same seeds, {cut}.",
-        "",
-        f"| {' | '.join(COLUMNS)} |",
-        "|---" * len(COLUMNS) + "|",
-        *(f"| {' | '.join(cells(result))} |" for result in results),
-        "",
-        *(f"- {name}: {value}" for name, value in answered.items()),
-    ]
-    return "\n".join([*lines, ""])
-
-
-def _mean(values: Any) -> Estimate:
-    return aggregate(np.array(values, np.float64)[:, None], "mean")

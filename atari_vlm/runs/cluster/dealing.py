@@ -98,9 +98,8 @@ class Dealer:
                 self._dismiss()
                 note()
         if self._errors:
-            raise min(self._errors, key=lambda pair: (isinstance(pair[1], StoppedError), pair[0]))[
-                1
-            ]
+            _, first = min(self._errors, key=lambda e: (isinstance(e[1], StoppedError), e[0]))
+            raise first
 
     def _staff(self) -> None:
         """Open workers for what waits, as many as there may be."""
@@ -175,12 +174,7 @@ class Dealer:
         else:
             self._ended(worker, unit, arguments[0])
 
-    def _ended(
-        self,
-        worker: _Worker,
-        unit: Unit,
-        error: BaseException | None,
-    ) -> None:
+    def _ended(self, worker: _Worker, unit: Unit, error: BaseException | None) -> None:
         worker.unit = None
         if error is None:
             self._has_ended = True

@@ -75,8 +75,9 @@ def test_the_blind_see_black_and_the_shuffled_another_moment():
 
 def test_the_program_trains_writes_and_measures(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bundled, "LANES", {"Catch": 2})
-    small = functools.partial(bundled.ApprenticeConfig, steps=4, updates=2)
-    monkeypatch.setattr(bundled, "ApprenticeConfig", small)
+    whole = bundled.ApprenticeConfig
+    small = {"steps": 4, "updates": 2, "watching": 1}
+    monkeypatch.setattr(bundled, "ApprenticeConfig", lambda **more: whole(**{**more, **small}))
     monkeypatch.setattr(bundled, "require", lambda *what: None)
     exported = []
     monkeypatch.setattr(bundled, "export", exported.append)

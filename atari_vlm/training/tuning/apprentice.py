@@ -31,6 +31,7 @@ from atari_vlm.spaces import Env
 from atari_vlm.training.tuning.bases import Base
 from atari_vlm.training.tuning.experience import Experience, Shrinking
 from atari_vlm.training.tuning.learner import TuningLearner, UpdateConfig
+from atari_vlm.training.tuning.places import Places
 from atari_vlm.training.tuning.saving import TuningCheckpoints
 from atari_vlm.training.tuning.teaching import TaughtDecision
 from atari_vlm.training.tuning.turns import Ended, Lane
@@ -45,8 +46,8 @@ class ApprenticeConfig:
     ``lanes`` says how many games of each name are played side by side. A round is ``steps`` decisions of every lane, then
     ``updates`` updates from all that was played so far. In the first ``watching`` rounds the teacher plays, after them the
     apprentice plays a share that rises to ``alone`` over as many rounds again; ``explore`` of all moves are random.
-    ``describe`` is the share of updates in which it learns, from pictures alone, to say what its teacher said; in the first
-    ``watching`` rounds it does nothing else.
+    ``look`` is the share of updates in which it learns, from pictures alone, where the things are that its teacher named; in the
+    first ``watching`` rounds it does nothing else. A batch of the others is of one game, which shares its instructions.
     """
 
     lanes: Mapping[str, int]
@@ -56,7 +57,7 @@ class ApprenticeConfig:
     watching: int = 3
     alone: float = 0.8
     explore: float = 0.05
-    describe: float = 0.0
+    look: float = 0.25
     max_steps: int = 3000
     frames: int = 2
     prompt_type: str = "basic"
@@ -65,9 +66,9 @@ class ApprenticeConfig:
     def __post_init__(self) -> None:
         check_count(rounds=self.rounds, steps=self.steps, updates=self.updates)
         check_count(max_steps=self.max_steps, watching=self.watching, **dict(self.lanes))
-        if not 0 <= self.explore < 1 or not 0 <= self.alone <= 1 or not 0 <= self.describe <= 1:
+        if not 0 <= self.explore < 1 or not 0 <= self.alone <= 1 or not 0 <= self.look <= 1:
             raise ConfigError(
-                "explore is a share from 0 to below 1, alone and describe are from 0 to 1"
+                "explore is a share from 0 to below 1, alone and look are from 0 to 1"
             )
 
     def own_share(self, number: int) -> float:
@@ -128,6 +129,9 @@ class Apprenticeship:
         self.games = [game for game, count in run.config.lanes.items() for _ in range(count)]
         self.lanes = [self._lane(number, game) for number, game in enumerate(self.games)]
         self._shrink = Shrinking(run.base)
+        prompts = [run.base.encoder.encode(lane.asked.messages) for lane in self.lanes]
+        tokens = max(last - first for prompt in prompts for first, last in prompt.spans)
+        self._places = Places(run.base, tokens, run.config.seed)
         identity = json.dumps(dataclasses.asdict(run.config), sort_keys=True)
         digest = hashlib.sha256(f"{identity} {run.base.weights}".encode()).hexdigest()
         self._checkpoints = TuningCheckpoints(run.folder / "checkpoints", digest)
@@ -170,6 +174,7 @@ class Apprenticeship:
         ended: list[tuple[str, Ended]] = []
         played, right = self._play(number, rng, ended)
         self.experience.add(number, played)
+        self._places.note(played)
         rows = list(self._learn(number, rng))
         names = sorted({name for row in rows for name in row})
         metrics = {
@@ -210,18 +215,26 @@ class Apprenticeship:
         return played, right
 
     def _learn(self, number: int, rng: np.random.Generator) -> Iterator[dict[str, float]]:
-        config, learning = self.run.config, self.run.learning
+        config, size = self.run.config, self.run.learning.batch_size
         task = Task("learn", config.updates, "updates", (number, config.rounds))
         with running(self.run.progress, task) as done:
             for _ in range(config.updates):
                 self._check_stop()
-                drawn = rng.integers(len(self.experience), size=learning.batch_size)
-                batch = [self.experience[n] for n in drawn]
-                batch.sort(
-                    key=lambda decision: len(decision.names)
-                )  # rows of a part are alike long
-                yield self.learner.update(batch, np.ones(len(batch)))
+                if number <= config.watching or rng.random() < config.look:
+                    drawn = rng.integers(len(self.experience), size=2 * size)
+                    yield self._places.look(self.learner, [self.experience[n] for n in drawn])
+                else:
+                    yield self._places.answer(self.learner, self._of_one_game(rng, size))
                 done()
+
+    def _of_one_game(self, rng: np.random.Generator, size: int) -> list[TaughtDecision]:
+        """Decisions of one game; a game with more lanes is taken more often."""
+        game = self.games[int(rng.integers(len(self.games)))]
+        lanes = [lane for lane, own in enumerate(self.games) if own == game]
+        steps = rng.integers(len(self.experience) // len(self.games), size=size)
+        return [
+            self.experience[int(step) * len(self.games) + int(rng.choice(lanes))] for step in steps
+        ]
 
     def _check_stop(self) -> None:
         if self.run.stop is not None and self.run.stop.is_set():
@@ -236,6 +249,7 @@ class Apprenticeship:
             row[: len(lane.actions)] = lane.actions
         arrays = {
             **self.learner.arrays(),
+            **self._places.arrays(),
             "round": np.array(self.round, np.int64),
             "cpu_seconds": np.array(self.cpu_seconds),
             "lanes.episode": np.array([lane.episode for lane in self.lanes], np.int64),
@@ -248,6 +262,8 @@ class Apprenticeship:
         self.round = int(arrays["round"])
         self._spent = float(arrays["cpu_seconds"])
         self.experience.read(self.round)
+        self._places.note(self.experience)
+        self._places.restore(arrays)
         rows = zip(self.lanes, arrays["lanes.episode"], arrays["lanes.actions"], strict=True)
         for lane, episode, row in rows:
             lane.restore(int(episode), row[row >= 0].tolist())

@@ -6,6 +6,7 @@ import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class Shrinking:
         return self._sizes[shape]
 
 
-class Experience:
+class Experience(Sequence[TaughtDecision]):
     """All decisions so far, in the order they were played; one file a round in ``folder``."""
 
     def __init__(self, folder: Path):
@@ -66,7 +67,11 @@ class Experience:
     def __len__(self) -> int:
         return len(self._decisions)
 
-    def __getitem__(self, number: int) -> TaughtDecision:
+    @overload
+    def __getitem__(self, number: int) -> TaughtDecision: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[TaughtDecision]: ...
+    def __getitem__(self, number: int | slice) -> TaughtDecision | list[TaughtDecision]:
         return self._decisions[number]
 
     def add(self, number: int, played: Sequence[TaughtDecision]) -> None:

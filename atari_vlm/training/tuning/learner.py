@@ -19,7 +19,6 @@ from torch import Tensor
 from atari_vlm.errors import ConfigError, DivergedError, RunError, check_count, check_positive
 from atari_vlm.training.tuning.bases import Base
 from atari_vlm.training.tuning.teaching import TaughtDecision
-from atari_vlm.types import Message
 from atari_vlm.vlm.local.adapter import EVERY_LAYER, with_layers
 from atari_vlm.vlm.local.engine import ScoreRequest
 from atari_vlm.vlm.local.prompt import Prompt
@@ -126,7 +125,7 @@ class TuningLearner:
 
     def update(self, batch: Sequence[TaughtDecision], shares: np.ndarray) -> dict[str, float]:
         """One update; ``shares`` float ``(B,)`` weigh the decisions. Mean loss, accuracy, gradient norm, learning rate."""
-        rate = self._begin()
+        rate = self.begin()
         loss, right, said = 0.0, 0, 0.0
         size = self.config.micro_batch or len(batch)
         for at in range(0, len(batch), size):
@@ -142,33 +141,12 @@ class TuningLearner:
             right += sum(
                 int(row.argmax()) == d.action for row, d in zip(scores, batch[part], strict=True)
             )
-        norm = self._step(loss)
+        norm = self.step(loss)
         accuracy = right / len(batch)
         measured = {"loss": loss, "accuracy": accuracy, "norm": norm, "learning_rate": rate}
         return {**measured, "reasoning": said / len(batch)} if self.config.reasoning else measured
 
-    def describe(self, batch: Sequence[TaughtDecision]) -> dict[str, float]:
-        """One update from the pictures alone: what the teacher said about them. Decisions without such words are passed over.
-
-        With few words around them pictures are looked at sooner; play then finds the eyes open.
-        """
-        told = [self._described(decision) for decision in batch if decision.reasoning]
-        if not told:
-            raise ConfigError("the teacher said nothing about these decisions")
-        rate = self._begin()
-        rows = self._run(told, batch)[0]
-        parts = [-row[0] / (len(r.choices[0]) + 1) for row, r in zip(rows, told, strict=True)]
-        total = torch.stack(parts).mean()
-        total.backward()  # type: ignore[no-untyped-call]
-        loss = float(total.detach())
-        return {"reasoning": loss, "norm": self._step(loss), "learning_rate": rate}
-
-    def _described(self, decision: TaughtDecision) -> ScoreRequest:
-        pictures = tuple(image for message in decision.messages for image in message.images)
-        prompt = self.base.encoder.encode([Message("user", pictures)])
-        return ScoreRequest(prompt, self._ids((decision.reasoning,)))
-
-    def _begin(self) -> float:
+    def begin(self) -> float:
         """Begin an update; its learning rate."""
         self.tuned.train()
         self.updates += 1
@@ -177,7 +155,7 @@ class TuningLearner:
             group["lr"] = rate
         return rate
 
-    def _step(self, loss: float) -> float:
+    def step(self, loss: float) -> float:
         """Change the weights by the gradients, whose norm is returned."""
         norm = float(torch.nn.utils.clip_grad_norm_(self.weights.values(), self.config.max_norm))
         if not np.isfinite(loss) or not np.isfinite(norm):
@@ -200,7 +178,7 @@ class TuningLearner:
         return rows
 
     def _scores(self, batch: Sequence[TaughtDecision]) -> list[Tensor]:
-        return self._states(batch)[0]
+        return self.states(batch)[0]
 
     def _worded(self, batch: Sequence[TaughtDecision]) -> tuple[list[Tensor], list[Tensor]]:
         """The answers' log-probabilities, and the mean over the tokens of the reasoning of minus theirs, 0 where there is none.
@@ -222,7 +200,8 @@ class TuningLearner:
         ]
         return scores, words
 
-    def _states(self, batch: Sequence[TaughtDecision]) -> tuple[list[Tensor], Tensor]:
+    def states(self, batch: Sequence[TaughtDecision]) -> tuple[list[Tensor], Tensor]:
+        """Log-probabilities of the legal answers, and the states ``(B, D)`` that they are read from, with gradients."""
         return self._run([self._request(d) for d in batch], batch)
 
     def _run(

@@ -39,7 +39,7 @@ class ReinforcedLearner(TuningLearner):
         """Log-probabilities among the legal answers, float64 ``(A,)`` each, and last hidden states float32 ``(B, D)``."""
         self.tuned.eval()
         with torch.no_grad():
-            scores, hidden = self._states(asked)
+            scores, hidden = self.states(asked)
         return [log_softmax(row.cpu().numpy()) for row in scores], hidden.float().cpu().numpy()
 
     def worth(self, asked: Sequence[TaughtDecision]) -> np.ndarray:
@@ -62,10 +62,10 @@ class ReinforcedLearner(TuningLearner):
 
     def improve(self, asked: Sequence[TaughtDecision], turns: Turns) -> dict[str, float]:
         """One update on a minibatch."""
-        rate = self._begin()
+        rate = self.begin()
         loss, parts = ppo_loss(self._scores(asked), turns, self.ppo)
         loss.backward()  # type: ignore[no-untyped-call]
-        return {**parts, "norm": self._step(float(loss.detach())), "learning_rate": rate}
+        return {**parts, "norm": self.step(float(loss.detach())), "learning_rate": rate}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Also the value head."""

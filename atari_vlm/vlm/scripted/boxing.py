@@ -16,7 +16,7 @@ def play_boxing(scene: Scene) -> Move | None:
     if me is None or other is None:
         return None
     right, down = other.x - me.x, other.y - me.y
-    where = f"The other boxer is {abs(right):.0f} columns and {abs(down):.0f} rows from me"
+    where = f"I am at x={me.x:.0f}, y={me.y:.0f}; the other boxer is at x={other.x:.0f}, y={other.y:.0f}"
     if abs(right) > _REACH + 4 or abs(down) > 16:
         sideways = right if abs(right) > _REACH else 0
         return Move(scene.steer(sideways, down if abs(down) > 4 else 0), f"{where}: go there.")

@@ -61,7 +61,7 @@ def play_assault(scene: Scene) -> Move | None:
     flying = scene.now.box(_SKY, _WHITE) is not None
     shoot = abs(right) <= 8 and not flying
     action = scene.steer(down=-1) if shoot else scene.steer(right if abs(right) > 4 else 0)
-    return Move(action, f"The lowest enemy is {abs(right):.0f} columns from my gun.")
+    return Move(action, f"The lowest enemy is at x={enemy:.0f}, my gun at x={gun.x:.0f}.")
 
 
 def _lowest_enemy(sight: Sight, sky: Box) -> float | None:

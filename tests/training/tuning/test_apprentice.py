@@ -14,6 +14,9 @@ from atari_vlm.training.tuning.apprentice import ApprenticeConfig, ApprenticeRun
 from atari_vlm.training.tuning.bases import load_base
 from atari_vlm.training.tuning.experience import Experience, Shrinking, packed, unpacked
 from atari_vlm.training.tuning.learner import TuningLearner, UpdateConfig
+from atari_vlm.training.tuning.places import Places, named_numbers
+from atari_vlm.training.tuning.teaching import TaughtDecision
+from atari_vlm.types import Message
 from atari_vlm.vlm.local import engine
 from atari_vlm.vlm.local.options import LocalOptions
 from atari_vlm.vlm.local.tiny.player import PlayerShape, build_player
@@ -79,7 +82,7 @@ def test_every_move_of_every_game_is_learned_from_with_the_teachers_action(whole
         f"round {n} of 3" for n in (1, 2, 3)
     ]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
-    assert {"agreement.Catch", "agreement.SoloPong", "loss"} <= lines[0].keys()
+    assert {"agreement.Catch", "agreement.SoloPong", "look"} <= lines[0].keys()
 
 
 def test_the_first_rounds_are_the_teachers_and_later_ones_its_own():
@@ -189,21 +192,52 @@ def test_what_prompts_begin_with_is_computed_once_and_learned_from_all_the_same(
     assert all(torch.allclose(g, each_gradients[n], atol=1e-4) for n, g in one_gradients.items())
 
 
-def test_the_teachers_words_are_learned_beside_its_action_and_by_themselves(folder, whole):
+def test_the_teachers_words_are_learned_beside_its_action(folder, whole):
     base = load_base("tiny", "new", LocalOptions(device="cpu"), folder)
     learner = TuningLearner(base, "full", UpdateConfig(updates=40, batch_size=6, reasoning=1.0))
     batch = [whole.experience[n] for n in range(6)]
     assert all(decision.reasoning for decision in batch)
     first = learner.update(batch, np.ones(6))
-    spoken = [learner.describe(batch)["reasoning"] for _ in range(8)]
-    last = learner.update(batch, np.ones(6))
-    assert spoken[-1] < spoken[0] and last["reasoning"] < first["reasoning"]
+    for _ in range(8):
+        last = learner.update(batch, np.ones(6))
+    assert last["reasoning"] < first["reasoning"]
     scores, words = learner._worded(batch)
-    alone = [learner._states([d])[0][0] for d in batch]  # answers do not see the words
+    alone = [learner.states([d])[0][0] for d in batch]  # answers do not see the words
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(scores, alone, strict=True))
     assert (torch.stack(words).detach() > 0).all()
     learner.config = UpdateConfig(updates=40)
     assert "reasoning" not in learner.update(batch, np.ones(6))
-    silent = [dataclasses.replace(decision, reasoning="") for decision in batch]
-    with pytest.raises(ConfigError, match="said nothing"):
-        learner.describe(silent)
+
+
+def test_numbers_are_called_by_game_and_clause():
+    words = "Ball at x=40, y=162; my paddle at y=-3; it arrives at y=15 in 6 steps."
+    asked = TaughtDecision((Message.of("system", "Pong"), Message.of("user", "?")), ("A",), 0, 0)
+    assert named_numbers(dataclasses.replace(asked, reasoning=words)) == {
+        "Pong|Ball at x=#|0": 40,
+        "Pong|y=#|0": 162,
+        "Pong|my paddle at y=#|0": -3,
+        "Pong|it arrives at y=# in # steps|0": 15,
+        "Pong|it arrives at y=# in # steps|1": 6,
+    }
+    assert named_numbers(asked) == {}
+
+
+def test_numbers_are_learned_from_pictures_and_behind_the_prompt(folder, whole):
+    base = load_base("tiny", "new", LocalOptions(device="cpu"), folder)
+    learner = TuningLearner(
+        base, "full", UpdateConfig(updates=60, batch_size=6, learning_rate=3e-3)
+    )
+    places = Places(base, 4, seed=0)
+    decisions = [whole.experience[n] for n in range(len(whole.experience))]
+    places.note(decisions)
+    assert len(places._columns) >= 2
+    looked = [places.look(learner, decisions[:12])["look"] for _ in range(25)]
+    assert looked[-1] < 0.3 * looked[0]
+    language = {n for n in learner.weights if "language_model" in n or "lm_head" in n}
+    moved = {n for n, p in learner.weights.items() if p in learner.optimizer.state}
+    assert moved and not moved & language  # a look changes what sees alone
+    told = [places.answer(learner, decisions[:12]) for _ in range(25)]
+    assert told[-1]["places"] < told[0]["places"] and told[-1]["loss"] < told[0]["loss"]
+    silent = [dataclasses.replace(d, reasoning="") for d in decisions[:4]]
+    assert places.look(learner, silent)["look"] == 0.0
+    assert places.answer(learner, silent)["places"] == 0.0

@@ -1,6 +1,7 @@
 """Tuning is killed by SIGKILL at random moments of work and saves, and ends as a run that nobody killed, to the bit.
 
-The long form, a hundred kills of each instead of three: ``python -m pytest -n 0 -m slow tests/training/tuning/test_tune_kills.py``.
+The long form, a hundred kills of each instead of three:
+``python -m pytest -n 0 -m slow tests/training/tuning/test_tune_kills.py``.
 """
 
 import functools

@@ -57,7 +57,7 @@ class ApprenticeConfig:
     watching: int = 3
     alone: float = 0.8
     explore: float = 0.05
-    look: float = 0.25
+    look: float = 0.15
     max_steps: int = 3000
     frames: int = 2
     prompt_type: str = "basic"

@@ -222,6 +222,12 @@ def test_numbers_are_called_by_game_and_clause():
     assert named_numbers(asked) == {}
 
 
+def tensors_of(base, decision):
+    """The newest picture of a decision as the vision transformer takes it."""
+    (piece,) = base.encoder.pieces([Message("user", (decision.messages[-1].images[-1],))])
+    return {name: torch.from_numpy(array) for name, array in piece.tensors.items()}
+
+
 def test_numbers_are_learned_from_pictures_and_behind_the_prompt(folder, whole):
     base = load_base("tiny", "new", LocalOptions(device="cpu"), folder)
     learner = TuningLearner(
@@ -236,8 +242,18 @@ def test_numbers_are_learned_from_pictures_and_behind_the_prompt(folder, whole):
     language = {n for n in learner.weights if "language_model" in n or "lm_head" in n}
     moved = {n for n, p in learner.weights.items() if p in learner.optimizer.state}
     assert moved and not moved & language  # a look changes what sees alone
-    told = [places.answer(learner, decisions[:12]) for _ in range(25)]
-    assert told[-1]["places"] < told[0]["places"] and told[-1]["loss"] < told[0]["loss"]
+    one_game = [d for d in decisions if d.messages[0].text == decisions[0].messages[0].text][:12]
+    told = [places.answer(learner, one_game) for _ in range(25)]
+    assert all(told[-1][name] < told[0][name] for name in ("places", "loss"))
+    counted = [places._layers["picture"].weight.grad, places._layers["state"].weight.grad]
+    assert counted == [None, None]  # used and cleared
+    with places._watched() as seen:
+        learner.states(one_game)
+    own = [places._base.network.get_image_features(**tensors_of(base, d)) for d in one_game]
+    newest = np.cumsum([len(d.messages[-1].images) for d in one_game]) - 1
+    given = [part for passed in seen for part in passed.pooler_output]
+    for at, alone in zip(newest, own, strict=True):  # each picture goes with its decision
+        assert torch.allclose(given[at], alone.pooler_output[0], atol=1e-5)
     silent = [dataclasses.replace(d, reasoning="") for d in decisions[:4]]
     assert places.look(learner, silent)["look"] == 0.0
     assert places.answer(learner, silent)["places"] == 0.0

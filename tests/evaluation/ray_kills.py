@@ -14,7 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from ray_studies import LANE, ledger_of, tables, workers_of_this_process
+from ray_sessions import workers_of_this_process
+from ray_studies import LANE, ledger_of, tables
 
 from atari_vlm.evaluation.evaluate import evaluate
 from atari_vlm.evaluation.study_options import EvaluateConfig

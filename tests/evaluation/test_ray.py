@@ -8,20 +8,20 @@ import os
 import re
 import signal
 import socket
-import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
 from fake_server import FakeVendorServer
-from ray_studies import LANE, ledger_of, study, tables, workers_of_this_process
+from ray_sessions import own_session, workers_of_this_process
+from ray_studies import LANE, ledger_of, study, tables
 
 from atari_vlm import evaluate as program
 from atari_vlm import plan
 from atari_vlm.errors import BudgetExhaustedError, ConfigError, MismatchError, StoppedError
 from atari_vlm.evaluation.evaluate import Watching, evaluate
-from atari_vlm.runs.cluster.session import About, session
+from atari_vlm.runs.cluster.session import About
 from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.progress import Quiet
 
@@ -39,16 +39,8 @@ REFUSED = [
 @pytest.fixture(scope="module")
 def ray():
     """A session of this machine, with a key in the environment of its workers."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as short,
-    ):
-        patch.setenv("STUDY_KEY", SECRET)
-        patch.setenv("RAY_TMPDIR", short)  # sockets lie there, whose paths have 107 bytes at most
-        helpers = str(Path(__file__).parents[1] / "helpers")
-        patch.setenv("PYTHONPATH", os.pathsep.join([helpers, os.environ.get("PYTHONPATH", "")]))
-        with session(study(Path("x"), executor="ray", parallel=2)) as opened:
-            yield opened.ray
+    with own_session(2, STUDY_KEY=SECRET) as opened:
+        yield opened.ray
 
 
 class Observed(Quiet):

@@ -1,9 +1,7 @@
 """A small study for the workers of Ray, and its tables without clocks."""
 
 import csv
-import os
 import re
-from pathlib import Path
 
 from atari_vlm.evaluation.study_options import EvaluateConfig
 from atari_vlm.runs.journal import Journal
@@ -47,23 +45,3 @@ def tables(run):
             ]
             found[row.episode] = calls, steps
     return found
-
-
-def workers_of_this_process():
-    """Process ids of the workers that play units in sessions and clusters that this process began."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            is_one = (
-                entry.name.isdigit() and b"ray::unit_player" in (entry / "cmdline").read_bytes()
-            )
-            if is_one and _parent(_parent(int(entry.name))) == os.getpid():  # raylet is between
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
-
-
-def _parent(process):
-    stat = Path(f"/proc/{process}/stat").read_text()
-    return int(stat.rpartition(")")[2].split()[1])

@@ -120,7 +120,7 @@ class unit_player:  # in small letters: its process is called ray::unit_player
                     self._play(play, *order)
                     result: BaseException | None = None
                 except BaseException as error:
-                    result = _portable(error)
+                    result = portable(error)
                 self._outbox.put_now(("ended", "", (result,)), wait=False)
 
     def _play(self, play: PlayUnit, unit: Any, known: Known) -> None:
@@ -130,7 +130,7 @@ class unit_player:  # in small letters: its process is called ray::unit_player
         play(unit, Seat(UnitRecord(known, self._outbox), progress, self._stop))
 
 
-def _portable(error: BaseException) -> BaseException:
+def portable(error: BaseException) -> BaseException:
     """An error as it can be sent, without any key; one that cannot is told in words."""
     keys = known_keys()
     told = [without_keys(part, keys) if isinstance(part, str) else part for part in error.args]

@@ -19,7 +19,7 @@ from atari_vlm.runs.cluster.limits import SharedLimit, budget_and_limit
 from atari_vlm.runs.cluster.progress import ListeningShippedProgress
 from atari_vlm.runs.cluster.shipping import Known, Outbox, UnitRecord, keep, known_of
 from atari_vlm.runs.cluster.units import Lots, Needs, Unit
-from atari_vlm.runs.cluster.worker import Seat, Tools, _portable
+from atari_vlm.runs.cluster.worker import Seat, Tools, portable
 from atari_vlm.runs.journal import Journal
 from atari_vlm.types import Reply
 from atari_vlm.vlm.layers.budget import Budget
@@ -215,7 +215,7 @@ def test_an_error_that_cannot_be_sent_is_told_in_words_and_without_keys(monkeypa
     class Local(Exception):
         pass
 
-    told = _portable(Local("key sk-secret-1234567890"))
+    told = portable(Local("key sk-secret-1234567890"))
     assert "Local" in str(told) and "sk-secret" not in str(told)
-    told = _portable(RunError("key sk-secret-1234567890"))
+    told = portable(RunError("key sk-secret-1234567890"))
     assert type(told) is RunError and "sk-secret" not in str(told)

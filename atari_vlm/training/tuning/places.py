@@ -84,7 +84,7 @@ class Places:
         return {"look": float(loss.detach()), "norm": norm}
 
     def answer(self, learner: TuningLearner, batch: Sequence[TaughtDecision]) -> dict[str, float]:
-        """One update of the whole model: the answer, and the numbers from the state that it is read from and from the newest picture.
+        """One update of the whole model: the answer, and the numbers from the state it is read from and from the newest picture.
 
         The decisions are of one game, so that they are read in one pass.
         """

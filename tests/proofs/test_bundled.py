@@ -89,7 +89,18 @@ def test_the_program_trains_writes_and_measures(tmp_path, monkeypatch, capsys):
         "--page",
         str(tmp_path),
     ]
-    words += ["--rounds", "1", "--episodes", "3", "--games", "Catch"]
+    words += [
+        "--rounds",
+        "1",
+        "--episodes",
+        "3",
+        "--blind-episodes",
+        "2",
+        "--backend",
+        "torch",
+        "--games",
+        "Catch",
+    ]
     assert bundled.main(words) == 3  # none of the six games was measured
     page = (tmp_path / "bundled_player.md").read_text()
     assert "| Catch |" in page and "Pong above 0: not measured" in page
@@ -100,7 +111,9 @@ def test_the_program_trains_writes_and_measures(tmp_path, monkeypatch, capsys):
     }
     assert [folder.name for folder in exported] == ["whole"]
     returns = json.loads((tmp_path / "bundled_player.json").read_text())["games"]["Catch"]
-    assert all(len(own) == 3 and set(own) <= {-1.0, 1.0} for own in returns.values())
+    counts = {"model": 3, "random": 3, "black pictures": 2, "other moments": 2}
+    assert {name: len(own) for name, own in returns.items()} == counts
+    assert all(set(own) <= {-1.0, 1.0} for own in returns.values())
     capsys.readouterr()
     monkeypatch.setattr(bundled, "play", lambda *asked: pytest.fail("played again"))
     assert bundled.main([*words, "--no-make"]) == 3  # what was measured is read

@@ -52,7 +52,7 @@ def to_markdown(
         + "\n".join(_table(rows))
         + f"\n\nGoals: {goals}; chance beaten with intervals apart in at least {FURTHER} further games: "
         f"{_yes(len(further) >= FURTHER)} ({', '.join(further) or 'none'}).\n\n"
-        f"`black pictures` ({len(rows[0].returns['black pictures'])} seeds): the same model, the same words, every picture black. "
+        f"`black pictures` ({len(rows[0].returns['black pictures'])} seeds): the same model and words, every picture black. "
         "`other moments`: every picture replaced by one "
         "of the last 500 of\nall the games side by side. A game in which one action is right most of the time (Freeway: UP) is "
         f"played fairly well without looking.\n\n{hardware}\n"

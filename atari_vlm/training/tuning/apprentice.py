@@ -47,7 +47,8 @@ class ApprenticeConfig:
     ``updates`` updates from all that was played so far. In the first ``watching`` rounds the teacher plays, after them the
     apprentice plays a share that rises to ``alone`` over as many rounds again; ``explore`` of all moves are random.
     ``look`` is the share of updates in which it learns, from pictures alone, where the things are that its teacher named; in the
-    first ``watching`` rounds it does nothing else. A batch of the others is of one game, which shares its instructions.
+    first ``watching`` rounds it does nothing else. A batch of the others is of one game, which shares its instructions. Only
+    in the last ``joined`` share of the rounds do answers change how it sees: early on they spoil what it has learned to see.
     """
 
     lanes: Mapping[str, int]
@@ -58,6 +59,7 @@ class ApprenticeConfig:
     alone: float = 0.8
     explore: float = 0.05
     look: float = 0.15
+    joined: float = 0.2
     max_steps: int = 3000
     frames: int = 2
     prompt_type: str = "basic"
@@ -66,9 +68,14 @@ class ApprenticeConfig:
     def __post_init__(self) -> None:
         check_count(rounds=self.rounds, steps=self.steps, updates=self.updates)
         check_count(max_steps=self.max_steps, watching=self.watching, **dict(self.lanes))
-        if not 0 <= self.explore < 1 or not 0 <= self.alone <= 1 or not 0 <= self.look <= 1:
+        if (
+            not 0 <= self.explore < 1
+            or not 0 <= self.alone <= 1
+            or not 0 <= self.look <= 1
+            or not 0 <= self.joined <= 1
+        ):
             raise ConfigError(
-                "explore is a share from 0 to below 1, alone and look are from 0 to 1"
+                "explore is a share from 0 to below 1, alone, look and joined are from 0 to 1"
             )
 
     def own_share(self, number: int) -> float:
@@ -217,6 +224,7 @@ class Apprenticeship:
     def _learn(self, number: int, rng: np.random.Generator) -> Iterator[dict[str, float]]:
         config, size = self.run.config, self.run.learning.batch_size
         task = Task("learn", config.updates, "updates", (number, config.rounds))
+        joined = number > (1 - config.joined) * config.rounds
         with running(self.run.progress, task) as done:
             for _ in range(config.updates):
                 self._check_stop()
@@ -224,7 +232,8 @@ class Apprenticeship:
                     drawn = rng.integers(len(self.experience), size=2 * size)
                     yield self._places.look(self.learner, [self.experience[n] for n in drawn])
                 else:
-                    yield self._places.answer(self.learner, self._of_one_game(rng, size))
+                    batch = self._of_one_game(rng, size)
+                    yield self._places.answer(self.learner, batch, joined=joined)
                 done()
 
     def _of_one_game(self, rng: np.random.Generator, size: int) -> list[TaughtDecision]:

@@ -77,25 +77,28 @@ class Places:
             for name in pieces[0].tensors
         }
         seen = self._base.network.get_image_features(**tensors).pooler_output
-        loss = self._loss("picture", self._flat(seen), batch)
+        loss = self._loss("picture", torch.stack([part.flatten() for part in seen]), batch)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = learner.step(float(loss.detach()))
         self._step(rate)
         return {"look": float(loss.detach()), "norm": norm}
 
-    def answer(self, learner: TuningLearner, batch: Sequence[TaughtDecision]) -> dict[str, float]:
+    def answer(
+        self, learner: TuningLearner, batch: Sequence[TaughtDecision], *, joined: bool
+    ) -> dict[str, float]:
         """One update of the whole model: the answer, and the numbers from the state it is read from and from the newest picture.
 
-        The decisions are of one game, so that they are read in one pass.
+        Unless ``joined``, what sees learns from pictures alone, and the rest learns to read it as it is. The decisions are of one
+        game, so that they are read in one pass.
         """
         rate = learner.begin()
-        with self._watched() as seen:
+        with self._watched(joined) as seen:
             scores, states = learner.states(batch)
-        newest = np.cumsum([len(d.messages[-1].images) for d in batch]) - 1
-        pictures = [part for passed in seen for part in passed.pooler_output]
+        counts = [len(d.messages[-1].images) for d in batch]
+        pictures = torch.cat(seen).reshape(sum(counts), -1)
         taken = [-torch.log_softmax(row, 0)[d.action] for row, d in zip(scores, batch, strict=True)]
         chosen, placed = torch.stack(taken).mean(), self._loss("state", states, batch)
-        looked = self._loss("picture", self._flat([pictures[at] for at in newest]), batch)
+        looked = self._loss("picture", pictures[np.cumsum(counts) - 1], batch)
         total = chosen + placed + looked
         total.backward()  # type: ignore[no-untyped-call]
         norm = learner.step(float(total.detach()))
@@ -111,22 +114,23 @@ class Places:
         }
 
     @contextmanager
-    def _watched(self) -> Iterator[list[Any]]:
-        """What the vision transformer gives out within the block, pass by pass."""
-        seen: list[Any] = []
-        visual = self._base.network.model.visual
-        hook = visual.register_forward_hook(lambda module, given, out: seen.append(out))
+    def _watched(self, joined: bool) -> Iterator[list[Tensor]]:
+        """The tokens that the vision transformer gives out within the block; unless ``joined`` the rest gets copies."""
+        seen: list[Tensor] = []
+
+        def note(module: nn.Module, given: Any, out: Any) -> Any:
+            seen.append(out.pooler_output)
+            if joined:
+                return out
+            read = {"pooler_output": seen[-1].detach()}
+            read["deepstack_features"] = [part.detach() for part in out.deepstack_features or ()]
+            return type(out)(**{**out, **read})
+
+        hook = self._base.network.model.visual.register_forward_hook(note)
         try:
             yield seen
         finally:
             hook.remove()
-
-    def _flat(self, pictures: Sequence[Tensor]) -> Tensor:
-        """The tokens of each picture in a row, as many as the layer reads."""
-        inputs = self._layers["picture"].in_features
-        return torch.stack(
-            [functional.pad(part.flatten(), (0, inputs - part.numel())) for part in pictures]
-        )
 
     def _loss(self, layer: str, read: Tensor, batch: Sequence[TaughtDecision]) -> Tensor:
         """Mean Huber loss over the numbers of a batch, each in units of its spread; ``read`` is ``(B, inputs)``."""
@@ -143,6 +147,7 @@ class Places:
         mean = total / count
         spread = np.sqrt(np.maximum(squares / count - mean**2, 1.0))
         wanted = torch.from_numpy((values - mean) / spread).to(read)
+        read = functional.pad(read, (0, self._layers[layer].in_features - read.shape[1]))
         told = self._layers[layer](read)[torch.from_numpy(rows), torch.from_numpy(columns)]
         return functional.smooth_l1_loss(told, wanted)
 

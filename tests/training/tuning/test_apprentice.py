@@ -243,17 +243,25 @@ def test_numbers_are_learned_from_pictures_and_behind_the_prompt(folder, whole):
     moved = {n for n, p in learner.weights.items() if p in learner.optimizer.state}
     assert moved and not moved & language  # a look changes what sees alone
     one_game = [d for d in decisions if d.messages[0].text == decisions[0].messages[0].text][:12]
-    told = [places.answer(learner, one_game) for _ in range(25)]
+    told = [places.answer(learner, one_game, joined=True) for _ in range(25)]
     assert all(told[-1][name] < told[0][name] for name in ("places", "loss"))
     counted = [places._layers["picture"].weight.grad, places._layers["state"].weight.grad]
     assert counted == [None, None]  # used and cleared
-    with places._watched() as seen:
-        learner.states(one_game)
+    with places._watched(joined=False) as seen:
+        scores, _ = learner.states(one_game)
     own = [places._base.network.get_image_features(**tensors_of(base, d)) for d in one_game]
-    newest = np.cumsum([len(d.messages[-1].images) for d in one_game]) - 1
-    given = [part for passed in seen for part in passed.pooler_output]
-    for at, alone in zip(newest, own, strict=True):  # each picture goes with its decision
-        assert torch.allclose(given[at], alone.pooler_output[0], atol=1e-5)
+    counts = [len(d.messages[-1].images) for d in one_game]
+    given = torch.cat(seen).reshape(sum(counts), -1)[np.cumsum(counts) - 1]
+    for row, alone in zip(given, own, strict=True):  # each picture goes with its decision
+        assert torch.allclose(row, alone.pooler_output[0].flatten(), atol=1e-5)
+    visual = {p for name, p in learner.weights.items() if "visual" in name}
+    torch.cat(scores).sum().backward()
+    assert not any(p.grad is not None for p in visual)  # answers leave what sees as it is
+    with places._watched(joined=True):
+        scores, _ = learner.states(one_game)
+    torch.cat(scores).sum().backward()
+    assert all(p.grad is not None for p in visual)
+    learner.optimizer.zero_grad()
     silent = [dataclasses.replace(d, reasoning="") for d in decisions[:4]]
     assert places.look(learner, silent)["look"] == 0.0
-    assert places.answer(learner, silent)["places"] == 0.0
+    assert places.answer(learner, silent, joined=True)["places"] == 0.0

@@ -26,6 +26,7 @@ from typing import Any
 from rich.table import Table
 
 from atari_vlm.codewm_apps import apps
+from atari_vlm.codewm_evaluate import evaluate
 from atari_vlm.codewm_speed import speed
 from atari_vlm.ending import program
 from atari_vlm.errors import (
@@ -40,29 +41,27 @@ from atari_vlm.reporting.live.page import LivePage, live_page
 from atari_vlm.reporting.live.state import Expected
 from atari_vlm.reporting.tree.tree_report import write_tree
 from atari_vlm.runs.bars import Bars
+from atari_vlm.runs.cluster.session import Session
 from atari_vlm.runs.command_line import command_line, command_of, parse, resume_hint
 from atari_vlm.runs.display import ProgressDisplay
 from atari_vlm.runs.journal import EpisodeRow, Journal
 from atari_vlm.runs.options import shared
 from atari_vlm.runs.outputs import summarise
 from atari_vlm.runs.player import PlayerOptions
-from atari_vlm.runs.progress import Quiet, Task, running
 from atari_vlm.runs.run_folder import RunFolder
 from atari_vlm.runs.stopping import stop_on_signals
 from atari_vlm.runs.terminal import messages, results
 from atari_vlm.synthesis.benchmark.collecting import fill_replay_buffer
-from atari_vlm.synthesis.benchmark.evaluation import saved_programs, write_evaluation
 from atari_vlm.synthesis.command_options import (
     AheadOptions,
     CollectCommand,
-    EvaluateCommand,
     PlayCommand,
     SearchCommand,
     TreeCommand,
     keys_from,
 )
 from atari_vlm.synthesis.config import SearchConfig
-from atari_vlm.synthesis.measuring import MEASURED, cells_of, check_unchanged, measure
+from atari_vlm.synthesis.on_workers import judging_on, workers
 from atari_vlm.synthesis.playing import PlayedIn, RealGame, model_of, play_real
 from atari_vlm.synthesis.records import SearchResult
 from atari_vlm.synthesis.run_search import Place, search_in
@@ -87,8 +86,12 @@ def search(arguments: Sequence[str]) -> int:
     stopped, whatever stopped it, and nothing is asked twice.
     """
     config = parse(SearchCommand, arguments, search.__doc__)
-    with keys_from(config.key_folder), live_page(config) as page:
-        return max(search_one(one, page) for one in each_environment(config))
+    each = each_environment(config)
+    if config.executor == "ray":  # what cannot be is said before Ray begins
+        for one in each:
+            settings_of(one), env_id_of(one)
+    with workers(config) as opened, keys_from(config.key_folder), live_page(config) as page:
+        return max(search_one(one, page, opened) for one in each)
 
 
 def each_environment(config: SearchCommand) -> list[SearchCommand]:
@@ -105,8 +108,8 @@ def each_environment(config: SearchCommand) -> list[SearchCommand]:
     return [dataclasses.replace(config, env=name, idx=None, total_tasks=None) for name in names]
 
 
-def search_one(config: SearchCommand, page: LivePage) -> int:
-    """Search for the program of one environment; returns the exit code."""
+def search_one(config: SearchCommand, page: LivePage, where: Session | None) -> int:
+    """Search for the program of one environment, judged here or on the workers of a session; returns the exit code."""
     console = messages()
     begun: list[Path] = []
 
@@ -123,7 +126,11 @@ def search_one(config: SearchCommand, page: LivePage) -> int:
         console.print(f"{about(buffer)}\nwriter {vlm.name}")
         try:
             with stop_on_signals() as stop, Bars(console) as bars:
-                manner = Manner(page.beside(bars), stop, config.key(), opened)
+                progress = page.beside(bars)
+                manner = Manner(progress, stop, config.key(), opened)
+                if where is not None:
+                    placed = judging_on(where, progress.say)
+                    manner = dataclasses.replace(manner, placed=placed)
                 place = Place.asked_for(config)
                 found = search_in(place, vlm, buffer, options, manner=manner, on_run=on_run)
         except StoppedError:
@@ -198,45 +205,6 @@ def tree(arguments: Sequence[str]) -> int:
     """Write the page of a search: its tree, and of every program scores, failing transition, difference, question and cost."""
     config = parse(TreeCommand, arguments, tree.__doc__)
     results().print(write_tree(config.run, config.out))
-    return 0
-
-
-def evaluate(arguments: Sequence[str]) -> int:
-    """Measure what searches found: how well the programs predict, and what planning in them brings in the real environment.
-
-        python -m atari_vlm.codewm evaluate --save_dir atari_vlm_results/CartPole-v1-gif-mcts-001
-        python -m atari_vlm.codewm evaluate --save_dir atari_vlm_results --real_env True --n_episodes 10
-
-    Predictions are judged on --buffer, else on transitions that are played now. Everything is also written into the runs, as
-    evaluation.json.
-    """
-    config = parse(EvaluateCommand, arguments, evaluate.__doc__)
-    asked = named_env(config)  # first: it may bring an environment of one's own
-    every = saved_programs(config.save_dir)
-    saved = [each for each in every if asked is None or asked.env_id == each.env.env_id]
-    if not saved:
-        raise ConfigError(f"{config.save_dir} holds no program of {config.env or config.idx}")
-    for each in saved:
-        check_unchanged(each)
-    out, console = results(180), messages()
-    table = Table(*MEASURED, title="programs")
-    work = Task("programs", len(saved), "programs")
-    with live_page(config) as page, running(page.beside(Quiet()), work) as advanced:
-        page.expect(Expected(len(saved), "programs", config.save_dir.name))
-        for each in saved:
-            console.print(
-                f"{each.folder.name}: {config.n_episodes} episodes of {each.env.env_id} are planned"
-            )
-            found = measure(each, config)
-            write_evaluation(each.folder, found)
-            row = (each.folder.name, *cells_of(found))
-            table.add_row(*row)
-            page.add_row(dict(zip(MEASURED, row, strict=True)))
-            advanced()
-        page.finish()
-    out.print(table)
-    for note in dict.fromkeys(filter(None, (each.env.note for each in saved))):
-        out.print(note)
     return 0
 
 

@@ -20,10 +20,10 @@ from atari_vlm.synthesis.apps.options import (
 from atari_vlm.synthesis.apps.problems import bundled_folder
 from atari_vlm.synthesis.command_options import (
     CollectCommand,
-    EvaluateCommand,
     SearchCommand,
     TreeCommand,
 )
+from atari_vlm.synthesis.measuring_options import EvaluateCommand
 from atari_vlm.synthesis.speed.options import SpeedCommand
 from atari_vlm.vlm.scripted.programs import write_program
 from atari_vlm.vlm.scripted.solving import write_solution

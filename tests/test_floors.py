@@ -22,8 +22,8 @@ WORDS = (
     "env.emulator env.camera env.observing"
 )
 PROGRAMS = (
-    "__main__ train evaluate plan dream tune codewm codewm_apps codewm_speed check perceive play report "
-    "cli ending bench proofs integrations"
+    "__main__ train evaluate plan dream tune codewm codewm_apps codewm_evaluate codewm_speed check perceive play "
+    "report cli ending bench proofs integrations"
 )
 ROOMS = {  # prefix below atari_vlm -> (floor, room)
     "": (0, "words"),

@@ -13,6 +13,7 @@ import tyro
 
 from atari_vlm.errors import AuthenticationError, UnknownNameError, check_count
 from atari_vlm.files import read_real
+from atari_vlm.runs.cluster.options import ExecutorOptions
 from atari_vlm.runs.options import (
     AT_START,
     TYPED_ONLY,
@@ -182,13 +183,14 @@ class CollectOptions(Options):
 
 @dataclass(frozen=True)
 class SearchCommand(
-    FileOptions, FolderOptions, ServeOptions, KeyOptions, ModelOptions, AskOptions, SandboxOptions, ConstantOptions,
-    MethodOptions, DescriptionOptions, WriterOptions, SeedOptions, PlayedOptions, TransitionOptions, ShardOptions,
-    EnvironmentOptions,
+    FileOptions, FolderOptions, ServeOptions, ExecutorOptions, KeyOptions, ModelOptions, AskOptions, SandboxOptions,
+    ConstantOptions, MethodOptions, DescriptionOptions, WriterOptions, SeedOptions, PlayedOptions, TransitionOptions,
+    ShardOptions, EnvironmentOptions,
 ):  # fmt: skip
-    """Which environment, who writes, and how is searched."""
+    """Which environment, who writes, and how is searched. Workers judge; the model is asked from here."""
 
     program = "codewm search"
+    asks_here = True
     timeout_s: float = 600.0
 
 
@@ -197,54 +199,6 @@ class CollectCommand(FileOptions, SeedOptions, CollectOptions, PlayedOptions, En
     """What is played, by whom, and where it goes."""
 
     program = "codewm collect"
-
-
-@dataclass(frozen=True)
-class WhereOptions(Options):
-    """Which programs."""
-
-    save_dir: Path = field(default=Path("atari_vlm_results"), metadata=TYPED_ONLY)
-    """the run of a search, or a folder of such runs"""
-    real_env: bool = False
-    """plan in the real environment too: the program's return is then told relative to that (R)"""
-    n_episodes: int = 2
-    """episodes of each (the paper: 10)"""
-
-    def __post_init__(self) -> None:
-        check_count(n_episodes=self.n_episodes)
-        super().__post_init__()
-
-
-@dataclass(frozen=True)
-class PlannerOptions(Options):
-    """How is planned: a tree search for numbered actions, the cross-entropy method for others."""
-
-    num_simulations_mcts: int = 25
-    """simulations a step"""
-    max_actions_mcts: int = 100
-    """steps that a simulation's rollout may take"""
-    T_cem: int = 100
-    """steps that a plan is long, at most the environment's limit"""
-    I_cem: int = 20
-    """iterations"""
-    N_cem: int = 1000
-    """plans an iteration"""
-    K_cem: int = 100
-    """elites"""
-    receding: bool = False
-    """plan anew after every step; without it a plan is followed to its end, as in the paper"""
-    max_episode_steps: int | None = None
-    """cut episodes there"""
-
-
-@dataclass(frozen=True)
-class EvaluateCommand(
-    FileOptions, ServeOptions, SandboxOptions, PlannerOptions, SeedOptions, PlayedOptions, TransitionOptions, EnvironmentOptions,
-    WhereOptions,
-):  # fmt: skip
-    """Which programs, and what they are measured with."""
-
-    program = "codewm evaluate"
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from atari_vlm.errors import CheckpointError, ConfigError, MismatchError
 from atari_vlm.experience.transition_reading import read_buffer
 from atari_vlm.experience.transitions import TransitionBuffer
+from atari_vlm.runs.cluster.calling import Call, Caller
+from atari_vlm.runs.cluster.session import Session
 from atari_vlm.runs.terminal import one_line
 from atari_vlm.scores.statistics import Estimate, aggregate
 from atari_vlm.synthesis.benchmark.collecting import fill_replay_buffer
@@ -20,8 +24,8 @@ from atari_vlm.synthesis.benchmark.evaluation import (
     evaluate_program,
 )
 from atari_vlm.synthesis.benchmark.planning import PlanningSettings, Played
-from atari_vlm.synthesis.command_options import EvaluateCommand
-from atari_vlm.synthesis.subject import made_as
+from atari_vlm.synthesis.measuring_options import EvaluateCommand
+from atari_vlm.synthesis.subject import made_as, named_env
 from atari_vlm.world_models.checkpoint import read_checkpoint
 from atari_vlm.world_models.code.sandbox import check_text
 from atari_vlm.world_models.code.scoring import SCORERS
@@ -32,19 +36,67 @@ MEASURED = (
 )  # fmt: skip
 
 
-def measure(saved: SavedProgram, config: EvaluateCommand) -> Evaluation:
-    """Plan in a run's program, and score it on transitions that it was not chosen by.
+@dataclass(frozen=True)
+class Measuring:
+    """What is done with every program, here or on a worker: plan in it, and score it on transitions it was not chosen by.
 
-    Raises ``MismatchError`` for a buffer of another environment.
+    ``given`` are the transitions of ``--buffer``.
     """
-    return evaluate_program(
-        saved.program,
-        saved.env,
-        planning_of(config),
-        buffer=_transitions(saved, config),
-        real_env=config.real_env,
-        held=Held(unsafe_local_code=config.unsafe_local_code),
-    )
+
+    config: EvaluateCommand
+    given: TransitionBuffer | None = None
+
+    @classmethod
+    def asked_for(cls, config: EvaluateCommand, saved: Sequence[SavedProgram]) -> Measuring:
+        """What a command line asks for; ``MismatchError`` for a buffer of another environment than a program's."""
+        if config.buffer is None:
+            return cls(config)
+        given = read_buffer(config.buffer)
+        for each in saved:
+            if made_as(given) != each.env.env_id:
+                raise MismatchError(
+                    f"{config.buffer} holds transitions of {given.env_id}; the program of {each.folder} models {each.env.env_id}"
+                )
+        return cls(config, given)
+
+    def __call__(self, saved: SavedProgram) -> Evaluation:
+        """What is measured of the program of a run."""
+        config = self.config
+        named_env(config)  # it may bring an environment of one's own
+        return evaluate_program(
+            saved.program,
+            saved.env,
+            planning_of(config),
+            buffer=_collected(saved, config) if self.given is None else self.given,
+            real_env=config.real_env,
+            held=Held(unsafe_local_code=config.unsafe_local_code),
+        )
+
+
+def measured(
+    measuring: Measuring,
+    saved: Sequence[SavedProgram],
+    opened: Session | None,
+    say: Callable[[str], object],
+) -> Iterator[tuple[SavedProgram, Evaluation]]:
+    """What is measured of every program: one after the other here, or on the workers of a session as they end.
+
+    ``say`` is told of each when it begins.
+    """
+    config = measuring.config
+
+    def begun() -> Iterator[Call]:
+        for each in saved:
+            name = each.folder.name
+            say(f"{name}: {config.n_episodes} episodes of {each.env.env_id} are planned")
+            yield Call(each, name)
+
+    if opened is None:
+        for call in begun():
+            yield call.what, measuring(call.what)
+        return
+    for call, found in Caller(opened, config.parallel, say=say).results(measuring, begun()):
+        yield call.what, found
 
 
 def check_unchanged(saved: SavedProgram) -> None:
@@ -113,15 +165,8 @@ def _ratio(normalised: Estimate | None) -> str:
     return "undefined" if math.isnan(normalised.value) else str(normalised)
 
 
-def _transitions(saved: SavedProgram, config: EvaluateCommand) -> TransitionBuffer:
-    """Those of ``--buffer``, else others than a search with the same seed collects."""
-    if config.buffer is not None:
-        buffer = read_buffer(config.buffer)
-        if made_as(buffer) != saved.env.env_id:
-            raise MismatchError(
-                f"{config.buffer} holds transitions of {buffer.env_id}; the program of {saved.folder} models {saved.env.env_id}"
-            )
-        return buffer
+def _collected(saved: SavedProgram, config: EvaluateCommand) -> TransitionBuffer:
+    """Others than a search with the same seed collects."""
     policy: Any = config.policy
     seed = config.seed + _OTHER_SEED
     with tempfile.TemporaryDirectory() as folder:

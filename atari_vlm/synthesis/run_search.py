@@ -73,7 +73,7 @@ def search(
         path = Path(folder)
         return search_in(Place(path.parent, path.name), writer, buffer, config)
     with _within_limits(writer, config) as asked:
-        return _searching(buffer, config, NoRecord(asked)).run()
+        return _searching(buffer, config, NoRecord(asked), QUIETLY).run()
 
 
 def search_in(
@@ -100,7 +100,7 @@ def search_in(
         heard = Heard.by(manner.progress, task_of(config, buffer.env_id))
         try:
             record = JournalRecord(run.journal, asked, heard)
-            result = _searching(buffer, config, record).run(manner)
+            result = _searching(buffer, config, record, manner).run(manner)
         except (BudgetExhaustedError, StoppedError, VLMError):
             write_tables(run)
             raise
@@ -144,10 +144,12 @@ def digest_of(buffer: TransitionBuffer) -> str:
     return sha.hexdigest()
 
 
-def _searching(buffer: TransitionBuffer, config: SearchConfig, record: Record) -> Searching:
+def _searching(
+    buffer: TransitionBuffer, config: SearchConfig, record: Record, manner: Manner
+) -> Searching:
     description = config.description or description_of(buffer)
     questions = questions_about(buffer.env_id, description, config)
-    return Searching(config, questions, ProgramJudge(buffer, config), record)
+    return Searching(config, questions, manner.placed(ProgramJudge(buffer, config)), record)
 
 
 @contextlib.contextmanager

@@ -75,13 +75,14 @@ class Manner:
     """How a search is carried out, which its result does not depend on.
 
     ``stop`` is set by whoever wants it to end; ``api_key`` is kept out of everything that is written. ``began`` is told of
-    the run's journal and budget before anything is asked.
+    the run's journal and budget before anything is asked. ``placed`` takes the judge of the search somewhere else to work.
     """
 
     progress: Progress = field(default_factory=Quiet)
     stop: threading.Event | None = None
     api_key: str | None = field(default=None, repr=False)
     began: Callable[[Journal, Budget], object] = lambda journal, budget: None
+    placed: Callable[[Judge], Judge] = lambda judge: judge
 
 
 QUIETLY = Manner()

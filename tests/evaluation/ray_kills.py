@@ -48,14 +48,23 @@ class Cluster:
         os.environ["RAY_worker_niceness"] = "0"
         with _small():
             self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-            self.others = [self._cluster.add_node(num_cpus=1) for _ in range(2)]
+        self.others = [self._joined() for _ in range(2)]
         self.address = self._cluster.address
 
     def lose_a_node(self, rng):
         node = self.others.pop(rng.randrange(len(self.others)))
         self._cluster.remove_node(node, allow_graceful=False)
-        with _small():
-            self.others.append(self._cluster.add_node(num_cpus=1))
+        self.others.append(self._joined())
+
+    def _joined(self):
+        """Another node. Ray gives one 30 s to begin, which is short on a busy machine: it is begun again then."""
+        for tries in range(5):
+            try:
+                with _small():
+                    return self._cluster.add_node(num_cpus=1)
+            except Exception as error:
+                if "timed out during startup" not in str(error) or tries == 4:
+                    raise
 
     def close(self):
         self._cluster.shutdown()

@@ -26,6 +26,7 @@ from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.progress import Quiet
 
 SECRET = "sk-a-secret-of-this-test-0123456789"
+BUDGET_LOST = "the budget's process was lost; it is made again from the journal"
 REFUSED = [
     (["--ray-address", "auto"], "--executor ray"),
     (["--executor", "ray", "--ray-address", "nowhere"], "HOST:PORT or auto"),
@@ -117,6 +118,31 @@ def test_plans_on_workers_are_those_of_one_process(ray, tmp_path):
                 [(s.action, s.reward) for s in j.steps(number)] for j in (local, spread)
             )
             assert ours == theirs
+
+
+@pytest.mark.slow
+def test_a_budget_whose_process_is_lost_is_made_again_from_the_journal(ray, tmp_path):
+    serial, _ = evaluate(study(tmp_path / "serial", ledger_of(tmp_path / "serial")))
+    needed = len(ledger_of(tmp_path / "serial").read_text().splitlines())
+    ledger = ledger_of(tmp_path / "ray")
+    config = study(tmp_path / "ray", ledger, executor="ray", parallel=2)
+    lost = []
+
+    def lose():
+        (process,) = workers_of_this_process("budget_and_limit")
+        os.kill(process, signal.SIGKILL)
+        lost.append(process)
+
+    limit, seen = needed // 2, Observed(lose, at=(8,))
+    with pytest.raises(BudgetExhaustedError, match=f"budget of {limit} calls"):
+        evaluate(dataclasses.replace(config, max_calls=limit), Watching(seen))
+    assert limit <= len(ledger.read_text().splitlines()) <= limit + 2
+    again = Observed(lose, at=(4,))
+    path, _ = evaluate(config, Watching(again))
+    assert tables(path) == tables(serial) and len(lost) == 2
+    assert len(ledger.read_text().splitlines()) == needed, "a call was paid twice"
+    for watching in (seen, again):
+        assert [line for line in watching.said if "lost" in line] == [BUDGET_LOST]
 
 
 @pytest.mark.parametrize(("words", "said"), REFUSED)

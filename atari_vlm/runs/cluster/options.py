@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from atari_vlm.errors import ConfigError
 from atari_vlm.runs.options import TYPED_ONLY, UNRECORDED, Options
@@ -19,6 +19,8 @@ _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 @dataclass(frozen=True)
 class ExecutorOptions(Options):
     """Who does the work; results do not depend on it. Under Ray --parallel is the number of units played at once."""
+
+    asks_here: ClassVar[bool] = False  # models are asked by the program itself and not by workers
 
     executor: Literal["local", "ray"] = field(default="local", metadata=_HERE)
     """local: this process; ray: workers of a Ray cluster, of this machine alone without --ray-address (extra scale)"""
@@ -36,7 +38,7 @@ class ExecutorOptions(Options):
                 "--api-key stands in the command that Ray shows of its jobs; with --executor ray put the key into an environment "
                 "variable of every machine, the vendor's own or one that --api-key-env names"
             )
-        if address is not None and getattr(self, "cache", None) is not None:
+        if address is not None and getattr(self, "cache", None) is not None and not self.asks_here:
             raise ConfigError("--cache is a file of one machine; leave it or --ray-address away")
         super().__post_init__()
 

@@ -23,6 +23,7 @@ from atari_vlm.vlm.local.adapter import EVERY_LAYER, with_layers
 from atari_vlm.vlm.local.engine import ScoreRequest
 from atari_vlm.vlm.local.prompt import Prompt
 from atari_vlm.world_models.learned.arrays import optimizer_arrays, restore_optimizers
+from atari_vlm.world_models.learned.team import Team
 
 Method = Literal["lora", "full", "qlora"]
 _DECAY_FROM, _LAST_SHARE = 0.6, 0.05  # of the updates; of the learning rate
@@ -98,7 +99,10 @@ def _whole_modules(network: Any) -> list[str]:
 
 
 class TuningLearner:
-    """A base with new layers, their optimizer, and its updates. Deterministic on one CPU thread."""
+    """A base with new layers, their optimizer, and its updates. Deterministic on one CPU thread.
+
+    Every process of a ``team`` is given the same batch and computes a part of it; gradients are summed, so weights stay equal.
+    """
 
     def __init__(
         self,
@@ -106,13 +110,17 @@ class TuningLearner:
         method: Method,
         config: UpdateConfig,
         layers: Mapping[str, Any] | None = None,
+        *,
+        team: Team | None = None,
     ):
         self.base, self.method, self.config = base, method, config
+        self.team = team or Team()
         network = base.network
         if config.gradient_checkpointing:
             network.gradient_checkpointing_enable({"use_reentrant": False})
         if method == "qlora":
             network.requires_grad_(False)
+            _keep_unpacked(network)
         self.layers = dict(layers) if layers is not None else layers_of(network, method, config)
         self.tuned = with_layers(network, self.layers)
         self.weights = {n: p for n, p in self.tuned.named_parameters() if p.requires_grad}
@@ -126,25 +134,28 @@ class TuningLearner:
     def update(self, batch: Sequence[TaughtDecision], shares: np.ndarray) -> dict[str, float]:
         """One update; ``shares`` float ``(B,)`` weigh the decisions. Mean loss, accuracy, gradient norm, learning rate."""
         rate = self.begin()
-        loss, right, said = 0.0, 0, 0.0
+        own, whole = self.team.part(len(batch)), float(shares.sum())
+        sums = {"loss": 0.0, "right": 0.0, "said": 0.0}
         size = self.config.micro_batch or len(batch)
-        for at in range(0, len(batch), size):
-            part = slice(at, at + size)
+        for at in range(own.start, own.stop, size):
+            part = slice(at, min(at + size, own.stop))
             scores, words = self._worded(batch[part])
             losses = [_loss(row, d.action) for row, d in zip(scores, batch[part], strict=True)]
-            said += float(torch.stack(words).detach().sum())
             both = torch.stack(losses) + self.config.reasoning * torch.stack(words)
-            total = (both * torch.from_numpy(shares[part]).to(both)).sum()
-            total = total / float(shares.sum())
+            total = (both * torch.from_numpy(shares[part]).to(both)).sum() / whole
             total.backward()  # type: ignore[no-untyped-call]
-            loss += float(total.detach())
-            right += sum(
+            sums["loss"] += float(total.detach())
+            sums["said"] += float(torch.stack(words).detach().sum())
+            sums["right"] += sum(
                 int(row.argmax()) == d.action for row, d in zip(scores, batch[part], strict=True)
             )
-        norm = self.step(loss)
-        accuracy = right / len(batch)
-        measured = {"loss": loss, "accuracy": accuracy, "norm": norm, "learning_rate": rate}
-        return {**measured, "reasoning": said / len(batch)} if self.config.reasoning else measured
+        sums = self.team.sum_values(sums)
+        loss, accuracy = sums["loss"], sums["right"] / len(batch)
+        measured = {"loss": loss, "accuracy": accuracy, "norm": self.step(loss)}
+        measured["learning_rate"] = rate
+        if self.config.reasoning:
+            measured["reasoning"] = sums["said"] / len(batch)
+        return measured
 
     def begin(self) -> float:
         """Begin an update; its learning rate."""
@@ -156,7 +167,8 @@ class TuningLearner:
         return rate
 
     def step(self, loss: float) -> float:
-        """Change the weights by the gradients, whose norm is returned."""
+        """Change the weights by the gradients of all processes; their norm. ``loss`` is that of all, too."""
+        self.team.sum_gradients(self.weights.values())
         norm = float(torch.nn.utils.clip_grad_norm_(self.weights.values(), self.config.max_norm))
         if not np.isfinite(loss) or not np.isfinite(norm):
             raise DivergedError(
@@ -255,6 +267,13 @@ class TuningLearner:
                 weight.copy_(torch.from_numpy(arrays[f"weights.{name}"]))
         restore_optimizers({"tuned": self.optimizer}, arrays)
         self.updates = int(arrays["updates"])
+
+
+def _keep_unpacked(network: Any) -> None:
+    """4-bit weights that bitsandbytes packs in evaluation, on CPUs with AVX512-BF16, have no gradient from then on."""
+    for module in network.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _loss(scores: Tensor, action: int) -> Tensor:

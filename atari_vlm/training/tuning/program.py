@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from atari_vlm.errors import ConfigError, StoppedError
 from atari_vlm.runs.bars import Bars
 from atari_vlm.runs.command_line import command_line, command_of
 from atari_vlm.runs.game_names import GameSpec, parse_games
-from atari_vlm.runs.run_folder import RunFolder, RunRequest
-from atari_vlm.runs.stopping import Stop
+from atari_vlm.runs.run_folder import RunRequest
 from atari_vlm.runs.trackers import LogConfig
 from atari_vlm.settings import flat
 from atari_vlm.training.tuning.bases import Base, check_family, check_new, load_base
@@ -23,11 +21,11 @@ from atari_vlm.training.tuning.learner import Method, UpdateConfig
 from atari_vlm.training.tuning.lessons import TeachingConfig
 from atari_vlm.training.tuning.memory import TrainingLoad, largest_picture
 from atari_vlm.training.tuning.options import TuneOptions
-from atari_vlm.training.tuning.running import TimeLimit, in_run_folder
+from atari_vlm.training.tuning.running import Place, TimeLimit, in_run_folder
 from atari_vlm.training.tuning.sft import ImitationTrainer, Lessons, TuningRun
 from atari_vlm.training.tuning.sources import frames_of, played_episodes
 from atari_vlm.vlm.local.adapter import AdapterCard, prompt_version_of
-from atari_vlm.vlm.local.tiny.player import NEW, build_player
+from atari_vlm.vlm.local.tiny.player import NEW
 
 _RATES: dict[str, float] = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
 _RATE_OF_NEW = 1e-3
@@ -124,13 +122,11 @@ def _request(
     )
 
 
-def _train(
-    options: TuneOptions, games: list[GameSpec], folder: RunFolder, console: Console, stop: Stop
-) -> int:
-    path, bars = folder.path, Bars(console)
-    limit = TimeLimit(options.max_minutes)
+def _train(options: TuneOptions, games: list[GameSpec], place: Place) -> int:
+    path, console, bars = place.path, place.console, Bars(place.console)
+    limit = TimeLimit(options.max_minutes, place.team)
     try:
-        base = _base(options, path, games)
+        base = _base(options, place, games)
         console.print(
             f"the teacher ({options.source}) plays {', '.join(g.name for g in games)} ..."
         )
@@ -148,14 +144,15 @@ def _train(
             card=card_of(options, base, games),
             seed=options.seed,
             eval_every=options.eval_every,
-            stop=stop,
+            stop=place.stop,
             limit=limit,
             progress=bars,
             log=LogConfig(options.log, flat(dataclasses.asdict(_teaching(options)))),
+            team=place.team,
         )
         trainer = ImitationTrainer(run)
     except BaseException:
-        folder.discard()
+        place.discard()
         raise
     console.print(
         f"{len(lessons.taught)} decisions of {lessons.episodes[0]} episodes to learn from, {len(lessons.held_out)} of "
@@ -166,7 +163,7 @@ def _train(
             results = trainer.train()
     except StoppedError as stopped:
         console.print(str(stopped))
-        return stop.exit_code
+        return place.stop.exit_code
     console.print(
         f"held-out accuracy {results['held_out_accuracy']:.4f}; adapter: {path / 'adapter'}; play with it: "
         f"--vlm {base.family} --model {_shown_model(base, path)} --adapter {path / 'adapter'} --prompt-type {options.prompt_type}"
@@ -174,18 +171,19 @@ def _train(
     return 0
 
 
-def _base(options: TuneOptions, path: Path, games: list[GameSpec]) -> Base:
+def _base(options: TuneOptions, place: Place, games: list[GameSpec]) -> Base:
     """The base; one from nothing is written into the run."""
+    each = -(-options.batch_size // place.team.size)
     load = TrainingLoad(
         _method(options),
-        options.micro_batch or options.batch_size,
+        min(options.micro_batch or each, each),
         _pictures(options),
         largest_picture(games),
         options.rank,
         options.gradient_checkpointing,
         flags="--micro-batch",
     )
-    folder = build_player(path / "base", options.seed) if options.model == NEW else None
+    folder = place.new_base(options.seed) if options.model == NEW else None
     return load_base(options.base, options.model, options.local(), folder, load)
 
 

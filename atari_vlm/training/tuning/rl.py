@@ -2,6 +2,9 @@
 
 The run folder is that of imitation (:mod:`sft`). A checkpoint holds weights, value head, optimizer, and of every game the
 number of its episode and the actions of it: the games are exact, so they are played again to where they were.
+
+Processes of a team play all games alike, since games cost little beside a model: each scores its part of the decisions, and
+learns from its part of a minibatch.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from atari_vlm.training.tuning.saving import TuningCheckpoints
 from atari_vlm.training.tuning.turns import Lane, PlayedGame, whole_games
 from atari_vlm.training.tuning.values import explained
 from atari_vlm.vlm.local.adapter import Adapter, AdapterCard, described, save_adapter
+from atari_vlm.world_models.learned.team import Team
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class ReinforcementRun:
     limit: TimeLimit = field(default_factory=TimeLimit)
     progress: Progress = field(default_factory=Quiet)
     log: LogConfig = field(default_factory=LogConfig)
+    team: Team = field(default_factory=Team)
 
 
 class ReinforcementTrainer:
@@ -65,14 +70,18 @@ class ReinforcementTrainer:
 
     def __init__(self, run: ReinforcementRun):
         self.run = run
-        self.learner = ReinforcedLearner(run.base, run.method, run.config, run.ppo, run.start)
+        self.learner = ReinforcedLearner(
+            run.base, run.method, run.config, run.ppo, run.start, team=run.team
+        )
         self.iteration, self._latest = 0, dict[str, list[float]]()
         self.lanes = [self._lane(number) for number in range(run.ppo.envs)]
         identity = hashlib.sha256(json.dumps(dataclasses.asdict(run.ppo)).encode()).hexdigest()
         self._checkpoints = TuningCheckpoints(run.folder / "checkpoints", identity)
         if (arrays := self._checkpoints.newest(run.progress.say)) is not None:
             self._restore(arrays)
-        self._log = MetricsLog(run.folder, self.iteration, run.log, run.progress.say)
+        self._log = None
+        if run.team.rank == 0:
+            self._log = MetricsLog(run.folder, self.iteration, run.log, run.progress.say)
 
     def _lane(self, number: int) -> Lane:
         """Games take turns; seeds of training are even, and no two lanes share one."""
@@ -97,7 +106,8 @@ class ReinforcementTrainer:
                 if self.iteration % run.eval_every == 0 and self.iteration < run.iterations:
                     run.limit.check(f"{self.iteration} iterations")
         finally:
-            self._log.close()
+            if self._log is not None:
+                self._log.close()
         returns = self._latest or self.evaluate()
         results = {
             "return": _mean(returns),
@@ -112,8 +122,9 @@ class ReinforcementTrainer:
             "seed": run.seed,
         }
         card = described(run.card, updates=self.learner.updates)
-        save_adapter(run.folder / "adapter", self.learner.tuned, self.learner.layers, card)
-        atomic_write(run.folder / "results.json", json.dumps(results, indent=2) + "\n")
+        if self._log is not None:
+            save_adapter(run.folder / "adapter", self.learner.tuned, self.learner.layers, card)
+            atomic_write(run.folder / "results.json", json.dumps(results, indent=2) + "\n")
         return results
 
     def close(self) -> None:
@@ -134,7 +145,10 @@ class ReinforcementTrainer:
         if last or number % self.run.eval_every == 0:
             self._latest = self.evaluate()
             metrics |= self._named("evaluation_return", self._latest)
-        self._log.add(number, metrics)  # lines after the last checkpoint are dropped and made again
+        if self._log is not None:
+            self._log.add(
+                number, metrics
+            )  # lines after the last checkpoint are dropped and made again
         if last or number % self.run.eval_every == 0:
             self._save()
         self._tell(number, metrics)
@@ -208,7 +222,7 @@ class ReinforcementTrainer:
                 played.close()
 
     def _check_stop(self) -> None:
-        if self.run.stop is not None and self.run.stop.is_set():
+        if self.run.team.any(self.run.stop is not None and self.run.stop.is_set()):
             raise StoppedError(
                 f"stopped in iteration {self.iteration + 1}; the run goes on from its last checkpoint"
             )
@@ -218,15 +232,15 @@ class ReinforcementTrainer:
         actions = np.full((len(self.lanes), longest + 1), -1, np.int64)
         for row, lane in zip(actions, self.lanes, strict=True):
             row[: len(lane.actions)] = lane.actions
-        self._checkpoints.save(
-            self.learner.updates,
-            {
-                **self.learner.arrays(),
-                "iteration": np.array(self.iteration, np.int64),
-                "lanes.episode": np.array([lane.episode for lane in self.lanes], np.int64),
-                "lanes.actions": actions,
-            },
-        )
+        arrays = {
+            **self.learner.arrays(),
+            "iteration": np.array(self.iteration, np.int64),
+            "lanes.episode": np.array([lane.episode for lane in self.lanes], np.int64),
+            "lanes.actions": actions,
+        }
+        self.run.team.check_equal(arrays, "weights or games")
+        if self._log is not None:
+            self._checkpoints.save(self.learner.updates, arrays)
 
     def _restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         self.learner.restore(arrays)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from atari_vlm.errors import ConfigError, StoppedError
 from atari_vlm.runs.bars import Bars
 from atari_vlm.runs.command_line import command_line, command_of
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.game_names import GameSpec, parse_games
-from atari_vlm.runs.run_folder import RunFolder, RunRequest
-from atari_vlm.runs.stopping import Stop
+from atari_vlm.runs.run_folder import RunRequest
 from atari_vlm.runs.trackers import LogConfig, check_installed
 from atari_vlm.spaces import Env
 from atari_vlm.training.tuning.bases import Base, check_family, check_new, load_base
@@ -25,7 +22,7 @@ from atari_vlm.training.tuning.memory import TrainingLoad, largest_picture
 from atari_vlm.training.tuning.options import ReinforceOptions
 from atari_vlm.training.tuning.ppo import PPOConfig
 from atari_vlm.training.tuning.rl import ReinforcementRun, ReinforcementTrainer
-from atari_vlm.training.tuning.running import TimeLimit, in_run_folder
+from atari_vlm.training.tuning.running import Place, TimeLimit, in_run_folder
 from atari_vlm.training.tuning.turns import PlayedGame
 from atari_vlm.vlm.local.adapter import (
     Adapter,
@@ -34,7 +31,7 @@ from atari_vlm.vlm.local.adapter import (
     prompt_version_of,
     read_adapter,
 )
-from atari_vlm.vlm.local.tiny.player import NEW, build_player
+from atari_vlm.vlm.local.tiny.player import NEW
 
 
 def reinforce(options: ReinforceOptions) -> int:
@@ -135,14 +132,12 @@ def _request(options: ReinforceOptions, games: list[GameSpec], start: Adapter | 
 def _train(
     options: ReinforceOptions,
     what: tuple[list[GameSpec], Adapter | None],
-    folder: RunFolder,
-    console: Console,
-    stop: Stop,
+    place: Place,
 ) -> int:
-    path, bars, (games, start) = folder.path, Bars(console), what
-    limit = TimeLimit(options.max_minutes)
+    path, bars, (games, start) = place.path, Bars(place.console), what
+    limit = TimeLimit(options.max_minutes, place.team)
     try:
-        base = _base(options, path, games, start)
+        base = _base(options, place, games, start)
         trainer = ReinforcementTrainer(
             ReinforcementRun(
                 folder=path,
@@ -160,24 +155,25 @@ def _train(
                 seed=options.seed,
                 eval_every=options.eval_every,
                 eval_episodes=options.eval_episodes,
-                stop=stop,
+                stop=place.stop,
                 limit=limit,
                 progress=bars,
                 log=LogConfig(options.log, dataclasses.asdict(ppo_config(options))),
+                team=place.team,
             )
         )
     except BaseException:
-        folder.discard()
+        place.discard()
         raise
     try:
         with bars:
             results = trainer.train()
     except StoppedError as stopped:
-        console.print(str(stopped))
-        return stop.exit_code
+        place.console.print(str(stopped))
+        return place.stop.exit_code
     finally:
         trainer.close()
-    console.print(
+    place.console.print(
         f"mean return of {results['evaluation_episodes']} evaluation episodes {results['return']:.3f}; "
         f"adapter: {path / 'adapter'}"
     )
@@ -189,16 +185,16 @@ def _made(game: GameSpec) -> Env:
 
 
 def _base(
-    options: ReinforceOptions, path: Path, games: list[GameSpec], start: Adapter | None
+    options: ReinforceOptions, place: Place, games: list[GameSpec], start: Adapter | None
 ) -> Base:
     """The base, checked against the adapter; one from nothing is written into the run, of the adapter's seed if there is one."""
     folder = None
     if options.model == NEW:
         seed = options.seed if start is None else start.card.seed
-        folder = build_player(path / "base", seed)
+        folder = place.new_base(seed)
     load = TrainingLoad(
         _method(options, start),
-        min(options.minibatch, options.envs * options.steps),
+        -(-min(options.minibatch, options.envs * options.steps) // place.team.size),
         options.frames,
         largest_picture(games),
         options.rank,

@@ -1,5 +1,7 @@
 """Imitation as a run: teach, update, measure on held-out episodes, save; resumable to the bit on one CPU thread.
 
+Processes of a team have the same decisions and draw the same batches, of which each computes its part; the first one writes.
+
 ::
 
     <run>/config.yaml       what was asked for        <run>/metrics.jsonl   a line every --eval-every updates
@@ -34,6 +36,7 @@ from atari_vlm.training.tuning.saving import TuningCheckpoints
 from atari_vlm.training.tuning.teaching import TaughtDecision
 from atari_vlm.vlm.base import request_key
 from atari_vlm.vlm.local.adapter import AdapterCard, described, save_adapter
+from atari_vlm.world_models.learned.team import Team
 
 _ON_THE_WAY = 256  # held-out decisions that are measured between updates
 
@@ -72,7 +75,10 @@ class Lessons:
 
 @dataclass(frozen=True)
 class TuningRun:
-    """What is trained where. ``card`` says what the adapter belongs to; ``eval_every`` updates make a round."""
+    """What is trained where. ``card`` says what the adapter belongs to; ``eval_every`` updates make a round.
+
+    Every process of a ``team`` makes a trainer of the same run.
+    """
 
     folder: Path
     base: Base
@@ -86,6 +92,7 @@ class TuningRun:
     limit: TimeLimit = field(default_factory=TimeLimit)
     progress: Progress = field(default_factory=Quiet)
     log: LogConfig = field(default_factory=LogConfig)
+    team: Team = field(default_factory=Team)
 
 
 class ImitationTrainer:
@@ -93,12 +100,15 @@ class ImitationTrainer:
 
     def __init__(self, run: TuningRun):
         self.run = run
-        self.learner = TuningLearner(run.base, run.method, run.config)
+        _check_alike(run)
+        self.learner = TuningLearner(run.base, run.method, run.config, team=run.team)
         self._checkpoints = TuningCheckpoints(run.folder / "checkpoints", run.lessons.digest)
         if (arrays := self._checkpoints.newest(run.progress.say)) is not None:
             self.learner.restore(arrays)
         self._rounds = -(-run.config.updates // run.eval_every)
-        self._log = MetricsLog(run.folder, self._round, run.log, run.progress.say)
+        self._log = None
+        if run.team.rank == 0:
+            self._log = MetricsLog(run.folder, self._round, run.log, run.progress.say)
         self._shares = _shares(run.lessons, run.config.balance)
 
     @property
@@ -113,7 +123,8 @@ class ImitationTrainer:
                 if self.learner.updates < self.run.config.updates:
                     self.run.limit.check(f"{self.learner.updates} updates")
         finally:
-            self._log.close()
+            if self._log is not None:
+                self._log.close()
         return self._finish()
 
     def _next_round(self) -> None:
@@ -123,7 +134,7 @@ class ImitationTrainer:
             self.run.progress, Task("imitation", count, "updates", (number, self._rounds))
         ) as done:
             for _ in range(count):
-                if self.run.stop is not None and self.run.stop.is_set():
+                if self.run.team.any(self.run.stop is not None and self.run.stop.is_set()):
                     raise StoppedError(
                         f"stopped after {self.learner.updates} updates; the run goes on from its last checkpoint"
                     )
@@ -133,12 +144,19 @@ class ImitationTrainer:
         some = self.run.lessons.held_out[:_ON_THE_WAY]
         held_out = float(np.mean(self._right(some)))
         line = {"updates": self.learner.updates, **means, "held_out_accuracy": held_out}
-        self._log.add(number, line)  # a line without its checkpoint is dropped and made again
-        self._checkpoints.save(self.learner.updates, self.learner.arrays())
+        self._keep(number, line)
         self.run.progress.say(
             f"{self.learner.updates} of {self.run.config.updates} updates: loss {means['loss']:.4f}, "
             f"accuracy {means['accuracy']:.3f}, held out {held_out:.3f}"
         )
+
+    def _keep(self, number: int, line: dict[str, float]) -> None:
+        """A round's line and its checkpoint; processes whose weights differ stop here."""
+        arrays = self.learner.arrays()
+        self.run.team.check_equal(arrays)
+        if self._log is not None:
+            self._log.add(number, line)  # a line without its checkpoint is dropped and made again
+            self._checkpoints.save(self.learner.updates, arrays)
 
     def _update(self) -> dict[str, float]:
         """What is drawn depends on the seed and the number of the update alone, so a run goes on as if it had not stopped."""
@@ -150,8 +168,11 @@ class ImitationTrainer:
 
     def _right(self, held_out: Sequence[TaughtDecision]) -> np.ndarray:
         """Whether the likeliest answer is the teacher's, bool ``(N,)``."""
-        scores = self.learner.log_probs(held_out)
-        return np.array([row.argmax() == d.action for row, d in zip(scores, held_out, strict=True)])
+        own = held_out[self.run.team.part(len(held_out))]
+        scores = self.learner.log_probs(own)
+        right = [int(row.argmax()) == d.action for row, d in zip(scores, own, strict=True)]
+        every = self.run.team.gather(torch.tensor(right, dtype=torch.uint8))
+        return every.numpy().astype(bool)
 
     def _finish(self) -> dict[str, Any]:
         run, lessons = self.run, self.run.lessons
@@ -181,9 +202,24 @@ class ImitationTrainer:
         card = described(
             run.card, updates=self.learner.updates, held_out_accuracy=round(accuracy, 6)
         )
-        save_adapter(run.folder / "adapter", self.learner.tuned, self.learner.layers, card)
-        atomic_write(run.folder / "results.json", json.dumps(results, indent=2) + "\n")
+        if self._log is not None:
+            save_adapter(run.folder / "adapter", self.learner.tuned, self.learner.layers, card)
+            atomic_write(run.folder / "results.json", json.dumps(results, indent=2) + "\n")
         return results
+
+
+def _check_alike(run: TuningRun) -> None:
+    """Every process has seen the same teacher, and has a part of every batch."""
+    if run.config.batch_size < run.team.size:
+        raise ConfigError(
+            f"{run.team.size} processes cannot share a batch of {run.config.batch_size}: --batch-size is at least one each"
+        )
+    said = "\n".join(d.reasoning for d in run.lessons.taught)
+    digest = bytes.fromhex(run.lessons.digest)
+    learned = {
+        name: np.frombuffer(b, np.uint8) for name, b in (("of", digest), ("said", said.encode()))
+    }
+    run.team.check_equal(learned, "the decisions of the teacher")
 
 
 def _shares(lessons: Lessons, balance: bool) -> np.ndarray:

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-from atari_vlm.errors import ConfigError, MismatchError
+from atari_vlm.errors import ConfigError, MismatchError, RunError
 
+_GONE = ("closed by peer", "reset by peer", "Broken pipe", "remote process exited")  # gloo, NCCL
 PATIENCE = datetime.timedelta(hours=24)  # the others wait while rank 0 evaluates
 
 
@@ -33,6 +34,10 @@ class Team:
         if batch % self.size:
             raise ConfigError(f"{self.size} processes cannot share a batch of {batch} evenly")
         return batch // self.size
+
+    def part(self, rows: int) -> slice:
+        """Which of so many rows are this rank's: neighbours, as even as it goes, none where there are fewer rows than ranks."""
+        return slice(rows * self.rank // self.size, rows * (self.rank + 1) // self.size)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over the ranks, element by element."""
@@ -66,17 +71,19 @@ class Team:
             for gradient, part in zip(gradients, parts, strict=True):
                 gradient.copy_(part.view_as(gradient))
 
-    def check_equal(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Raise ``MismatchError`` on every rank unless all have the same arrays."""
+    def check_equal(self, arrays: Mapping[str, np.ndarray], what: str = "the weights") -> None:
+        """Raise ``MismatchError``, which names ``what`` they are, on every rank unless all have the same arrays."""
         if self.size > 1:
-            own = hashlib.sha256(
-                b"".join(arrays[name].tobytes() for name in sorted(arrays))
-            ).digest()
-            gathered = self.gather(torch.frombuffer(bytearray(own), dtype=torch.uint8)[None])
+            sha = hashlib.sha256()
+            for name in sorted(arrays):
+                sha.update(np.ascontiguousarray(arrays[name]).tobytes())
+            gathered = self.gather(
+                torch.frombuffer(bytearray(sha.digest()), dtype=torch.uint8)[None]
+            )
             if len(gathered.unique(dim=0)) > 1:
                 words = [bytes(row.tolist()).hex()[:8] for row in gathered]
                 raise MismatchError(
-                    f"the weights differ between the processes of the run (SHA-256 {', '.join(words)})"
+                    f"{what} differ between the processes of the run (SHA-256 {', '.join(words)})"
                 )
 
 
@@ -125,7 +132,14 @@ def open_team() -> Iterator[Team]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     distributed.init_process_group(backend, timeout=PATIENCE)
-    yield Ranks()
+    try:
+        yield Ranks()
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _GONE):
+            raise
+        raise RunError(
+            "another process of the run has ended, so this one does; what it said tells why"
+        ) from error
     distributed.barrier()  # leave together; not after an error: the others may never come to it
     distributed.destroy_process_group()
 

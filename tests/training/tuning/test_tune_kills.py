@@ -1,6 +1,6 @@
 """Tuning is killed by SIGKILL at random moments of work and saves, and ends as a run that nobody killed, to the bit.
 
-The long form, a hundred kills of each instead of three:
+The long form, a hundred kills of each instead of ten:
 ``python -m pytest -n 0 -m slow tests/training/tuning/test_tune_kills.py``.
 """
 
@@ -14,26 +14,18 @@ import traceback
 import numpy as np
 import pytest
 import tuning_helpers as helpers
+import tuning_runs
 
-from atari_vlm.runs.environments import make_env
-from atari_vlm.runs.game_names import parse_games
-from atari_vlm.runs.progress import Quiet
-from atari_vlm.training.tuning.bases import load_base
 from atari_vlm.training.tuning.learner import UpdateConfig
 from atari_vlm.training.tuning.ppo import PPOConfig
-from atari_vlm.training.tuning.rl import ReinforcementRun, ReinforcementTrainer
-from atari_vlm.training.tuning.sft import ImitationTrainer, Lessons, TuningRun
-from atari_vlm.training.tuning.sources import TeachingConfig, played_episodes
-from atari_vlm.training.tuning.turns import PlayedGame
-from atari_vlm.vlm.local.adapter import AdapterCard, prompt_version_of
-from atari_vlm.vlm.local.options import LocalOptions
 
 ROUNDS = 7  # each ends with a checkpoint
 MOST = {"sft": 2, "rl": 5}  # updates, or steps of games, until a kill
 CONFIG = UpdateConfig(updates=ROUNDS, batch_size=2)
+PPO = PPOConfig(envs=2, steps=3, epochs=1, minibatch=6, value_warm_up=1)
 
 
-class Telling(Quiet):
+class Telling(tuning_runs.Silent):
     """Writes a byte for each step or update."""
 
     def __init__(self, pipe):
@@ -42,29 +34,15 @@ class Telling(Quiet):
     def advanced(self, task, step=None, calls=0):
         os.write(self.pipe, b".")
 
-    def say(self, message):
-        pass
+
+def imitation(base, folder, progress):
+    lessons = tuning_runs.catch_lessons()
+    return tuning_runs.imitation(base, lessons, folder, "lora", CONFIG, progress=progress)
 
 
-def card_of(base):
-    known = (base.family, base.model, base.model_type, base.weights)
-    return AdapterCard(*known, "basic", prompt_version_of("basic"), ("Catch",), 5)
-
-
-def imitation(base, lessons, folder, progress):
-    return ImitationTrainer(
-        TuningRun(folder, base, lessons, "lora", CONFIG, card_of(base), 5, 1, progress=progress)
-    )
-
-
-def reinforcement(base, lessons, folder, progress):
-    ppo = PPOConfig(envs=2, steps=3, epochs=1, minibatch=6, value_warm_up=1)
-    game = PlayedGame("Catch", lambda: make_env({"game_name": "Catch"}))
-    run = ReinforcementRun(
-        *(folder, base, "lora", CONFIG, ppo, card_of(base), (game,), ROUNDS, 50),
-        **{"seed": 5, "eval_every": 1, "eval_episodes": 1, "progress": progress},
-    )
-    return ReinforcementTrainer(run)
+def reinforcement(base, folder, progress):
+    more = {"iterations": ROUNDS, "progress": progress}
+    return tuning_runs.reinforcement(base, folder, CONFIG, PPO, **more)
 
 
 TRAINERS = {"sft": imitation, "rl": reinforcement}
@@ -144,17 +122,19 @@ def newest(folder):
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", ["sft", "rl"])
 def test_a_killed_run_ends_as_one_that_nobody_killed(how, kills, bases, tmp_path):
     choice = random.Random(0)
-    base = load_base("qwen-vl", bases("qwen2-vl"), LocalOptions(device="cpu", offline=True))
-    teaching = TeachingConfig(episodes=2, held_out=1)
-    lessons = Lessons.of(list(played_episodes("scripted", parse_games("Catch"), teaching)))
-    make = functools.partial(TRAINERS[how], base, lessons)
-    (tmp_path / "whole").mkdir()
-    save_s = finish(*in_child(functools.partial(train, make, tmp_path / "whole")))
+    first, base = (tuning_runs.qwen(bases("qwen2-vl")) for _ in range(2))
+    for name in ("whole", "again"):
+        (tmp_path / name).mkdir()
+    # what is imported on the way is, for all children
+    TRAINERS[how](first, tmp_path / "whole", tuning_runs.Silent()).train()
+    make = functools.partial(TRAINERS[how], base)
+    save_s = finish(*in_child(functools.partial(train, make, tmp_path / "again")))
     wanted, done, in_save, runs = helpers.digests(tmp_path / "whole"), 0, 0, 0
+    assert helpers.digests(tmp_path / "again") == wanted
     while done < kills:
         runs += 1
         folder = tmp_path / f"run-{runs}"

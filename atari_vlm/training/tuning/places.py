@@ -10,6 +10,7 @@ unseen (explained variance 0.1 in Pong), with it 0.75 was reached.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -33,10 +34,12 @@ _MOST = 128  # kinds of numbers
 def named_numbers(decision: TaughtDecision) -> dict[str, float]:
     """The numbers in the teacher's words; each is called by the game's instructions and the clause that it stands in."""
     found: dict[str, float] = {}
+    seen = Counter[str]()
     for clause in _CLAUSES.split(decision.reasoning):
         words = _NUMBER.sub("#", clause.strip())
-        for place, number in enumerate(_NUMBER.findall(clause)):
-            found[f"{decision.messages[0].text}|{words}|{place}"] = float(number)
+        for number in _NUMBER.findall(clause):
+            found[f"{decision.messages[0].text}|{words}|{seen[words]}"] = float(number)
+            seen[words] += 1
     return found
 
 

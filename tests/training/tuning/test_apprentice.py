@@ -210,7 +210,7 @@ def test_the_teachers_words_are_learned_beside_its_action(folder, whole):
 
 
 def test_numbers_are_called_by_game_and_clause():
-    words = "Ball at x=40, y=162; my paddle at y=-3; it arrives at y=15 in 6 steps."
+    words = "Ball at x=40, y=162; my paddle at y=-3; it arrives at y=15 in 6 steps, y=7."
     asked = TaughtDecision((Message.of("system", "Pong"), Message.of("user", "?")), ("A",), 0, 0)
     assert named_numbers(dataclasses.replace(asked, reasoning=words)) == {
         "Pong|Ball at x=#|0": 40,
@@ -218,6 +218,7 @@ def test_numbers_are_called_by_game_and_clause():
         "Pong|my paddle at y=#|0": -3,
         "Pong|it arrives at y=# in # steps|0": 15,
         "Pong|it arrives at y=# in # steps|1": 6,
+        "Pong|y=#|1": 7,
     }
     assert named_numbers(asked) == {}
 

@@ -19,9 +19,9 @@ class Silent(Quiet):
         pass
 
 
-def qwen(folder, load_in=None):
+def qwen(folder, load_in=None, dtype="auto"):
     """A base that nothing was put into yet."""
-    options = LocalOptions(device="cpu", offline=True, load_in=load_in)
+    options = LocalOptions(device="cpu", offline=True, load_in=load_in, dtype=dtype)
     return load_base("qwen-vl", folder, options)
 
 

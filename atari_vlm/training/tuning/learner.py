@@ -22,7 +22,7 @@ from atari_vlm.training.tuning.teaching import TaughtDecision
 from atari_vlm.vlm.local.adapter import EVERY_LAYER, with_layers
 from atari_vlm.vlm.local.engine import ScoreRequest
 from atari_vlm.vlm.local.prompt import Prompt
-from atari_vlm.world_models.learned.arrays import optimizer_arrays, restore_optimizers
+from atari_vlm.world_models.learned.arrays import array_of, optimizer_arrays, restore_optimizers
 from atari_vlm.world_models.learned.team import Team
 
 Method = Literal["lora", "full", "qlora"]
@@ -249,7 +249,7 @@ class TuningLearner:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Weights, optimizer and the number of updates, for a checkpoint."""
-        kept = {f"weights.{n}": p.detach().cpu().numpy() for n, p in self.weights.items()}
+        kept = {f"weights.{n}": array_of(p) for n, p in self.weights.items()}
         return {
             **kept,
             **optimizer_arrays({"tuned": self.optimizer}),

@@ -62,7 +62,7 @@ def check_shapes(name: str, network: nn.Module, arrays: Mapping[str, np.ndarray]
 def optimizer_arrays(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, np.ndarray]:
     """Their states as ``optimizer.<network>.<index>.<name>``."""
     return {
-        f"optimizer.{name}.{index}.{key}": _array(value)
+        f"optimizer.{name}.{index}.{key}": array_of(value)
         for name, optimizer in optimizers.items()
         for index, state in optimizer.state_dict()["state"].items()
         for key, value in state.items()
@@ -82,5 +82,9 @@ def restore_optimizers(
         optimizer.load_state_dict({"state": states, "param_groups": groups})
 
 
-def _array(value: Any) -> np.ndarray:
-    return value.cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+def array_of(value: Any) -> np.ndarray:
+    """A tensor (or number) for a checkpoint; bfloat16, which numpy has not, as the float32 of the same value."""
+    if not isinstance(value, Tensor):
+        return np.asarray(value)
+    kept = value.detach().cpu()
+    return (kept.float() if kept.dtype == torch.bfloat16 else kept).numpy()

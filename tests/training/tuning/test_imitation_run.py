@@ -7,8 +7,10 @@ import time
 
 import pytest
 import tuning_helpers as helpers
+import tuning_runs
 
 from atari_vlm.runs.journal import Journal
+from atari_vlm.training.tuning.learner import UpdateConfig
 from atari_vlm.training.tuning.sft import ImitationTrainer
 from atari_vlm.tune import main
 
@@ -75,6 +77,23 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(tuned, bases, tmp_pat
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     assert main(["sft", *words]) == 0
     assert helpers.digests(tmp_path / "killed") == helpers.digests(tuned)
+
+
+def test_whole_weights_of_16_bits_go_on_exactly(bases, tmp_path):
+    updates = UpdateConfig(updates=3, batch_size=2, learning_rate=0.01, warm_up=0.0)
+
+    def trainer(name, **more):
+        (tmp_path / name).mkdir(exist_ok=True)
+        base = tuning_runs.qwen(bases("qwen2-vl"), dtype="bfloat16")
+        lessons = tuning_runs.catch_lessons()
+        return tuning_runs.imitation(base, lessons, tmp_path / name, "full", updates, **more)
+
+    whole = trainer("whole")
+    whole.train()
+    assert {str(w.dtype) for w in whole.learner.weights.values()} == {"torch.bfloat16"}
+    trainer("parts")._next_round()
+    trainer("parts").train()  # from the checkpoint
+    assert helpers.digests(tmp_path / "parts") == helpers.digests(tmp_path / "whole")
 
 
 def test_a_damaged_checkpoint_is_passed_over(tuned, bases, tmp_path, monkeypatch):

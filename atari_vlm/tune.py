@@ -3,6 +3,7 @@
     python -m atari_vlm.tune sft --base qwen-vl --model FOLDER --game Pong-v5 --from RUN --prompt-type basic
     python -m atari_vlm.tune sft --base tiny --model new --game Catch --from scripted --updates 600
     python -m atari_vlm.tune sft --resume tiny-Catch-sft-001
+    torchrun --nproc-per-node=4 -m atari_vlm.tune sft --base qwen-vl --model FOLDER --game Pong-v5 --from RUN
     python -m atari_vlm.tune rl --base tiny --model new --adapter RUN/adapter --game Catch
     python -m atari_vlm.tune merge atari_vlm_results/tiny-Catch-sft-001/adapter --model new --out catch-player
     python -m atari_vlm.tune onnx catch-player      # the form that plays without torch

@@ -184,7 +184,7 @@ def _base(options: TuneOptions, place: Place, games: list[GameSpec]) -> Base:
         flags="--micro-batch",
     )
     folder = place.new_base(options.seed) if options.model == NEW else None
-    return load_base(options.base, options.model, options.local(), folder, load)
+    return load_base(options.base, options.model, place.local(options.local()), folder, load)
 
 
 def _pictures(options: TuneOptions) -> int:

@@ -201,7 +201,7 @@ def _base(
         options.gradient_checkpointing,
         flags="--minibatch",
     )
-    base = load_base(options.base, options.model, options.local(), folder, load)
+    base = load_base(options.base, options.model, place.local(options.local()), folder, load)
     if start is not None:
         check_base(start, base.family, base.model, base.folder, base.model_type)
     return base

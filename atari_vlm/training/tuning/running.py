@@ -17,8 +17,9 @@ from atari_vlm.errors import BudgetExhaustedError
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 from atari_vlm.runs.stopping import Stop, stop_on_signals
 from atari_vlm.runs.terminal import messages
+from atari_vlm.vlm.local.options import LocalOptions
 from atari_vlm.vlm.local.tiny.player import build_player
-from atari_vlm.world_models.learned.team import Team, open_team, text_from_first
+from atari_vlm.world_models.learned.team import Team, device_of_rank, open_team, text_from_first
 
 
 class TimeLimit:
@@ -52,6 +53,10 @@ class Place:
         """Take back a new run that was refused before anything was done in it."""
         if self.held is not None:
             self.held.discard()
+
+    def local(self, options: LocalOptions) -> LocalOptions:
+        """How this process loads the base: on a device of its own, where there are such."""
+        return dataclasses.replace(options, device=device_of_rank(options.device))
 
     def new_base(self, seed: int) -> Path:
         """Where the small model that ``seed`` gives lies: in the run's folder, into which the first process writes it."""

@@ -145,9 +145,11 @@ def open_team() -> Iterator[Team]:
 
 
 def device_of_rank(name: str) -> str:
-    """``cuda`` is each rank's own device, for the processes of one machine."""
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and several else name
+    """``cuda``, and ``auto`` where that is CUDA, is each rank's own device, for the processes of one machine."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return name
+    own = name == "cuda" or (name == "auto" and torch.cuda.is_available())
+    return f"cuda:{os.environ['LOCAL_RANK']}" if own else name
 
 
 def text_from_first(team: Team, text: str) -> str:

@@ -153,5 +153,8 @@ def test_cuda_is_each_ranks_own(monkeypatch):
         "cpu",
         "cuda:0",
     ]
+    for here, own in ((True, "cuda:1"), (False, "auto")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda here=here: here)
+        assert device_of_rank("auto") == own
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert device_of_rank("cuda") == "cuda"
+    assert [device_of_rank(name) for name in ("cuda", "auto")] == ["cuda", "auto"]

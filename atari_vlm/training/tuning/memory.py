@@ -22,6 +22,7 @@ from atari_vlm.vlm.local import weights
 from atari_vlm.vlm.local.checkpoint_folder import read_object
 from atari_vlm.vlm.local.loading import placement
 from atari_vlm.vlm.local.options import LocalOptions
+from atari_vlm.world_models.learned.team import processes_on
 
 _TEXT_TOKENS = 120  # of instructions and facts
 _ANSWER_TOKENS = 16  # behind a prompt, all legal answers together
@@ -59,20 +60,28 @@ def largest_picture(games: Sequence[GameSpec]) -> tuple[int, int]:
 def check_training_memory(
     model: str, folder: Path, options: LocalOptions, load: TrainingLoad
 ) -> None:
-    """Raise ``ModelNotAvailableError`` where the estimate is more than the device has free; unknown is not checked."""
+    """Raise ``ModelNotAvailableError`` where the estimate is more than the device has free; unknown is not checked.
+
+    Processes of a run that share a CPU share its memory.
+    """
     device, dtype = placement(folder, options)
     free = weights.free_bytes(device)
     fixed, passing = training_bytes(folder, dtype, load)
-    if free is None or fixed + passing <= free:
+    if free is None:
+        return
+    sharing = processes_on(device)
+    free //= sharing
+    if fixed + passing <= free:
         return
     less = [f"lower {load.flags} or --frames"]
     if not load.gradient_checkpointing:
         less.append("take --gradient-checkpointing")
     if load.method != "qlora" and fixed > free / 2:
         less.append(f"take --method {'lora or qlora' if load.method == 'full' else 'qlora'}")
+    each = f" for each of {sharing} processes" if sharing > 1 else ""
     raise ModelNotAvailableError(
-        f"training {model} needs about {(fixed + passing) / 1e9:.1f} GB of {device} memory, and {free / 1e9:.1f} GB are free: "
-        f"{fixed / 1e9:.1f} GB for weights and optimizer, {passing / 1e9:.1f} GB for {load.rows} decisions of {load.pictures} "
+        f"training {model} needs about {(fixed + passing) / 1e9:.1f} GB of {device} memory, and {free / 1e9:.1f} GB are free"
+        f"{each}: {fixed / 1e9:.1f} GB for weights and optimizer, {passing / 1e9:.1f} GB for {load.rows} decisions of {load.pictures} "
         f"pictures at once; {', or '.join(less)}"
     )
 

@@ -152,6 +152,11 @@ def device_of_rank(name: str) -> str:
     return f"cuda:{os.environ['LOCAL_RANK']}" if own else name
 
 
+def processes_on(device: str) -> int:
+    """How many processes of a run compute on this one's device: those of one machine share its CPU."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device == "cpu" else 1
+
+
 def text_from_first(team: Team, text: str) -> str:
     """Rank 0's text."""
     raw = np.frombuffer(text.encode(), np.uint8) if team.rank == 0 else np.zeros(0, np.uint8)

@@ -63,6 +63,9 @@ def test_what_does_not_fit_is_refused_with_what_to_lower(qwen, monkeypatch):
     assert "--method lora or qlora" in said
     monkeypatch.setattr(weights, "free_bytes", lambda device: 500 << 30)
     check_training_memory("qwen", qwen, CPU, LOAD)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "100")
+    with pytest.raises(ModelNotAvailableError, match=r"5\.4 GB are free for each of 100 processes"):
+        check_training_memory("qwen", qwen, CPU, LOAD)
 
 
 def test_pictures_are_as_large_as_the_games_are():

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from atari_vlm.agents.planners import MCTSAgent
+from atari_vlm.agents.planners import CEMAgent, MCTSAgent
+from atari_vlm.agents.policy_agent import PolicyAgent
 from atari_vlm.agents.specs import AgentSpec
-from atari_vlm.agents.worlds import Worlds
+from atari_vlm.agents.worlds import NAMED, Worlds, check_world, sharpest
 from atari_vlm.errors import ConfigError, UnknownNameError, check_count
 from atari_vlm.planning.cross_entropy import CEMConfig
 from atari_vlm.planning.simulation import MCTSConfig
@@ -90,6 +91,30 @@ def tree_search(spec: AgentSpec, worlds: Worlds) -> Callable[[Env], MCTSAgent]:
     """What makes the tree search of a spec, in its worlds, for an environment."""
     config, search = search_of(spec)
     return lambda env: MCTSAgent(worlds.model(env), config, **tree_options(worlds, search, env))
+
+
+def cross_entropy(spec: AgentSpec, worlds: Worlds) -> Callable[[Env], CEMAgent]:
+    """The same of the cross-entropy method."""
+    config, _ = search_of(spec)
+    return lambda env: CEMAgent(worlds.model(env), config, frame_source=worlds.frame_source(env))
+
+
+def trained_policy(spec: AgentSpec) -> Callable[[Env], PolicyAgent]:
+    """What makes the player of ``policy@FOLDER`` for an environment; ``ConfigError`` for a world that has none."""
+    _, checkpoint = spec.planner
+    check_world(checkpoint)
+    if checkpoint in NAMED:
+        raise ConfigError(
+            f"{spec.name}: {checkpoint} has no policy; give the folder of a trained model's checkpoint"
+        )
+    check_planner(spec)
+    options = from_plain(PolicyOptions, dict(spec.options), f"the agent {spec.label!r}")
+    return lambda env: PolicyAgent(
+        checkpoint,
+        frame_source=sharpest(env),
+        temperature=options.temperature,
+        device=options.device,
+    )
 
 
 def tree_options(worlds: Worlds, search: SearchOptions, env: Env) -> dict[str, Any]:

@@ -8,6 +8,7 @@
     python -m atari_vlm.dream rem --dataset steps.npz --preset tiny  # offline: no game is played
     python -m atari_vlm.dream eval atari_vlm_results/Breakout-rem-001/model --episodes 100 --temperature 0.5
     python -m atari_vlm.dream export Breakout-rem-001 --out steps.npz   # or: --minari breakout/rem-v0
+    python -m atari_vlm.dream collect --game Breakout-v5 --agent scripted --num-episodes 100 --out steps.npz
     torchrun --nproc-per-node=4 -m atari_vlm.dream rem --game Breakout-v5 --device cuda
 
 The first word is a family of world models, ours or that of an installed package. ``--config FILE.yaml`` holds options of this
@@ -30,7 +31,7 @@ from atari_vlm.runs.options import FolderOptions
 from atari_vlm.runs.run_folder import existing_run, read_config
 from atari_vlm.world_models.families import family, kinds_in, load_part, with_part
 
-_COMMANDS = ("eval", "export", "resume")
+_COMMANDS = ("collect", "eval", "export", "resume")
 
 
 def commands() -> list[str]:
@@ -59,11 +60,14 @@ def run(command: str, arguments: Sequence[str], files: Mapping[str, str] | None 
     extra = family(command).extra or "train" if command not in _COMMANDS else "train"
     for library in ("torch", "safetensors"):  # before anything is played
         require(library, extra)
-    from atari_vlm.training.imagination import eval_program, options, program
+    from atari_vlm.training.imagination import collect_program, eval_program, options, program
 
     if command == "eval":
         evaluate = eval_program.evaluate
         return evaluate(parse(options.EvalOptions, arguments, evaluate.__doc__))
+    if command == "collect":
+        collect = collect_program.collect
+        return collect(parse(options.CollectOptions, arguments, collect.__doc__))
     if command == "export":
         return program.export(parse(options.ExportOptions, arguments, program.export.__doc__))
     if family(command).words is not None:

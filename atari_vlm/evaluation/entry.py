@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from atari_vlm.agents.base import Agent
-from atari_vlm.agents.in_context.demonstrations import Demonstration
-from atari_vlm.agents.make import make_agent
 from atari_vlm.agents.planner_specs import check_planner, planner_names, worlds_of
 from atari_vlm.agents.specs import AgentSpec, kind_of
+from atari_vlm.agents.unasked import own_agent, own_kind, simple_agent
 from atari_vlm.checker import check_agent
 from atari_vlm.errors import ConfigError, ContractError, UnknownNameError
 from atari_vlm.evaluation.askers import Asker, asker_entrant, key_of, sorted_options
 from atari_vlm.evaluation.entrants import Entrant, Lessons
 from atari_vlm.evaluation.planner_entrants import planner_entrant
 from atari_vlm.evaluation.study import Study
-from atari_vlm.own_classes import made, own_class, takes
+from atari_vlm.own_classes import own_class
 from atari_vlm.runs.options import pairs
 from atari_vlm.spaces import Env
 from atari_vlm.vlm.base import VLM, close_vlm
@@ -85,7 +83,7 @@ class Entry:
         return planner_entrant(spec, asker, vlm, **facts)
 
     def _own(self, spec: AgentSpec) -> Entrant:
-        kind = _own_kind(spec)
+        kind = own_kind(spec)
         if hasattr(kind, "complete"):
             return self._asker(spec)
         return Entrant(spec, lambda vlm, env, shown: own_agent(spec, kind, env), model="")
@@ -132,7 +130,7 @@ def defaults_of(study: Study) -> Defaults:
 
 def lessons_of_spec(spec: AgentSpec, asking: Mapping[str, Any]) -> Lessons | None:
     """What an agent is shown before it is evaluated, from its options alone: no model is loaded."""
-    if spec.kind == "vlm" or (spec.kind == "own" and hasattr(_own_kind(spec), "complete")):
+    if spec.kind == "vlm" or (spec.kind == "own" and hasattr(own_kind(spec), "complete")):
         return sorted_options(spec, spec.name, asking).asking.lessons
     if spec.kind == "planner" and spec.planner[0] == "plan":
         asked = planner_asker(spec, asking)
@@ -159,17 +157,6 @@ def planner_asker(spec: AgentSpec, asking: Mapping[str, Any]) -> tuple[str, Aske
     return named, sorted_options(AgentSpec(spec.label, spec.name, options), named, asking)
 
 
-def _own_kind(spec: AgentSpec) -> type[Any]:
-    kind = own_class(spec.name, "agent")
-    missing = [part for part in ("reset", "act", "observe") if not hasattr(kind, part)]
-    if missing and not hasattr(kind, "complete"):
-        raise ConfigError(
-            f"{spec.name} is no agent: an agent has reset(), act() and observe(), a VLM complete(); "
-            f"it lacks {', '.join(missing)}"
-        )
-    return kind
-
-
 def _model_of(name: str, vlm: VLM, endpoint: Mapping[str, Any]) -> str:
     if name == TINY:
         return model_name(endpoint)
@@ -177,22 +164,8 @@ def _model_of(name: str, vlm: VLM, endpoint: Mapping[str, Any]) -> str:
 
 
 def _simple(spec: AgentSpec) -> Entrant:
-    for option in spec.options:
-        raise UnknownNameError(f"option of the agent {spec.label!r}", option, ())
-
-    def make(vlm: VLM, env: Env, shown: Sequence[Demonstration]) -> Agent:
-        return make_agent(spec.name, action_space=env.action_space)
-
-    return Entrant(spec, make)
-
-
-def own_agent(spec: AgentSpec, kind: type[Any], env: Env) -> Agent:
-    """An agent of a class of the user's own; one that takes an ``action_space`` and is given none gets the game's."""
-    options = dict(spec.options)
-    if "action_space" in (takes(kind) or ()) and "action_space" not in options:
-        options["action_space"] = env.action_space
-    agent: Agent = made(spec.name, kind, options)
-    return agent
+    alone = simple_agent(spec)
+    return Entrant(spec, lambda vlm, env, shown: alone(env))
 
 
 def check_contract(spec: AgentSpec, env: Env) -> None:

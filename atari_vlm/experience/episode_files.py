@@ -98,12 +98,10 @@ def write_episodes(
 
     If any has an observation after its last step, so have all: :meth:`Episode.with_last`.
     """
-    first, lasts = episodes[0], any(len(next(iter(e.inputs.values()))) > len(e) for e in episodes)
-    lengths = [len(episode) for episode in episodes]
-    columns = {
-        name: np.concatenate([getattr(e, name) for e in episodes])
-        for name in ("actions", "rewards", *FLAGS)
-    }
+    first, small = episodes[0], [_small(episode) for episode in episodes]
+    lengths = [len(of_one["actions"]) for of_one, _ in small]
+    lasts = any(has_last for _, has_last in small)
+    columns = {name: np.concatenate([of_one[name] for of_one, _ in small]) for name in small[0][0]}
     if not columns["lost_life"].any():
         del columns["lost_life"]
     arrays: dict[str, np.ndarray | Streamed] = {**columns, **_described(action_space)}
@@ -119,6 +117,12 @@ def write_episodes(
             shape, values.dtype, parts
         )
     write_arrays(path, arrays)
+
+
+def _small(episode: Episode) -> tuple[dict[str, np.ndarray], bool]:
+    """What of an episode is small, and whether it has an observation after its last step."""
+    columns = {name: getattr(episode, name) for name in ("actions", "rewards", *FLAGS)}
+    return columns, len(next(iter(episode.inputs.values()))) > len(episode)
 
 
 def _parts(episodes: Sequence[Episode], name: str, lasts: bool) -> Iterator[np.ndarray]:

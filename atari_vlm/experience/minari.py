@@ -77,7 +77,7 @@ def unreadable(dataset_id: str) -> AbstractContextManager[None]:
     return boundary(f"the Minari dataset {dataset_id!r}", "cannot be read")
 
 
-def _check_id(dataset_id: str, otherwise: str) -> None:
+def check_id(dataset_id: str, otherwise: str) -> None:
     """``ConfigError`` with the words ``otherwise`` unless Minari takes it for an id."""
     from minari.dataset.minari_dataset import parse_dataset_id
 
@@ -89,7 +89,7 @@ def _check_id(dataset_id: str, otherwise: str) -> None:
 
 def _is_local(minari: Any, dataset_id: str) -> bool:
     """Whether a data set of this id is there, whatever else lies beside it."""
-    _check_id(
+    check_id(
         dataset_id,
         f"{dataset_id!r} is neither an .npz file nor the id of a Minari dataset (NAME-v0)",
     )
@@ -170,25 +170,32 @@ class Told:
 
 
 @contextmanager
-def as_local(folder: Path) -> Iterator[str]:
-    """The id under which ``folder`` is a local data set while the block lasts: its name, where that is one.
-
-    ``ConfigError`` for another name. Minari finds its data sets by a variable of the environment, which is put back.
-    """
+def rooted(folder: Path) -> Iterator[None]:
+    """Within the block Minari's local data sets are those below ``folder``: a variable of the environment, which is put back."""
     require("minari", "datasets")
     before = os.environ.get(_ROOT)
-    _check_id(
-        folder.name,
-        f"{folder.name!r} is no id of a Minari data set, which its folder is named by (NAME-v0)",
-    )
-    os.environ[_ROOT] = str(folder.parent.resolve())
+    os.environ[_ROOT] = str(folder.resolve())
     try:
-        yield folder.name
+        yield
     finally:
         if before is None:
             del os.environ[_ROOT]
         else:
             os.environ[_ROOT] = before
+
+
+@contextmanager
+def as_local(folder: Path) -> Iterator[str]:
+    """The id under which ``folder`` is a local data set while the block lasts: its name, where that is one.
+
+    ``ConfigError`` for another name.
+    """
+    with rooted(folder.parent):
+        check_id(
+            folder.name,
+            f"{folder.name!r} is no id of a Minari data set, which its folder is named by (NAME-v0)",
+        )
+        yield folder.name
 
 
 def read_told(dataset_id: str) -> Iterator[Told]:

@@ -174,6 +174,12 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
+def check_npz(path: Path) -> None:
+    """``ConfigError`` for a name that does not say what the file is."""
+    if path.suffix != ".npz":
+        raise ConfigError(f"the file's name ends in .npz, got {path.name!r}")
+
+
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray | Streamed]) -> None:
     """Write a compressed npz file, which appears under its name when it is complete; big arrays part by part."""
     with (

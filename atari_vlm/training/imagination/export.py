@@ -15,6 +15,7 @@ from atari_vlm.errors import ConfigError, RunError
 from atari_vlm.experience.episode_files import write_episodes
 from atari_vlm.experience.episodes import DataSet, ReplayEpisodes
 from atari_vlm.experience.minari import About, write_minari
+from atari_vlm.experience.npz_files import check_npz
 from atari_vlm.experience.saved_replay import saved_replay
 from atari_vlm.files import open_real
 from atari_vlm.runs.run_folder import read_config
@@ -50,8 +51,7 @@ def play_of_run(run: Path) -> Iterator[tuple[DataSet, str]]:
 
 def export_npz(run: Path, path: Path) -> int:
     """Write a run's play to an npz file as ``--dataset`` takes it; how many steps."""
-    if path.suffix != ".npz":
-        raise ConfigError(f"the file's name ends in .npz, got {path.name!r}")
+    check_npz(path)
     with play_of_run(run) as (data, _):
         write_episodes(path, data.episodes, data.action_space, data.frame_skip)
         return data.num_steps

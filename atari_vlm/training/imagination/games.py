@@ -96,6 +96,7 @@ class TrainingGame(gymnasium.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: Env, config: GameConfig, inputs: Mapping[str, Column] | None = None):
         super().__init__(env)
         self.name, self.steps = config.game, 0
+        self.observed: tuple[Any, dict[str, Any]] = (None, {})  # what the environment itself says
         self._seed: int | None = None
         keys = config.keys or (_SHOWN if _is_atari(config.game) else ())
         self._parts = inputs_of(env.observation_space, self.name, keys)
@@ -129,7 +130,8 @@ class TrainingGame(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Begin the game of a seed."""
         self.steps, self._seed = 0, seed
         with self._failing():
-            observation, _ = self.env.reset(seed=seed, options=options)
+            observation, info = self.env.reset(seed=seed, options=options)
+        self.observed = observation, info
         return self._shown(observation), {LOST_LIFE: False}
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
@@ -138,6 +140,7 @@ class TrainingGame(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.steps += 1
         with self._failing():
             observation, reward, terminated, truncated, info = self.env.step(played)
+        self.observed = observation, info
         over = self._flag("terminated", terminated)
         cut = self._flag("truncated", truncated) and not over
         lost_life = bool(info.get(LOST_LIFE, False))

@@ -10,13 +10,20 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
+from atari_vlm.agents.specs import parse_agents
+from atari_vlm.agents.worlds import NAMED
 from atari_vlm.errors import ConfigError, check_count, check_temperature
+from atari_vlm.experience.npz_files import check_npz
+from atari_vlm.runs.cluster.options import ExecutorOptions
 from atari_vlm.runs.options import (
     AT_START,
+    TYPED_ONLY,
+    UNRECORDED,
     FileOptions,
     FolderOptions,
     LogOptions,
     Options,
+    ParallelOptions,
     SeedOptions,
     pairs,
 )
@@ -171,3 +178,50 @@ class ExportOptions(Options):
         """``ConfigError`` unless there is one place to write to."""
         if (self.out is None) == (self.minari is None):
             raise ConfigError("either --out FILE.npz or --minari ID says where the steps go")
+
+
+def _reaches_outside(word: str) -> bool:
+    """Whether an agent is somebody's class, or a checkpoint: taken from the command line only."""
+    return any(
+        spec.kind == "own" or (spec.kind == "planner" and spec.planner[1] not in NAMED)
+        for spec in parse_agents(word)
+    )
+
+
+@dataclass(frozen=True)
+class EpisodesOptions(Options):
+    """What is played and kept, and where it goes; without --out and --minari into steps.npz of the run."""
+
+    game: str = field(default="", metadata=IMPORTS_CODE)
+    """an Atari game, or a gymnasium id (module:Id-v0 imports the module)"""
+    agent: str = field(default="random", metadata={"typed only": _reaches_outside})
+    """NAME,OPTION=VALUE...: random, noop, scripted, mcts@emulator, cem@..., policy@FOLDER or module:Class"""
+    num_episodes: int = 100
+    """whole episodes; a run that is named may grow"""
+    max_steps: int = 27_000
+    """of an episode; the game's own limit holds as well"""
+    keys: tuple[str, ...] = ()
+    """parts of observations to keep (camera, robot/joints); all but texts if left out"""
+    frame_px: int | None = 64
+    """pictures are brought to so many pixels square, as world models see them; none: their own size"""
+    out: Path | None = field(default=None, metadata={**TYPED_ONLY, **UNRECORDED})
+    """npz file to write"""
+    minari: str | None = field(default=None, metadata={**TYPED_ONLY, **UNRECORDED})
+    """id of a local Minari dataset to write (extra datasets)"""
+
+    def __post_init__(self) -> None:
+        check_count(num_episodes=self.num_episodes, max_steps=self.max_steps)
+        if self.frame_px is not None:
+            check_count(frame_px=self.frame_px)
+        if self.out is not None:
+            check_npz(self.out)
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class CollectOptions(
+    FileOptions, FolderOptions, ExecutorOptions, ParallelOptions, SeedOptions, EpisodesOptions
+):
+    """Play whole episodes with an agent that asks no model, and write them as a data set."""
+
+    program = "dream collect"

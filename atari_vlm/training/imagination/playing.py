@@ -103,10 +103,11 @@ class EpisodeKeeper:
 
     def episodes(self) -> list[Episode]:
         """What was seen, in the order of the games."""
-        return [_episode(steps) for steps in self._kept if steps]
+        return [episode_of(steps) for steps in self._kept if steps]
 
 
-def _episode(steps: Sequence[GameStep]) -> Episode:
+def episode_of(steps: Sequence[GameStep], **told: Any) -> Episode:
+    """The episode that some steps of a game are; ``told`` is what else is known of it (``action_names``, ``seed``)."""
     observations = [*(step.observation for step in steps), steps[-1].next_observation]
     flags = (
         [getattr(step, name) for step in steps] for name in ("terminated", "truncated", "lost_life")
@@ -116,4 +117,5 @@ def _episode(steps: Sequence[GameStep]) -> Episode:
         np.array([step.action for step in steps]),
         np.array([step.reward for step in steps], np.float32),
         *(np.array(flag, np.bool_) for flag in flags),
+        **told,
     )

@@ -81,8 +81,8 @@ def check_training_memory(
     each = f" for each of {sharing} processes" if sharing > 1 else ""
     raise ModelNotAvailableError(
         f"training {model} needs about {(fixed + passing) / 1e9:.1f} GB of {device} memory, and {free / 1e9:.1f} GB are free"
-        f"{each}: {fixed / 1e9:.1f} GB for weights and optimizer, {passing / 1e9:.1f} GB for {load.rows} decisions of {load.pictures} "
-        f"pictures at once; {', or '.join(less)}"
+        f"{each}: {fixed / 1e9:.1f} GB for weights and optimizer, {passing / 1e9:.1f} GB for {load.rows} decisions of "
+        f"{load.pictures} pictures at once; {', or '.join(less)}"
     )
 
 

@@ -199,6 +199,11 @@ def write_answer(form: str, name: str, reasoning: str = "") -> str:
     return f"{reasoning}\nACTION: {name}".strip()
 
 
+def complete_answers(thought: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The answer of form ``text`` for each name, all behind one thought."""
+    return tuple(write_answer("text", name, thought) for name in names)
+
+
 def _check_examples(examples: Sequence[Message]) -> None:
     roles = [message.role for message in examples]
     if roles != ["user", "assistant"] * (len(roles) // 2):

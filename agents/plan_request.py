@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atari_vlm import prompts
+from atari_vlm.agents.answering import check_free_to_answer
 from atari_vlm.agents.messages import Conversation
 from atari_vlm.agents.plans import Plans, plans_of, repair_plans
 from atari_vlm.agents.vlm_agent import VLMAgentOptions
@@ -57,6 +58,7 @@ class PlanRequest:
             raise ConfigError(
                 f"vlm must have name, capabilities, complete() and score_choices(), got {vlm!r}"
             )
+        check_free_to_answer(vlm, "plans")
         check_positive(plan_horizon=plan_horizon, num_plans=num_plans)
         prompts.check_style(prompt_type)
         self.vlm, self.num_plans, self.plan_horizon, self._options = (

@@ -19,6 +19,7 @@ _TOKEN = re.compile(
     r"|<!--|-->|```[ ]{0,4}[\w-]{0,30}|(?:\n[ ]{0,8})?assistant\s{0,4}final(?=\W|[A-Z]|$)|\Aanalysis(?=[A-Z{\n])"
     r"|[<\[◁][^<>◁▷\[\]\n]{1,120}[>▷\]]"
 )
+_ANSWER = re.compile(r"^[ \t]{0,20}ACTION[ \t]{0,20}:", re.MULTILINE)
 _NAMED = re.compile(
     r"(?:\w{1,30}[-_])?(?:think|thought|reason|analy[sz]|reflect|scratch|ponder|deliberat|contemplat|ruminat|brainstorm"
     r"|introspect|monologue|rationale)\w{0,20}|cot|chain[-_]of[-_]thought"
@@ -34,6 +35,11 @@ class _Mark(NamedTuple):
     name: str
     closing: bool
     orphan: bool = False
+
+
+def before_answer(text: str) -> str:
+    """What a reply says before a line ``ACTION:``, all of it where there is none."""
+    return _ANSWER.split(text[:LONGEST_REPLY], maxsplit=1)[0].strip()
 
 
 def split_thinking(text: str) -> tuple[str, str]:

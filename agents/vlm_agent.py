@@ -13,27 +13,25 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from atari_vlm.agents.messages import Conversation, MessageOptions, check_counts
-from atari_vlm.agents.parse import Answer, Problem, parse_reply
-from atari_vlm.description import read_actions
-from atari_vlm.errors import (
-    ConfigError,
-    MismatchError,
-    NotSupportedError,
-    UnknownNameError,
-    VLMError,
-    check_positive,
+from atari_vlm.agents.answering import FORM_OF_MODE, AnswerMode, answer_mode, legal_actions
+from atari_vlm.agents.messages import (
+    Conversation,
+    MessageOptions,
+    check_counts,
+    complete_answers,
+    write_answer,
 )
+from atari_vlm.agents.parse import Answer, Problem, parse_reply
+from atari_vlm.agents.thoughts import before_answer
+from atari_vlm.errors import ConfigError, UnknownNameError, VLMError, check_positive
 from atari_vlm.prompts import PROMPT_STYLES
 from atari_vlm.settings import with_changes
 from atari_vlm.types import Decision, Message, Proposal, Reply, Source, Transition
 from atari_vlm.vlm.base import VLM, Sampling
 
-AnswerMode = Literal["auto", "json", "choice", "scores", "text"]
 Fallback = Literal["noop", "repeat", "random", "raise"]
 
 _AGENT_KEYWORDS = ("prompt_type", "examples", "options")
-_FORM_OF_MODE = {"json": "json", "choice": "choice", "scores": "choice", "text": "text"}
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,10 @@ class VLMAgentOptions(MessageOptions):
 
     ``answer``: ``json`` asks for a JSON object (constrained by a schema where the VLM can), ``choice`` for the bare action
     name (constrained likewise), ``scores`` takes the log-probability of each legal action (only where the VLM can), ``text``
-    asks for a last line ``ACTION: <NAME>``; ``auto`` takes the first of ``json``, ``scores`` and ``choice`` that the VLM is
-    capable of, else ``text``. ``max_reasks``: how often an answer that cannot be used is asked for again, with the reason.
+    asks for a last line ``ACTION: <NAME>``. ``thoughts`` asks as ``text`` does, has the VLM write, and takes the log-probability
+    of each legal action behind what it wrote before that line (only where the VLM scores). ``auto`` takes the first of
+    ``json``, ``scores`` and ``choice`` that the VLM is capable of, else ``text``. ``max_reasks``: how often an answer that
+    cannot be used is asked for again, with the reason.
     ``fallback``: what is done after that: NOOP, the last action once more, a random legal action, or raise ``VLMError``.
     ``temperature``: passed to the VLM; with ``scores`` it makes the agent draw from ``softmax(log p / temperature)``, and
     ``None`` or 0 take the best. ``max_tokens``: limit of a reply. ``decide_every``: ask at steps 0, n, 2n ... and repeat
@@ -100,10 +100,8 @@ class VLMAgent:
         if prompt_type not in PROMPT_STYLES:
             raise UnknownNameError("prompt type", prompt_type, PROMPT_STYLES)
         self.vlm, self.options, self.prompt_type = vlm, options, prompt_type
-        self.answer = _answer_mode(options.answer, vlm)
-        self._conversation = Conversation(
-            options, prompt_type, _FORM_OF_MODE[self.answer], examples
-        )
+        self.answer = answer_mode(options.answer, vlm)
+        self._conversation = Conversation(options, prompt_type, FORM_OF_MODE[self.answer], examples)
         self.reset(seed=0)
 
     def reset(self, *, seed: int | None = None) -> None:
@@ -137,7 +135,7 @@ class VLMAgent:
         return self._last is None or self._step % self.options.decide_every == 0
 
     def _decide(self, observation: Mapping[str, Any], prompt: str | None) -> Decision:
-        names = _legal_actions(observation)
+        names = legal_actions(observation)
         self._conversation.observe(observation)
         if not self.is_due:
             self._step += 1
@@ -145,15 +143,28 @@ class VLMAgent:
             return self._last
         question = self._conversation.question(observation, self._feedback(names))
         messages = self._conversation.messages(question, names, prompt)
-        decision = (
-            self._score(messages, names) if self.answer == "scores" else self._ask(messages, names)
-        )
+        decision = self._decided(messages, names)
         if decision.source is Source.MODEL:
-            reply_text = decision.replies[-1].text if decision.replies else names[decision.action]
-            self._conversation.add_turn(question, reply_text)
+            self._conversation.add_turn(question, self._said(decision, names))
         self._last = decision
         self._step += 1
         return decision
+
+    def _decided(self, messages: tuple[Message, ...], names: Sequence[str]) -> Decision:
+        if self.answer == "scores":
+            return self._score(messages, names, names)
+        return (
+            self._think(messages, names)
+            if self.answer == "thoughts"
+            else self._ask(messages, names)
+        )
+
+    def _said(self, decision: Decision, names: Sequence[str]) -> str:
+        """What stands in later prompts as the answer."""
+        name = names[int(decision.action)]
+        if self.answer == "thoughts" and decision.proposal is not None:
+            return write_answer("text", name, decision.proposal.reasoning)
+        return decision.replies[-1].text if decision.replies else name
 
     def _feedback(self, names: Sequence[str]) -> str | None:
         if self._last is None or self._last.source is not Source.FALLBACK:
@@ -180,25 +191,43 @@ class VLMAgent:
             messages = (*messages, *self._conversation.again(reply.text, answer.text, names))
         return self._fall_back(names, replies, problems)
 
-    def _score(self, messages: tuple[Message, ...], names: Sequence[str]) -> Decision:
-        scores = np.asarray(self.vlm.score_choices(messages, names), np.float64)
+    def _think(self, messages: tuple[Message, ...], names: Sequence[str]) -> Decision:
+        """A thought, then the scores of the complete answers that begin with it: their softmax is of actions behind it."""
+        reply = self.vlm.complete(messages, sampling=self._sampling(names))
+        if reply.finish_reason in ("refusal", "filter"):
+            problem = Problem("refused", "the request was refused")
+            return self._fall_back(names, [reply], [str(problem)])
+        thought = before_answer(reply.text)
+        decision = self._score(messages, names, complete_answers(thought, names), reply)
+        if decision.proposal is None:
+            return decision
+        return dataclasses.replace(
+            decision, proposal=Proposal(decision.proposal.actions, thought, reply)
+        )
+
+    def _score(
+        self,
+        messages: tuple[Message, ...],
+        names: Sequence[str],
+        answers: Sequence[str],
+        *replies: Reply,
+    ) -> Decision:
+        """The likeliest of the complete ``answers``, which name the actions in their order."""
+        scores = np.asarray(self.vlm.score_choices(messages, answers), np.float64)
         if scores.shape != (len(names),) or np.isnan(scores).any() or not np.isfinite(scores.max()):
-            return self._fall_back(
-                names,
-                [],
-                [str(Problem("missing", f"not a score for each action: {scores.tolist()}"))],
-            )
+            problem = Problem("missing", f"not a score for each action: {scores.tolist()}")
+            return self._fall_back(names, replies, [str(problem)])
         chances = np.exp(scores - scores.max())
         chances /= chances.sum()
         details = {
-            "answer": "scores",
+            "answer": self.answer,
             "probabilities": dict(zip(names, chances.round(6).tolist(), strict=True)),
         }
         action = int(scores.argmax())
         if self.options.temperature:
             drawn = np.exp((scores - scores.max()) / self.options.temperature)
             action = int(self._rng.choice(len(names), p=drawn / drawn.sum()))
-        return Decision(action, Source.MODEL, Proposal((action,)), details=details)
+        return Decision(action, Source.MODEL, Proposal((action,)), replies, details=details)
 
     def _fall_back(
         self, names: Sequence[str], replies: Sequence[Reply], problems: Sequence[str]
@@ -269,29 +298,3 @@ def answer_schema(names: Sequence[str]) -> dict[str, Any]:
         "required": ["reasoning", "action"],
         "additionalProperties": False,
     }
-
-
-def _answer_mode(wanted: str, vlm: VLM) -> str:
-    if wanted not in ("auto", "scores") and "only scores" in vlm.capabilities:
-        raise NotSupportedError(
-            f"{vlm.name} (an adapter, or the bundled model) was trained to be scored; answer can be scores, not {wanted}"
-        )
-    if wanted == "scores" and "scores" not in vlm.capabilities:
-        raise NotSupportedError(
-            f"{vlm.name} cannot score choices; answer can be json, choice or text"
-        )
-    if wanted != "auto":
-        return wanted
-    best_first = {"schema": "json", "scores": "scores", "choices": "choice"}
-    return next(
-        (mode for capability, mode in best_first.items() if capability in vlm.capabilities), "text"
-    )
-
-
-def _legal_actions(observation: Mapping[str, Any]) -> tuple[str, ...]:
-    missing = [key for key in ("image", "text", "action_space") if key not in observation]
-    if missing:
-        raise MismatchError(
-            f"a VLM agent needs observations with image, text and action_space; {missing[0]} is missing"
-        )
-    return read_actions(observation["action_space"])

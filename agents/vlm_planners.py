@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from atari_vlm.agents.answering import check_free_to_answer
 from atari_vlm.agents.messages import Conversation
 from atari_vlm.agents.plan_request import PlanRequest
 from atari_vlm.agents.planners import CEMAgent, MCTSAgent
@@ -46,6 +47,7 @@ class VLMPriorMCTSAgent(MCTSAgent):
             raise NotSupportedError(
                 f"{vlm.name} cannot score choices, so it gives no prior for a tree search"
             )
+        check_free_to_answer(vlm, "prior for a tree search")
         config = config or MCTSConfig(rule="puct")
         if config.rule != "puct":
             raise ConfigError('a prior needs MCTSConfig(rule="puct")')

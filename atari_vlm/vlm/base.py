@@ -19,7 +19,7 @@ import numpy as np
 from atari_vlm.errors import ConfigError, NotSupportedError, check_positive
 from atari_vlm.types import Image, Message, Reply
 
-Capability = Literal["schema", "choices", "scores", "only scores"]
+Capability = Literal["schema", "choices", "scores", "only scores", "only thoughts"]
 _SEEDS = 2**31  # what every vendor's field holds
 
 
@@ -68,7 +68,8 @@ class VLM(Protocol):
 
     ``name`` identifies model and endpoint (it is part of cache keys, never a secret). ``capabilities`` says which
     constraints the backend honours: ``"schema"``, ``"choices"`` in :class:`Sampling`, ``"scores"`` for
-    :meth:`score_choices`. ``"only scores"`` stands beside it where an adapter was trained for that: it writes nothing.
+    :meth:`score_choices`. ``"only scores"`` stands beside it where an adapter was trained for that: it writes nothing;
+    ``"only thoughts"`` where one was trained to write a thought and be scored behind it.
     """
 
     name: str

@@ -32,6 +32,7 @@ class SayingVLM(NoScores):
         if self.scores is None:
             return super().score_choices(messages, choices)
         self.requests.append((tuple(messages), None))
+        self.choices = tuple(choices)
         return np.array(self.scores, np.float64)
 
     @property

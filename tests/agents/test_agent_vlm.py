@@ -7,7 +7,9 @@ from agent_fakes import NAMES, SayingVLM, see
 from atari_vlm import prompts
 from atari_vlm.agents import VLMAgent
 from atari_vlm.agents.base import Agent
+from atari_vlm.agents.plan_request import PlanRequest
 from atari_vlm.agents.vlm_agent import VLMAgentOptions, answer_schema
+from atari_vlm.agents.vlm_planners import VLMPriorMCTSAgent
 from atari_vlm.errors import (
     AuthenticationError,
     BudgetExhaustedError,
@@ -20,6 +22,7 @@ from atari_vlm.errors import (
 )
 from atari_vlm.types import Decision, Reply, Source, Transition
 from atari_vlm.vlm.base import Sampling
+from atari_vlm.world_models import CatchWorldModel
 
 SCORES = [-3.0, -0.5, -2.0, -4.0, -5.0, -6.0, -7.0, -8.0, -9.0]
 
@@ -147,6 +150,49 @@ def test_scores_give_probabilities_and_the_best_action():
         list(decision.details["probabilities"].values()), expected, atol=1e-6
     )
     assert vlm.requests[0][0][0].text == prompts.instructions("cot", "Pong", NAMES, answer="choice")
+
+
+def test_a_thought_is_written_and_the_answers_behind_it_are_scored():
+    said = "The ball falls.\nIt is left of me.\nACTION: DOWN and more"
+    options = {"answer": "thoughts", "turns": 1, "max_tokens": 9}
+    agent, vlm = agent_of(said, capabilities=["scores"], scores=SCORES, **options)
+    decision = agent.act(see())
+    thought = "The ball falls.\nIt is left of me."
+    assert (decision.action, decision.source) == (1, Source.MODEL)
+    assert decision.proposal.reasoning == thought and decision.proposal.reply.text == said
+    assert decision.replies == (decision.proposal.reply,)
+    assert decision.details["answer"] == "thoughts" and len(decision.details["probabilities"]) == 9
+    (asked, sampling), (scored, _) = vlm.requests
+    assert asked == scored and sampling.max_tokens == 9
+    assert asked[0].text == prompts.instructions("cot", "Pong", NAMES, answer="text")
+    assert vlm.choices == tuple(f"{thought}\nACTION: {name}" for name in NAMES)
+    agent.act(see(1))
+    assert vlm.requests[2][0][2].text == f"{thought}\nACTION: {NAMES[1]}"  # the turn before
+
+
+def test_a_thought_that_is_refused_is_a_fallback_and_one_that_is_empty_is_none():
+    refused = Reply("no", "saying", "refusal")
+    agent, vlm = agent_of(
+        refused, "ACTION: UP", capabilities=["scores"], scores=SCORES, answer="thoughts"
+    )
+    assert agent.act(see()).source is Source.FALLBACK
+    assert agent.act(see(1)).proposal.reasoning == ""
+    assert vlm.choices[0] == "ACTION: NOOP"
+    with pytest.raises(NotSupportedError, match="cannot score"):
+        agent_of("UP", answer="thoughts")
+
+
+def test_a_model_that_was_trained_to_think_plays_so_and_plans_nothing():
+    able = {"capabilities": ["scores", "only thoughts"], "scores": SCORES}
+    agent, vlm = agent_of("hm", **able)
+    assert agent.answer == "thoughts"
+    for other in ("scores", "json", "choice", "text"):
+        with pytest.raises(NotSupportedError, match=f"can be thoughts, not {other}"):
+            agent_of("hm", **able, answer=other)
+    with pytest.raises(NotSupportedError, match="plans"):
+        PlanRequest(vlm, 2, 3, VLMAgentOptions())
+    with pytest.raises(NotSupportedError, match="prior"):
+        VLMPriorMCTSAgent(vlm, CatchWorldModel())
 
 
 def test_scores_are_drawn_from_with_a_temperature():

@@ -61,7 +61,7 @@ class Checkup:
 
     def run(self) -> Findings:
         """All steps; a model that was trained to be scored alone is asked for nothing in words."""
-        if "only scores" in self.desk.vlm(self.found.options).capabilities:
+        if {"only scores", "only thoughts"} & self.desk.vlm(self.found.options).capabilities:
             return self._scored()
         speaks = self._speaks()
         self._constraints()
@@ -75,7 +75,9 @@ class Checkup:
     def _scored(self) -> Findings:
         found = self.found
         found.model = self.desk.entrant(found.options).model
-        found.note("it was trained to be scored and writes no replies, so no questions were asked")
+        found.note(
+            "it was trained to be scored and answers nothing else, so no questions were asked"
+        )
         self._constraints()
         self._play()
         self._sum_up()

@@ -7,7 +7,8 @@ A decision's loss is minus the log of the probability that the model gives the t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -219,8 +220,14 @@ class TuningLearner:
     def _run(
         self, requests: Sequence[ScoreRequest], batch: Sequence[TaughtDecision]
     ) -> tuple[list[Tensor], Tensor]:
-        try:
+        with self._memory_for(batch):
             return self.base.engine.states(requests)
+
+    @contextmanager
+    def _memory_for(self, batch: Sequence[TaughtDecision]) -> Iterator[None]:
+        """Running out of memory is a sentence."""
+        try:
+            yield
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise _too_large(batch) from error
         except RuntimeError as error:

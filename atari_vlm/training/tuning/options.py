@@ -22,6 +22,7 @@ from atari_vlm.runs.options import (
 from atari_vlm.runs.trackers import check_installed
 from atari_vlm.vlm.local.options import DTYPES, LoadIn, LocalOptions
 
+_THOUGHTFUL = ("cot", "expert")  # prompts that ask for thoughts
 _MODEL = {**TYPED_ONLY, "harmless": ("new",)}
 
 
@@ -196,6 +197,12 @@ class PPOOptions(Options):
     """weight of the penalty for leaving the policy that training began with"""
     value_warm_up: int = 1
     """first iterations, in which the value head alone learns: one that knows nothing would spoil a good policy"""
+    reasoning: bool = False
+    """before every answer a short thought is written, and learned from too; it is part of how the adapter plays"""
+    reasoning_tokens: int = 24
+    """of a thought, at most"""
+    state_reward: float = 0.0
+    """with --reasoning: extra where the thought says where an object will be next ("ball 40 162"), judged by the game's memory"""
     method: Literal["auto", "lora", "full", "qlora"] = "auto"
     """as the adapter; else full for a model from nothing, lora for others"""
     rank: int = 16
@@ -222,6 +229,16 @@ class ReinforceOptions(
     """Reinforcement: a vision-language model learns from the rewards of the game, by the turn."""
 
     program: ClassVar[str] = "tune rl"
+
+    def __post_init__(self) -> None:
+        if self.state_reward and not self.reasoning:
+            raise ConfigError("--state-reward is for what a thought states: it needs --reasoning")
+        if self.reasoning and self.prompt_type not in _THOUGHTFUL:
+            raise ConfigError(
+                f"the prompt {self.prompt_type} asks for no thoughts: --reasoning goes with --prompt-type "
+                f"{' or '.join(_THOUGHTFUL)}"
+            )
+        super().__post_init__()
 
     def local(self) -> LocalOptions:
         """How the base is loaded."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from atari_vlm.errors import ConfigError, check_count, check_positive
+from atari_vlm.training.tuning.thoughts import Thought
 
 
 @dataclass(frozen=True)
@@ -50,19 +51,22 @@ class PPOConfig:
 @dataclass(frozen=True)
 class Turns:
     """What was decided, ``(B,)`` each: the action, its log-probability then, the advantage, and the first policy's
-    log-probabilities over the legal answers (a row each).
+    log-probabilities over the legal answers (a row each); where thoughts were written, these.
     """
 
     actions: np.ndarray
     log_probs: np.ndarray
     advantages: np.ndarray
     reference: tuple[np.ndarray, ...]
+    thoughts: tuple[Thought, ...] = ()
 
     def part(self, rows: Sequence[int]) -> Turns:
         """Some of them."""
         index = np.asarray(rows)
         reference = tuple(self.reference[n] for n in rows)
-        return Turns(self.actions[index], self.log_probs[index], self.advantages[index], reference)
+        thoughts = tuple(self.thoughts[n] for n in rows) if self.thoughts else ()
+        numbers = (self.actions[index], self.log_probs[index], self.advantages[index])
+        return Turns(*numbers, reference, thoughts)
 
 
 def generalised_advantages(
@@ -109,3 +113,28 @@ def ppo_loss(
         cut = ((ratio - 1).abs() > config.clip).double().mean()
     parts = {"policy": policy, "entropy": entropy, "kl": kl, "clipped": cut}
     return loss, {name: float(part.detach()) for name, part in parts.items()}
+
+
+def thought_loss(
+    words: Sequence[Tensor], thoughts: Sequence[Thought], advantages: np.ndarray, config: PPOConfig
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of the thoughts of a batch, and what it is made of: the clipped objective, token by token.
+
+    ``words`` are log-probabilities of their tokens now, ``(K,)`` each, and ``advantages`` ``(B,)`` those of their turns, since a
+    thought is part of its turn's decision. A thought is the mean of its tokens, and the loss the mean of the thoughts: a long
+    one weighs as much as a short one. The distance from the first policy is estimated by the tokens that were written
+    (Schulman 2020, "Approximating KL divergence", k3; Shao et al. 2024, arXiv 2402.03300, equation 4): for an exact one whole
+    distributions over a large vocabulary would have to be kept.
+    """
+    losses, apart, cut = [], [], []
+    for row, thought, advantage in zip(words, thoughts, advantages, strict=True):
+        ratio = (row - torch.from_numpy(thought.log_probs).to(row)).exp()
+        clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+        losses.append(-torch.minimum(ratio * float(advantage), clipped * float(advantage)).mean())
+        gap = torch.from_numpy(thought.reference).to(row) - row
+        apart.append((gap.exp() - gap - 1).mean())
+        cut.append(((ratio - 1).abs() > config.clip).double().mean())
+    policy, kl = torch.stack(losses).mean(), torch.stack(apart).mean()
+    parts = {"policy": policy, "kl": kl, "clipped": torch.stack(cut).mean()}
+    named = {f"thought_{name}": float(part.detach()) for name, part in parts.items()}
+    return policy + config.kl * kl, named

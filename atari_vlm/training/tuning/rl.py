@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from atari_vlm.agents.answering import AnswerMode
 from atari_vlm.agents.vlm_agent import VLMAgentOptions
 from atari_vlm.errors import RunError, StoppedError
 from atari_vlm.files import atomic_write
@@ -35,6 +36,9 @@ from atari_vlm.training.tuning.ppo import PPOConfig
 from atari_vlm.training.tuning.rl_learner import ReinforcedLearner
 from atari_vlm.training.tuning.running import TimeLimit
 from atari_vlm.training.tuning.saving import TuningCheckpoints
+from atari_vlm.training.tuning.stating import state_reader
+from atari_vlm.training.tuning.thinking import ThinkingLearner
+from atari_vlm.training.tuning.thoughts import ThinkingConfig
 from atari_vlm.training.tuning.turns import Lane, PlayedGame, whole_games
 from atari_vlm.training.tuning.values import explained
 from atari_vlm.vlm.local.adapter import Adapter, AdapterCard, described, save_adapter
@@ -63,6 +67,21 @@ class ReinforcementRun:
     progress: Progress = field(default_factory=Quiet)
     log: LogConfig = field(default_factory=LogConfig)
     team: Team = field(default_factory=Team)
+    thinking: ThinkingConfig | None = None
+
+    @property
+    def identity(self) -> str:
+        """What a checkpoint is of, in hex."""
+        thinking = {} if self.thinking is None else {"thinking": dataclasses.asdict(self.thinking)}
+        constants = {**dataclasses.asdict(self.ppo), **thinking}
+        return hashlib.sha256(json.dumps(constants).encode()).hexdigest()
+
+    def learner(self) -> ReinforcedLearner:
+        """The weights that learn, as they begin."""
+        parts = (self.base, self.method, self.config, self.ppo, self.start)
+        if self.thinking is None:
+            return ReinforcedLearner(*parts, team=self.team)
+        return ThinkingLearner(*parts, thinking=self.thinking, team=self.team)
 
 
 class ReinforcementTrainer:
@@ -70,13 +89,10 @@ class ReinforcementTrainer:
 
     def __init__(self, run: ReinforcementRun):
         self.run = run
-        self.learner = ReinforcedLearner(
-            run.base, run.method, run.config, run.ppo, run.start, team=run.team
-        )
+        self.learner = run.learner()
         self.iteration, self._latest = 0, dict[str, list[float]]()
         self.lanes = [self._lane(number) for number in range(run.ppo.envs)]
-        identity = hashlib.sha256(json.dumps(dataclasses.asdict(run.ppo)).encode()).hexdigest()
-        self._checkpoints = TuningCheckpoints(run.folder / "checkpoints", identity)
+        self._checkpoints = TuningCheckpoints(run.folder / "checkpoints", run.identity)
         if (arrays := self._checkpoints.newest(run.progress.say)) is not None:
             self._restore(arrays)
         self._log = None
@@ -90,11 +106,16 @@ class ReinforcementTrainer:
         def seeds(episode: int) -> int:
             return train_seed(self.run.seed, (episode * count + number) % SEEDS_PER_RUN)
 
-        return self._made(games[number % len(games)], seeds)
+        game = games[number % len(games)]
+        lane = self._made(game, seeds)
+        if self.learner.state_reward:
+            lane.read_states(state_reader(lane.env, game.name))
+        return lane
 
     def _made(self, game: PlayedGame, seeds: Callable[[int], int]) -> Lane:
         run = self.run
-        options = VLMAgentOptions(frames=run.card.frames)
+        answer: AnswerMode = "scores" if run.thinking is None else "thoughts"
+        options = VLMAgentOptions(frames=run.card.frames, answer=answer)
         return Lane(game.make(), run.card.prompt_type, options, seeds, run.max_steps)
 
     def train(self) -> dict[str, Any]:
@@ -121,6 +142,9 @@ class ReinforcementTrainer:
             "started_from": None if run.start is None else run.start.digest,
             "seed": run.seed,
         }
+        if run.thinking is not None:
+            results["reasoning_tokens"] = run.thinking.tokens
+            results["state_reward"] = run.thinking.state_reward
         card = described(run.card, updates=self.learner.updates)
         if self._log is not None:
             save_adapter(run.folder / "adapter", self.learner.tuned, self.learner.layers, card)
@@ -139,6 +163,9 @@ class ReinforcementTrainer:
         played = self._play(rng)
         metrics = self._learn(played, rng)
         self.iteration = number
+        metrics |= played.of_thoughts()
+        if self.learner.state_reward:
+            metrics["state_reward"] = self.learner.state_reward
         metrics["episodes"] = float(len(played.episodes))
         metrics |= self._named("return", self._returns(played))
         last = number == self.run.iterations
@@ -146,9 +173,8 @@ class ReinforcementTrainer:
             self._latest = self.evaluate()
             metrics |= self._named("evaluation_return", self._latest)
         if self._log is not None:
-            self._log.add(
-                number, metrics
-            )  # lines after the last checkpoint are dropped and made again
+            # lines after the last checkpoint are dropped and made again
+            self._log.add(number, metrics)
         if last or number % self.run.eval_every == 0:
             self._save()
         self._tell(number, metrics)
@@ -169,8 +195,18 @@ class ReinforcementTrainer:
         return {name: _mean(returns), **(each if len(self.run.games) > 1 else {})}
 
     def _tell(self, number: int, metrics: Mapping[str, float]) -> None:
-        shown = ("return", "evaluation_return", "entropy", "kl", "clipped")
+        shown = (
+            "return",
+            "evaluation_return",
+            "entropy",
+            "kl",
+            "clipped",
+            "thought_tokens",
+            "stated",
+        )
         told = ", ".join(f"{name} {metrics[name]:.3f}" for name in shown if name in metrics)
+        if self.learner.state_reward:
+            told += f" (a state reward of {self.learner.state_reward:g} is in no return)"
         self.run.progress.say(f"iteration {number} of {self.run.iterations}: {told}")
 
     def _play(self, rng: np.random.Generator) -> Played:

@@ -23,8 +23,11 @@ from atari_vlm.training.tuning.options import ReinforceOptions
 from atari_vlm.training.tuning.ppo import PPOConfig
 from atari_vlm.training.tuning.rl import ReinforcementRun, ReinforcementTrainer
 from atari_vlm.training.tuning.running import Place, TimeLimit, in_run_folder
+from atari_vlm.training.tuning.thoughts import ThinkingConfig
 from atari_vlm.training.tuning.turns import PlayedGame
 from atari_vlm.vlm.local.adapter import (
+    SCORED,
+    THOUGHTS,
     Adapter,
     AdapterCard,
     check_base,
@@ -65,6 +68,13 @@ def ppo_config(options: ReinforceOptions) -> PPOConfig:
         "value_warm_up",
     )
     return PPOConfig(**{name: getattr(options, name) for name in names})
+
+
+def thinking_config(options: ReinforceOptions) -> ThinkingConfig | None:
+    """How it thinks, ``None`` where nothing is written."""
+    if not options.reasoning:
+        return None
+    return ThinkingConfig(options.reasoning_tokens, options.state_reward)
 
 
 def _updates(options: ReinforceOptions) -> UpdateConfig:
@@ -111,6 +121,8 @@ def _request(options: ReinforceOptions, games: list[GameSpec], start: Adapter | 
         "eval_episodes": options.eval_episodes,
         "seed": options.seed,
     }
+    if (thinking := thinking_config(options)) is not None:
+        settings["thinking"] = dataclasses.asdict(thinking)
     title = games[0].name.rpartition(":")[2].rpartition("/")[2]
     return RunRequest(
         save_dir=options.save_dir,
@@ -160,6 +172,7 @@ def _train(
                 progress=bars,
                 log=LogConfig(options.log, dataclasses.asdict(ppo_config(options))),
                 team=place.team,
+                thinking=thinking_config(options),
             )
         )
     except BaseException:
@@ -173,8 +186,10 @@ def _train(
         return place.stop.exit_code
     finally:
         trainer.close()
+    thinking = thinking_config(options)
+    learned = "" if thinking is None else f" (learned with {thinking.in_words})"
     place.console.print(
-        f"mean return of {results['evaluation_episodes']} evaluation episodes {results['return']:.3f}; "
+        f"mean return of {results['evaluation_episodes']} evaluation episodes {results['return']:.3f}{learned}; "
         f"adapter: {path / 'adapter'}"
     )
     return 0
@@ -210,6 +225,8 @@ def _base(
 def _card(
     options: ReinforceOptions, base: Base, games: list[GameSpec], start: Adapter | None
 ) -> AdapterCard:
+    thinking = thinking_config(options)
+    learned = "" if thinking is None else f" with {thinking.in_words}"
     return AdapterCard(
         base=base.family,
         model=base.model,
@@ -221,5 +238,8 @@ def _card(
         seed=options.seed if start is None or options.model != NEW else start.card.seed,
         frames=options.frames,
         method=_method(options, start),
-        source="reinforcement" + (f" from the adapter {start.digest[:12]}" if start else ""),
+        source=f"reinforcement{learned}"
+        + (f" from the adapter {start.digest[:12]}" if start else ""),
+        answer_form=SCORED if thinking is None else THOUGHTS,
+        thought_tokens=0 if thinking is None else thinking.tokens,
     )

@@ -45,8 +45,8 @@ class NotingVLM:
         self.asked: tuple[tuple[Message, ...], tuple[str, ...]] | None = None
 
     def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
-        """Never asked: the pupil takes scores."""
-        raise AssertionError("a pupil is asked for scores")
+        """Nothing is thought while somebody else decides."""
+        return Reply("", self.name)
 
     def score_choices(self, messages: Sequence[Message], choices: Sequence[str]) -> np.ndarray:
         """0 for the action, -1 for the others."""

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
+from atari_vlm.description import read_actions
 from atari_vlm.errors import ConfigError
 from atari_vlm.spaces import Env
+from atari_vlm.training.tuning.stating import Places, StateReader
 from atari_vlm.training.tuning.teaching import NotingVLM, TaughtDecision
 from atari_vlm.types import Decision, Source, Transition
+from atari_vlm.vlm.local.adapter import THOUGHTS
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Ended:
 
 
 class Lane:
-    """One game after another; :attr:`asked` is what the model is to decide now.
+    """One game after another in :attr:`env`; :attr:`asked` is what the model is to decide now.
 
     ``seeds`` gives the seed of the n-th episode of the lane. A lane is restored by its episode's number and actions: the game
     is exact.
@@ -49,12 +52,24 @@ class Lane:
     ):
         if options.turns:
             raise ConfigError("games side by side keep no turns in their prompts")
-        self._env, self._seeds, self._max_steps = env, seeds, max_steps
+        self.env, self._seeds, self._max_steps = env, seeds, max_steps
         self._vlm = NotingVLM()
-        scored = dataclasses.replace(options, answer="scores", decide_every=1)
+        answer = options.answer if options.answer == THOUGHTS else "scores"
+        scored = dataclasses.replace(options, answer=answer, decide_every=1)
         self._pupil = VLMAgent(self._vlm, prompt_type=prompt_type, options=scored)
+        self._reader: StateReader | None = None
+        self._before: Places = {}
+        self._moved: tuple[Places, Places] = {}, {}
         self.episode = -1
         self.begin(0)
+
+    def read_states(self, reader: StateReader) -> None:
+        """From now on the game's state is read before and after each step."""
+        self._reader, self._before = reader, reader.read()
+
+    def was_stated(self, thought: str) -> bool:
+        """Whether a thought before the last step stated the state after it; ``False`` where no states are read."""
+        return self._reader is not None and self._reader.is_right(thought, *self._moved)
 
     def begin(self, episode: int) -> None:
         """Begin the lane's n-th episode."""
@@ -66,20 +81,25 @@ class Lane:
         self.actions: list[int] = []
         self._total = 0.0
         self._pupil.reset(seed=seed)
-        self._observation, _ = self._env.reset(seed=seed)
+        self._observation, _ = self.env.reset(seed=seed)
         self._ask()
 
     def _ask(self) -> None:
         self._pupil.act(self._observation)
         assert self._vlm.asked is not None
-        self.asked = TaughtDecision(*self._vlm.asked, 0, self.episode)
+        names = read_actions(self._observation["action_space"])
+        self.asked = TaughtDecision(self._vlm.asked[0], names, 0, self.episode)
+        if self._reader is not None:
+            self._before = self._reader.read()
 
     def step(self, action: int) -> tuple[float, bool, Ended | None, TaughtDecision | None]:
         """Play: the reward, whether the decision was the episode's last, the episode if so, and where it was cut if it was.
 
         The next episode has begun then.
         """
-        observation, reward, terminated, truncated, info = self._env.step(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if self._reader is not None:
+            self._moved = self._before, self._reader.read()
         self.actions.append(action)
         self._total += float(reward)
         truncated = bool(truncated) or len(self.actions) == self._max_steps
@@ -121,7 +141,7 @@ class Lane:
 
     def close(self) -> None:
         """Close the game."""
-        self._env.close()
+        self.env.close()
 
 
 def whole_games(

@@ -32,7 +32,11 @@ from atari_vlm.settings import from_plain, plain
 from atari_vlm.vlm.local import weights as base_weights
 
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "atari_vlm.json"
-SCORED = "choice"  # the one answer form: a bare action name, scored
+SCORED = "choice"  # a bare action name, scored
+THOUGHTS = (
+    "thoughts"  # a thought is written, then the complete answers that begin with it are scored
+)
+LONGEST_THOUGHT = 4096  # tokens
 EVERY_LAYER = "dummy-target-modules"  # peft's word for no low-rank layers beside whole modules
 _MOST_TEXT = 8 << 20
 _TAKEN = ("r", "lora_alpha", "target_modules", "modules_to_save", "use_rslora")
@@ -44,6 +48,7 @@ class AdapterCard:
 
     ``base`` is the family, ``model`` what was loaded, ``weights`` the hash of its weights (``weights.digest``).
     ``prompt_version`` is that of :func:`prompt_version_of`. ``frames`` is the number of pictures in a question.
+    ``answer_form`` is ``choice``, or ``thoughts`` of at most ``thought_tokens``.
     """
 
     base: str
@@ -55,6 +60,7 @@ class AdapterCard:
     games: tuple[str, ...]
     seed: int
     answer_form: str = SCORED
+    thought_tokens: int = 0
     frames: int = 2
     method: str = "lora"
     source: str = ""
@@ -90,9 +96,15 @@ def read_adapter(folder: str | Path) -> Adapter:
             f"{folder} is no adapter of atari_vlm.tune: it lacks {missing[0]}"
         )
     card, config = _card(path / CARD), _config(path / CONFIG)
-    if card.answer_form != SCORED:
+    if card.answer_form not in (SCORED, THOUGHTS):
         raise MismatchError(
-            f"the adapter {folder} is of the answer form {card.answer_form!r:.40}; the form that is scored is {SCORED!r}"
+            f"the adapter {folder} is of the answer form {card.answer_form!r:.40}; the forms that are scored are {SCORED!r} and "
+            f"{THOUGHTS!r}"
+        )
+    most = LONGEST_THOUGHT if card.answer_form == THOUGHTS else 0
+    if not min(1, most) <= card.thought_tokens <= most:
+        raise MismatchError(
+            f"the adapter {folder} of the answer form {card.answer_form} says thoughts of {card.thought_tokens} tokens"
         )
     if card.prompt_version != (here := prompt_version_of(card.prompt_type)):
         raise MismatchError(

@@ -40,15 +40,16 @@ class ChoiceTree:
 
         Gradients flow where the logits carry them.
         """
-        import torch
+        return self.words(logits, stop_ids).of_choices
 
+    def words(self, logits: Any, stop_ids: Sequence[int]) -> WordScores:
+        """What :meth:`log_probs` adds up."""
         values = logits.float()
         totals = values.logsumexp(-1)
         before, last = self._rows
         ends = values[last[:, None], list(stop_ids)].logsumexp(-1) - totals[last]
-        tokens = (values[before, self.ids] - totals[before]).double()
-        owner = torch.from_numpy(self.owner).to(tokens.device)
-        return tokens.new_zeros(len(self.choices)).index_add(0, owner, tokens) + ends.double()
+        tokens = values[before, self.ids] - totals[before]
+        return WordScores(self, tokens.double(), ends.double(), values, totals)
 
     def scores(self, logits: Any, stop_ids: Sequence[int]) -> np.ndarray:
         """:meth:`log_probs` as an array."""
@@ -68,6 +69,35 @@ class ChoiceTree:
         """The row of logits that predicts each token, and the row behind each choice."""
         before = np.where(self.depths == 0, 0, np.arange(len(self.ids)))
         return before, np.cumsum([len(choice) for choice in self.choices])
+
+
+@dataclass(frozen=True, eq=False)
+class WordScores:
+    """Log-probabilities behind one prompt, tensors float64.
+
+    ``tokens`` ``(C,)`` are of each choice's tokens, ``ends`` ``(n,)`` of the end behind each choice. They come from ``values``,
+    the logits ``(1 + C or more, V)``, and ``totals``, the logarithms of the sums of their exponentials.
+    """
+
+    tree: ChoiceTree
+    tokens: Any
+    ends: Any
+    values: Any
+    totals: Any
+
+    @property
+    def of_choices(self) -> Any:
+        """Of each choice as the complete answer, float64 ``(n,)``."""
+        import torch
+
+        owner = torch.from_numpy(self.tree.owner).to(self.tokens.device)
+        return self.tokens.new_zeros(len(self.ends)).index_add(0, owner, self.tokens) + self.ends
+
+    def behind(self, choice: int, ids: Sequence[int]) -> Any:
+        """Of one of ``ids`` as the next token behind a choice, float64 ``(1,)``."""
+        row = self.tree._rows[1][choice : choice + 1]
+        found = self.values[row[:, None], list(ids)].logsumexp(-1) - self.totals[row]
+        return found.double()
 
 
 def _log_sum(values: np.ndarray) -> np.ndarray:

@@ -73,9 +73,10 @@ class Encoder:
             raise RequestError(f"the model's image processor refused a picture: {error}") from error
 
     def choice_ids(self, choice: str) -> list[int]:
-        """The tokens of an answer."""
+        """The tokens of an answer; special tokens inside lose their effect."""
+        text = self._harmless(choice)
         with self._lock:
-            ids: list[int] = self._tokenizer.encode(choice, add_special_tokens=False)
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         if not ids:
             raise ConfigError(f"the choice {choice!r} has no tokens")
         return ids

@@ -10,7 +10,7 @@ import numpy as np
 
 from atari_vlm.errors import ConfigError, NotSupportedError
 from atari_vlm.types import Message
-from atari_vlm.vlm.local.choices import ChoiceTree, with_choices
+from atari_vlm.vlm.local.choices import ChoiceTree, WordScores, with_choices
 from atari_vlm.vlm.local.encoder import Encoder
 from atari_vlm.vlm.local.layouts import PLAIN_ATTENTION, Layout
 from atari_vlm.vlm.local.prefix import WORTHWHILE, Kept, PrefixCache, Start
@@ -30,11 +30,12 @@ class Generation:
 
 @dataclass(frozen=True)
 class AnswerRequest:
-    """A prompt, how to draw, and the most new tokens."""
+    """A prompt, how to draw, and the most new tokens. ``words_only``: the mark of a picture ends the answer too."""
 
     prompt: Prompt
     sampler: TokenSampler
     max_tokens: int
+    words_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,14 @@ class Engine:
         return [scores[i] for i in range(len(requests))]
 
     @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Tokens behind which no text goes on: those that end an answer, and the marks of pictures, which are no words."""
+        config = self.model.config
+        marks = (getattr(config, f"{kind}_token_id", None) for kind in ("image", "video"))
+        pictures = {self._layout.token_id, *(mark for mark in marks if isinstance(mark, int))}
+        return *self._stop_ids, *sorted(pictures - set(self._stop_ids))
+
+    @property
     def scores_in_one_pass(self) -> bool:
         """Whether all choices stand behind one copy of the prompt; else :meth:`log_probs` refuses."""
         return self._plain
@@ -115,6 +124,11 @@ class Engine:
 
         Words that several prompts begin with are computed once; gradients of all of them flow through that.
         """
+        words, read = self.words(requests)
+        return [row.of_choices for row in words], read
+
+    def words(self, requests: Sequence[ScoreRequest]) -> tuple[list[WordScores], Any]:
+        """:meth:`states`, word by word."""
         import torch
 
         if not self._plain:
@@ -123,7 +137,7 @@ class Engine:
             )
         prompts = [request.prompt for request in requests]
         check_fits(prompts, [1 + max(map(len, r.choices)) for r in requests], self._context)
-        scores: dict[int, Any] = {}
+        scores: dict[int, WordScores] = {}
         read: dict[int, Any] = {}
         self._learning = True
         try:
@@ -162,7 +176,7 @@ class Engine:
 
     def _learning_pass(
         self, begun: Prompt | None, group: Sequence[ScoreRequest]
-    ) -> tuple[list[Any], Any]:
+    ) -> tuple[list[WordScores], Any]:
         """Log-probabilities and last hidden states of a group, behind what all of it begins with."""
         from transformers import DynamicCache
 
@@ -190,7 +204,7 @@ class Engine:
         finally:
             hook.remove()
         scores = [
-            tree.log_probs(logits, self._stop_ids)
+            tree.words(logits, self._stop_ids)
             for tree, logits in zip(trees, out.logits, strict=True)
         ]
         return scores, read[0][:, 0]
@@ -293,7 +307,9 @@ class _Decoding:
     def __init__(
         self, engine: Engine, group: Sequence[AnswerRequest], padded: Padded, start: Start
     ):
-        self._model, self._stop_ids = engine.model, frozenset(engine._stop_ids)
+        self._model = engine.model
+        ends = {False: frozenset(engine._stop_ids), True: frozenset(engine.end_ids)}
+        self._ends = [ends[request.words_only] for request in group]
         self._group, self._start = group, start
         self._mask = padded.mask.astype(np.int64)
         self._next = np.array([request.prompt.next_position for request in group])  # (B,)
@@ -322,7 +338,7 @@ class _Decoding:
             tokens.append(token)
             if not self._ended(row):
                 self._ids[row].append(token)
-                self._stopped[row] = token in self._stop_ids
+                self._stopped[row] = token in self._ends[row]
         return tokens
 
     def _step(self, tokens: Sequence[int], cache: Any) -> Any:

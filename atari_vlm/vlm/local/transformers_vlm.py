@@ -48,7 +48,7 @@ class TransformersVLM:
     """
 
     capabilities: frozenset[Capability] = frozenset({"scores"})
-    _tuned = False
+    _tuned, _longest_thought = False, 0
 
     def __init__(self, family: str, model: str, *, options: LocalOptions = LocalOptions()):  # noqa: B008 - frozen
         if family not in FAMILIES:
@@ -64,6 +64,9 @@ class TransformersVLM:
         self._encoder, self._engine = loaded.encoder, loaded.engine
         if adapter is not None or (family, model) == (FAMILY, BUNDLED):
             self.capabilities, self._tuned = frozenset({"scores", "only scores"}), True
+        if adapter is not None and (longest := adapter.card.thought_tokens):
+            self.capabilities = frozenset({"scores", "only thoughts"})
+            self._tuned, self._longest_thought = False, longest
         variant = "-".join(
             part for part in (loaded.dtype, options.load_in, *_drawing(options), tuned) if part
         )
@@ -79,7 +82,10 @@ class TransformersVLM:
         ).atexit = False  # a forgotten model gives its memory back
 
     def complete(self, messages: Sequence[Message], *, sampling: Sampling) -> Reply:
-        """Answer ``messages``; the latency counts from here to the answer, waiting for a batch included."""
+        """Answer ``messages``; the latency counts from here to the answer, waiting for a batch included.
+
+        An adapter that was trained to think writes no more than it did then.
+        """
         check_positive(max_tokens=sampling.max_tokens)
         if self._tuned:
             raise NotSupportedError(
@@ -91,7 +97,9 @@ class TransformersVLM:
         self._batcher.check_process()
         started = time.perf_counter()
         prompt = self._encoder.encode(messages)
-        request = AnswerRequest(prompt, TokenSampler(sampling, self.options), sampling.max_tokens)
+        thinks = self._longest_thought > 0
+        most = min(sampling.max_tokens, self._longest_thought) if thinks else sampling.max_tokens
+        request = AnswerRequest(prompt, TokenSampler(sampling, self.options), most, thinks)
         answer: Generation = self._submit("answer", request)
         return Reply(
             text=self._encoder.decode(answer.ids),

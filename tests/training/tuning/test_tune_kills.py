@@ -18,9 +18,10 @@ import tuning_runs
 
 from atari_vlm.training.tuning.learner import UpdateConfig
 from atari_vlm.training.tuning.ppo import PPOConfig
+from atari_vlm.training.tuning.thoughts import ThinkingConfig
 
 ROUNDS = 7  # each ends with a checkpoint
-MOST = {"sft": 2, "rl": 5}  # updates, or steps of games, until a kill
+MOST = {"sft": 2, "rl": 5, "thoughts": 5}  # updates, or steps of games, until a kill
 CONFIG = UpdateConfig(updates=ROUNDS, batch_size=2)
 PPO = PPOConfig(envs=2, steps=3, epochs=1, minibatch=6, value_warm_up=1)
 
@@ -40,12 +41,18 @@ def imitation(base, folder, progress):
     return tuning_runs.imitation(base, lessons, folder, "lora", CONFIG, progress=progress)
 
 
-def reinforcement(base, folder, progress):
-    more = {"iterations": ROUNDS, "progress": progress}
+def reinforcement(base, folder, progress, **more):
+    more = {"iterations": ROUNDS, "progress": progress, **more}
     return tuning_runs.reinforcement(base, folder, CONFIG, PPO, **more)
 
 
-TRAINERS = {"sft": imitation, "rl": reinforcement}
+def with_thoughts(base, folder, progress):
+    thinking = ThinkingConfig(tokens=6, state_reward=0.5)
+    return reinforcement(base, folder, progress, thinking=thinking)
+
+
+TRAINERS = {"sft": imitation, "rl": reinforcement, "thoughts": with_thoughts}
+THINKING = pytest.param("thoughts", marks=pytest.mark.slow)
 
 
 def train(make, folder, pipe):
@@ -123,7 +130,7 @@ def newest(folder):
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("how", ["sft", "rl"])
+@pytest.mark.parametrize("how", ["sft", "rl", THINKING])
 def test_a_killed_run_ends_as_one_that_nobody_killed(how, kills, bases, tmp_path):
     choice = random.Random(0)
     first, base = (tuning_runs.qwen(bases("qwen2-vl")) for _ in range(2))

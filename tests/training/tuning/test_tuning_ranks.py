@@ -20,6 +20,7 @@ from atari_vlm.errors import BudgetExhaustedError, ConfigError, MismatchError, S
 from atari_vlm.training.tuning.learner import UpdateConfig
 from atari_vlm.training.tuning.ppo import PPOConfig
 from atari_vlm.training.tuning.running import TimeLimit
+from atari_vlm.training.tuning.thoughts import ThinkingConfig
 from atari_vlm.world_models.checkpoint_files import unpack_tensors
 
 NEAR = 1e-5
@@ -111,6 +112,17 @@ def test_reinforcement_by_two_is_reinforcement_by_one_and_goes_on_exactly(bases,
     for name in ("lanes.episode", "lanes.actions", "updates"):
         assert np.array_equal(one[name], two[name]), name
     assert int(one["updates"]) == 6  # of four, four and one decision: one rank has none then
+    assert json.loads((tmp_path / "whole" / "results.json").read_text()) == found
+
+
+@pytest.mark.slow
+def test_thoughts_of_two_are_thoughts_of_one(bases, tmp_path):
+    thinking = ThinkingConfig(tokens=4, state_reward=0.5)
+    make = functools.partial(reinforcing, bases("qwen2-vl"), thinking=thinking)
+    found = trained(make, tmp_path / "alone")
+    in_ranks(lambda team: trained(make, tmp_path / "whole", team=team))
+    one, two = near(tmp_path / "alone", tmp_path / "whole")
+    assert np.array_equal(one["lanes.actions"], two["lanes.actions"])
     assert json.loads((tmp_path / "whole" / "results.json").read_text()) == found
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
+from inspect import getdoc
 from pathlib import Path
 
 from atari_vlm._lazy import require
@@ -67,7 +68,7 @@ def run(command: str, arguments: Sequence[str], files: Mapping[str, str] | None 
         return evaluate(parse(options.EvalOptions, arguments, evaluate.__doc__))
     if command == "collect":
         collect = collect_program.collect
-        return collect(parse(options.CollectOptions, arguments, collect.__doc__))
+        return collect(parse(options.CollectOptions, arguments, getdoc(collect)))
     if command == "export":
         return program.export(parse(options.ExportOptions, arguments, program.export.__doc__))
     if family(command).words is not None:
@@ -79,7 +80,7 @@ def run(command: str, arguments: Sequence[str], files: Mapping[str, str] | None 
 
 
 def _family_of(arguments: Sequence[str]) -> str:
-    """The family of the run that is named first; ``ConfigError`` for none."""
+    """What the run that is named first was made by: a family, or ``collect``; ``ConfigError`` for none."""
     if not arguments or arguments[0].startswith("-"):
         raise ConfigError(
             "dream resume RUN: name the run to continue first, its name or its folder"
@@ -87,7 +88,8 @@ def _family_of(arguments: Sequence[str]) -> str:
     first = ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--save-dir", "--save_dir", type=Path, default=FolderOptions.save_dir)
     path = existing_run(first.parse_known_args(arguments)[0].save_dir, arguments[0])
-    kind = next(kinds_in(read_config(path)["settings"]), None)
+    settings = read_config(path)["settings"]
+    kind = "collect" if "collect" in settings else next(kinds_in(settings), None)
     if kind is None:
         raise ConfigError(
             f"{path} is not a run of `dream`; families that learn: {', '.join(with_part('learner'))}"

@@ -105,7 +105,8 @@ def test_numbers_are_collected_too_and_a_run_grows(tmp_path, capsys):
     assert collect(*POLE, "--run-name", "pole", "--num-episodes", "2") == 0
     part = tmp_path / "runs" / "pole" / "episodes" / "000000.npz"
     before = part.stat().st_mtime_ns
-    assert collect(*POLE, "--run-name", "pole") == 0 and part.stat().st_mtime_ns == before
+    more = ["--save-dir", "runs", "--num-episodes", "4"]
+    assert dream.main(["resume", "pole", *more]) == 0 and part.stat().st_mtime_ns == before
     assert collect(*POLE) == 0
     whole = [
         tmp_path / "runs" / n / "steps.npz" for n in ("pole", "CartPole-v1-random-episodes-001")
@@ -153,16 +154,17 @@ def test_an_agent_of_ones_own_plays_and_its_failure_is_told(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_program_that_is_killed_goes_on(tmp_path):
-    """SIGKILL at ten moments, of one process and of several: no episode is played twice, and the end is the same."""
-    words = "--game Pong --agent mcts@emulator,num_simulations=4 --num-episodes 12 --max-steps 40"
+    """SIGKILL at six moments, of one process and of several: no episode is played twice, and the end is the same."""
+    words = "--game Pong --agent mcts@emulator,num_simulations=4 --num-episodes 8 --max-steps 30"
     assert collect(*words.split(), "--out", "whole.npz", "--run-name", "whole") == 0
     for parallel in ("1", "2"):
         out = f"killed-{parallel}.npz"
         line = [*words.split(), "--out", out, "--run-name", parallel, "--parallel", parallel]
         command = [sys.executable, "-m", "atari_vlm.dream", "collect", *line, "--save-dir", "runs"]
         made = {}
-        for _ in range(5):
+        for _ in range(3):
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             episodes = tmp_path / "runs" / parallel / "episodes"
             count = len(made)

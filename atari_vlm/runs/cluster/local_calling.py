@@ -46,7 +46,9 @@ class LocalCaller:
         try:
             yield from self._spread(pool, function, iter(calls))
         except BrokenProcessPool as error:
-            raise RunError("a process that played was lost; the same command goes on") from error
+            raise RunError(
+                "a process was lost in the midst of a unit; the same command goes on"
+            ) from error
         finally:
             _end(pool)
 

@@ -29,6 +29,7 @@ from atari_vlm.runs.terminal import messages, results
 from atari_vlm.training.imagination.games import own_spelling
 from atari_vlm.training.imagination.options import CollectOptions
 from atari_vlm.training.imagination.outputs import MinariOutput, NpzOutput, Output
+from atari_vlm.training.imagination.program import taken_back
 from atari_vlm.training.imagination.recording import Recipe, Recorded, Recorder, check_recipe
 from atari_vlm.world_models.learned.learner import GameFacts
 
@@ -51,7 +52,7 @@ def collect(options: CollectOptions) -> int:
     run = RunFolder.open(request_of(options, recipe), journal=False)
     try:
         outputs = outputs_of(options, run.path)
-        with _taken_back(run):
+        with taken_back(run):
             for output in outputs:
                 output.claim()
         with stop_on_signals() as stop, Bars(console) as bars:
@@ -173,13 +174,3 @@ def _write(
         f"{len(returns)} episodes, {returns[:, 1].sum():.0f} steps, mean return {returns[:, 0].mean():.4g}: {where}",
         soft_wrap=True,
     )
-
-
-@contextmanager
-def _taken_back(run: RunFolder) -> Iterator[None]:
-    """What is refused before anything is played leaves no new run behind."""
-    try:
-        yield
-    except BaseException:
-        run.discard()
-        raise

@@ -252,7 +252,7 @@ def _label(source: str) -> str:
 
 
 @contextlib.contextmanager
-def _taken_back(folder: RunFolder | None) -> Iterator[None]:
+def taken_back(folder: RunFolder | None) -> Iterator[None]:
     """What is refused before it begins leaves no new run behind, which a mended command would contradict."""
     try:
         yield
@@ -274,7 +274,7 @@ def _train(
         _show(console, epochs, epoch, metrics)
 
     run = dataclasses.replace(plan.run, progress=page.beside(bars), report=show)
-    with _taken_back(folder):
+    with taken_back(folder):
         trainer = WorldModelTrainer(run, load_part(kind, "learner"))
         if plan.steps is not None and trainer.epoch == 0:
             fill_replay(trainer.replay, plan.steps)

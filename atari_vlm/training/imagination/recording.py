@@ -210,5 +210,5 @@ class Recorded(Sequence[Episode]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[number] for number in range(len(self))[index]]
-        (episode,) = read_data_set(str(self._files[index])).episodes
+        episode = read_data_set(str(self._files[index])).episodes[0]
         return dataclasses.replace(episode, seed=self._recipe.seed_of(range(len(self))[index]))

@@ -44,7 +44,7 @@ def test_an_error_is_itself_and_ends_the_rest():
 
 
 def test_a_process_that_dies_is_said():
-    with pytest.raises(RunError, match="a process that played was lost"):
+    with pytest.raises(RunError, match="a process was lost in the midst of a unit"):
         list(LocalCaller(2).results(called.dies, numbered([0])))
 
 

@@ -13,6 +13,7 @@ from atari_vlm.errors import CheckpointError, ConfigError, MismatchError
 from atari_vlm.experience.transition_reading import read_buffer
 from atari_vlm.experience.transitions import TransitionBuffer
 from atari_vlm.runs.cluster.calling import Call, Caller
+from atari_vlm.runs.cluster.local_calling import LocalCaller
 from atari_vlm.runs.cluster.session import Session
 from atari_vlm.runs.terminal import one_line
 from atari_vlm.scores.statistics import Estimate, aggregate
@@ -79,7 +80,7 @@ def measured(
     opened: Session | None,
     say: Callable[[str], object],
 ) -> Iterator[tuple[SavedProgram, Evaluation]]:
-    """What is measured of every program: one after the other here, or on the workers of a session as they end.
+    """What is measured of every program, as they end: here, by processes of this machine, or on the workers of a session.
 
     ``say`` is told of each when it begins.
     """
@@ -91,11 +92,9 @@ def measured(
             say(f"{name}: {config.n_episodes} episodes of {each.env.env_id} are planned")
             yield Call(each, name)
 
-    if opened is None:
-        for call in begun():
-            yield call.what, measuring(call.what)
-        return
-    for call, found in Caller(opened, config.parallel, say=say).results(measuring, begun()):
+    far = None if opened is None else Caller(opened, config.parallel, say=say)
+    caller = far or LocalCaller(config.parallel)
+    for call, found in caller.results(measuring, begun()):
         yield call.what, found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from atari_vlm.errors import ConfigError, check_count
+from atari_vlm.errors import check_count
 from atari_vlm.runs.cluster.options import ExecutorOptions
 from atari_vlm.runs.options import (
     TYPED_ONLY,
@@ -65,12 +65,10 @@ class SpreadOptions(ExecutorOptions):
     """Who measures; results do not depend on it."""
 
     parallel: int = 1
-    """programs measured at once, with --executor ray"""
+    """programs measured at once: by so many processes, or workers of Ray"""
 
     def __post_init__(self) -> None:
         check_count(parallel=self.parallel)
-        if self.parallel > 1 and self.executor != "ray":
-            raise ConfigError("--parallel measures several programs at once with --executor ray")
         super().__post_init__()
 
 

@@ -7,8 +7,7 @@ A decision's loss is minus the log of the probability that the model gives the t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from atari_vlm.errors import ConfigError, DivergedError, RunError, check_count, check_positive
 from atari_vlm.training.tuning.bases import Base
+from atari_vlm.training.tuning.memory import within_memory
 from atari_vlm.training.tuning.teaching import TaughtDecision
 from atari_vlm.vlm.local.adapter import EVERY_LAYER, with_layers
 from atari_vlm.vlm.local.engine import ScoreRequest
@@ -220,20 +220,8 @@ class TuningLearner:
     def _run(
         self, requests: Sequence[ScoreRequest], batch: Sequence[TaughtDecision]
     ) -> tuple[list[Tensor], Tensor]:
-        with self._memory_for(batch):
+        with within_memory(batch):
             return self.base.engine.states(requests)
-
-    @contextmanager
-    def _memory_for(self, batch: Sequence[TaughtDecision]) -> Iterator[None]:
-        """Running out of memory is a sentence."""
-        try:
-            yield
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise _too_large(batch) from error
-        except RuntimeError as error:
-            if "memory" not in str(error):
-                raise
-            raise _too_large(batch) from error
 
     def _request(self, decision: TaughtDecision) -> ScoreRequest:
         return ScoreRequest(self._prompt(decision), self._ids(decision.names))
@@ -293,11 +281,3 @@ def _groups(weights: Mapping[str, Tensor], decay: float) -> list[dict[str, Any]]
     others = [p for n, p in weights.items() if p.ndim <= 1 or "embed" in n]
     groups = [(matrices, decay), (others, 0.0)]
     return [{"params": params, "weight_decay": d} for params, d in groups if params]
-
-
-def _too_large(batch: Sequence[TaughtDecision]) -> RunError:
-    pictures = max(sum(len(m.images) for m in d.messages) for d in batch)
-    return RunError(
-        f"out of memory with {len(batch)} decisions of {pictures} pictures at once: lower --micro-batch or --frames, or take "
-        "--gradient-checkpointing or --method qlora"
-    )

@@ -8,16 +8,18 @@ checkpointing ``D`` numbers a layer and one layer whole. How many tokens a promp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from atari_vlm.errors import ModelNotAvailableError
+from atari_vlm.errors import ModelNotAvailableError, RunError
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.game_names import GameSpec
+from atari_vlm.training.tuning.teaching import TaughtDecision
 from atari_vlm.vlm.local import weights
 from atari_vlm.vlm.local.checkpoint_folder import read_object
 from atari_vlm.vlm.local.loading import placement
@@ -145,3 +147,26 @@ def _ranked_widths(text: Mapping[str, Any]) -> int:
     queries = heads * head
     each = 2 * (width + queries) + 2 * (width + keys) + 3 * (width + inner)
     return int(text.get("num_hidden_layers", 0)) * each
+
+
+@contextmanager
+def within_memory(batch: Sequence[TaughtDecision]) -> Iterator[None]:
+    """Running out of memory in the block, which computes a batch, is a ``RunError`` that says what to lower."""
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _too_large(batch) from error
+    except RuntimeError as error:
+        if "memory" not in str(error):
+            raise
+        raise _too_large(batch) from error
+
+
+def _too_large(batch: Sequence[TaughtDecision]) -> RunError:
+    pictures = max(sum(len(m.images) for m in d.messages) for d in batch)
+    return RunError(
+        f"out of memory with {len(batch)} decisions of {pictures} pictures at once: lower --micro-batch or --frames, or take "
+        "--gradient-checkpointing or --method qlora"
+    )

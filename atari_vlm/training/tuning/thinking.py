@@ -18,6 +18,7 @@ from atari_vlm.agents.messages import complete_answers
 from atari_vlm.agents.thoughts import before_answer
 from atari_vlm.training.tuning.bases import Base
 from atari_vlm.training.tuning.learner import Method, UpdateConfig
+from atari_vlm.training.tuning.memory import within_memory
 from atari_vlm.training.tuning.ppo import PPOConfig, Turns, ppo_loss, thought_loss
 from atari_vlm.training.tuning.rl_learner import Decided, ReinforcedLearner
 from atari_vlm.training.tuning.teaching import TaughtDecision
@@ -61,7 +62,7 @@ class ThinkingLearner(ReinforcedLearner):
         most, (own, count) = self.thinking.tokens, self._own(asked)
         samplers = [self._sampler(rng) for _ in asked]
         requests = [AnswerRequest(self._prompt(asked[n]), samplers[n], most, True) for n in own]
-        with self._memory_for(asked):
+        with within_memory(asked):
             written = self.base.engine.answer(requests)[:count]
         rows = np.full((count, most + 1), _NOTHING)
         for row, one in zip(rows, written, strict=True):
@@ -91,7 +92,7 @@ class ThinkingLearner(ReinforcedLearner):
             ScoreRequest(self._prompt(d), (thought.ids, *thought.answers))
             for d, thought in zip(asked, thoughts, strict=True)
         ]
-        with self._memory_for(asked):
+        with within_memory(asked):
             rows, hidden = self.base.engine.words(requests)
         written = [
             torch.cat(

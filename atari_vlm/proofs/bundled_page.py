@@ -53,7 +53,7 @@ def to_markdown(
         + f"\n\nGoals: {goals}; chance beaten with intervals apart in at least {FURTHER} further games: "
         f"{_yes(len(further) >= FURTHER)} ({', '.join(further) or 'none'}).\n\n"
         f"`black pictures` ({len(rows[0].returns['black pictures'])} seeds): the same model and words, every picture black. "
-        "`other moments`: every picture replaced by one "
+        "`other moments` (the same seeds): every picture replaced by one "
         "of the last 500 of\nall the games side by side. A game in which one action is right most of the time (Freeway: UP) is "
         f"played fairly well without looking.\n\n{hardware}\n"
     )
@@ -67,7 +67,8 @@ def to_card(made: Mapping[str, Any], rows: Sequence[Measured]) -> str:
         f"{_how(made)} `{COMMAND}` makes it again.\n\n"
         f"It scores the legal actions (prompt style {made['prompt_type']}, {made['frames']} pictures) and writes no text.\n\n"
         + "\n".join(_table(rows))
-        + "\n\nMean return of whole default episodes of `AtariVLM/<Game>-v5` on held-out seeds, 95 % interval.\n"
+        + f"\n\nMean return of whole default episodes of `AtariVLM/<Game>-v5` on {len(rows[0].returns['model'])} held-out seeds "
+        f"({len(rows[0].returns['black pictures'])} of them with pictures that are not those of the moment), 95 % interval.\n"
     )
 
 

@@ -22,7 +22,7 @@ from atari_vlm.wrappers.atari_objects import read_objects, table_of
 from atari_vlm.wrappers.views import game_name
 
 TOLERANCE_PX = 8.0
-Places = Mapping[str, tuple[float, float]]
+Middles = Mapping[str, tuple[float, float]]
 _TO_X = r"[^\w\n]{0,3}(?:(?:at|to|is|will be|x)[^\w\n]{0,3}){0,3}"
 _TO_Y = r"[^\w\n]{1,3}(?:y[^\w\n]{0,3})?"
 _NUMBER = r"(\d{1,4}(?:\.\d{1,4})?)"
@@ -34,9 +34,9 @@ class StateReader:
 
     names: tuple[str, ...]
     tolerance: float
-    read: Callable[[], Places]
+    read: Callable[[], Middles]
 
-    def is_right(self, thought: str, before: Places, after: Places) -> bool:
+    def is_right(self, thought: str, before: Middles, after: Middles) -> bool:
         """Whether a thought states where something that has moved is in ``after``."""
         stated = self.statement(thought)
         if stated is None:
@@ -70,13 +70,13 @@ def state_reader(env: Env, game: str) -> StateReader:
     return StateReader(tuple(table.kinds), TOLERANCE_PX, lambda: _middles(env, table))
 
 
-def _cells(env: Env, rows: int) -> Places:
+def _cells(env: Env, rows: int) -> Middles:
     """Column and row of ball and paddle of a toy game."""
     state = env.unwrapped.state  # type: ignore[attr-defined]
     ball = float(state.ball_column[0]), float(state.ball_row[0])
     return {"ball": ball, "paddle": (float(state.paddle[0]), float(rows - 1))}
 
 
-def _middles(env: Env, table: GameObjects) -> Places:
+def _middles(env: Env, table: GameObjects) -> Middles:
     objects = read_objects(env, table).objects
     return {one.name: (one.x + one.width // 2, one.y + one.height // 2) for one in objects}

@@ -13,7 +13,7 @@ from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
 from atari_vlm.description import read_actions
 from atari_vlm.errors import ConfigError
 from atari_vlm.spaces import Env
-from atari_vlm.training.tuning.stating import Places, StateReader
+from atari_vlm.training.tuning.stating import Middles, StateReader
 from atari_vlm.training.tuning.teaching import NotingVLM, TaughtDecision
 from atari_vlm.types import Decision, Source, Transition
 from atari_vlm.vlm.local.adapter import THOUGHTS
@@ -58,8 +58,8 @@ class Lane:
         scored = dataclasses.replace(options, answer=answer, decide_every=1)
         self._pupil = VLMAgent(self._vlm, prompt_type=prompt_type, options=scored)
         self._reader: StateReader | None = None
-        self._before: Places = {}
-        self._moved: tuple[Places, Places] = {}, {}
+        self._before: Middles = {}
+        self._moved: tuple[Middles, Middles] = {}, {}
         self.episode = -1
         self.begin(0)
 

@@ -80,7 +80,7 @@ class Ends(Quiet):
         return (len(self._times) - 1) / (self._times[-1] - self._times[0])
 
 
-def measure(folder: Path, workers: int, agent: str | None = None, **options: Any) -> Ends:
+def measure(folder: Path, workers: int, options: dict[str, Any], agent: str | None = None) -> Ends:
     """Play a study, without Ray for 0 workers."""
     executor = {"executor": "ray", "parallel": workers} if workers else {}
     where = {"save_dir": folder, "run_name": f"{len(list(folder.iterdir()))}", "videos": 0}
@@ -97,7 +97,7 @@ def games(config: ExecutorProofConfig, folder: Path) -> list[list[str]]:
         "seeds": list(range(config.units // 3)),
         "max_steps": config.steps,
     }
-    rates = {workers: measure(folder, workers, **options).rate for workers in (0, 1, 2)}
+    rates = {workers: measure(folder, workers, options).rate for workers in (0, 1, 2)}
     what = f"Pong, {config.steps} decisions (noop, random, scripted)"
     return [_row(what, workers, rate, rates[1]) for workers, rate in rates.items()]
 
@@ -111,7 +111,7 @@ def questions(config: ExecutorProofConfig, folder: Path) -> list[list[str]]:
             "seeds": list(range(config.units)),
             "max_steps": config.questions,
         }
-        found = {w: measure(folder, w, "asks", **options).rate for w in (1, 8)}
+        found = {w: measure(folder, w, options, "asks").rate for w in (1, 8)}
     what = f"Catch, an agent at an address that answers after {_LATENCY_S * 1000:.0f} ms"
     return [_row(what, workers, rate, found[1]) for workers, rate in found.items()]
 
@@ -126,7 +126,7 @@ def empty(config: ExecutorProofConfig, folder: Path) -> list[list[str]]:
             "seeds": list(range(count)),
             "max_steps": 1,
         }
-        rate = measure(folder, workers, **options).rate
+        rate = measure(folder, workers, options).rate
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         rows.append(
             [

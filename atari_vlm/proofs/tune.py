@@ -21,11 +21,10 @@ import torch
 import tyro
 
 from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
-from atari_vlm.conditions import hardware
 from atari_vlm.ending import program
 from atari_vlm.errors import RunError
 from atari_vlm.files import atomic_write
-from atari_vlm.proofs.pages import interval, shown
+from atari_vlm.proofs.pages import conditions, interval, measured_on, shown
 from atari_vlm.proofs.seeing import Blind
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.rollout import play_episode
@@ -92,7 +91,7 @@ def prove_one(config: ProofConfig, seed: int) -> dict[str, Any]:
         "cpu_seconds": seconds,
         "return": returns,
         "return_blind": blind,
-        "hardware": hardware(),
+        **conditions(),
         **results,
     }
     atomic_write(done, json.dumps(measured, indent=1) + "\n")
@@ -134,7 +133,7 @@ def to_markdown(config: ProofConfig, rows: list[dict[str, Any]]) -> tuple[str, b
         "that the model takes\ntoo; `new` counts only requests that never occurred in what was learned from, `commonest` is "
         f"what always taking the commonest\naction would reach. `return`: mean of {GAMES} whole games on further seeds (optimum "
         f"{lesson.optimum:g}), played through `load_vlm` with\nthe adapter; `blind` the same with every picture blacked out. CPU "
-        f"seconds count everything from the start of the command to\nthe written adapter.\n\n{_measured_on(rows)}\n"
+        f"seconds count everything from the start of the command to\nthe written adapter.\n\n{measured_on(rows)}\n"
     )
     return page, all(reached)
 
@@ -153,16 +152,6 @@ def _row(row: dict[str, Any]) -> list[str]:
         f"{row['return_blind']:.2f}",
         f"{row['cpu_seconds']:.0f}",
     ]
-
-
-def _measured_on(rows: list[dict[str, Any]]) -> str:
-    """The machine, or the machines with their seeds where there were several."""
-    seeds: dict[str, list[str]] = {}
-    for row in rows:
-        seeds.setdefault(row.get("hardware") or hardware(), []).append(str(row["seed"]))
-    if len(seeds) == 1:
-        return next(iter(seeds))
-    return "\n\n".join(f"Seed {', '.join(of)}: {where}" for where, of in seeds.items())
 
 
 def _interval(accuracies: np.ndarray) -> str:

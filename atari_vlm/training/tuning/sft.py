@@ -138,7 +138,7 @@ class ImitationTrainer:
                     raise StoppedError(
                         f"stopped after {self.learner.updates} updates; the run goes on from its last checkpoint"
                     )
-                rows.append(self._update())
+                rows.append(self.update())
                 done()
         means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         some = self.run.lessons.held_out[:_ON_THE_WAY]
@@ -158,8 +158,11 @@ class ImitationTrainer:
             self._log.add(number, line)  # a line without its checkpoint is dropped and made again
             self._checkpoints.save(self.learner.updates, arrays)
 
-    def _update(self) -> dict[str, float]:
-        """What is drawn depends on the seed and the number of the update alone, so a run goes on as if it had not stopped."""
+    def update(self) -> dict[str, float]:
+        """One update.
+
+        What is drawn depends on the seed and the number of the update alone, so a run goes on as if it had not stopped.
+        """
         number, taught = self.learner.updates + 1, self.run.lessons.taught
         rng = np.random.default_rng([self.run.seed, number])
         torch.manual_seed(int(rng.integers(2**31)))  # of dropout, where a base has any

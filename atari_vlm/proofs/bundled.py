@@ -65,7 +65,7 @@ class BundledConfig:
     out: Path = Path("atari_vlm/data/tiny")
     """where the model is written"""
     page: Path = Path("docs/results")
-    rounds: int = 60
+    rounds: int = 115
     seed: int = 0
     episodes: int = 10
     """held-out seeds of each game"""
@@ -94,10 +94,10 @@ def make(config: BundledConfig) -> dict[str, Any]:
     folder = build_player(config.save_dir / "base", config.seed, shape)
     base = load_base("tiny", "new", LocalOptions(device="cpu"), folder)
     apprentice = ApprenticeConfig(
-        lanes=LANES, rounds=config.rounds, updates=300, watching=20, seed=config.seed
+        lanes=LANES, rounds=config.rounds, updates=300, watching=20, alone=0.95, seed=config.seed
     )
     updates = config.rounds * apprentice.updates
-    learning = UpdateConfig(updates=updates, batch_size=32, warm_up=0.01)
+    learning = UpdateConfig(updates=updates, batch_size=32, warm_up=0.01, falling=0.75)
     with stop_on_signals() as stop:
         run = ApprenticeRun(config.save_dir, base, apprentice, learning, stop, _Lines())
         training = Apprenticeship(run)

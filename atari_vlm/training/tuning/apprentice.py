@@ -45,7 +45,8 @@ class ApprenticeConfig:
 
     ``lanes`` says how many games of each name are played side by side. A round is ``steps`` decisions of every lane, then
     ``updates`` updates from all that was played so far. In the first ``watching`` rounds the teacher plays, after them the
-    apprentice plays a share that rises to ``alone`` over as many rounds again; ``explore`` of all moves are random.
+    apprentice plays a share that rises to ``alone`` over as many rounds again; ``explore`` of all moves are random, and
+    ``wander`` of those that it watches, so that it sees what a good player never shows.
     ``look`` is the share of updates in which it learns, from pictures alone, where the things are that its teacher named; in the
     first ``watching`` rounds it does nothing else. A batch of the others is of one game, which shares its instructions. Only
     in the last ``joined`` share of the rounds do answers change how it sees: early on they spoil what it has learned to see.
@@ -58,8 +59,9 @@ class ApprenticeConfig:
     watching: int = 3
     alone: float = 0.8
     explore: float = 0.05
-    look: float = 0.15
-    joined: float = 0.2
+    wander: float = 0.25
+    look: float = 0.25
+    joined: float = 0.1
     max_steps: int = 3000
     frames: int = 2
     prompt_type: str = "basic"
@@ -70,12 +72,13 @@ class ApprenticeConfig:
         check_count(max_steps=self.max_steps, watching=self.watching, **dict(self.lanes))
         if (
             not 0 <= self.explore < 1
+            or not 0 <= self.wander < 1
             or not 0 <= self.alone <= 1
             or not 0 <= self.look <= 1
             or not 0 <= self.joined <= 1
         ):
             raise ConfigError(
-                "explore is a share from 0 to below 1, alone, look and joined are from 0 to 1"
+                "explore and wander are shares from 0 to below 1, alone, look and joined are from 0 to 1"
             )
 
     def own_share(self, number: int) -> float:
@@ -136,9 +139,7 @@ class Apprenticeship:
         self.games = [game for game, count in run.config.lanes.items() for _ in range(count)]
         self.lanes = [self._lane(number, game) for number, game in enumerate(self.games)]
         self._shrink = Shrinking(run.base)
-        prompts = [run.base.encoder.encode(lane.asked.messages) for lane in self.lanes]
-        tokens = max(last - first for prompt in prompts for first, last in prompt.spans)
-        self._places = Places(run.base, tokens, run.config.seed)
+        self._places = Places(run.base, run.config.seed)
         identity = json.dumps(dataclasses.asdict(run.config), sort_keys=True)
         digest = hashlib.sha256(f"{identity} {run.base.weights}".encode()).hexdigest()
         self._checkpoints = TuningCheckpoints(run.folder / "checkpoints", digest)
@@ -200,6 +201,7 @@ class Apprenticeship:
     ) -> tuple[list[TaughtDecision], np.ndarray]:
         """``steps`` decisions of every lane, and whether the apprentice agreed with its teacher: bool ``(steps, lanes)``."""
         config, own = self.run.config, self.run.config.own_share(number)
+        strays = config.wander if number <= config.watching else config.explore
         played: list[TaughtDecision] = []
         right = np.zeros((config.steps, len(self.lanes)), bool)
         task = Task("play", config.steps, "steps", (number, config.rounds))
@@ -213,7 +215,7 @@ class Apprenticeship:
                 for n, (lane, decision) in enumerate(zip(self.lanes, asked, strict=True)):
                     right[t, n] = best[n] == decision.action
                     action = best[n] if rng.random() < own else decision.action
-                    if rng.random() < config.explore:
+                    if rng.random() < strays:
                         action = int(rng.integers(len(decision.names)))
                     _, _, episode, _ = lane.step(action)
                     if episode is not None:

@@ -27,7 +27,7 @@ from atari_vlm.world_models.learned.arrays import array_of, optimizer_arrays, re
 from atari_vlm.world_models.learned.team import Team
 
 Method = Literal["lora", "full", "qlora"]
-_DECAY_FROM, _LAST_SHARE = 0.6, 0.05  # of the updates; of the learning rate
+_LAST_SHARE = 0.05  # of the learning rate
 _SCORED_AT_ONCE = 32
 _REMEMBERED = 100_000  # answers as tokens
 
@@ -39,14 +39,15 @@ class UpdateConfig:
     ``reasoning`` weighs the cross-entropy of the teacher's reasoning (its mean over tokens, written instead of an answer) beside
     that of its answer: describing what is seen teaches seeing. Play stays one pass.
 
-    The rate rises over the first ``warm_up`` share of the updates, holds, and falls linearly over the last 40 %. ``rank`` and
-    ``alpha`` are LoRA's. ``micro_batch`` decisions are computed at once; the gradients of a batch are summed.
+    The rate rises over the first ``warm_up`` share of the updates, holds, and falls linearly over the last ``falling`` share.
+    ``rank`` and ``alpha`` are LoRA's. ``micro_batch`` decisions are computed at once; the gradients of a batch are summed.
     """
 
     updates: int = 500
     batch_size: int = 32
     learning_rate: float = 1e-3
     warm_up: float = 0.05
+    falling: float = 0.4
     weight_decay: float = 0.01
     max_norm: float = 1.0
     rank: int = 16
@@ -63,13 +64,15 @@ class UpdateConfig:
             check_count(micro_batch=self.micro_batch)
         if not 0 <= self.reasoning < float("inf"):
             raise ConfigError(f"reasoning is a weight of at least 0, got {self.reasoning!r}")
-        if not 0 <= self.warm_up <= 1 or self.weight_decay < 0:
-            raise ConfigError("warm_up is a share from 0 to 1, and weight_decay at least 0")
+        if not 0 <= self.warm_up <= 1 or not 0 < self.falling <= 1 or self.weight_decay < 0:
+            raise ConfigError(
+                "warm_up is a share from 0 to 1, falling one above 0, and weight_decay at least 0"
+            )
 
     def rate(self, update: int) -> float:
         """The learning rate of update ``update``, from 1."""
         rising = min(1.0, update / max(1.0, self.warm_up * self.updates))
-        left = (self.updates - update) / ((1 - _DECAY_FROM) * self.updates)
+        left = (self.updates - update) / (self.falling * self.updates)
         return self.learning_rate * rising * min(1.0, max(_LAST_SHARE, left))
 
 

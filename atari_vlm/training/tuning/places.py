@@ -1,9 +1,10 @@
 """Numbers that the teacher names are read off the model's states by linear layers that are thrown away afterwards.
 
 An answer is a bit or two, and it tells little about where to look. The teacher's words hold the numbers that it decided by:
-``Ball at x=40, y=162; paddle at x=16``. Two linear layers predict them, one from the tokens of the newest picture alone and one
-from the state behind the whole prompt, which the answer is read from too (auxiliary losses near what is to be learned: Lee et
-al. 2015, arXiv 1409.5185).
+``Ball at x=40, y=162; paddle at x=16``. Two linear layers predict them, and whether they are named at all: one from the mean of
+the newest picture's tokens alone, and one from the state behind the whole prompt, which the answer is read from too (auxiliary
+losses near what is to be learned: Lee et al. 2015, arXiv 1409.5185). What the mean of a picture's tokens tells, a head that
+attends to that picture at all hands on.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from atari_vlm.world_models.learned.arrays import optimizer_arrays, restore_opti
 
 _NUMBER = re.compile(r"-?\d+")
 _CLAUSES = re.compile(r"[;,:.]")
-_MOST = 128  # kinds of numbers
+_FIRST = "|0"  # ends the name of a clause's first number
+_MOST = 256  # kinds of numbers
+_LEAST_SPREAD = {"number": 1.0, "presence": 0.5}
 
 
 def named_numbers(decision: TaughtDecision) -> dict[str, float]:
@@ -45,29 +48,51 @@ def named_numbers(decision: TaughtDecision) -> dict[str, float]:
 class Places:
     """The two layers, their optimizer, and the mean and spread of every kind of number so far.
 
-    ``tokens`` is how many the model makes of a picture at most. :meth:`note` must hear all decisions in the order of play.
+    For every clause of its game with numbers a decision has another one: 1 where the clause is said and 0 where it is not.
+    :meth:`note` must hear all decisions in the order of play.
     """
 
-    def __init__(self, base: Base, tokens: int, seed: int):
+    def __init__(self, base: Base, seed: int):
         width = base.network.config.text_config.hidden_size
         self._base = base
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._layers = nn.ModuleDict(
-                {"state": nn.Linear(width, _MOST), "picture": nn.Linear(tokens * width, _MOST)}
+                {name: nn.Linear(width, _MOST) for name in ("state", "picture")}
             )
         self._optimizer = torch.optim.AdamW(self._layers.parameters(), weight_decay=0.0)
         self._columns: dict[str, int] = {}
+        self._kinds: dict[str, list[str]] = {}  # of each game's instructions
         self._sums = np.zeros((_MOST, 3))  # how many, their sum, the sum of their squares
+        self._least = np.ones(_MOST)  # spread
 
     def note(self, decisions: Sequence[TaughtDecision]) -> None:
         """Take the numbers of new decisions into the means and spreads."""
         for decision in decisions:
-            for name, value in named_numbers(decision).items():
-                if len(self._columns) < _MOST:
-                    self._columns.setdefault(name, len(self._columns))
-                if name in self._columns:
-                    self._sums[self._columns[name]] += (1.0, value, value * value)
+            for name in named_numbers(decision):
+                self._know(decision.messages[0].text, name)
+            for column, value in self._wanted(decision):
+                self._sums[column] += (1.0, value, value * value)
+
+    def _know(self, game: str, name: str) -> None:
+        if name in self._columns or len(self._columns) + 2 > _MOST:
+            return
+        self._kinds.setdefault(game, []).append(name)
+        for key, least in (
+            (name, _LEAST_SPREAD["number"]),
+            (f"{name}?", _LEAST_SPREAD["presence"]),
+        ):
+            self._columns[key] = len(self._columns)
+            self._least[self._columns[key]] = least
+
+    def _wanted(self, decision: TaughtDecision) -> Iterator[tuple[int, float]]:
+        """Columns and what is to be told there."""
+        named = named_numbers(decision)
+        for name in self._kinds.get(decision.messages[0].text, ()):
+            if name.endswith(_FIRST):
+                yield self._columns[f"{name}?"], float(name in named)
+            if name in named:
+                yield self._columns[name], named[name]
 
     def look(self, learner: TuningLearner, batch: Sequence[TaughtDecision]) -> dict[str, float]:
         """One update of what sees: the numbers from the newest picture of each decision, by itself."""
@@ -79,7 +104,7 @@ class Places:
             for name in pieces[0].tensors
         }
         seen = self._base.network.get_image_features(**tensors).pooler_output
-        loss = self._loss("picture", torch.stack([part.flatten() for part in seen]), batch)
+        loss = self._loss("picture", torch.stack([part.mean(0) for part in seen]), batch)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = learner.step(float(loss.detach()))
         self._step(rate)
@@ -88,20 +113,17 @@ class Places:
     def answer(
         self, learner: TuningLearner, batch: Sequence[TaughtDecision], *, joined: bool
     ) -> dict[str, float]:
-        """One update of the whole model: the answer, and the numbers from the state it is read from and from the newest picture.
+        """One update: the answer, and the numbers from the state it is read from.
 
-        Unless ``joined``, what sees learns from pictures alone, and the rest learns to read it as it is. The decisions are of one
-        game, so that they are read in one pass.
+        Unless ``joined``, what sees stays as it is, and the rest learns to read it. The decisions are of one game, so that they
+        are read in one pass.
         """
         rate = learner.begin()
-        with self._watched(joined) as seen:
+        with _eyes(learner, learn=joined):
             scores, states = learner.states(batch)
-        counts = [len(d.messages[-1].images) for d in batch]
-        pictures = torch.cat(seen).reshape(sum(counts), -1)
         taken = [-torch.log_softmax(row, 0)[d.action] for row, d in zip(scores, batch, strict=True)]
         chosen, placed = torch.stack(taken).mean(), self._loss("state", states, batch)
-        looked = self._loss("picture", pictures[np.cumsum(counts) - 1], batch)
-        total = chosen + placed + looked
+        total = chosen + placed
         total.backward()  # type: ignore[no-untyped-call]
         norm = learner.step(float(total.detach()))
         self._step(rate)
@@ -110,46 +132,24 @@ class Places:
             "loss": float(chosen.detach()),
             "accuracy": float(right),
             "places": float(placed.detach()),
-            "look": float(looked.detach()),
             "norm": norm,
             "learning_rate": rate,
         }
 
-    @contextmanager
-    def _watched(self, joined: bool) -> Iterator[list[Tensor]]:
-        """The tokens that the vision transformer gives out within the block; unless ``joined`` the rest gets copies."""
-        seen: list[Tensor] = []
-
-        def note(module: nn.Module, given: Any, out: Any) -> Any:
-            seen.append(out.pooler_output)
-            if joined:
-                return out
-            read = {"pooler_output": seen[-1].detach()}
-            read["deepstack_features"] = [part.detach() for part in out.deepstack_features or ()]
-            return type(out)(**{**out, **read})
-
-        hook = self._base.network.model.visual.register_forward_hook(note)
-        try:
-            yield seen
-        finally:
-            hook.remove()
-
     def _loss(self, layer: str, read: Tensor, batch: Sequence[TaughtDecision]) -> Tensor:
-        """Mean Huber loss over the numbers of a batch, each in units of its spread; ``read`` is ``(B, inputs)``."""
+        """Mean Huber loss over the numbers of a batch, each in units of its spread; ``read`` is ``(B, D)``."""
         found = [
-            (row, self._columns[name], value)
+            (row, column, value)
             for row, decision in enumerate(batch)
-            for name, value in named_numbers(decision).items()
-            if name in self._columns
+            for column, value in self._wanted(decision)
         ]
         if not found:
             return read.sum() * 0
         rows, columns, values = (np.array(part) for part in zip(*found, strict=True))
         count, total, squares = self._sums[columns].T
         mean = total / count
-        spread = np.sqrt(np.maximum(squares / count - mean**2, 1.0))
+        spread = np.sqrt(np.maximum(squares / count - mean**2, self._least[columns] ** 2))
         wanted = torch.from_numpy((values - mean) / spread).to(read)
-        read = functional.pad(read, (0, self._layers[layer].in_features - read.shape[1]))
         told = self._layers[layer](read)[torch.from_numpy(rows), torch.from_numpy(columns)]
         return functional.smooth_l1_loss(told, wanted)
 
@@ -170,3 +170,16 @@ class Places:
             for name, weight in self._layers.named_parameters():
                 weight.copy_(torch.from_numpy(arrays[f"places.{name}"]))
         restore_optimizers({"places": self._optimizer}, arrays)
+
+
+@contextmanager
+def _eyes(learner: TuningLearner, *, learn: bool) -> Iterator[None]:
+    """What is computed within the block has gradients in the vision transformer only to ``learn``."""
+    eyes = [weight for name, weight in learner.weights.items() if ".visual." in name]
+    for weight in eyes:
+        weight.requires_grad_(learn)
+    try:
+        yield
+    finally:
+        for weight in eyes:
+            weight.requires_grad_(True)

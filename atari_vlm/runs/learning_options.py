@@ -9,6 +9,7 @@ from atari_vlm.agents.in_context.examples import Strategy
 from atari_vlm.agents.vlm_agent import AnswerMode
 from atari_vlm.errors import ConfigError
 from atari_vlm.runs.options import TYPED_ONLY, Options
+from atari_vlm.sharing.names import HubName, is_hub_name
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class LearningOptions(Options):
             raise ConfigError(
                 f"--{ignored[0].replace('_', '-')} does nothing without --use-icl; give both or neither"
             )
+        if self.demonstrations is not None and is_hub_name(self.demonstrations):
+            HubName.of(self.demonstrations.replace("{game}", "Pong"))  # a study has one for each
         super().__post_init__()
 
 

@@ -10,6 +10,8 @@ import signal
 import socket
 import threading
 import time
+from concurrent import futures
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,9 @@ from atari_vlm import evaluate as program
 from atari_vlm import plan
 from atari_vlm.errors import BudgetExhaustedError, ConfigError, MismatchError, StoppedError
 from atari_vlm.evaluation.evaluate import Watching, evaluate
+from atari_vlm.evaluation.spread import needs_of_vlm
 from atari_vlm.runs.cluster.session import About
+from atari_vlm.runs.cluster.units import Needs
 from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.progress import Quiet
 
@@ -161,20 +165,40 @@ def test_ray_that_is_not_installed_is_named_with_its_extra(tmp_path, capsys, mon
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("is_open", [False, True])
-def test_an_address_without_a_head_is_said_within_seconds(is_open, tmp_path, monkeypatch):
-    pytest.importorskip("ray")
-    monkeypatch.setattr("ray.is_initialized", lambda: False)
+@pytest.fixture(params=["nobody", "somebody silent", "somebody who speaks gRPC"])
+def address(request):
+    """Where no head of Ray answers."""
+    if request.param == "somebody who speaks gRPC":
+        server = pytest.importorskip("grpc").server(futures.ThreadPoolExecutor(1))
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield f"127.0.0.1:{port}"
+        server.stop(None).wait()
+        return
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        if is_open:
+        if request.param == "somebody silent":
             listening.listen()
-        address = f"127.0.0.1:{listening.getsockname()[1]}"
-        began = time.monotonic()
-        with pytest.raises(ConfigError, match=f"no head of a Ray cluster answers at {address}"):
-            evaluate(study(tmp_path, games=[LANE], executor="ray", ray_address=address))
-        assert time.monotonic() - began < 20
-    assert not (tmp_path / "run").exists()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_an_address_without_a_head_is_said_within_seconds(address, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("atari_vlm.runs.cluster.session._start", None)
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match=f"no head of a Ray cluster answers at {address}"):
+        evaluate(study(tmp_path, games=[LANE], executor="ray", ray_address=address))
+    assert time.monotonic() - began < 20 and not (tmp_path / "run").exists()
+
+
+def test_a_model_that_is_loaded_takes_a_gpu_where_there_is_one_and_an_address_hardly_a_processor():
+    model = partial(needs_of_vlm, "qwen-vl")
+    assert model(None, has_gpus=True) == Needs(1.0, 1.0, "qwen-vl")
+    assert model(None, has_gpus=False) == Needs(1.0, 0.0, "qwen-vl")
+    served = model("http://127.0.0.1:8000/v1", has_gpus=True)
+    assert served == needs_of_vlm("gpt-4o", None, has_gpus=True) and (served.cpus, served.gpus) == (0.1, 0)  # fmt: skip
+    assert needs_of_vlm("nearest-example", None, has_gpus=True) == Needs()
 
 
 def test_a_worker_of_another_version_is_refused():

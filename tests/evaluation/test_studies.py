@@ -197,6 +197,11 @@ WRONG = {
         ConfigError,
         "icl-examples",
     ),
+    "examples of no name on the Hub": (
+        {"agents": ["x=nearest-example,use_icl=true,demonstrations=hub:nonsense"]},
+        ConfigError,
+        "'hub:nonsense' is no name on the Hub",
+    ),
     "a game without pictures": (
         {"games": ["own_games:BlindLane-v0"], "agents": ["nearest-example"]},
         ConfigError,

@@ -33,7 +33,7 @@ from atari_vlm.runs.progress import Label, Listening, Quiet, Task
 from atari_vlm.types import Decision, Image, Message, Reply, Source, Transition
 from atari_vlm.vlm.layers.budget import Budget
 
-EPISODE = Task("eval episode 4 (seed 9)", label=Label("Pong", "slow", 1, 2))
+EPISODE = Task("eval episode 4 (seed 9)", label=Label("Pong", "slow", 1, 2), worker="worker 3")
 SERVED = SimpleNamespace(program="evaluate", serve=0)
 
 
@@ -93,11 +93,12 @@ def test_an_episode_that_goes_on_is_told_whole():
     state.advanced(EPISODE, step(0.5, Source.FALLBACK), 1)
     found = json.loads(json.dumps(state.as_dict(), allow_nan=False))
     (one,) = found["running"]
-    assert {name: one[name] for name in ("game", "agent", "seed", "episode")} == {
+    assert {name: one[name] for name in ("game", "agent", "seed", "episode", "worker")} == {
         "game": "Pong",
         "agent": "slow",
         "seed": 1,
         "episode": 2,
+        "worker": "worker 3",
     }
     assert (one["step"], one["return"], one["action"], one["source"]) == (2, 1.5, "UP", "fallback")
     assert one["reply"] == "UP, for it comes" and one["waiting_s"] is None

@@ -16,7 +16,7 @@ from typing import Any
 
 from atari_vlm.errors import RunError, StoppedError, one_line
 from atari_vlm.runs.cluster.limits import NAME, LimitsLostError, budget_and_limit
-from atari_vlm.runs.cluster.session import About, Session, check_start
+from atari_vlm.runs.cluster.session import PATIENCE_S, About, Session, check_start
 from atari_vlm.runs.cluster.shipping import Known, Shipment, keep, known_of
 from atari_vlm.runs.cluster.units import Lots, Needs, Unit
 from atari_vlm.runs.cluster.worker import Contract, Order, Work, unit_player
@@ -26,7 +26,6 @@ from atari_vlm.types import Reply
 from atari_vlm.vlm.layers.budget import Budget
 
 _LOOK_S = 0.5  # how often a wish to stop is looked for while nobody says anything
-_PATIENCE_S = 60.0  # without any worker, before that is said
 _MOST_LOSSES = 8  # of one unit, one after the other, with nothing recorded in between
 _NOTE_EVERY_S = 5.0
 _END_S = 3.0  # that workers have to close what they hold
@@ -278,7 +277,7 @@ class Dealer:
     @contextmanager
     def _patience(self) -> Iterator[Callable[[], None]]:
         """Say once that there are no workers, if that lasts; what is yielded is called when one speaks."""
-        waits = threading.Timer(_PATIENCE_S, self._say_that_nobody_is_there)
+        waits = threading.Timer(PATIENCE_S, self._say_that_nobody_is_there)
         waits.daemon = True
         waits.start()
         try:
@@ -287,9 +286,5 @@ class Dealer:
             waits.cancel()
 
     def _say_that_nobody_is_there(self) -> None:
-        free = self._session.ray.available_resources()
-        shown = ", ".join(f"{free.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
         wanted = self._workers[0].needs if self._workers else Needs()
-        self._desk.progress.say(
-            f"no worker within {_PATIENCE_S:.0f} s; one takes {wanted.cpus:g} CPU and {wanted.gpus:g} GPU, free: {shown}"
-        )
+        self._desk.progress.say(self._session.nobody_begins(wanted))

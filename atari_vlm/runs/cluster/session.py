@@ -21,8 +21,11 @@ from typing import Any, Protocol
 import atari_vlm
 from atari_vlm._lazy import require
 from atari_vlm.errors import AtariVLMError, ConfigError, MismatchError, one_line
+from atari_vlm.runs.cluster.units import Needs
 
+PATIENCE_S = 60.0  # without any worker, before that is said
 _CONNECT_S = 4.0
+_ASKED_OF_A_HEAD = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 _NAMESPACE = "atari_vlm"
 _OURS = {
     "RAY_AUTH_MODE": "token",
@@ -55,6 +58,13 @@ class Session:
         """Where an actor has to be that may not be lost with another machine: on the driver's."""
         kind = require("ray.util.scheduling_strategies", "scale").NodeAffinitySchedulingStrategy
         return kind(self.ray.get_runtime_context().get_node_id(), soft=False)
+
+    def nobody_begins(self, needs: Needs) -> str:
+        """What is said where no worker that takes so much has begun for :data:`PATIENCE_S`."""
+        free = self.ray.available_resources()
+        shown = ", ".join(f"{free.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
+        wanted = f"one takes {needs.cpus:g} CPU and {needs.gpus:g} GPU"
+        return f"no worker within {PATIENCE_S:.0f} s; {wanted}, free: {shown}"
 
 
 @dataclass(frozen=True)
@@ -147,13 +157,21 @@ def check_head(address: str) -> None:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
-        grpc = require("grpc", "scale")
-        with grpc.insecure_channel(address) as channel:
-            grpc.channel_ready_future(channel).result(timeout=_CONNECT_S)
     except OSError as error:
         raise ConfigError(f"{_nobody(address)} ({error.strerror or error})") from error
-    except grpc.FutureTimeoutError as error:
-        raise ConfigError(f"{_nobody(address)} (what listens there is no head of Ray)") from error
+    grpc = require("grpc", "scale")
+    other = ConfigError(f"{_nobody(address)} (what listens there is no head of Ray)")
+    with grpc.insecure_channel(address) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_CONNECT_S)
+            channel.unary_unary(_ASKED_OF_A_HEAD)(b"", timeout=_CONNECT_S)
+        except grpc.FutureTimeoutError as error:
+            raise other from error
+        except (
+            grpc.RpcError
+        ) as error:  # one that wants a token, or answers late, is Ray's to speak with
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                raise other from error
 
 
 def _nobody(address: str) -> str:

@@ -7,7 +7,7 @@ this machine, or from the workers of a Ray cluster, in any order; what is writte
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,7 @@ def collect(options: CollectOptions) -> int:
         with stop_on_signals() as stop, Bars(console) as bars:
             console.print(f"run {run.path} ({'continued' if run.resumed else 'new'})")
             try:
-                files = _play(options, recipe, run.path, (bars, stop))
+                files = _play(options, recipe, run, (bars, stop))
             except StoppedError:
                 console.print(f"stopped; {resume_hint(options, run.path)}")
                 return stop.exit_code
@@ -124,18 +124,20 @@ def outputs_of(options: CollectOptions, run: Path) -> list[Output]:
 
 
 def _play(
-    options: CollectOptions, recipe: Recipe, run: Path, watching: tuple[Bars, Stop]
+    options: CollectOptions, recipe: Recipe, run: RunFolder, watching: tuple[Bars, Stop]
 ) -> list[Path]:
     """Play what is not there yet; the files of all episodes."""
     bars, stop = watching
-    files = [run / "episodes" / f"{number:06d}.npz" for number in range(options.num_episodes)]
+    files = [run.path / "episodes" / f"{number:06d}.npz" for number in range(options.num_episodes)]
     waiting = [number for number, file in enumerate(files) if not file.is_file()]
     if not waiting:
         return files
     task = Task("episodes", total=len(waiting), unit="episodes")
     bars.began(task)
     calls = (Call(number, f"episode {number} of {recipe.game}") for number in waiting)
-    with _calling(options, bars.say, stop) as (results_of, recorder_stop):
+    with ExitStack() as opened:
+        with taken_back(run):  # there may be no cluster
+            results_of, recorder_stop = opened.enter_context(_calling(options, bars.say, stop))
         for call, content in results_of(Recorder(recipe, recorder_stop), calls):
             files[call.what].parent.mkdir(exist_ok=True)
             atomic_write(files[call.what], content)

@@ -1,6 +1,7 @@
 """Functions that are called on workers of Ray: one session of this machine for all of it."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from ray_sessions import own_session, workers_of_this_process
 from atari_vlm.errors import MismatchError, RunError, StoppedError, UnknownNameError
 from atari_vlm.runs.cluster.calling import Call, Caller
 from atari_vlm.runs.cluster.session import About
+from atari_vlm.runs.cluster.units import Needs
 
 SECRET = "sk-a-secret-of-this-test-0123456789"
 
@@ -84,6 +86,19 @@ def test_a_wish_to_stop_ends_what_is_under_way(session):
     while workers_of_this_process("unit_call") and time.monotonic() < ended:
         time.sleep(0.05)
     assert not workers_of_this_process("unit_call")
+
+
+def test_that_no_worker_begins_for_long_is_said_once(session, monkeypatch):
+    monkeypatch.setattr("atari_vlm.runs.cluster.calling.PATIENCE_S", 0.2)
+    said, stop = [], threading.Event()
+    threading.Timer(1.5, stop.set).start()
+    wants = Caller(session, needs=Needs(gpus=1.0), say=said.append, stop=stop)
+    with pytest.raises(StoppedError):
+        list(wants.results(partial(called.times, 3), numbered([1])))
+    (line,) = said
+    assert re.fullmatch(
+        r"no worker within 60 s; one takes 1 CPU and 1 GPU, free: \d CPU, 0 GPU", line
+    )
 
 
 def test_a_worker_of_another_version_is_refused_before_it_does_anything(

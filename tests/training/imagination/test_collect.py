@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from ray_sessions import own_session
 
 from atari_vlm import dream
 from atari_vlm.experience.episode_files import read_data_set
+from atari_vlm.runs.cluster.session import _small
 from atari_vlm.runs.seeds import train_seed
 from atari_vlm.training.imagination.games import GameConfig, make_game
 
@@ -40,6 +42,7 @@ REFUSED = [
     (["--num-episodes", "10001"], "give the others another --seed"),
     (["--num-episodes", "0"], "num_episodes must be"),
     (["--ray-address", "auto"], "--executor ray"),
+    (["--executor", "ray", "--ray-address", "127.0.0.1:1"], "no head of a Ray cluster answers"),
 ]
 
 
@@ -129,7 +132,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(words, said, tmp_path, capsys
     assert collect(*POLE, *words) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("error: ") and said in line
-    assert not (tmp_path / "runs").exists()
+    assert not [*tmp_path.glob("runs/*")]
 
 
 def test_what_somebody_else_made_is_never_replaced(tmp_path, capsys):
@@ -153,27 +156,58 @@ def test_an_agent_of_ones_own_plays_and_its_failure_is_told(capsys):
     assert "own_players:Forgets failed at step 1" in line and "KeyError" in line
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """The address of a cluster of one node that stands already, and a place for the sessions of programs."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as short,
+        _small(),
+    ):
+        patch.setenv("RAY_TMPDIR", short)
+        patch.setenv("RAY_worker_niceness", "0")
+        standing = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+        try:
+            yield standing.address
+        finally:
+            standing.shutdown()
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_a_program_that_is_killed_goes_on(tmp_path):
-    """SIGKILL at six moments, of one process and of several: no episode is played twice, and the end is the same."""
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("way", ["one process", "several", "ray", "cluster"])
+def test_a_program_that_is_killed_goes_on(way, tmp_path, request):
+    """SIGKILL at three moments: of one process, of the driver of several and of workers of Ray, its own and a cluster's.
+
+    No episode that had ended is played twice, and the end is the same.
+    """
     words = "--game Pong --agent mcts@emulator,num_simulations=4 --num-episodes 8 --max-steps 30"
     assert collect(*words.split(), "--out", "whole.npz", "--run-name", "whole") == 0
-    for parallel in ("1", "2"):
-        out = f"killed-{parallel}.npz"
-        line = [*words.split(), "--out", out, "--run-name", parallel, "--parallel", parallel]
-        command = [sys.executable, "-m", "atari_vlm.dream", "collect", *line, "--save-dir", "runs"]
-        made = {}
-        for _ in range(3):
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            episodes = tmp_path / "runs" / parallel / "episodes"
-            count = len(made)
-            while process.poll() is None and len([*episodes.glob("0*.npz")]) <= count:
-                time.sleep(0.05)
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            now = {path.name: path.stat().st_mtime_ns for path in episodes.glob("0*.npz")}
-            assert made.items() <= now.items() and len(now) > len(made)
-            made = now
-        assert subprocess.run(command).returncode == 0
-        assert (tmp_path / out).read_bytes() == (tmp_path / "whole.npz").read_bytes()
+    line = [*words.split(), "--out", "killed.npz", "--run-name", "killed", "--save-dir", "runs"]
+    line += ["--parallel", "1" if way == "one process" else "2"]
+    if way in ("ray", "cluster"):
+        address = request.getfixturevalue("cluster")
+        line += ["--executor", "ray", *(["--ray-address", address] if way == "cluster" else [])]
+    _is_killed_and_goes_on(line, tmp_path / "runs" / "killed" / "episodes")
+    assert (tmp_path / "killed.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+def _is_killed_and_goes_on(line, episodes):
+    command, made = [sys.executable, "-m", "atari_vlm.dream", "collect", *line], {}
+    for _ in range(3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        count = len(made)
+        while process.poll() is None and len([*episodes.glob("0*.npz")]) <= count:
+            time.sleep(0.05)
+        assert process.poll() is None, "it ended before it was killed"
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        now = {path.name: path.stat().st_mtime_ns for path in episodes.glob("0*.npz")}
+        assert made.items() <= now.items() and len(now) > len(made)
+        made = now
+    assert len(made) < 8, "nothing was left to be played"
+    assert subprocess.run(command).returncode == 0
+    assert made.items() <= {p.name: p.stat().st_mtime_ns for p in episodes.glob("0*.npz")}.items()

@@ -2,10 +2,14 @@
 
 Stepping it with the same seed and actions gives the rewards, ends, lives and frame counts of ``ALE/<Game>-v5`` with ALE's own
 frame skip, sticky actions included: every frame draws the same random numbers.
+
+Loading a game takes ALE a tenth of a second, and only loading heeds a seed. So an emulator loads when it is reset, not when it is
+made; what does not change in a game is asked once of ALE's own environment.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,11 +17,43 @@ from typing import Any, cast
 import ale_py
 import gymnasium
 import numpy as np
+from ale_py.roms import get_rom_path
 
 from atari_vlm.actions import as_index
 from atari_vlm.errors import ConfigError, check_count
 from atari_vlm.games import game
-from atari_vlm.picture import TwoFrames, palette_for
+from atari_vlm.picture import Palette, TwoFrames, palette_for
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What ALE's environment says of a game, the same for every emulator. ``keys``: its ``get_keys_to_action``."""
+
+    rom: str
+    frames: int  # of an episode, at most
+    action_names: tuple[str, ...]
+    actions: tuple[Any, ...]
+    keys: dict[tuple[str, ...], int]
+    screen_shape: tuple[int, int]
+    palette: Palette
+
+
+@functools.cache
+def _facts(name: str, full_action_space: bool) -> _Facts:
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    made = gymnasium.make(f"ALE/{name}-v5", frameskip=1, full_action_space=full_action_space)
+    ale_env = cast(Any, made.unwrapped)
+    height, width = ale_env.ale.getScreenDims()
+    options = gymnasium.spec(f"ALE/{name}-v5").kwargs
+    return _Facts(
+        rom=options["game"],
+        frames=options["max_num_frames_per_episode"],
+        action_names=tuple(ale_env.get_action_meanings()),
+        actions=tuple(ale_env._action_set),
+        keys=ale_env.get_keys_to_action(),
+        screen_shape=(height, width),
+        palette=palette_for(ale_env.ale.getScreen(), ale_env.ale.getScreenRGB()),
+    )
 
 
 @dataclass(frozen=True)
@@ -57,21 +93,15 @@ class Emulator:
 
     def __init__(self, config: EmulatorConfig, *, human: bool = False):
         self.config, self.game = config, game(config.game_name)
-        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-        made = gymnasium.make(
-            f"ALE/{self.game.name}-v5",
-            frameskip=1,
-            repeat_action_probability=config.repeat_action_probability,
-            full_action_space=config.full_action_space,
-            render_mode="human" if human else None,
-        )
-        self.ale_env = cast(Any, made.unwrapped)
-        self.ale = self.ale_env.ale
-        self.action_names: tuple[str, ...] = tuple(self.ale_env.get_action_meanings())
-        height, width = self.ale.getScreenDims()
-        self.screen_shape: tuple[int, int] = (height, width)
-        self.palette = palette_for(self.ale.getScreen(), self.ale.getScreenRGB())
-        self._actions = tuple(self.ale_env._action_set)
+        facts = _facts(self.game.name, config.full_action_space)
+        self.action_names, self.palette = facts.action_names, facts.palette
+        self.screen_shape, self.keys = facts.screen_shape, facts.keys
+        self._rom, self._actions, self._loaded = facts.rom, facts.actions, False
+        self._ale = ale_py.ALEInterface()
+        self._ale.setFloat("repeat_action_probability", config.repeat_action_probability)
+        self._ale.setInt("max_num_frames_per_episode", facts.frames)
+        for setting in ("display_screen", "sound") if human else ():
+            self._ale.setBool(setting, True)
         self._frames = TwoFrames(self.screen_shape, self.palette.rank)
         self.plane = self._frames.plane
         self.changed: np.ndarray | None = None
@@ -79,10 +109,26 @@ class Emulator:
         self._shown = (self._frames.first, self._frames.second)[-self.frames_shown :]
         self._ready = False
 
+    @property
+    def ale(self) -> Any:
+        """The ``ale_py.ALEInterface``, with the game loaded."""
+        if not self._loaded:
+            self._load(None)
+        return self._ale
+
+    def _load(self, seed: int | None) -> None:
+        """As ALE's environment seeds and loads."""
+        _, ale_seed = np.random.SeedSequence(seed).generate_state(2)
+        self._ale.setInt("random_seed", ale_seed.astype(np.int32))
+        self._ale.loadROM(get_rom_path(self._rom))
+        self._loaded = True
+
     def reset(self, seed: int | None = None) -> None:
         """Begin an episode. With a seed the emulator is loaded and seeded anew; without, its random numbers go on."""
-        self.ale_env.reset(seed=seed)
-        self.ale.getScreen(self.plane)
+        if seed is not None or not self._loaded:
+            self._load(seed)
+        self._ale.reset_game()
+        self._ale.getScreen(self.plane)
         self.changed = None
         self._ready = True
 
@@ -108,7 +154,7 @@ class Emulator:
             raise ConfigError(
                 f"action must be a number from 0 to {len(self._actions) - 1}, got {action!r}"
             )
-        ale, joystick = self.ale, self._actions[number]
+        ale, joystick = self._ale, self._actions[number]
         reward = 0.0
         for _ in range(self.config.frame_skip - self.frames_shown):
             reward += ale.act(joystick)

@@ -150,8 +150,7 @@ class AtariVLMEnvironment(gymnasium.Env[dict[str, Any], int]):
 
     def get_keys_to_action(self) -> dict[tuple[str, ...], int]:
         """Keys for ``gymnasium.utils.play``: w a s d and space."""
-        keys: dict[tuple[str, ...], int] = self._emulator.ale_env.get_keys_to_action()
-        return keys
+        return dict(self._emulator.keys)
 
     def _observe(self) -> dict[str, Any]:
         picture, indices = self._camera.shoot(self._emulator.plane, self._emulator.changed)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -129,6 +130,15 @@ def test_the_job_is_indexed_and_its_shards_are_its_completions(stubbed):
         assert code == 0 and config.run_name == f"shard-{index + 1}"
         assert str(config.part()) == f"{index + 1}/{spec['completions']}"
         assert len({unit[1] for unit in config.part().of(units(check(config)))}) == 1
+
+
+@pytest.mark.slow
+def test_slurm_itself_would_start_the_script():
+    """Where a SLURM controller answers: the scheduler reads the directives, and says when the first task would begin."""
+    if shutil.which("sbatch") is None:
+        pytest.skip("there is no sbatch")
+    done = subprocess.run(["sbatch", "--test-only", SCRIPT], capture_output=True, text=True)
+    assert done.returncode == 0 and " to start at " in done.stderr, done.stderr
 
 
 @pytest.mark.slow

@@ -1,11 +1,13 @@
-"""One GRPO step of TRL on the CPU with a tiny Qwen3-VL: three turns a rollout, pictures from the tool, the reward the game's.
+"""One GRPO step of TRL on the CPU with a tiny Qwen3-VL: pictures from the tool, the reward the game's, weights that change.
 
 The weights are random, so what they would say is no tool call: the words of each turn are put in the place of what was generated.
-All else is TRL's: the conversation, the pictures' features, the rewards, the loss and the step of the optimiser.
+All else is TRL's: the conversation, the features of pictures, the rewards, the loss, the step of the optimiser. The game is begun
+shortly before the first point is lost: one of the two rollouts presses on and loses it, the other stops before.
 """
 
 import hashlib
 import itertools
+import math
 
 import torch
 from datasets import Dataset
@@ -53,9 +55,27 @@ model = Qwen3VLForConditionalGeneration.from_pretrained(folder)
 turns = itertools.count()
 
 
-def words_of(turn):
-    """What the model says in a turn: a call of the tool, and at the end a word."""
-    if turn < TURNS:
+def opening():
+    """How often nothing is pressed at first, so that the last of BUTTONS loses the first point; and the digests after it."""
+    game = Game("Pong-v5")
+    shown = game.reset(SEED)
+    while not shown.reward:
+        shown = game.press("NOOP")
+    nothing = shown.step - TURNS
+    game.reset(SEED)
+    for _ in range(nothing):
+        game.press("NOOP")
+    played = [game.press(button) for button in BUTTONS]
+    assert [shown.reward for shown in played] == [0.0] * (TURNS - 1) + [-1.0]
+    return nothing, [shown.sha256 for shown in played]
+
+
+OPENING, DIGESTS = opening()
+
+
+def words_of(turn, rollout):
+    """What the model says in a turn: a call of the tool, and at the end a word; the second rollout stops a turn earlier."""
+    if turn < TURNS - rollout:
         return f'<tool_call>\n{{"name": "press", "arguments": {{"button": "{BUTTONS[turn]}"}}}}\n</tool_call><|im_end|>'
     return "done<|im_end|>"
 
@@ -64,15 +84,23 @@ class Planted(GRPOTrainer):
     """TRL's trainer, but for the words that are generated."""
 
     def _generate_single_turn(self, prompt_ids, *args, **kwargs):
-        ids = tokenizer(words_of(next(turns)), add_special_tokens=False)["input_ids"]
-        return [list(ids) for _ in prompt_ids], None
+        turn = next(turns)
+        said = [words_of(turn, rollout) for rollout in range(len(prompt_ids))]
+        return tokenizer(said, add_special_tokens=False)["input_ids"], None
 
 
 played = []
 
 
 class Seen(ours.AtariGame):
-    """Notes the digests of the pictures that it gives to the trainer."""
+    """Begins late, and notes the digests of the pictures that it gives to the trainer."""
+
+    def reset(self, seed=None, **row):
+        """Begin an episode."""
+        told = super().reset(seed, **row)
+        for _ in range(OPENING):
+            self._game.press("NOOP")
+        return told
 
     def press(self, button: str) -> list:
         """Press a button.
@@ -95,19 +123,17 @@ args = GRPOConfig(
 )  # fmt: skip
 trainer = Planted(
     model, args=args, train_dataset=rows, processing_class=processor,
-    environment_factory=lambda: Seen("Pong-v5", max_steps=TURNS),
+    environment_factory=lambda: Seen("Pong-v5", max_steps=OPENING + TURNS),
 )  # fmt: skip
+before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
 trainer.train()
 
-game = Game("Pong-v5", TURNS)
-game.reset(SEED)
-digests = [game.press(button).sha256 for button in BUTTONS]
-assert len(played) == 2 * TURNS and set(played) == set(digests), (
-    len(played),
-    len(set(played) & set(digests)),
-)
+assert len(played) == 2 * TURNS - 1 and set(played) == set(DIGESTS), played
 (line,) = [line for line in trainer.state.log_history if "loss" in line]
-assert trainer.state.global_step == 1 and torch.isfinite(torch.tensor(line["loss"]))
+changed = sum(not torch.equal(before[name], weight) for name, weight in model.named_parameters())
+assert trainer.state.global_step == 1 and math.isfinite(line["loss"])
+assert line["reward"] == -0.5 and line["grad_norm"] > 0 and changed > len(before) / 2
 print(
-    f"trl: one step of GRPO, {len(played)} pictures equal those played, loss {line['loss']:g}, reward {line['reward']:g}"
+    f"trl: one step of GRPO, {len(played)} pictures equal those played, rewards -1 and 0, gradient {line['grad_norm']:.3g}, "
+    f"{changed} of {len(before)} weights changed"
 )

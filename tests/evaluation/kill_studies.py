@@ -86,6 +86,7 @@ def tables(folder):
 
 
 def main(root, kills, seed):
+    """How often studies were killed."""
     rng = random.Random(seed)
     begin = time.monotonic()
     assert ended(start(root / "whole"), 600) == 0
@@ -110,6 +111,7 @@ def main(root, kills, seed):
         assert not different, f"{folder}: {different} differ from the study that was not killed"
         print(f"study {studies}: {deaths} kills", flush=True)
     print(f"{killed} kills, {studies} studies, all equal")
+    return killed
 
 
 if __name__ == "__main__":

@@ -22,8 +22,6 @@ PLAIN = {
     ).rstrip(os.pathsep),
 }
 REM = [
-    "-m",
-    "atari_vlm.dream",
     "rem",
     "--game",
     "small_catch:SmallCatch-v0",
@@ -34,8 +32,6 @@ REM = [
 ]
 REM += ["--threads", "1", "--run-name", "run", "--config", str(DATA / "small_catch.yaml")]
 SCRIPTED = [
-    "-m",
-    "atari_vlm.train",
     "--vlm",
     "scripted",
     "--use-icl",
@@ -58,6 +54,13 @@ picture, kernel = torch.randn(2, 3, 20, 20, generator=draw), torch.randn(8, 3, 3
 parts = [a @ b, torch.nn.functional.conv2d(picture, kernel), a.exp().log_softmax(-1), a.sum(0), torch.nn.functional.gelu(a)]
 print(hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest())
 """
+DREAMS = """
+import json, sys
+from atari_vlm import dream
+
+for words in map(json.loads, sys.argv[1:]):
+    assert dream.main(words) == 0
+"""
 
 
 def python(*words, ranks=1):
@@ -68,15 +71,16 @@ def python(*words, ranks=1):
         capture_output=True,
         text=True,
         env={**os.environ, **PLAIN},
-        timeout=200,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
-def fingerprint():
-    """How this machine rounds."""
-    return python("-c", ROUNDING).strip()
+def dreams(*lines):
+    """``dream`` with each of these words, one after the other in one process; how this machine rounds."""
+    words = [json.dumps([*map(str, line)]) for line in lines]
+    return python("-c", ROUNDING + DREAMS, *words).splitlines()[0]
 
 
 def on_amd():
@@ -85,14 +89,10 @@ def on_amd():
     return about.is_file() and "AuthenticAMD" in about.read_text()
 
 
-def rem_run(folder, ranks=1):
-    """Train small Catch; metrics without seconds, and the SHA-256 of every array of its newest checkpoint and model."""
-    python(*REM, "--save-dir", folder, ranks=ranks)
-    return rem_facts(folder / "run")
-
-
 def rem_facts(run):
-    """What a run of small Catch left behind."""
+    """What a run of small Catch left behind: metrics without seconds, and the SHA-256 of every array of its newest checkpoint
+    and model.
+    """
     from atari_vlm.world_models.checkpoint import read_checkpoint
 
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -116,7 +116,9 @@ def rem_facts(run):
 
 def scripted_run(folder):
     """A scripted training run with learning in context."""
-    python(*SCRIPTED, "--save-dir", folder)
+    from atari_vlm import train
+
+    assert train.main([*SCRIPTED, "--save-dir", str(folder)]) == 0
     return scripted_facts(folder / "run")
 
 
@@ -161,10 +163,8 @@ def _digest(row):
 
 if __name__ == "__main__":
     out = Path(sys.argv[1])
-    facts = {
-        "fingerprint": fingerprint(),
-        "one": rem_run(out / "one"),
-        "two": rem_run(out / "two", ranks=2),
-    }
+    facts = {"fingerprint": dreams([*REM, "--save-dir", out / "one"])}
+    python("-m", "atari_vlm.dream", *REM, "--save-dir", out / "two", ranks=2)
+    facts |= {name: rem_facts(out / name / "run") for name in ("one", "two")}
     (DATA / "rem.json").write_text(json.dumps(facts, indent=1) + "\n")
     (DATA / "scripted.json").write_text(json.dumps(scripted_run(out / "scripted"), indent=1) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.run_folder import RunFolder, RunRequest
 
 QUICK = ["--videos", "0", "--max-steps", "4"]
-TRAIN = [*QUICK, "--num-episodes", "2", "--num-eval-episodes", "1", "--use-icl"]
+TRAIN = ["--game", "Catch", *QUICK, "--num-episodes", "2", "--num-eval-episodes", "1", "--use-icl"]
 
 
 def rows(run):
@@ -25,9 +26,23 @@ def rows(run):
         ]
 
 
-def test_a_finished_training_run_is_extended_and_its_first_part_stays(tmp_path, capsys):
-    run = tmp_path / "run"
-    assert train.main([*TRAIN, "--save-dir", str(tmp_path), "--run-name", "run"]) == 0
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Finished, and one that a limit of three calls stopped."""
+    folder = tmp_path_factory.mktemp("trained")
+    words = [*TRAIN, "--save-dir", str(folder), "--run-name"]
+    assert train.main([*words, "finished"]) == 0
+    assert train.main([*words, "stopped", "--max-calls", "3"]) == 75
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A finished run of a test's own."""
+    return shutil.copytree(trained / "finished", tmp_path / "run")
+
+
+def test_a_finished_training_run_is_extended_and_its_first_part_stays(run, capsys):
     first = rows(run)
     assert [row.phase for row, *_ in first] == ["train", "train", "eval"]
     assert train.main(["--resume", str(run), "--num-episodes", "3"]) == 0
@@ -49,16 +64,14 @@ def test_a_finished_training_run_is_extended_and_its_first_part_stays(tmp_path, 
         (["--num-episodes", "2"], "plan.num_episodes was 3, is now 2"),
         (["--max-steps", "5"], "max_steps was 4, is now 5"),
         (["--eval-interval", "1", "--num-episodes", "9"], "plan.eval_interval was 10, is now 1"),
-        (["--game", "Breakout"], "game_name was 'Pong', is now 'Breakout'"),
+        (["--game", "Breakout"], "game_name was 'Catch', is now 'Breakout'"),
     ):
         assert train.main(["--resume", str(run), *wrong]) == 73
         assert named in capsys.readouterr().err
     assert rows(run) == longest
 
 
-def test_what_only_says_how_a_run_is_carried_out_may_change(tmp_path):
-    run = tmp_path / "run"
-    assert train.main([*TRAIN, "--save-dir", str(tmp_path), "--run-name", "run"]) == 0
+def test_what_only_says_how_a_run_is_carried_out_may_change(run, tmp_path):
     more = [
         "--parallel",
         "2",
@@ -110,18 +123,19 @@ def test_plans_are_extended_with_every_variant(tmp_path):
 
 
 def test_an_evaluation_gets_more_of_everything(tmp_path, capsys):
-    words = ["--games", "Pong", "--seeds", "0", "--max-steps", "3", "--save-dir", str(tmp_path)]
+    words = ["--games", "Catch", "--seeds", "0", "--max-steps", "3", "--save-dir", str(tmp_path)]
     assert evaluate.main([*words, "--run-name", "run"]) == 0
     first = rows(tmp_path / "run")
     more = [
         "--games",
-        "Pong",
-        "Freeway",
+        "Catch",
+        "SoloPong",
         "--seeds",
         "0",
         "5",
         "--agents",
         "noop",
+        "nearest-example",
         "--episodes",
         "2",
     ]
@@ -185,12 +199,8 @@ def test_a_place_means_what_it_meant_where_the_run_was_started(tmp_path):
 
 
 @pytest.mark.parametrize("parts", ["x", [1], [{"elsewhere": 1}], {"a": 1}])
-def test_parts_that_are_none_are_refused(tmp_path, capsys, parts):
-    assert (
-        train.main([*TRAIN, "--save-dir", str(tmp_path), "--run-name", "run", "--max-calls", "3"])
-        == 75
-    )
-    path = tmp_path / "run" / "config.yaml"
+def test_parts_that_are_none_are_refused(trained, tmp_path, capsys, parts):
+    path = shutil.copytree(trained / "stopped", tmp_path / "run") / "config.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "parts": parts}))
     capsys.readouterr()
     assert train.main(["--resume", str(tmp_path / "run"), "--max-calls", "99"]) == 2
@@ -200,11 +210,9 @@ def test_parts_that_are_none_are_refused(tmp_path, capsys, parts):
 @pytest.mark.parametrize("place", ["_rewrite_config", "set_meta"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_kill_while_a_run_is_extended_does_not_lose_the_extension(
-    tmp_path, monkeypatch, place, moment
+    run, monkeypatch, place, moment
 ):
     """Whichever of the two writes is the last, the same command goes on and plays what was asked for more."""
-    run = tmp_path / "run"
-    assert train.main([*TRAIN, "--save-dir", str(tmp_path), "--run-name", "run"]) == 0
     owner = Journal if place == "set_meta" else run_folder
     write = getattr(owner, place)
 
@@ -234,10 +242,8 @@ def _request_of(run, episodes):
     return RunRequest(run.parent, "x", settings, {}, resume=str(run), command=command, rules=rules)
 
 
-def test_a_run_killed_while_extended_goes_on_with_its_first_command_too(tmp_path, monkeypatch):
-    run = tmp_path / "run"
-    command = [*TRAIN, "--save-dir", str(tmp_path), "--run-name", "run"]
-    assert train.main(command) == 0
+def test_a_run_killed_while_extended_goes_on_with_its_first_command_too(run, monkeypatch):
+    command = [*TRAIN, "--save-dir", str(run.parent), "--run-name", "run"]
     before = rows(run)
 
     def killed(*arguments):

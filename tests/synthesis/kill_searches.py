@@ -22,8 +22,6 @@ CONFIGS = (
     SearchConfig(budget=24, parallel=PARALLEL, preset="code", fixes=1),
     SearchConfig(budget=24, parallel=PARALLEL, method="worldcoder"),
 )
-run_search.ProgramJudge = lambda *_: slow_judge
-outputs._write_checkpoint = lambda *_: None
 
 
 def slow_judge(text):
@@ -53,6 +51,8 @@ def start(folder, config):
     child = os.fork()
     if child == 0:
         try:
+            run_search.ProgramJudge = lambda *_: slow_judge
+            outputs._write_checkpoint = lambda *_: None
             writer = helpers.Writer(answer(folder / "calls"))
             search(writer, helpers.buffer(), config, folder=folder / "run")
             os._exit(0)
@@ -108,6 +108,7 @@ def killed(folder, config, is_time):
 
 
 def main(root, kills, seed):
+    """How often searches were killed."""
     rng = random.Random(seed)
     references = []
     for number, config in enumerate(CONFIGS):
@@ -132,6 +133,7 @@ def main(root, kills, seed):
         assert not different, f"{folder}: {different} differ from the search that was not killed"
         print(f"run {runs}: {deaths} kills, {repeated} of {calls} calls repeated", flush=True)
     print(f"{done} kills, {runs} runs, all equal")
+    return done
 
 
 if __name__ == "__main__":

@@ -115,6 +115,7 @@ def new_folder(root, name, cached):
 
 
 def main(root, kills, seed, cached):
+    """How often runs were killed."""
     rng = random.Random(seed)
     folder = new_folder(root, "reference", cached)
     begin = time.monotonic()
@@ -150,6 +151,7 @@ def main(root, kills, seed, cached):
         assert not different, f"{folder}: {different} differ from the run that was not killed"
         print(f"run {runs}: {deaths} kills, {repeated} of {calls} calls repeated", flush=True)
     print(f"{killed} kills, {runs} runs, all equal")
+    return killed
 
 
 if __name__ == "__main__":

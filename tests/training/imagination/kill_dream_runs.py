@@ -12,12 +12,12 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from dreamers import dreamer_trainer
+from forked import finish, in_child
 from rem_helpers import rem_trainer
 
 from atari_vlm.runs.progress import Quiet
@@ -37,22 +37,6 @@ class Telling(Quiet):
 
     def advanced(self, task, step=None, calls=0):
         os.write(self.pipe, b".")
-
-
-def in_child(work: Callable[[int], None]) -> tuple[int, int]:
-    """Work in a fork, for which everything is imported already, and which is given a pipe: its id, and what to read from."""
-    mine, its = os.pipe()
-    child = os.fork()
-    if child:
-        os.close(its)
-        return child, mine
-    try:
-        os.close(mine)
-        work(its)
-        os._exit(0)
-    except BaseException as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        os._exit(1)
 
 
 def trainer_of(family: str, folder: Path, **run):
@@ -79,17 +63,6 @@ def wait_for(signs: bytes, count: int, pipe: int) -> None:
         sign = os.read(pipe, 1)
         assert sign, "the run ended before it was killed"
         count -= sign in signs
-
-
-def finish(child: int, pipe: int) -> float:
-    """Let a child end; seconds of its longest save."""
-    longest = began = 0.0
-    while sign := os.read(pipe, 1):
-        began = time.monotonic() if sign == b"[" else began
-        longest = max(longest, time.monotonic() - began) if sign == b"]" else longest
-    os.close(pipe)
-    assert os.waitpid(child, 0)[1] == 0
-    return longest
 
 
 def metrics_of(folder: Path) -> list[dict]:

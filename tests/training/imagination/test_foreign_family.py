@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -22,22 +23,52 @@ def python(*words, cwd):
     }
     command = [sys.executable, *map(str, words)]
     return subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=120
+        command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=600
     )
 
 
-def toy(*words, cwd):
-    done = python("-m", "atari_vlm.dream", *words, cwd=cwd)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
+TOGETHER = """
+import contextlib, io, json, sys
+from atari_vlm import dream, play
+
+programs = {"dream": dream.main, "play": play.main}
+for name, (program, *words) in json.loads(sys.argv[1]).items():
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = programs[program](words)
+    print(json.dumps([name, code, out.getvalue(), err.getvalue()]))
+"""
+MODEL = "atari_vlm_results/whole/model"
+SHORT = ["dream", "resume", "short", "--epochs", "2"]
+EVAL = ["dream", "eval", MODEL, "--episodes", "3", "--imagine-steps", "5"]
+PLAY = ["play", "--id", "dream", "--checkpoint", MODEL, "--agent", "policy"]
+LINES = {
+    "train": ["dream", "toy", *GAME, "--run-name", "whole", "--threads", "1"],
+    "less": ["dream", "toy", *GAME, "--epochs", "1", "--run-name", "short", "--threads", "1"],
+    "no code of a run": SHORT,
+    "more": [*SHORT, *GAME, "--threads", "1"],
+    "no code of a model": EVAL,
+    "eval": [*EVAL, *GAME],
+    "play": [*PLAY, "--record", "dream.mp4", "--steps", "6"],
+}
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run of the toy: two epochs."""
+def done(tmp_path_factory):
+    """The toy's commands, one after the other in one process: exit code, output and errors of each, and the folder."""
     folder = tmp_path_factory.mktemp("foreign")
-    toy("toy", *GAME, "--run-name", "whole", "--threads", "1", cwd=folder)
-    return folder / "atari_vlm_results" / "whole"
+    ended = python("-c", TOGETHER, json.dumps(LINES), cwd=folder)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    said = [json.loads(line) for line in ended.stdout.splitlines()]
+    return {name: Done(*rest) for name, *rest in said}, folder
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
 
 
 def metrics(run):
@@ -47,8 +78,11 @@ def metrics(run):
     ]
 
 
-def test_it_trains_and_evaluates_while_it_does(run):
+def test_it_trains_and_evaluates_while_it_does(done):
     """D3: an external algorithm, by its entry point."""
+    commands, folder = done
+    assert commands["train"].code == 0, commands["train"].err
+    run = folder / "atari_vlm_results" / "whole"
     lines = metrics(run)
     assert [line["epoch"] for line in lines] == [1, 2]
     assert lines[1]["model/loss"] < lines[0]["model/loss"]
@@ -61,41 +95,28 @@ def test_it_trains_and_evaluates_while_it_does(run):
     assert (run / "media" / "imagination").is_dir()
 
 
-def test_a_run_that_is_extended_equals_one_of_that_length(run, tmp_path):
-    toy("toy", *GAME, "--epochs", "1", "--run-name", "short", "--threads", "1", cwd=tmp_path)
-    refused = python("-m", "atari_vlm.dream", "resume", "short", "--epochs", "2", cwd=tmp_path)
-    assert (
-        refused.returncode == 2 and "--game small_catch:SmallCatch-v0" in refused.stderr
-    )  # a game is code
-    toy("resume", "short", *GAME, "--epochs", "2", "--threads", "1", cwd=tmp_path)
-    assert (
-        metrics(tmp_path / "atari_vlm_results" / "short")[1]["model/loss"]
-        == metrics(run)[1]["model/loss"]
-    )
+def test_a_run_that_is_extended_equals_one_of_that_length(done):
+    commands, folder = done
+    refused, runs = commands["no code of a run"], folder / "atari_vlm_results"
+    assert commands["less"].code == 0, commands["less"].err
+    assert refused.code == 2 and "--game small_catch:SmallCatch-v0" in refused.err  # a game is code
+    assert commands["more"].code == 0, commands["more"].err
+    extended, whole = metrics(runs / "short"), metrics(runs / "whole")
+    assert extended[1]["model/loss"] == whole[1]["model/loss"]
 
 
-def test_its_model_is_evaluated_and_dreamed(run, tmp_path):
-    model = ("eval", run / "model", "--episodes", "3", "--imagine-steps", "5")
-    refused = python("-m", "atari_vlm.dream", *model, cwd=tmp_path)
-    assert refused.returncode == 2 and "give --game to import it" in refused.stderr
-    said = toy(*model, *GAME, cwd=tmp_path).stdout
-    assert "mean return" in said and "in its dream" in said
+def test_its_model_is_evaluated_and_dreamed(done):
+    commands, _ = done
+    refused, evaluated = commands["no code of a model"], commands["eval"]
+    assert refused.code == 2 and "give --game to import it" in refused.err
+    assert evaluated.code == 0, evaluated.err
+    assert "mean return" in evaluated.out and "in its dream" in evaluated.out
 
 
-def test_its_model_is_played_by_its_own_policy(run, tmp_path):
-    words = [
-        "--id",
-        "dream",
-        "--checkpoint",
-        run / "model",
-        "--agent",
-        "policy",
-        "--record",
-        tmp_path / "dream.mp4",
-    ]
-    done = python("-m", "atari_vlm.play", *words, "--steps", "6", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert (tmp_path / "dream.mp4").stat().st_size > 500
+def test_its_model_is_played_by_its_own_policy(done):
+    commands, folder = done
+    assert commands["play"].code == 0, commands["play"].err
+    assert (folder / "dream.mp4").stat().st_size > 500
 
 
 def test_its_dreamed_ids_are_registered(tmp_path):

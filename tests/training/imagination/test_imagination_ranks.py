@@ -4,16 +4,16 @@ import dataclasses
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import rank_checks
 from dreamers import dreamer_trainer
+from ranks import in_ranks
 from rem_helpers import ENVIRONMENT, GAME, rem_trainer, toy_settings
 
 from atari_vlm.training.imagination.checkpoints import Checkpoints
 
-HERE = Path(__file__).parent
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -31,17 +31,18 @@ def torchrun(*command):
 
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory):
+    """A folder with a run of two processes of each family; what must hold between them held."""
     folder = tmp_path_factory.mktemp("ranks")
-    return folder, torchrun(HERE / "rank_checks.py", folder)
+    in_ranks(lambda team: rank_checks.check(team, folder))
+    return folder
 
 
 def test_two_halves_of_a_batch_are_the_batch_and_ranks_stay_equal(checked):
-    _, done = checked
-    assert done.returncode == 0 and "all ranks agree" in done.stdout, done.stderr[-3000:]
+    assert {path.name for path in checked.iterdir()} == {"rem", "dreamer", "sequences"}
 
 
 def test_a_run_of_two_goes_on_alone(checked):
-    folder = checked[0] / "rem" / "whole"
+    folder = checked / "rem" / "whole"
     steps = Checkpoints(folder / "checkpoints").newest()[1].provenance["steps"]
     trainer = rem_trainer(folder, settings=dataclasses.replace(toy_settings(), epochs=7), seed=4)
     assert trainer.epoch == 6
@@ -53,9 +54,9 @@ def test_a_run_of_two_goes_on_alone(checked):
 
 
 def test_a_dreamer_of_two_goes_on_alone(checked):
-    folder = checked[0] / "dreamer" / "whole"
-    trainer = dreamer_trainer(folder, epochs=7, seed=4)
-    assert trainer.epoch == 6
+    folder = checked / "dreamer" / "whole"
+    trainer = dreamer_trainer(folder, epochs=rank_checks.EPOCHS + 1, seed=4)
+    assert trainer.epoch == rank_checks.EPOCHS
     assert np.isfinite(trainer.train()["dreamer/loss"])
     assert "ranks.numpy" not in trainer.checkpoints.newest()[1].tensors
 

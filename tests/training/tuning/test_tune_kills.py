@@ -1,6 +1,6 @@
 """Tuning is killed by SIGKILL at random moments of work and saves, and ends as a run that nobody killed, to the bit.
 
-The long form, a hundred kills of each instead of ten:
+The long form, a hundred kills of each instead of six:
 ``python -m pytest -n 0 -m slow tests/training/tuning/test_tune_kills.py``.
 """
 
@@ -9,12 +9,12 @@ import os
 import random
 import signal
 import time
-import traceback
 
 import numpy as np
 import pytest
 import tuning_helpers as helpers
 import tuning_runs
+from forked import finish, in_child
 
 from atari_vlm.training.tuning.learner import UpdateConfig
 from atari_vlm.training.tuning.ppo import PPOConfig
@@ -69,35 +69,6 @@ def train(make, folder, pipe):
     trainer.train()
 
 
-def in_child(work):
-    """Work in a fork, which has the model loaded already and is given a pipe: its id, and what to read from."""
-    mine, its = os.pipe()
-    child = os.fork()
-    if child:
-        os.close(its)
-        return child, mine
-    code = 1
-    try:
-        os.close(mine)
-        work(its)
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
-
-
-def finish(child, pipe):
-    """Let a child end; seconds of its longest save."""
-    longest = began = 0.0
-    while sign := os.read(pipe, 1):
-        began = time.monotonic() if sign == b"[" else began
-        longest = max(longest, time.monotonic() - began) if sign == b"]" else longest
-    os.close(pipe)
-    assert os.waitpid(child, 0)[1] == 0
-    return longest
-
-
 def kill(work, most, save_s, choice):
     """Start it and end it by SIGKILL: while it works, or in or just after a save; whether it was the latter."""
     child, pipe = in_child(work)
@@ -129,10 +100,10 @@ def newest(folder):
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [6, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", ["sft", "rl", THINKING])
 def test_a_killed_run_ends_as_one_that_nobody_killed(how, kills, bases, tmp_path):
-    choice = random.Random(0)
+    choice = random.Random(3)  # half of the first six are saves
     first, base = (tuning_runs.qwen(bases("qwen2-vl")) for _ in range(2))
     for name in ("whole", "again"):
         (tmp_path / name).mkdir()
@@ -154,4 +125,4 @@ def test_a_killed_run_ends_as_one_that_nobody_killed(how, kills, bases, tmp_path
             assert seen >= before, f"the checkpoint of update {before} was lost"
         finish(*in_child(work))
         assert helpers.digests(folder) == wanted
-    assert in_save >= kills // 4
+    assert in_save >= max(2, kills // 4)

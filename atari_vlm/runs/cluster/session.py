@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
@@ -153,25 +153,45 @@ def _start(ray: Any, options: Executing) -> None:
 
 
 def check_head(address: str) -> None:
-    """Raise ``ConfigError`` within seconds unless something that speaks as Ray's head does answers at ``HOST:PORT``."""
+    """Raise ``ConfigError`` within seconds unless a head of Ray that lets this process in answers at ``HOST:PORT``."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
     except OSError as error:
         raise ConfigError(f"{_nobody(address)} ({error.strerror or error})") from error
     grpc = require("grpc", "scale")
-    other = ConfigError(f"{_nobody(address)} (what listens there is no head of Ray)")
+    answer = _answer_of_a_head(grpc, address)
+    if answer is grpc.StatusCode.UNAUTHENTICATED and (token := _token()) is not None:
+        answer = _answer_of_a_head(grpc, address, [("authorization", f"Bearer {token}")])
+    if answer is grpc.StatusCode.UNAUTHENTICATED:
+        raise ConfigError(
+            f"the Ray cluster at {address} asks for its token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or "
+            "RAY_AUTH_TOKEN_PATH, as on its machines"
+        )
+    if answer is grpc.StatusCode.UNIMPLEMENTED:
+        raise ConfigError(f"{_nobody(address)} (what listens there is no head of Ray)")
+
+
+def _answer_of_a_head(grpc: Any, address: str, metadata: Sequence[tuple[str, str]] = ()) -> Any:
+    """How a question that every head understands ended: a status of gRPC, ``None`` where it was answered."""
     with grpc.insecure_channel(address) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=_CONNECT_S)
-            channel.unary_unary(_ASKED_OF_A_HEAD)(b"", timeout=_CONNECT_S)
-        except grpc.FutureTimeoutError as error:
-            raise other from error
-        except (
-            grpc.RpcError
-        ) as error:  # one that wants a token, or answers late, is Ray's to speak with
-            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                raise other from error
+            channel.unary_unary(_ASKED_OF_A_HEAD)(b"", timeout=_CONNECT_S, metadata=metadata)
+        except grpc.FutureTimeoutError:
+            return grpc.StatusCode.UNIMPLEMENTED  # nothing that speaks gRPC
+        except grpc.RpcError as error:
+            return error.code()
+    return None
+
+
+def _token() -> str | None:
+    """The token that Ray would show, if there is one."""
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return None
+    loader: Any = require("ray._raylet", "scale").AuthenticationTokenLoader.instance()
+    has_one = loader.has_token(ignore_auth_mode=True)
+    return loader.get_raw_token() if has_one else None
 
 
 def _nobody(address: str) -> str:

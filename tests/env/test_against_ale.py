@@ -176,6 +176,16 @@ def test_identical_with_other_options(options):
     assert_identical("Breakout", 300, **options)
 
 
+def test_ale_is_there_before_a_reset_and_asking_for_it_changes_nothing():
+    asked, plain = (AtariVLMEnvironment("Breakout", image_format="numpy") for _ in range(2))
+    theirs = gymnasium.make("ALE/Breakout-v5").unwrapped.ale
+    assert asked.ale.lives() == theirs.lives() > 0
+    for what in ("max_num_frames_per_episode", "frame_skip"):
+        assert asked.ale.getInt(what) == theirs.getInt(what)
+    assert np.array_equal(asked.reset(seed=3)[0]["frames"], plain.reset(seed=3)[0]["frames"])
+    assert plain.get_keys_to_action() == {("e",): 0, (" ",): 1, ("d",): 2, ("a",): 3}
+
+
 @pytest.mark.slow
 def test_truncated_with_ale_after_108000_frames():
     options = {"frame_skip": 3000, "repeat_action_probability": 0.0}

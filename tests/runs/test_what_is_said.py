@@ -19,7 +19,8 @@ from atari_vlm.reporting.page.run_report import write_report
 from atari_vlm.runs.fallbacks import SEVERAL, FallbackWatch, cure
 from atari_vlm.types import Decision, Source, Transition
 
-STUDY = "--agents gpt-4o --seeds 0 --max-steps 4".split()
+STUDY = "--games Catch --agents gpt-4o --seeds 0 --max-steps 4".split()
+TOY, MODEL = ["--game", "Catch"], ["--world-model", "catch"]
 QUICK = ["--videos", "0", "--max-steps", "5"]
 
 
@@ -29,7 +30,7 @@ def asked(server, *words):
 
 def test_a_run_of_nothing_but_fallbacks_is_no_result(tmp_path, capsys):
     with FakeVendorServer(answer=lambda text, images: "I do not know") as server:
-        words = asked(server, *QUICK, "--vlm", "gpt-4o", "--save-dir", str(tmp_path))
+        words = asked(server, *QUICK, *TOY, "--vlm", "gpt-4o", "--save-dir", str(tmp_path))
         assert train.main([*words, "--num-episodes", "1", "--num-eval-episodes", "1"]) == 3
         said = capsys.readouterr()
         assert (
@@ -37,7 +38,7 @@ def test_a_run_of_nothing_but_fallbacks_is_no_result(tmp_path, capsys):
             and "--reply-tokens" in said.err
         )
         assert "every decision fell back" in said.err and "100.0%" in said.out
-        assert plan.main([*words, "--num-episodes", "1"]) == 3
+        assert plan.main([*words, *MODEL, "--num-episodes", "1"]) == 3
         assert "every decision fell back" in capsys.readouterr().err
         study = asked(server, *STUDY, "--save-dir", str(tmp_path))
         assert evaluate.main(study) == 3
@@ -46,9 +47,8 @@ def test_a_run_of_nothing_but_fallbacks_is_no_result(tmp_path, capsys):
 
 def test_what_answered_is_named_everywhere(tmp_path, capsys):
     with FakeVendorServer(answer=lambda text, images: "ACTION: NOOP") as server:
-        words = asked(
-            server, *QUICK, "--vlm", "gpt-4o", "--model", "asked-for", "--save-dir", str(tmp_path)
-        )
+        named = ["--vlm", "gpt-4o", "--model", "asked-for"]
+        words = asked(server, *QUICK, *TOY, *named, "--save-dir", str(tmp_path))
         assert (
             train.main(
                 [*words, "--num-episodes", "1", "--num-eval-episodes", "0", "--run-name", "t"]
@@ -56,10 +56,9 @@ def test_what_answered_is_named_everywhere(tmp_path, capsys):
             == 0
         )
         shown = capsys.readouterr().out
-        assert plan.main([*words, "--num-episodes", "1", "--run-name", "p", "--ablation"]) in (0, 3)
-        study = asked(
-            server, "--agents", "gpt-4o", "--seeds", "0", "--max-steps", "3", "--model", "asked-for"
-        )
+        planned = [*words, *MODEL, "--num-episodes", "1", "--run-name", "p", "--ablation"]
+        assert plan.main(planned) in (0, 3)
+        study = asked(server, *STUDY, "--model", "asked-for")
         assert evaluate.main([*study, "--save-dir", str(tmp_path), "--run-name", "e"]) == 0
         address = server.openai_url
     facts = json.loads((tmp_path / "t" / "results.json").read_text())["answered"]

@@ -82,7 +82,7 @@ def test_check_env_has_nothing_to_say(base):
     assert [text for text in texts if "different from the unwrapped version" not in text] == []
 
 
-@pytest.mark.parametrize("game", TABLES)
+@pytest.mark.parametrize("game", ["Boxing", "MontezumaRevenge"])
 def test_spec_and_pickle(game):
     env = AtariObjects(gymnasium.make(f"AtariVLM/{game}-v5"))
     again = gymnasium.make(EnvSpec.from_json(env.spec.to_json()))

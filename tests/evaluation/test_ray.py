@@ -24,7 +24,7 @@ from atari_vlm import plan
 from atari_vlm.errors import BudgetExhaustedError, ConfigError, MismatchError, StoppedError
 from atari_vlm.evaluation.evaluate import Watching, evaluate
 from atari_vlm.evaluation.spread import needs_of_vlm
-from atari_vlm.runs.cluster.session import About, _environment, check_head
+from atari_vlm.runs.cluster.session import About, check_head
 from atari_vlm.runs.cluster.units import Needs
 from atari_vlm.runs.journal import Journal
 from atari_vlm.runs.progress import Quiet
@@ -192,7 +192,7 @@ def test_an_address_without_a_head_is_said_within_seconds(address, tmp_path, mon
     assert time.monotonic() - began < 20 and not (tmp_path / "run").exists()
 
 
-def test_a_cluster_that_asks_for_a_token_is_told_one_or_says_so():
+def test_a_cluster_that_asks_for_a_token_is_told_one_or_says_so(monkeypatch):
     """Who has none shows none, and a token is shown to nobody who has not asked for one."""
     grpc = pytest.importorskip("grpc")
     shown = []
@@ -200,21 +200,19 @@ def test_a_cluster_that_asks_for_a_token_is_told_one_or_says_so():
     class Guarded(grpc.GenericRpcHandler):
         def service(self, details):
             shown.append(dict(details.invocation_metadata).get("authorization"))
-            is_right = shown[-1] == "Bearer right"
-            code = grpc.StatusCode.OK if is_right else grpc.StatusCode.UNAUTHENTICATED
+            no = grpc.StatusCode.UNAUTHENTICATED
             return grpc.unary_unary_rpc_method_handler(
-                lambda _, context: b"" if is_right else context.abort(code, "no")
+                lambda _, context: b"" if shown[-1] == "Bearer right" else context.abort(no, "no")
             )
 
     server = grpc.server(futures.ThreadPoolExecutor(1), handlers=[Guarded()])
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     try:
-        with _environment({"RAY_AUTH_TOKEN": "right"}):
-            check_head(address)
-        with _environment({"RAY_AUTH_TOKEN": "wrong"}), pytest.raises(ConfigError, match="token"):
-            check_head(address)
-        with _environment({"RAY_AUTH_TOKEN": "right", "RAY_AUTH_MODE": "disabled"}):
+        monkeypatch.setattr("atari_vlm.runs.cluster.session._token", lambda: "right")
+        check_head(address)
+        for token in ("wrong", None):
+            monkeypatch.setattr("atari_vlm.runs.cluster.session._token", lambda has=token: has)
             with pytest.raises(ConfigError, match=f"at {address} asks for its token: set RAY_AUTH"):
                 check_head(address)
     finally:

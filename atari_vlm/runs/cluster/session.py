@@ -186,8 +186,8 @@ def _answer_of_a_head(grpc: Any, address: str, metadata: Sequence[tuple[str, str
 
 
 def _token() -> str | None:
-    """The token that Ray would show, if there is one."""
-    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+    """The token that Ray would show, if there is one: without the mode it shows none."""
+    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
         return None
     loader: Any = require("ray._raylet", "scale").AuthenticationTokenLoader.instance()
     has_one = loader.has_token(ignore_auth_mode=True)

@@ -69,7 +69,7 @@ def cases(peers: dict[str, str]) -> list[Case]:
     python = peers.get(TRL.word)
     if python is not None:
         TRL.check(python)
-    each = (Tuning("turns"), Tuning("games"))
+    each = (Tuning("turns"), Tuning("games"), Tuning("games", rows=32, steps=16))
     return [case for tuning in each for case in rows_of(TuningPair(tuning, python))]
 
 
@@ -141,8 +141,9 @@ def games(pair: TuningPair) -> list[Case]:
     """Each plays as it does."""
     tuning = pair.tuning
     note = _GAMES.format(episodes=tuning.rows // tuning.steps, steps=tuning.steps)
+    what = f"games of {tuning.steps} decisions"
     return [
-        _case(pair, "games: a decision played and learned from", lambda side: pair.seconds(side, "update"), note, goal=GOAL,
+        _case(pair, f"{what}: a decision played and learned from", lambda side: pair.seconds(side, "update"), note, goal=GOAL,
               count=tuning.rows),
-        _case(pair, "games: peak memory", pair.peak, _PEAK, goal=None, better="lower", unit="MB"),
+        _case(pair, f"{what}: peak memory", pair.peak, _PEAK, goal=None, better="lower", unit="MB"),
     ]  # fmt: skip

@@ -69,7 +69,8 @@ def cases(peers: dict[str, str]) -> list[Case]:
     python = peers.get(TRL.word)
     if python is not None:
         TRL.check(python)
-    each = (Tuning("turns"), Tuning("games"), Tuning("games", rows=32, steps=16))
+    games = [Tuning("games", rows=2 * steps, steps=steps) for steps in (4, 16, 64)]
+    each = (Tuning("turns"), *games)
     return [case for tuning in each for case in rows_of(TuningPair(tuning, python))]
 
 

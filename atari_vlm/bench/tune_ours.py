@@ -27,6 +27,7 @@ from atari_vlm.vlm.local.options import LocalOptions
 from atari_vlm.vlm.local.tiny.player import FAMILY, NEW, build_player
 
 GAME = "Pong-v5"
+_POSITIONS = 1 << 17
 
 
 def run(spec: Mapping[str, Any], serve: Callable[..., None]) -> None:
@@ -34,7 +35,7 @@ def run(spec: Mapping[str, Any], serve: Callable[..., None]) -> None:
     torch.set_num_threads(1)
     folder = Path(spec["folder"])
     options = LocalOptions(device="cpu", dtype="float32")
-    base = load_base(FAMILY, NEW, options, build_player(folder / "base", 0))
+    base = load_base(FAMILY, NEW, options, long_player(folder / "base"))
     config = UpdateConfig(batch_size=spec["rows"], weight_decay=0.0)
     learner = ReinforcedLearner(base, "full", config, PPOConfig(steps=spec["steps"]))
     facts: dict[str, Any] = {
@@ -52,6 +53,15 @@ def run(spec: Mapping[str, Any], serve: Callable[..., None]) -> None:
     works = {"decide": given.decide, "update": given.update, "step": given.step}
     works["think"] = given.step  # it decides without
     serve({**facts, "work": work}, works)
+
+
+def long_player(folder: Path) -> Path:
+    """The base with as many positions as a peer's conversation needs; they are rotary and have no weights."""
+    file = build_player(folder, 0) / "config.json"
+    config = json.loads(file.read_text())
+    config["text_config"]["max_position_embeddings"] = _POSITIONS
+    file.write_text(json.dumps(config))
+    return folder
 
 
 def lane(number: int, max_steps: int) -> Lane:

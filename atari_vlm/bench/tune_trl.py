@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import itertools
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -27,7 +26,7 @@ def run(spec: Mapping[str, Any], serve: Callable[..., None]) -> None:
 
     def served(model: Any, inputs: Any, count: Any) -> None:
         given = Steps(trainer, step, (model, inputs, count))
-        served_works = {"update": given.step}
+        served_works = {"update": lambda: given.play(spec["steps"])}
         if spec["form"] == "turns":
             served_works = {"decide": given.decide, "update": given.update, "step": given.step}
             served_works["think"] = lambda: given.think(spec["thought"])
@@ -67,6 +66,14 @@ class Steps:
         trainer.optimizer.step()
         trainer.lr_scheduler.step()
         model.zero_grad()
+
+    def play(self, decisions: int) -> None:
+        """A step whose episodes have so many decisions; TRL drops the rest of one that grows longer than it allows."""
+        before = self._trainer.turns
+        self.step()
+        played = self._trainer.turns - before - 1
+        if played != decisions:
+            raise RuntimeError(f"TRL played {played} decisions of {decisions}")
 
     def think(self, tokens: int) -> None:
         """A step whose answers have so many tokens more."""
@@ -153,13 +160,15 @@ def games(spec: Mapping[str, Any]) -> Any:
     steps, processor = spec["steps"], processor_of(spec)
     template = importlib.import_module("trl.chat_template_utils").qwen3_vl_chat_template
     processor.chat_template = processor.tokenizer.chat_template = template
-    turn = itertools.count()
 
     class Calling(trl.GRPOTrainer):  # type: ignore[misc, name-defined]
         """It generates as many tokens as a call has, and the call is put in their place."""
 
+        turns = 0
+
         def _generate_single_turn(self, prompt_ids: Any, *args: Any, **options: Any) -> Any:
-            words = words_of(next(turn) % (steps + 1), steps)
+            words = words_of(self.turns % (steps + 1), steps)
+            self.turns += 1
             ids = processor.tokenizer(words, add_special_tokens=False)["input_ids"]
             limits = self.generation_config
             limits.max_new_tokens = limits.min_new_tokens = len(ids)

@@ -204,11 +204,10 @@ class Dealer:
     def _known(self, unit: Unit) -> Known:
         journal = self._desk.journal
         if any(number in self._rows for number in unit.episodes):
-            return known_of(
-                journal, {row.episode: row for row in journal.episodes()}, unit.episodes
-            )
+            rows = {row.episode: row for row in journal.episodes()}
+            return known_of(journal, rows, unit.episodes, unit.is_paid)
         self._rows.update(dict.fromkeys(unit.episodes))
-        return Known(journal.id, journal.path)
+        return Known(journal.id, journal.path, is_paid=unit.is_paid)
 
     def _lost(self, worker: _Worker, error: BaseException) -> None:
         """A worker is gone; what it played goes on elsewhere."""

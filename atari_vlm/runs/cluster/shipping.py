@@ -2,8 +2,9 @@
 
 A record is shipped as the call that would have been made at home: ``("journal", "record_step", row)``. Shipping is a
 conversation that the driver leads: every time it asks, everything that it was given before is in its journal. What may have
-cost money (a reply) and what ends an episode therefore waits until the driver has asked again; all else goes along. A worker
-that is lost has lost what it had not shipped: the call in flight at most, and steps that are made again exactly.
+cost money (a reply of a unit that pays) and what ends an episode therefore waits until the driver has asked again; all else
+goes along. A worker that is lost has lost what it had not shipped: the paid call in flight at most, and steps that are made
+again.
 """
 
 from __future__ import annotations
@@ -59,21 +60,24 @@ class Outbox:
 
 @dataclass(frozen=True)
 class Known:
-    """What the journal holds of a unit when a worker begins or goes on with it."""
+    """What the journal holds of a unit when a worker begins or goes on with it. ``is_paid``: a reply may cost money."""
 
     journal_id: str
     path: Path
     episodes: Mapping[int, EpisodeRow] = field(default_factory=dict)
     steps: Mapping[int, list[StepRow]] = field(default_factory=dict)
     calls: Mapping[tuple[int, int], CallRow] = field(default_factory=dict)
+    is_paid: bool = True
 
 
-def known_of(journal: Journal, rows: Mapping[int, EpisodeRow], episodes: Iterable[int]) -> Known:
+def known_of(
+    journal: Journal, rows: Mapping[int, EpisodeRow], episodes: Iterable[int], is_paid: bool = True
+) -> Known:
     """What ``journal`` holds of some episodes; ``rows`` are those of all that have begun."""
     begun = {number: rows[number] for number in episodes if number in rows}
     steps = {number: journal.steps(number) for number in begun}
     calls = {(c.task, c.call): c for number in begun for c in journal.calls(number)}
-    return Known(journal.id, journal.path, begun, steps, calls)
+    return Known(journal.id, journal.path, begun, steps, calls, is_paid)
 
 
 class UnitRecord:
@@ -119,8 +123,12 @@ class UnitRecord:
     def record_reply(
         self, task: int, call: int, reply: Mapping[str, Any], *, cached: bool = False
     ) -> None:
-        """Ship it, and wait until it is kept: it may have cost money."""
-        self._outbox.put_now(("journal", "record_reply", (task, call, dict(reply), cached)))
+        """Ship it; where it may have cost money, wait until it is kept."""
+        arguments = (task, call, dict(reply), cached)
+        if self._known.is_paid:
+            self._outbox.put_now(("journal", "record_reply", arguments))
+        else:
+            self._ship("record_reply", *arguments)
 
     def record_step(self, row: StepRow) -> None:
         """Ship it where it is new; one that is known must be equal but for clocks."""

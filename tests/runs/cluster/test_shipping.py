@@ -149,6 +149,14 @@ def test_a_reply_waits_until_the_driver_has_asked_again():
     assert done.wait(5)
 
 
+def test_a_reply_that_costs_nothing_goes_along():
+    outbox = Outbox()
+    record = UnitRecord(Known("id", None, is_paid=False), outbox)
+    record.record_reply(1, 0, {"text": "UP"})  # nobody asks, and it does not wait
+    shipped = [("journal", "record_reply", (1, 0, {"text": "UP"}, False))]
+    assert outbox.take(0) == shipped
+
+
 def test_lots_keep_a_worker_at_what_it_has_loaded_and_never_mix_needs():
     lots, gpu = Lots(), Needs(gpus=1.0, kind="big")
     units = [Unit(n, str(n), [n], gpu if n % 3 == 0 else Needs(), "ab"[n % 2]) for n in range(12)]

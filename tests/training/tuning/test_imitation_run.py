@@ -50,7 +50,7 @@ def test_a_finished_run_is_not_trained_again(tuned, bases, capsys):
 
 @pytest.mark.parametrize("after", [1, 4])
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(after, tuned, bases, tmp_path, monkeypatch):
-    update = ImitationTrainer._update
+    update = ImitationTrainer.update
 
     def stopping(trainer):
         if trainer.learner.updates == after:
@@ -58,7 +58,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(after, tuned, bases, tmp
         return update(trainer)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ImitationTrainer, "_update", stopping)
+        patched.setattr(ImitationTrainer, "update", stopping)
         assert helpers.sft(tmp_path, "stopped", *lora(bases)) == 130
     assert not (tmp_path / "stopped" / "results.json").exists()
     assert helpers.sft(tmp_path, "stopped", *lora(bases)) == 0
@@ -97,7 +97,7 @@ def test_whole_weights_of_16_bits_go_on_exactly(bases, tmp_path):
 
 
 def test_a_damaged_checkpoint_is_passed_over(tuned, bases, tmp_path, monkeypatch):
-    update = ImitationTrainer._update
+    update = ImitationTrainer.update
 
     def stopping(trainer):
         if trainer.learner.updates == 4:
@@ -105,7 +105,7 @@ def test_a_damaged_checkpoint_is_passed_over(tuned, bases, tmp_path, monkeypatch
         return update(trainer)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ImitationTrainer, "_update", stopping)
+        patched.setattr(ImitationTrainer, "update", stopping)
         assert helpers.sft(tmp_path, "cut", *lora(bases)) == 130
     newest = tmp_path / "cut" / "checkpoints" / "update-00000004.safetensors"
     newest.write_bytes(newest.read_bytes()[:-100])

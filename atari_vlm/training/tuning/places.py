@@ -29,7 +29,7 @@ from atari_vlm.world_models.learned.arrays import optimizer_arrays, restore_opti
 _NUMBER = re.compile(r"-?\d+")
 _CLAUSES = re.compile(r"[;,:.]")
 _FIRST = "|0"  # ends the name of a clause's first number
-_MOST = 256  # kinds of numbers
+_MOST = 256  # columns: two for each kind of number, the second in use for a clause's first
 _LEAST_SPREAD = {"number": 1.0, "presence": 0.5}
 
 

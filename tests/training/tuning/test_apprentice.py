@@ -209,6 +209,15 @@ def test_the_teachers_words_are_learned_beside_its_action(folder, whole):
     assert "reasoning" not in learner.update(batch, np.ones(6))
 
 
+def test_the_rate_holds_and_falls_over_its_share():
+    config = UpdateConfig(updates=100, learning_rate=1.0, warm_up=0.0, falling=0.8)
+    rates = [config.rate(update) for update in (1, 20, 60, 100)]
+    assert rates == pytest.approx([1.0, 1.0, 0.5, 0.05])
+    for falling in (0.0, 1.5, float("nan")):
+        with pytest.raises(ConfigError, match="falling"):
+            UpdateConfig(falling=falling)
+
+
 def test_numbers_are_called_by_game_and_clause():
     words = "Ball at x=40, y=162; my paddle at y=-3; it arrives at y=15 in 6 steps, y=7."
     asked = TaughtDecision((Message.of("system", "Pong"), Message.of("user", "?")), ("A",), 0, 0)

@@ -18,7 +18,7 @@ def one_thread():
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("family", ["rem", "dreamer"])
-@pytest.mark.parametrize("kills", [6, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [10, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_killed_training_ends_as_if_it_had_not_been_killed(family, kills, tmp_path, one_thread):
     found = kill_dream_runs.main(family, kills, tmp_path)
     assert found["killed"] == kills and found["in_save"] >= max(2, kills // 4)

@@ -3,7 +3,8 @@
 Counted are the weights, what is learned of them with its gradient and the two moments of Adam, and what a backward pass must keep
 of every token: ``16 D + 4 F`` numbers of a layer of width ``D`` with a feed-forward network of width ``F`` (norms, queries, keys,
 values, gates and the sums between them; compare Korthikanti et al. 2022, arXiv 2205.05198, equation 1), or with gradient
-checkpointing ``D`` numbers a layer and one layer whole. How many tokens a prompt's text and its answers have is assumed.
+checkpointing ``D`` numbers a layer and one layer whole. How many tokens a prompt's text and its answers have is assumed; behind a
+thought every answer stands with the whole thought before it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from atari_vlm.errors import ModelNotAvailableError, RunError
 from atari_vlm.runs.environments import make_env
 from atari_vlm.runs.game_names import GameSpec
+from atari_vlm.spaces import Env
 from atari_vlm.training.tuning.teaching import TaughtDecision
 from atari_vlm.vlm.local import weights
 from atari_vlm.vlm.local.checkpoint_folder import read_object
@@ -27,7 +29,8 @@ from atari_vlm.vlm.local.options import LocalOptions
 from atari_vlm.world_models.learned.team import processes_on
 
 _TEXT_TOKENS = 120  # of instructions and facts
-_ANSWER_TOKENS = 16  # behind a prompt, all legal answers together
+ANSWER_TOKENS = 16  # behind a prompt, all legal answers together
+WORD_TOKENS = 150  # behind a prompt, a teacher's words at their longest
 _HEADROOM = 1.2
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -43,20 +46,29 @@ class TrainingLoad:
     rank: int = 16
     gradient_checkpointing: bool = False
     flags: str = "--batch-size"  # what lowers the rows
+    answer_tokens: int = ANSWER_TOKENS
 
 
 def largest_picture(games: Sequence[GameSpec]) -> tuple[int, int]:
     """Height and width of the largest picture that these games begin with."""
-    sizes = []
+    sizes = [np.asarray(env.reset(seed=0)[0]["image"]).shape[:2] for env in _each(games)]
+    height, width = max(sizes, key=lambda size: size[0] * size[1])
+    return height, width
+
+
+def tokens_with_thoughts(games: Sequence[GameSpec], most: int) -> int:
+    """Tokens behind a prompt: a thought of ``most`` tokens alone, and again before each legal answer."""
+    answers = max(int(env.action_space.n) for env in _each(games))  # type: ignore[attr-defined]
+    return ANSWER_TOKENS + most * (1 + answers)
+
+
+def _each(games: Sequence[GameSpec]) -> Iterator[Env]:
     for game in games:
         env = make_env({"game_name": game.name, "env": dict(game.options)})
         try:
-            observation, _ = env.reset(seed=0)
-            sizes.append(np.asarray(observation["image"]).shape[:2])
+            yield env
         finally:
             env.close()
-    height, width = max(sizes, key=lambda size: size[0] * size[1])
-    return height, width
 
 
 def check_training_memory(
@@ -107,10 +119,10 @@ def _passing(config: Mapping[str, Any], text: Mapping[str, Any], load: TrainingL
     """Numbers that a pass keeps for its gradient."""
     vision: Mapping[str, Any] = config.get("vision_config", {})
     patches, tokens = _picture_tokens(config, vision, load.picture_px)
-    length = _TEXT_TOKENS + load.pictures * tokens + _ANSWER_TOKENS
+    length = _TEXT_TOKENS + load.pictures * tokens + load.answer_tokens
     read = length * _kept(text, "num_hidden_layers", load.gradient_checkpointing)
     seen = load.pictures * patches * _kept(vision, "depth", load.gradient_checkpointing)
-    said = _ANSWER_TOKENS * int(text.get("vocab_size", 0)) * 4
+    said = load.answer_tokens * int(text.get("vocab_size", 0)) * 4
     return load.rows * (read + seen + said)
 
 

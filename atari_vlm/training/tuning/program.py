@@ -19,7 +19,12 @@ from atari_vlm.settings import flat
 from atari_vlm.training.tuning.bases import Base, check_family, check_new, load_base
 from atari_vlm.training.tuning.learner import Method, UpdateConfig
 from atari_vlm.training.tuning.lessons import TeachingConfig
-from atari_vlm.training.tuning.memory import TrainingLoad, largest_picture
+from atari_vlm.training.tuning.memory import (
+    ANSWER_TOKENS,
+    WORD_TOKENS,
+    TrainingLoad,
+    largest_picture,
+)
 from atari_vlm.training.tuning.options import TuneOptions
 from atari_vlm.training.tuning.running import Place, TimeLimit, in_run_folder
 from atari_vlm.training.tuning.sft import ImitationTrainer, Lessons, TuningRun
@@ -182,6 +187,7 @@ def _base(options: TuneOptions, place: Place, games: list[GameSpec]) -> Base:
         options.rank,
         options.gradient_checkpointing,
         flags="--micro-batch",
+        answer_tokens=ANSWER_TOKENS + WORD_TOKENS * options.reasoning,
     )
     folder = place.new_base(options.seed) if options.model == NEW else None
     return load_base(options.base, options.model, place.local(options.local()), folder, load)

@@ -18,7 +18,12 @@ from atari_vlm.runs.trackers import LogConfig, check_installed
 from atari_vlm.spaces import Env
 from atari_vlm.training.tuning.bases import Base, check_family, check_new, load_base
 from atari_vlm.training.tuning.learner import Method, UpdateConfig
-from atari_vlm.training.tuning.memory import TrainingLoad, largest_picture
+from atari_vlm.training.tuning.memory import (
+    ANSWER_TOKENS,
+    TrainingLoad,
+    largest_picture,
+    tokens_with_thoughts,
+)
 from atari_vlm.training.tuning.options import ReinforceOptions
 from atari_vlm.training.tuning.ppo import PPOConfig
 from atari_vlm.training.tuning.rl import ReinforcementRun, ReinforcementTrainer
@@ -207,6 +212,7 @@ def _base(
     if options.model == NEW:
         seed = options.seed if start is None else start.card.seed
         folder = place.new_base(seed)
+    thinking = thinking_config(options)
     load = TrainingLoad(
         _method(options, start),
         -(-min(options.minibatch, options.envs * options.steps) // place.team.size),
@@ -215,6 +221,7 @@ def _base(
         options.rank,
         options.gradient_checkpointing,
         flags="--minibatch",
+        answer_tokens=tokens_with_thoughts(games, thinking.tokens) if thinking else ANSWER_TOKENS,
     )
     base = load_base(options.base, options.model, place.local(options.local()), folder, load)
     if start is not None:

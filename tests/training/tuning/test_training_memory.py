@@ -13,6 +13,7 @@ from atari_vlm.training.tuning.memory import (
     TrainingLoad,
     check_training_memory,
     largest_picture,
+    tokens_with_thoughts,
     training_bytes,
 )
 from atari_vlm.vlm.local import weights
@@ -51,6 +52,14 @@ def test_a_pass_takes_as_much_more_as_is_computed_at_once(qwen):
     assert passing(rows=64) == pytest.approx(2 * passing(), rel=1e-6)
     assert passing(pictures=4) > passing() > passing(picture_px=(84, 84))
     assert passing(gradient_checkpointing=True) < passing() / 5
+
+
+def test_a_thought_stands_before_every_answer_and_all_of_it_has_logits(qwen):
+    tokens = tokens_with_thoughts(parse_games("Catch,Boxing"), 24)
+    assert tokens == 16 + 24 * (1 + 18)
+    thoughtful = dataclasses.replace(LOAD, answer_tokens=tokens)
+    more = training_bytes(qwen, "float32", thoughtful)[1] - training_bytes(qwen, "float32", LOAD)[1]
+    assert more > 32 * 24 * 19 * 151_936 * 4 * 4
 
 
 def test_what_does_not_fit_is_refused_with_what_to_lower(qwen, monkeypatch):

@@ -197,6 +197,11 @@ class LimitOptions(Options):
     max_tokens: int | None = None
     """tokens of those calls"""
 
+    def __post_init__(self) -> None:
+        limits = {name: getattr(self, name) for name in ("budget_usd", "max_calls", "max_tokens")}
+        check_positive(**{name: limit for name, limit in limits.items() if limit is not None})
+        super().__post_init__()
+
 
 @dataclass(frozen=True)
 class EndpointOptions(Options):

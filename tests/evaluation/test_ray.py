@@ -37,7 +37,7 @@ REFUSED = [
     (["--executor", "ray", "--ray-address", "host:99999"], "HOST:PORT or auto"),
     (["--executor", "ray", "--api-key", "sk-abcdefghijkl"], "environment variable"),
     (["--executor", "ray", "--estimate"], "leave --executor away"),
-    (["--executor", "ray", "--max-calls", "0"], "calls must be greater than 0"),
+    (["--executor", "ray", "--max-calls", "0"], "max_calls must be greater than 0"),
 ]
 
 

@@ -121,6 +121,15 @@ def test_a_hint_raises_the_limit_that_is_used_up(kind, option, limit):
     assert words[words.index("--" + option.replace("_", "-")) + 1] == str(2 * limit)
 
 
+@pytest.mark.parametrize(
+    "limit",
+    [{"budget_usd": 0.0}, {"budget_usd": float("nan")}, {"max_calls": 0}, {"max_tokens": -1}],
+)
+def test_a_limit_that_is_none_is_refused_by_its_option(limit):
+    with pytest.raises(ConfigError, match=f"{next(iter(limit))} must be greater than 0"):
+        TrainConfig(**limit)
+
+
 def test_a_hint_holds_what_a_run_may_not_say_itself():
     hint = resume_hint(TrainConfig(base_url="http://127.0.0.1:9/v1", seed=4), Path("run"))
     assert "--base-url http://127.0.0.1:9/v1" in hint and "--seed" not in hint

@@ -2,9 +2,9 @@
 
 A copy is first trained by imitation of the bundled player and stopped where its whole games return half of the optimum.
 ``atari_vlm.tune rl`` goes on from it (or, with ``--from-nothing``, from random weights) on one CPU thread, and again from what
-it left, until its own evaluation reaches 0.95 of the optimum or there is no time for another round. What comes out plays whole
-games through ``load_vlm`` on seeds that nothing was trained, stopped or evaluated on; with every picture blacked out too. No
-world model has a part in any of it. What was measured is not trained again.
+it left, until all evaluations of a round reach 0.95 of the optimum or there is no time for another round. What comes out plays
+whole games through ``load_vlm`` on seeds that nothing was trained, stopped or evaluated on; with every picture blacked out too.
+No world model has a part in any of it. What was measured is not trained again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from atari_vlm.vlm.base import closing
 from atari_vlm.vlm.load import load_vlm
 
 GOAL, CPU_SECONDS = 0.9, 1200.0  # share of the optimum; of one thread
-ENOUGH = 0.95  # of the optimum in a round's own evaluation: then there is no further one
+ENOUGH = 0.95  # of the optimum in a round's own evaluations: then there is no further one
 _NEAR = 0.1  # of the optimum
 _HEAD = ("seed", "copy", "rounds", "return", "95 % of games", "blind", "decisions", "CPU seconds")
 
@@ -118,7 +118,7 @@ def prove_one(config: ProofConfig, seed: int) -> dict[str, Any]:
         adapter = where / "adapter"
     rounds: list[dict[str, Any]] = []
     while not rounds or (
-        rounds[-1]["evaluation"] < ENOUGH * reward.optimum
+        min(mean for _, mean in rounds[-1]["curve"]) < ENOUGH * reward.optimum
         and sum(row["cpu_seconds"] for row in rounds) + rounds[-1]["cpu_seconds"] <= CPU_SECONDS
     ):
         folder = config.save_dir / f"{name}-round-{len(rounds) + 1}"
@@ -157,7 +157,7 @@ def _copy(config: ProofConfig, folder: Path, seed: int) -> dict[str, Any]:
 
 
 def _round(config: ProofConfig, folder: Path, adapter: Path | None, seed: int) -> dict[str, Any]:
-    """``tune rl`` once, from ``adapter``: CPU seconds, decisions, and the mean return of its own evaluation at the end."""
+    """``tune rl`` once, from ``adapter``: CPU seconds, decisions, and the mean returns of its own evaluations."""
     words = ["--base", "tiny", "--model", "new", "--game", REWARDS[config.game].game]
     words += [*config.words, "--seed", str(seed), "--threads", "1", "--device", "cpu"]
     if adapter is not None:
@@ -170,7 +170,6 @@ def _round(config: ProofConfig, folder: Path, adapter: Path | None, seed: int) -
     return {
         "cpu_seconds": seconds,
         "decisions": results["decisions"],
-        "evaluation": results["return"],
         "curve": curve(folder),
     }
 
@@ -205,8 +204,8 @@ def to_markdown(config: ProofConfig, rows: list[dict[str, Any]]) -> tuple[str, b
         + "\n".join(table_lines(_HEAD, [_row(row) for row in rows]))
         + "\n\n`copy`: mean returns of the imitation that training began with, of the 40 whole games that chose it and of 40 on "
         "other\nseeds, and after how many updates it was taken. `rounds`: calls of `tune rl`, each from what the one before "
-        f"left, until the\nlast evaluation of one (32 games on other seeds) reached {ENOUGH:g} of the optimum. `return`: mean of "
-        f"{GAMES} whole games on\nfurther seeds, the likeliest answer taken, played through `load_vlm` with the adapter; "
+        f"left, until all\nevaluations of one (32 games on other seeds each) reached {ENOUGH:g} of the optimum. `return`: mean "
+        f"of {GAMES} whole games on\nfurther seeds, the likeliest answer taken, played through `load_vlm` with the adapter; "
         "`blind` the same with every picture\nblacked out. `decisions`: those that were trained on. CPU seconds are those of "
         "`tune rl`, everything from the\n"
         f"start of the command to the written adapter; the copy took {_copying(rows)} more.\n\n{measured_on(rows)}\n"

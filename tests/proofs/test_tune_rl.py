@@ -22,9 +22,7 @@ def measured(config, seed, mean, seconds=300.0):
         "returns": [mean] * 40,
         "returns_blind": [-0.5] * 40,
         "decisions": 8192,
-        "rounds": [
-            {"cpu_seconds": seconds, "decisions": 8192, "evaluation": 1.0, "curve": [[16, mean]]}
-        ],
+        "rounds": [{"cpu_seconds": seconds, "decisions": 8192, "curve": [[16, mean]]}],
     }
     (config.save_dir / f"{config.name}-seed-{seed}.json").write_text(json.dumps(row))
 

@@ -35,7 +35,10 @@ class Measured:
 
 
 def to_markdown(
-    made: Mapping[str, Any], rows: Sequence[Measured], hardware: str
+    made: Mapping[str, Any],
+    rows: Sequence[Measured],
+    speed: Mapping[str, float],
+    hardware: str,
 ) -> tuple[str, bool]:
     """The results page, and whether every goal was reached."""
     reached = {r.game: r.mean("model").value > GOALS[r.game] for r in rows if r.game in GOALS}
@@ -53,9 +56,12 @@ def to_markdown(
         + f"\n\nGoals: {goals}; chance beaten with intervals apart in at least {FURTHER} further games: "
         f"{_yes(len(further) >= FURTHER)} ({', '.join(further) or 'none'}).\n\n"
         f"`black pictures` ({len(rows[0].returns['black pictures'])} seeds): the same model and words, every picture black. "
-        "`other moments` (the same seeds): every picture replaced by one "
-        "of the last 500 of\nall the games side by side. A game in which one action is right most of the time (Freeway: UP) is "
-        f"played fairly well without looking.\n\n{hardware}\n"
+        "`other moments` (the same seeds): every picture replaced by one of the last 500 of\nall the games side by side. "
+        "A game in which some actions are right most of the time (Freeway: UP; Assault: FIRE) is "
+        "played fairly well without looking.\n\n"
+        f"From a fresh Python to the loaded model {speed['load_cpu_seconds']:.2f} CPU seconds; "
+        f"{speed['decisions_per_cpu_second']:.0f} decisions a CPU second in one game of Pong, emulator and prompt included.\n\n"
+        f"{hardware}\n"
     )
     return page, all(reached.values()) and len(reached) == len(GOALS) and len(further) >= FURTHER
 

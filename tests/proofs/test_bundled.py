@@ -17,6 +17,9 @@ MADE = {
 }  # fmt: skip
 
 
+SPEED = {"load_cpu_seconds": 0.25, "decisions_per_cpu_second": 140.0}
+
+
 def measured(game, model, chance=0.0):
     others = dict.fromkeys(("random", "black pictures", "other moments"), [chance] * 5)
     return Measured(game, {"model": [model] * 5, **others})
@@ -27,8 +30,9 @@ FURTHER = [measured(game, 2) for game in ("Boxing", "Kaboom", "Assault")]
 
 
 def test_all_goals_and_three_further_games_pass():
-    page, passed = to_markdown(MADE, [*REACHED, *FURTHER], "here")
+    page, passed = to_markdown(MADE, [*REACHED, *FURTHER], SPEED, "here")
     assert passed and "Pong above 0: yes" in page and "1,000,000 parameters" in page
+    assert "the loaded model 0.25 CPU seconds; 140 decisions a CPU second" in page
 
 
 @pytest.mark.parametrize(
@@ -41,7 +45,7 @@ def test_all_goals_and_three_further_games_pass():
     ],
 )
 def test_what_was_not_reached_is_said_and_does_not_pass(rows, said):
-    page, passed = to_markdown(MADE, rows, "here")
+    page, passed = to_markdown(MADE, rows, SPEED, "here")
     assert not passed and said in page
 
 
@@ -79,6 +83,7 @@ def test_the_program_trains_writes_and_measures(tmp_path, monkeypatch, capsys):
     small = {"steps": 4, "updates": 2, "watching": 1}
     monkeypatch.setattr(bundled, "ApprenticeConfig", lambda **more: whole(**{**more, **small}))
     monkeypatch.setattr(bundled, "require", lambda *what: None)
+    monkeypatch.setattr(bundled, "speed", functools.partial(bundled.speed, decisions=12))
     exported = []
     monkeypatch.setattr(bundled, "export", exported.append)
     words = [

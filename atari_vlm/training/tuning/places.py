@@ -30,6 +30,7 @@ _NUMBER = re.compile(r"-?\d+")
 _CLAUSES = re.compile(r"[;,:.]")
 _FIRST = "|0"  # ends the name of a clause's first number
 _MOST = 256  # columns: two for each kind of number, the second in use for a clause's first
+_CLOSE = 0.1  # spreads: from here on an error counts by its size, and nearer by its square
 _LEAST_SPREAD = {"number": 1.0, "presence": 0.5}
 
 
@@ -151,7 +152,7 @@ class Places:
         spread = np.sqrt(np.maximum(squares / count - mean**2, self._least[columns] ** 2))
         wanted = torch.from_numpy((values - mean) / spread).to(read)
         told = self._layers[layer](read)[torch.from_numpy(rows), torch.from_numpy(columns)]
-        return functional.smooth_l1_loss(told, wanted)
+        return functional.smooth_l1_loss(told, wanted, beta=_CLOSE)
 
     def _step(self, rate: float) -> None:
         for group in self._optimizer.param_groups:

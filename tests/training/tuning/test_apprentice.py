@@ -139,21 +139,26 @@ def test_shares_and_counts_that_are_none(wrong):
         ApprenticeConfig(lanes={"Catch": 1}, **wrong)
 
 
-def test_a_plain_picture_is_nothing_to_smooth_filters_and_a_dot_is_something(folder):
+def test_plain_pictures_and_walls_are_little_to_smooth_filters_and_a_dot_is_something(folder):
     base = load_base("tiny", "new", LocalOptions(device="cpu"), folder)
     visual = base.network.model.visual
     plain = torch.full((1, 3 * 14 * 14), 0.7)
     moved = [plain.clone().reshape(3, 14, 14) for _ in range(2)]
     for column, picture in zip((6, 7), moved, strict=True):
         picture[:, 5:7, column : column + 2] = 2.0
+    wall = torch.zeros(3, 14, 14)
+    wall[:, :, 10:] = 2.0
     with torch.no_grad():
-        nothing, one, other = (
+        nothing, one, other, walled = (
             visual.patch_embed(p.reshape(1, -1))[0] - visual.patch_embed.proj.bias
-            for p in (plain, *moved)
+            for p in (plain, *moved, wall)
         )
     seen = (one - nothing).norm()
     assert nothing.norm() < seen
-    assert (one - other).norm() < 0.8 * seen  # a step of one pixel changes little
+    assert (one - other).norm() < 0.9 * seen  # a step of one pixel changes little
+    assert (
+        walled.norm() < 8 * seen
+    )  # with 14 times as many pixels; like any filter's it was 90 times
 
 
 def test_games_are_closed_and_made_by_their_names(folder, tmp_path):

@@ -81,6 +81,7 @@ class PlayerShape:
 
 SMALL = PlayerShape()
 BUNDLED = PlayerShape(
+    vision_width=96,
     vision_layers=1,
     patch=14,
     most_tokens=4,
@@ -92,7 +93,8 @@ BUNDLED = PlayerShape(
     fluent=("Pong", "Breakout", "Freeway", "Boxing", "Kaboom", "Assault"),
 )
 """The model that ships: a picture is 84 x 84 pixels and four tokens."""
-_GAIN, _PLAIN = 0.6, 0.003  # of a filter, and of those that see a plain patch
+_GAIN = 0.6  # of a filter
+_STRIPES, _PLAIN = 0.04, 0.003  # of those that see stripes, and plain patches
 _BRANCH_ENDS = ("o_proj", "down_proj", "attn.proj", "mlp.linear_fc2")
 
 
@@ -167,35 +169,48 @@ def _smooth(visual: Any, shape: PlayerShape) -> None:
     """Begin the vision transformer with waves: neighbouring places look alike to it.
 
     A patch is told by its lowest two-dimensional cosines in brightness and two differences of colours: a dot that moves by a
-    pixel changes little, and a plain background adds almost nothing. A patch's place is told by waves likewise.
+    pixel changes little. A plain background adds almost nothing, and a wall along a patch (a stripe, which only cosines of one
+    direction see) little: beside a wall many times as strong a ball is lost in the next layer's norm. A patch's place is told
+    by waves likewise.
     """
     import torch
 
     patch, width = shape.patch, shape.vision_width
     tones = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]]) / 3**0.5
-    waves = _waves(patch, patch, -(-width // 3)).reshape(-1, patch, patch)
+    count = -(-width // 3)
+    waves = _waves(patch, patch, count)
     filters = [waves[n // 3] * tones[n % 3][:, None, None] for n in range(width)]
-    gains = torch.tensor([_PLAIN if n < 3 else _GAIN for n in range(width)])
+    gains = torch.tensor([_gain(*_lowest(patch, patch, count)[n // 3]) for n in range(width)])
     side = int(visual.pos_embed.weight.shape[0] ** 0.5)
     with torch.no_grad():
         kernel = torch.stack(filters) * gains[:, None, None, None]  # (width, 3, P, P)
         visual.patch_embed.proj.weight.copy_(kernel[:, :, None] / shape.temporal)
-        visual.pos_embed.weight.copy_(_waves(side, side, width).reshape(width, -1).T)
+        places = _waves(side, side, min(width, side * side)).flatten(1).T
+        visual.pos_embed.weight.zero_()[:, : places.shape[1]] = places
 
 
 def _waves(rows: int, columns: int, count: int) -> Any:
     """The ``count`` lowest products of cosines over a grid, float32 ``(count, rows, columns)``, largest value about 1."""
     import torch
 
-    pairs = sorted(
-        ((k, n) for k in range(rows) for n in range(columns)), key=lambda pair: (sum(pair), pair)
-    )
     y, x = (torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns
     found = [
         torch.cos(torch.pi * k * y)[:, None] * torch.cos(torch.pi * n * x)[None]
-        for k, n in pairs[:count]
+        for k, n in _lowest(rows, columns, count)
     ]
     return torch.stack(found)
+
+
+def _lowest(rows: int, columns: int, count: int) -> list[tuple[int, int]]:
+    """The ``count`` lowest pairs of half waves, down and across."""
+    pairs = ((k, n) for k in range(rows) for n in range(columns))
+    return sorted(pairs, key=lambda pair: (sum(pair), pair))[:count]
+
+
+def _gain(down: int, across: int) -> float:
+    if down and across:
+        return _GAIN
+    return _STRIPES if down or across else _PLAIN
 
 
 def _sections(shape: PlayerShape) -> list[int]:

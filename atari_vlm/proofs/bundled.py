@@ -219,9 +219,10 @@ def run(config: BundledConfig) -> int:
         atomic_write(told, json.dumps(made, indent=1) + "\n")
     made = json.loads(told.read_text())
     rows = measure(config, made)
-    page, passed = to_markdown(made, rows, speed(config, made), hardware())
+    fast = speed(config, made)
+    page, passed = to_markdown(made, rows, fast, hardware())
     atomic_write(config.out / "README.md", to_card(made, rows))
-    data = {"made": made, "games": {row.game: row.returns for row in rows}}
+    data = {"made": made, "speed": fast, "games": {row.game: row.returns for row in rows}}
     return shown(config.page, "bundled_player", page, data, passed)
 
 

@@ -6,7 +6,9 @@ import pytest
 
 pytest.importorskip("torch")
 
+from atari_vlm.proofs import tune_rl
 from atari_vlm.proofs.tune_rl import REWARDS, ProofConfig, run
+from atari_vlm.vlm.scripted import ScriptedVLM
 
 
 def measured(config, seed, mean, seconds=300.0):
@@ -50,3 +52,27 @@ def test_from_nothing_has_a_page_of_its_own(tmp_path, capsys):
     assert run(config) == 3  # 2.7 is the goal
     page = (tmp_path / "tune_rl_solo_pong_from_nothing.md").read_text()
     assert "from nothing" in page and "--game solo-pong --from-nothing --seeds 2`" in page
+
+
+@pytest.mark.parametrize(
+    ("curves", "rounds"),
+    [
+        ([[[10, 2.9], [20, 2.9]]], 1),
+        ([[[10, 2.75], [20, 2.9]], [[10, 2.9], [20, 3.0]]], 2),  # one good evaluation is not enough
+        ([[[10, 1.0], [20, 1.0]]] * 9, 4),  # no time for a fifth of 300 seconds
+    ],
+)
+def test_training_goes_on_until_all_evaluations_of_a_round_are_good(
+    curves, rounds, tmp_path, monkeypatch
+):
+    left = iter(curves)
+
+    def round_of(config, folder, adapter, seed):
+        folder.mkdir()
+        return {"cpu_seconds": 300.0, "decisions": 8, "curve": next(left)}
+
+    monkeypatch.setattr(tune_rl, "_round", round_of)
+    monkeypatch.setattr(tune_rl, "load_vlm", lambda *words, **more: ScriptedVLM())
+    monkeypatch.setattr(tune_rl, "play", lambda *asked: [3.0])
+    config = ProofConfig("solo-pong", True, [2], tmp_path, tmp_path)
+    assert len(tune_rl.prove_one(config, 2)["rounds"]) == rounds

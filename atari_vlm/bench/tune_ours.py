@@ -119,7 +119,7 @@ class GivenPrompts:
         self._times += 1
         self._now = [marked(decision, self._times) for decision in self._asked]
         scores, hidden = self._learner.policy(self._now)
-        self._learner.values(hidden)
+        self._learner.values(hidden, [0] * len(hidden))
         actions = drawn(scores, self._rng)
         chances = np.array([row[action] for row, action in zip(scores, actions, strict=True)])
         worth = self._rng.normal(size=len(actions))
@@ -160,6 +160,7 @@ class Games:
         """Play, weigh, learn."""
         learner = self._learner
         played = play_turns(self._lanes, learner, self._rng, lambda: None)
-        turns, returns = played.turns(1, learner.ppo)
-        learner.values.fit(np.concatenate(played.hidden), returns)
+        games = [lane.game for lane in self._lanes]
+        turns, returns = played.turns(games, learner.ppo)
+        learner.values.fit(np.concatenate(played.hidden), returns, games * learner.ppo.steps)
         learner.improve(played.asked, turns)

@@ -34,18 +34,19 @@ class Played:
     ends: list[np.ndarray] = field(default_factory=list)
     episodes: list[tuple[int, Ended]] = field(default_factory=list)
 
-    def turns(self, games: int, ppo: PPOConfig) -> tuple[Turns, np.ndarray]:
-        """What is learned from, and the returns ``(T * N,)`` that a value head should have said.
+    def turns(self, games: Sequence[int], ppo: PPOConfig) -> tuple[Turns, np.ndarray]:
+        """What is learned from, and the returns ``(T * N,)`` that the value heads should have said.
 
-        Lane ``n`` plays game ``n`` modulo ``games``; the advantages of a game are normalised among themselves.
+        ``games`` ``(N,)`` is the number of each lane's game; the advantages of a game are normalised among themselves.
         """
         values = np.stack(self.values)
         advantages = generalised_advantages(
             np.stack(self.rewards), values, np.stack(self.ends), ppo
         )
         returns = advantages + values[:-1]
-        for game in range(games):
-            advantages[:, game::games] = normalised(advantages[:, game::games])
+        for game in set(games):
+            own = np.asarray(games) == game
+            advantages[:, own] = normalised(advantages[:, own])
         chances = [row[action] for row, action in zip(self.scores, self.actions, strict=True)]
         reference = tuple(self.first_scores or self.scores)
         numbers = (np.array(self.actions), np.array(chances), advantages.ravel())
@@ -66,7 +67,7 @@ def play_turns(
     between: Callable[[], None],
 ) -> Played:
     """``learner.ppo.steps`` decisions of every lane; ``between`` is called after each step of all of them."""
-    played = Played()
+    played, games = Played(), [lane.game for lane in lanes]
     for _ in range(learner.ppo.steps):
         asked = [lane.asked for lane in lanes]
         decided = learner.decide(asked, rng)
@@ -77,10 +78,10 @@ def play_turns(
         played.first_scores.extend(decided.first_scores)
         played.thoughts.extend(decided.thoughts)
         played.hidden.append(decided.hidden)
-        played.values.append(learner.values(decided.hidden))
+        played.values.append(learner.values(decided.hidden, games))
         _step(lanes, actions, learner, played)
         between()
-    played.values.append(learner.worth([lane.asked for lane in lanes]))
+    played.values.append(learner.worth([lane.asked for lane in lanes], games))
     return played
 
 
@@ -97,6 +98,6 @@ def _step(
         if ended is not None:
             played.episodes.append((number, ended))
         if cut is not None:  # the game would have gone on
-            rewards[number] += learner.ppo.discount * learner.worth([cut])[0]
+            rewards[number] += learner.ppo.discount * learner.worth([cut], [lane.game])[0]
     played.rewards.append(rewards)
     played.ends.append(ends)

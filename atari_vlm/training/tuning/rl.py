@@ -47,7 +47,10 @@ from atari_vlm.world_models.learned.team import Team
 
 @dataclass(frozen=True)
 class ReinforcementRun:
-    """What is trained where. Lanes take the ``games`` in turn; ``start`` is the adapter that training begins with."""
+    """What is trained where. ``start`` is the adapter that training begins with.
+
+    Lanes take the ``games`` in turn; one that stands there several times has more of them.
+    """
 
     folder: Path
     base: Base
@@ -79,9 +82,15 @@ class ReinforcementRun:
     def learner(self) -> ReinforcedLearner:
         """The weights that learn, as they begin."""
         parts = (self.base, self.method, self.config, self.ppo, self.start)
+        count = len(self.names)
         if self.thinking is None:
-            return ReinforcedLearner(*parts, team=self.team)
-        return ThinkingLearner(*parts, thinking=self.thinking, team=self.team)
+            return ReinforcedLearner(*parts, team=self.team, games=count)
+        return ThinkingLearner(*parts, thinking=self.thinking, team=self.team, games=count)
+
+    @property
+    def names(self) -> list[str]:
+        """The games' names, each once: a game's number is its place here."""
+        return list(dict.fromkeys(game.name for game in self.games))
 
 
 class ReinforcementTrainer:
@@ -108,6 +117,7 @@ class ReinforcementTrainer:
 
         game = games[number % len(games)]
         lane = self._made(game, seeds)
+        lane.game = self.run.names.index(game.name)
         if self.learner.state_reward:
             lane.read_states(state_reader(lane.env, game.name))
         return lane
@@ -181,9 +191,9 @@ class ReinforcementTrainer:
 
     def _returns(self, played: Played) -> dict[str, list[float]]:
         """Of each game of which an episode ended."""
-        games, returns = self.run.games, dict[str, list[float]]()
+        names, returns = self.run.names, dict[str, list[float]]()
         for lane, episode in played.episodes:
-            name = games[lane % len(games)].name
+            name = names[self.lanes[lane].game]
             returns.setdefault(name, []).append(episode.episode_return)
         return returns
 
@@ -192,7 +202,7 @@ class ReinforcementTrainer:
         if not returns:
             return {}
         each = {f"{name}/{game}": float(np.mean(rows)) for game, rows in returns.items()}
-        return {name: _mean(returns), **(each if len(self.run.games) > 1 else {})}
+        return {name: _mean(returns), **(each if len(self.run.names) > 1 else {})}
 
     def _tell(self, number: int, metrics: Mapping[str, float]) -> None:
         shown = (
@@ -223,9 +233,10 @@ class ReinforcementTrainer:
     def _learn(self, played: Played, rng: np.random.Generator) -> dict[str, float]:
         """Fit the value head, and in all but the first iterations let the policy learn from what was played, in epochs."""
         ppo, parts = self.run.ppo, list[dict[str, float]]()
-        turns, returns = played.turns(len(self.run.games), ppo)
-        metrics = {"explained": explained(np.concatenate(played.values[:-1]), returns)}
-        self.learner.values.fit(np.concatenate(played.hidden), returns)
+        games = [lane.game for lane in self.lanes]
+        turns, returns = played.turns(games, ppo)
+        metrics = self._explained(np.concatenate(played.values[:-1]), returns, games * ppo.steps)
+        self.learner.values.fit(np.concatenate(played.hidden), returns, games * ppo.steps)
         if self.iteration < ppo.value_warm_up:
             return metrics
         for _ in range(ppo.epochs):
@@ -238,10 +249,21 @@ class ReinforcementTrainer:
         means = {name: float(np.mean([row[name] for row in parts])) for name in parts[0]}
         return {**metrics, **means}
 
+    def _explained(
+        self, values: np.ndarray, returns: np.ndarray, games: Sequence[int]
+    ) -> dict[str, float]:
+        """What the value heads explained of the returns of each game, and the mean of that."""
+        numbers = np.asarray(games)
+        each = {
+            name: [explained(values[numbers == n], returns[numbers == n])]
+            for n, name in enumerate(self.run.names)
+        }
+        return self._named("explained", each)
+
     def evaluate(self) -> dict[str, list[float]]:
         """Of each game, returns of whole games on odd seeds, which are never trained on, the likeliest answer always taken."""
-        run = self.run
-        return {game.name: self._evaluated(game) for game in run.games}
+        games = {game.name: game for game in self.run.games}
+        return {name: self._evaluated(game) for name, game in games.items()}
 
     def _evaluated(self, game: PlayedGame) -> list[float]:
         episodes = self.run.eval_episodes

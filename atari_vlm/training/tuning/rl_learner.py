@@ -1,4 +1,4 @@
-"""The weights that learn from rewards: those of imitation, and a value head."""
+"""The weights that learn from rewards: those of imitation, and value heads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from atari_vlm.training.tuning.ppo import PPOConfig, Turns, ppo_loss
 from atari_vlm.training.tuning.teaching import TaughtDecision
 from atari_vlm.training.tuning.thoughts import Thought
 from atari_vlm.training.tuning.turns import log_softmax
-from atari_vlm.training.tuning.values import ValueHead
+from atari_vlm.training.tuning.values import ValueHeads
 from atari_vlm.vlm.local.adapter import Adapter, load_weights
 from atari_vlm.world_models.learned.team import Team
 
@@ -36,7 +36,7 @@ class Decided:
 
 
 class ReinforcedLearner(TuningLearner):
-    """The weights that learn, with a value head on what the model's own head reads behind the prompt.
+    """The weights that learn, with a value head for each of ``games`` on what the model's own head reads behind the prompt.
 
     All processes of a team ask the same, each computes its part, and all are given every answer.
     """
@@ -52,13 +52,14 @@ class ReinforcedLearner(TuningLearner):
         start: Adapter | None = None,
         *,
         team: Team | None = None,
+        games: int = 1,
     ):
         layers = None if start is None else start.config
         super().__init__(base, method, config, layers, team=team)
         if start is not None:
             load_weights(start, self.tuned)
         self.ppo = ppo
-        self.values = ValueHead(base.network.get_output_embeddings().weight.shape[1])
+        self.values = ValueHeads(base.network.get_output_embeddings().weight.shape[1], games)
         self._first = {name: weight.detach().clone() for name, weight in self.weights.items()}
 
     def policy(self, asked: Sequence[TaughtDecision]) -> tuple[list[np.ndarray], np.ndarray]:
@@ -86,9 +87,9 @@ class ReinforcedLearner(TuningLearner):
         every = self.team.gather(torch.from_numpy(padded)).numpy()
         return [row[:length] for row, length in zip(every, lengths, strict=True)]
 
-    def worth(self, asked: Sequence[TaughtDecision]) -> np.ndarray:
-        """Values float64 ``(B,)``."""
-        return self.values(self.policy(asked)[1])
+    def worth(self, asked: Sequence[TaughtDecision], games: Sequence[int]) -> np.ndarray:
+        """Values float64 ``(B,)``; ``games`` are the numbers of the decisions' games."""
+        return self.values(self.policy(asked)[1], games)
 
     def decide(self, asked: Sequence[TaughtDecision], rng: np.random.Generator) -> Decided:
         """What actions are drawn from; ``rng`` is for what is drawn before them, which is nothing here."""
@@ -133,7 +134,7 @@ class ReinforcedLearner(TuningLearner):
         return ppo_loss(self._scores(asked), turns, self.ppo)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Also the value head."""
+        """Also the value heads."""
         return {**super().arrays(), **self.values.arrays()}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:

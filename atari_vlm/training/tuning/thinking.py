@@ -49,8 +49,9 @@ class ThinkingLearner(ReinforcedLearner):
         *,
         thinking: ThinkingConfig,
         team: Team | None = None,
+        games: int = 1,
     ):
-        super().__init__(base, method, config, ppo, start, team=team)
+        super().__init__(base, method, config, ppo, start, team=team, games=games)
         self.thinking, self.state_reward = thinking, thinking.state_reward
         base.engine.prefixes = None  # keys and values of other weights are of no use
 
@@ -124,9 +125,9 @@ class ThinkingLearner(ReinforcedLearner):
         rows, _, hidden = self._weighed(asked, self.think(asked))
         return rows, hidden
 
-    def worth(self, asked: Sequence[TaughtDecision]) -> np.ndarray:
+    def worth(self, asked: Sequence[TaughtDecision], games: Sequence[int]) -> np.ndarray:
         """Values float64 ``(B,)``; nothing is written for them."""
-        return self.values(super().policy(asked)[1])
+        return self.values(super().policy(asked)[1], games)
 
     def decide(self, asked: Sequence[TaughtDecision], rng: np.random.Generator) -> Decided:
         """Thoughts, and the policy behind them."""

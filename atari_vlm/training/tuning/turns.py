@@ -39,8 +39,10 @@ class Lane:
     """One game after another in :attr:`env`; :attr:`asked` is what the model is to decide now.
 
     ``seeds`` gives the seed of the n-th episode of the lane. A lane is restored by its episode's number and actions: the game
-    is exact.
+    is exact. :attr:`game` is the number of its game among those that are played side by side.
     """
+
+    game = 0
 
     def __init__(
         self,

@@ -7,9 +7,11 @@ chosen by generalised cross-validation (Golub, Heath and Wahba 1979, equation 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from atari_vlm.errors import RunError
 
 _PENALTIES = np.logspace(-6, 2, 25)  # in units of the largest squared singular value
 _LEAST_FREEDOM = 0.1  # share of the degrees of freedom that a fit leaves
@@ -38,13 +40,47 @@ class ValueHead:
         self.weight = right.T @ (shrinking * aims / np.maximum(sizes, 1e-12))
         self.bias = float(middle - centre @ self.weight)
 
+
+class ValueHeads:
+    """A :class:`ValueHead` for every game.
+
+    A head that several games share is fitted to the one with the largest rewards, and what it says of the others is noise
+    many times the size of theirs: they then learn to reach what it takes for worth something.
+    """
+
+    def __init__(self, width: int, games: int = 1):
+        self.heads = [ValueHead(width) for _ in range(games)]
+
+    def __call__(self, hidden: np.ndarray, games: Sequence[int]) -> np.ndarray:
+        """Values float64 ``(B,)`` of hidden states ``(B, D)``, each of the game with its number in ``games``."""
+        return np.array(
+            [self.heads[game](row) for row, game in zip(hidden, games, strict=True)], np.float64
+        )
+
+    def fit(self, hidden: np.ndarray, returns: np.ndarray, games: Sequence[int]) -> None:
+        """Fit each game's head to its own ``returns`` ``(B,)`` by states ``(B, D)``."""
+        for number, head in enumerate(self.heads):
+            own = np.asarray(games) == number
+            if own.any():
+                head.fit(hidden[own], returns[own])
+
     def arrays(self) -> dict[str, np.ndarray]:
-        """For a checkpoint."""
-        return {"head.weight": self.weight, "head.bias": np.array(self.bias)}
+        """For a checkpoint: ``(games, D)`` and ``(games,)``."""
+        return {
+            "head.weight": np.stack([head.weight for head in self.heads]),
+            "head.bias": np.array([head.bias for head in self.heads]),
+        }
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """The inverse of :meth:`arrays`."""
-        self.weight, self.bias = arrays["head.weight"], float(arrays["head.bias"])
+        """The inverse of :meth:`arrays`; ``RunError`` where the checkpoint's games shared one head, as they once did."""
+        weights, biases = np.atleast_2d(arrays["head.weight"]), np.atleast_1d(arrays["head.bias"])
+        if len(weights) != len(self.heads):
+            raise RunError(
+                f"the checkpoint has {len(weights)} value heads for {len(self.heads)} games: it is of an older version; "
+                "begin a new run, with its adapter"
+            )
+        for head, weight, bias in zip(self.heads, weights, biases, strict=True):
+            head.weight, head.bias = weight, float(bias)
 
 
 def explained(values: np.ndarray, returns: np.ndarray) -> float:

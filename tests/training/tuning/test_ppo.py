@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from atari_vlm.errors import ConfigError  # noqa: E402
+from atari_vlm.errors import ConfigError, RunError  # noqa: E402
 from atari_vlm.training.tuning.playing import Played  # noqa: E402
 from atari_vlm.training.tuning.ppo import (  # noqa: E402
     PPOConfig,
@@ -13,7 +13,7 @@ from atari_vlm.training.tuning.ppo import (  # noqa: E402
     generalised_advantages,
     ppo_loss,
 )
-from atari_vlm.training.tuning.values import ValueHead, explained  # noqa: E402
+from atari_vlm.training.tuning.values import ValueHead, ValueHeads, explained  # noqa: E402
 from atari_vlm.vlm.local.choices import ChoiceTree  # noqa: E402
 
 END, LEFT, RIGHT = 0, 1, 2  # the whole vocabulary
@@ -99,15 +99,37 @@ def test_a_value_head_finds_what_the_states_say_of_returns_and_no_more():
     np.testing.assert_allclose(head.weight, truth, atol=0.05)
     new = rng.normal(size=(400, 8)).astype(np.float32)
     assert explained(head(new), new @ truth + 2) > 0.99
-    other = ValueHead(8)
-    other.restore(head.arrays())
-    np.testing.assert_array_equal(other(new), head(new))
     wide, noise = rng.normal(size=(60, 500)).astype(np.float32), rng.normal(size=60)
     head = ValueHead(500)  # more features than decisions, and nothing to find
     head.fit(wide, noise)
     assert np.std(head(rng.normal(size=(300, 500)))) < 0.7 * noise.std()
     head.fit(np.ones((3, 500), np.float32), np.ones(3))
     np.testing.assert_allclose(head(wide), 1)
+
+
+def test_every_game_has_a_value_head_of_its_own():
+    rng = np.random.default_rng(0)
+    states = rng.normal(size=(400, 8)).astype(np.float32)
+    games = np.arange(400) % 2
+    truth = rng.normal(size=(2, 8)) * [[1], [100]]  # rewards of another size
+    returns = (states * truth[games]).sum(1)
+    heads = ValueHeads(8, 2)
+    heads.fit(states, returns, games)
+    new = rng.normal(size=(100, 8)).astype(np.float32)
+    for game in (0, 1):
+        assert explained(heads(new, [game] * 100), new @ truth[game]) > 0.99
+    shared = ValueHead(8)
+    shared.fit(states, returns)
+    assert explained(shared(new), new @ truth[0]) < 0  # which is why
+    other = ValueHeads(8, 2)
+    other.restore(heads.arrays())
+    np.testing.assert_array_equal(other(states, games), heads(states, games))
+    heads.fit(states[games == 1], returns[games == 1], [1] * 200)
+    np.testing.assert_array_equal(heads.heads[0].weight, other.heads[0].weight)
+    once = {"head.weight": np.zeros(8), "head.bias": np.array(0.0)}
+    ValueHeads(8, 1).restore(once)
+    with pytest.raises(RunError, match="1 value heads for 2 games"):
+        ValueHeads(8, 2).restore(once)
 
 
 def test_games_of_different_rewards_weigh_alike():
@@ -118,7 +140,7 @@ def test_games_of_different_rewards_weigh_alike():
     played.rewards.extend(rewards)
     played.ends.extend(np.zeros((5, 4)))
     played.values.extend(np.zeros((6, 4)))
-    turns, returns = played.turns(2, ppo)
+    turns, returns = played.turns([0, 1, 0, 1], ppo)
     np.testing.assert_allclose(returns, rewards.ravel())
     for game in (0, 1):
         advantages = turns.advantages.reshape(5, 4)[:, game::2]

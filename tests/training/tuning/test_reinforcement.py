@@ -145,4 +145,4 @@ def test_advantages_make_good_actions_likelier(bases, tmp_path):
     after, hidden = learner.policy(asked)
     assert after[0][1] > before[1] and after[0].argmax() == 1
     np.testing.assert_array_equal(learner.first_policy(asked)[0], before)
-    assert hidden.shape[0] == 3 and learner.worth(asked).tolist() == [0, 0, 0]
+    assert hidden.shape[0] == 3 and learner.worth(asked, [0, 0, 0]).tolist() == [0, 0, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any
@@ -14,6 +15,7 @@ from atari_vlm.vlm.local.layouts import Layout
 from atari_vlm.vlm.local.prompt import Piece, Prompt
 
 _PROBE = "atari vlm probe"
+_LAYOUTS = 256  # of requests, whose positions are kept
 
 PositionRule = Callable[[np.ndarray, Layout, Sequence[Piece]], np.ndarray]
 
@@ -175,20 +177,29 @@ def plain_positions(ids: np.ndarray, layout: Layout, pieces: Sequence[Piece]) ->
 
 
 def grid_positions(inner_model: Any) -> PositionRule:
-    """Time, height and width positions as the model's own ``get_rope_index`` gives them: int64 ``(3, S)``."""
+    """Time, height and width positions as the model's own ``get_rope_index`` gives them: int64 ``(3, S)``.
+
+    They depend on where the pictures stand and how large they are, which requests of one game share; so they are kept.
+    """
     import torch
+
+    @functools.lru_cache(maxsize=_LAYOUTS)
+    def positions(marks: bytes, sizes: bytes) -> np.ndarray:
+        kinds = torch.frombuffer(bytearray(marks), dtype=torch.bool)[None].int()
+        grids = torch.from_numpy(np.frombuffer(sizes, np.int64).reshape(-1, 3).copy())
+        found, _ = inner_model.get_rope_index(
+            torch.zeros(kinds.shape, dtype=torch.int64),
+            mm_token_type_ids=kinds,
+            image_grid_thw=grids,
+        )
+        kept = np.asarray(found[:, 0].numpy())
+        kept.setflags(write=False)
+        return kept
 
     def rule(ids: np.ndarray, layout: Layout, pieces: Sequence[Piece]) -> np.ndarray:
         if not pieces:
             return np.broadcast_to(np.arange(len(ids), dtype=np.int64), (3, len(ids)))
-        grids = torch.from_numpy(
-            np.concatenate([piece.tensors["image_grid_thw"] for piece in pieces])
-        )
-        row = torch.from_numpy(ids)[None]
-        kinds = (row == layout.token_id).int()
-        positions, _ = inner_model.get_rope_index(
-            row, mm_token_type_ids=kinds, image_grid_thw=grids
-        )
-        return np.asarray(positions[:, 0].numpy())
+        grids = np.concatenate([piece.tensors["image_grid_thw"] for piece in pieces])
+        return positions((ids == layout.token_id).tobytes(), grids.astype(np.int64).tobytes())
 
     return rule

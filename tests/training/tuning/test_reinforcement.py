@@ -83,6 +83,7 @@ def test_games_side_by_side_are_evaluated_each_by_itself(bases, tmp_path):
     assert results["return"] == pytest.approx(np.mean(means))
     line = json.loads((tmp_path / "two" / "metrics.jsonl").read_text())
     assert line["evaluation_return/SoloPong"] == means[1]
+    assert line["explained"] == np.mean([line["explained/Catch"], line["explained/SoloPong"]])
     card = json.loads((tmp_path / "two" / "adapter" / "atari_vlm.json").read_text())
     assert card["games"] == ["Catch", "SoloPong"]
 

@@ -208,8 +208,8 @@ class Apprenticeship:
         with running(self.run.progress, task) as done:
             for t in range(config.steps):
                 self._check_stop()
-                asked = [lane.asked for lane in self.lanes]
-                played += [self._shrink(decision) for decision in asked]
+                asked = [self._shrink(lane.asked) for lane in self.lanes]
+                played += asked
                 scores = self.learner.log_probs(asked)
                 best = [int(row.argmax()) for row in scores]
                 for n, (lane, decision) in enumerate(zip(self.lanes, asked, strict=True)):

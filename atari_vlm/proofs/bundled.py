@@ -55,6 +55,7 @@ from atari_vlm.vlm.local.options import LocalOptions
 from atari_vlm.vlm.local.tiny.player import BUNDLED, build_player
 
 LANES = {"Pong": 6, "Breakout": 6, "Freeway": 1, "Boxing": 3, "Kaboom": 2, "Assault": 4}
+READING = {"Pong": 9, "Breakout": 3, "Freeway": 1, "Boxing": 6, "Kaboom": 1, "Assault": 2}
 FIRST_SEED = 9000  # of evaluation: odd seeds, training has even ones
 _LOADING = {
     "onnx": "import sys, pathlib, atari_vlm.vlm.local.onnx.onnx_vlm as m; m.OnnxVLM(pathlib.Path(sys.argv[1]))",
@@ -72,6 +73,8 @@ class BundledConfig:
     """where the model is written"""
     page: Path = Path("docs/results")
     rounds: int = 165
+    reading_rounds: int = 0
+    """after them: its eyes rest, and it learns to read what they see. The model that ships had none; docs/decisions.md has a trial"""
     seed: int = 0
     episodes: int = 10
     """held-out seeds of each game"""
@@ -98,8 +101,7 @@ def make(config: BundledConfig) -> dict[str, Any]:
     require("onnx", "onnx-export")  # now, and not after hours
     shape = dataclasses.replace(BUNDLED, fluent=tuple(LANES))
     folder = build_player(config.save_dir / "base", config.seed, shape)
-    base = load_base("tiny", "new", LocalOptions(device="cpu"), folder)
-    apprentice = ApprenticeConfig(
+    seeing = ApprenticeConfig(
         lanes=LANES,
         rounds=config.rounds,
         updates=300,
@@ -108,33 +110,69 @@ def make(config: BundledConfig) -> dict[str, Any]:
         alone=0.95,
         seed=config.seed,
     )
-    updates = config.rounds * apprentice.updates
+    updates = config.rounds * seeing.updates
     learning = UpdateConfig(updates=updates, batch_size=32, warm_up=0.01, falling=0.75)
-    with stop_on_signals() as stop:
-        run = ApprenticeRun(config.save_dir, base, apprentice, learning, stop, _Lines())
-        training = Apprenticeship(run)
-        try:
-            training.train()
-        finally:
-            training.close()
+    made = lesson(config.save_dir, folder, seeing, learning)
     whole = config.save_dir / "whole"
-    shutil.rmtree(whole, ignore_errors=True)
-    write_whole(training.learner.tuned.merge_and_unload(), folder, whole)
+    if config.reading_rounds:
+        made["reading"] = read(config, whole)
+        whole = config.save_dir / "reading" / "whole"
     config.out.mkdir(parents=True, exist_ok=True)
     export(whole)
     for file in whole.iterdir():
         shutil.copyfile(file, config.out / file.name)
     return {
+        **made,
+        "seed": config.seed,
+        "prompt_type": seeing.prompt_type,
+        "frames": seeing.frames,
+    }
+
+
+def read(config: BundledConfig, begun: Path) -> dict[str, Any]:
+    """The lesson in which what sees stays as it is; most games are of those that it plays worst."""
+    reading = ApprenticeConfig(
+        lanes=READING,
+        rounds=config.reading_rounds,
+        updates=40,
+        watching=0,
+        look=0.0,
+        joined=0.0,
+        alone=0.95,
+        seed=config.seed,
+    )
+    learning = UpdateConfig(
+        updates=config.reading_rounds * reading.updates,
+        batch_size=128,
+        learning_rate=5e-4,
+        warm_up=0.02,
+        falling=0.9,
+    )
+    return lesson(config.save_dir / "reading", begun, reading, learning)
+
+
+def lesson(
+    folder: Path, begun: Path, apprentice: ApprenticeConfig, learning: UpdateConfig
+) -> dict[str, Any]:
+    """Train in a folder from the weights in another, and write whole ones into ``whole``; what was learned from, for the card."""
+    base = load_base("tiny", "new", LocalOptions(device="cpu"), begun)
+    folder.mkdir(parents=True, exist_ok=True)
+    with stop_on_signals() as stop:
+        training = Apprenticeship(ApprenticeRun(folder, base, apprentice, learning, stop, _Lines()))
+        try:
+            training.train()
+        finally:
+            training.close()
+    shutil.rmtree(folder / "whole", ignore_errors=True)
+    write_whole(training.learner.tuned.merge_and_unload(), begun, folder / "whole")
+    return {
         "parameters": sum(p.numel() for p in training.learner.weights.values()),
         "decisions": len(training.experience),
         "updates": training.learner.updates,
         "batch_size": learning.batch_size,
-        "rounds": config.rounds,
-        "seed": config.seed,
-        "lanes": LANES,
+        "rounds": apprentice.rounds,
+        "lanes": dict(apprentice.lanes),
         "cpu_seconds": training.cpu_seconds,
-        "prompt_type": apprentice.prompt_type,
-        "frames": apprentice.frames,
     }
 
 

@@ -79,12 +79,23 @@ def to_card(made: Mapping[str, Any], rows: Sequence[Measured]) -> str:
 
 
 def _how(made: Mapping[str, Any]) -> str:
-    lanes = ", ".join(f"{game} {count}" for game, count in made["lanes"].items())
+    reading = made.get("reading")
+    more = (
+        f"\nThen, its eyes at rest, it learned to read what they see ({_lesson(reading)}"
+        if reading
+        else ""
+    )
     return (
         f"A Qwen3-VL of {made['parameters']:,} parameters, from random weights (seed {made['seed']}), learned the choices of the "
-        f"bundled scripted player while it played itself\n(dataset aggregation, {made['rounds']} rounds; "
-        f"games side by side: {lanes}): {made['decisions']:,} decisions, {made['updates']:,} updates of {made['batch_size']},\n"
-        f"{made['cpu_seconds']:,.0f} CPU seconds of one thread."
+        f"bundled scripted player while it played itself\n(dataset aggregation, {_lesson(made)}{more}"
+    )
+
+
+def _lesson(made: Mapping[str, Any]) -> str:
+    lanes = ", ".join(f"{game} {count}" for game, count in made["lanes"].items())
+    return (
+        f"{made['rounds']} rounds; games side by side: {lanes}): {made['decisions']:,} decisions, "
+        f"{made['updates']:,} updates of {made['batch_size']},\n{made['cpu_seconds']:,.0f} CPU seconds of one thread."
     )
 
 

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from atari_vlm.proofs import bundled
 from atari_vlm.proofs.bundled_page import Measured, to_markdown
@@ -33,6 +34,10 @@ def test_all_goals_and_three_further_games_pass():
     page, passed = to_markdown(MADE, [*REACHED, *FURTHER], SPEED, "here")
     assert passed and "Pong above 0: yes" in page and "1,000,000 parameters" in page
     assert "the loaded model 0.25 CPU seconds; 140 decisions a CPU second" in page
+    assert "at rest" not in page
+    page, _ = to_markdown({**MADE, "reading": {**MADE, "batch_size": 48}}, REACHED, SPEED, "here")
+    assert "2 updates of 16,\n" in page and "its eyes at rest" in page
+    assert "(1 rounds; games side by side: Pong 1): 10 decisions, 2 updates of 48,\n" in page
 
 
 @pytest.mark.parametrize(
@@ -79,9 +84,13 @@ def test_the_blind_see_black_and_the_shuffled_another_moment():
 
 def test_the_program_trains_writes_and_measures(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bundled, "LANES", {"Catch": 2})
+    monkeypatch.setattr(bundled, "READING", {"Catch": 1})
     whole = bundled.ApprenticeConfig
-    small = {"steps": 4, "updates": 2, "watching": 1}
-    monkeypatch.setattr(bundled, "ApprenticeConfig", lambda **more: whole(**{**more, **small}))
+
+    def small(**more):
+        return whole(**{**more, "steps": 4, "updates": 2, "watching": min(1, more["watching"])})
+
+    monkeypatch.setattr(bundled, "ApprenticeConfig", small)
     monkeypatch.setattr(bundled, "require", lambda *what: None)
     monkeypatch.setattr(bundled, "speed", functools.partial(bundled.speed, decisions=12))
     exported = []
@@ -97,6 +106,8 @@ def test_the_program_trains_writes_and_measures(tmp_path, monkeypatch, capsys):
     words += [
         "--rounds",
         "1",
+        "--reading-rounds",
+        "2",
         "--episodes",
         "3",
         "--blind-episodes",
@@ -111,6 +122,13 @@ def test_the_program_trains_writes_and_measures(tmp_path, monkeypatch, capsys):
     assert "| Catch |" in page and "Pong above 0: not measured" in page
     made = json.loads((tmp_path / "out" / "made.json").read_text())
     assert (made["decisions"], made["updates"], made["lanes"]) == (8, 2, {"Catch": 2})
+    assert (made["reading"]["decisions"], made["reading"]["updates"]) == (8, 4)
+    one, two = (
+        load_file(tmp_path / "run" / place / "model.safetensors")
+        for place in ("whole", "reading/whole")
+    )
+    changed = {name for name in one if not np.array_equal(one[name], two[name])}
+    assert changed and not any("visual" in name for name in changed)
     assert {"model.safetensors", "tokenizer.json", "README.md"} <= {
         f.name for f in (tmp_path / "out").iterdir()
     }

@@ -32,6 +32,7 @@ from atari_vlm.training.tuning.bases import Base
 from atari_vlm.training.tuning.experience import Experience, Shrinking
 from atari_vlm.training.tuning.learner import TuningLearner, UpdateConfig
 from atari_vlm.training.tuning.places import Places
+from atari_vlm.training.tuning.resting import RestingEyes
 from atari_vlm.training.tuning.saving import TuningCheckpoints
 from atari_vlm.training.tuning.teaching import TaughtDecision
 from atari_vlm.training.tuning.turns import Ended, Lane
@@ -45,11 +46,12 @@ class ApprenticeConfig:
 
     ``lanes`` says how many games of each name are played side by side. A round is ``steps`` decisions of every lane, then
     ``updates`` updates from all that was played so far. In the first ``watching`` rounds the teacher plays, after them the
-    apprentice plays a share that rises to ``alone`` over as many rounds again; ``explore`` of all moves are random, and
-    ``wander`` of those that it watches, so that it sees what a good player never shows.
+    apprentice plays a share that rises to ``alone`` over as many rounds again (with ``watching`` 0 it is ``alone`` at once);
+    ``explore`` of all moves are random, and ``wander`` of those that it watches, so that it sees what a good player never shows.
     ``look`` is the share of updates in which it learns, from pictures alone, where the things are that its teacher named; in the
     first ``watching`` rounds it does nothing else. A batch of the others is of one game, which shares its instructions. Only
     in the last ``joined`` share of the rounds do answers change how it sees: early on they spoil what it has learned to see.
+    Where nothing changes how it sees, every picture is looked at once.
     """
 
     lanes: Mapping[str, int]
@@ -69,7 +71,9 @@ class ApprenticeConfig:
 
     def __post_init__(self) -> None:
         check_count(rounds=self.rounds, steps=self.steps, updates=self.updates)
-        check_count(max_steps=self.max_steps, watching=self.watching, **dict(self.lanes))
+        check_count(max_steps=self.max_steps, **dict(self.lanes))
+        if self.watching < 0:
+            raise ConfigError(f"watching is 0 or more rounds, got {self.watching!r}")
         if (
             not 0 <= self.explore < 1
             or not 0 <= self.wander < 1
@@ -83,7 +87,14 @@ class ApprenticeConfig:
 
     def own_share(self, number: int) -> float:
         """The share of moves that the apprentice plays in round ``number``, from 1."""
+        if not self.watching:
+            return self.alone
         return self.alone * min(1.0, max(0.0, (number - self.watching) / self.watching))
+
+    @property
+    def eyes_rest(self) -> bool:
+        """Whether what sees stays as it is."""
+        return not self.watching and not self.look and not self.joined
 
 
 class TaughtLane(Lane):
@@ -134,6 +145,8 @@ class Apprenticeship:
     def __init__(self, run: ApprenticeRun):
         self.run = run
         self.learner = TuningLearner(run.base, "full", run.learning)
+        if run.config.eyes_rest:
+            self.learner.eyes = RestingEyes(run.base)
         self.experience = Experience(run.folder / "rounds")
         self.round, self._spent, self._began = 0, 0.0, time.process_time()
         self.games = [game for game, count in run.config.lanes.items() for _ in range(count)]

@@ -19,6 +19,7 @@ from torch import Tensor
 from atari_vlm.errors import ConfigError, DivergedError, RunError, check_count, check_positive
 from atari_vlm.training.tuning.bases import Base
 from atari_vlm.training.tuning.memory import within_memory
+from atari_vlm.training.tuning.resting import RestingEyes
 from atari_vlm.training.tuning.teaching import TaughtDecision
 from atari_vlm.vlm.local.adapter import EVERY_LAYER, with_layers
 from atari_vlm.vlm.local.engine import ScoreRequest
@@ -107,6 +108,8 @@ class TuningLearner:
 
     Every process of a ``team`` is given the same batch and computes a part of it; gradients are summed, so weights stay equal.
     """
+
+    eyes: RestingEyes | None = None  # where what sees does not learn
 
     def __init__(
         self,
@@ -224,7 +227,7 @@ class TuningLearner:
         self, requests: Sequence[ScoreRequest], batch: Sequence[TaughtDecision]
     ) -> tuple[list[Tensor], Tensor]:
         with within_memory(batch):
-            return self.base.engine.states(requests)
+            return (self.eyes or self.base.engine).states(requests)
 
     def _request(self, decision: TaughtDecision) -> ScoreRequest:
         return ScoreRequest(self._prompt(decision), self._ids(decision.names))

@@ -132,7 +132,7 @@ def test_what_was_played_is_read_back_as_it_was_written(whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rounds": 0}, {"alone": 1.5}, {"explore": 1.0}, {"wander": 1.0}, {"watching": 0}]
+    "wrong", [{"rounds": 0}, {"alone": 1.5}, {"explore": 1.0}, {"wander": 1.0}, {"watching": -1}]
 )
 def test_shares_and_counts_that_are_none(wrong):
     with pytest.raises(ConfigError):
@@ -265,3 +265,28 @@ def test_numbers_are_learned_from_pictures_and_behind_the_prompt(folder, whole):
     unknown = [dataclasses.replace(silent, messages=strange)] * 4
     assert places.look(learner, unknown)["look"] == 0.0
     assert places.answer(learner, unknown, joined=True)["places"] == 0.0
+
+
+def test_with_eyes_at_rest_it_reads_the_same_and_sees_as_before(folder, tmp_path):
+    base = load_base("tiny", "new", LocalOptions(device="cpu"), folder)
+    resting = {"watching": 0, "look": 0.0, "joined": 0.0}
+    config = dataclasses.replace(CONFIG, rounds=2, **resting)
+    assert config.eyes_rest and config.own_share(1) == config.alone
+    assert not CONFIG.eyes_rest and not dataclasses.replace(config, joined=0.5).eyes_rest
+    learning = UpdateConfig(updates=4, batch_size=4)
+    run = Apprenticeship(ApprenticeRun(tmp_path, base, config, learning, None, Silent()))
+    before = weights(run)
+    asked = [lane.asked for lane in run.lanes]
+    remembered = run.learner.log_probs(asked)
+    assert len({image.digest for d in asked for image in d.messages[-1].images}) == len(
+        run.learner.eyes._seen
+    )
+    eyes, run.learner.eyes = run.learner.eyes, None
+    for row, seen in zip(remembered, run.learner.log_probs(asked), strict=True):
+        np.testing.assert_allclose(row, seen, atol=1e-6)
+    run.learner.eyes = eyes
+    run.train()
+    run.close()
+    after = weights(run)
+    changed = {name for name in after if not np.array_equal(before[name], after[name])}
+    assert changed and not any(".visual." in name for name in changed)

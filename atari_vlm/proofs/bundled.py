@@ -74,7 +74,7 @@ class BundledConfig:
     page: Path = Path("docs/results")
     rounds: int = 165
     reading_rounds: int = 0
-    """after them: its eyes rest, and it learns to read what they see. The model that ships had none; docs/decisions.md has a trial"""
+    """after them: its eyes rest, and it learns to read what they see. The model that ships had none (docs/decisions.md)"""
     seed: int = 0
     episodes: int = 10
     """held-out seeds of each game"""

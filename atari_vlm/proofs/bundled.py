@@ -31,6 +31,7 @@ from atari_vlm.agents.make import make_agent
 from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
 from atari_vlm.conditions import hardware
 from atari_vlm.ending import program
+from atari_vlm.errors import ConfigError, check_count
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.bundled_page import Measured, to_card, to_markdown
 from atari_vlm.proofs.pages import shown
@@ -86,6 +87,11 @@ class BundledConfig:
     """what runs the model that is measured; their scores are equal within 1e-4"""
     make: bool = True
     """whether to train; --no-make measures what lies in --out"""
+
+    def __post_init__(self) -> None:
+        check_count(rounds=self.rounds)
+        if self.reading_rounds < 0:
+            raise ConfigError(f"reading_rounds is 0 or more, got {self.reading_rounds!r}")
 
 
 class _Lines(Quiet):

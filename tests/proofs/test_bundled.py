@@ -82,6 +82,14 @@ def test_the_blind_see_black_and_the_shuffled_another_moment():
             assert sum(value == n for n, value in enumerate(values, 1)) < 10
 
 
+@pytest.mark.parametrize("words", [("--rounds", "0"), ("--reading-rounds", "-1")])
+def test_rounds_that_are_none_are_refused_before_anything_is_trained(words, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        bundled.main(["--save-dir", str(tmp_path / "run"), *words])
+    assert ended.value.code == 2
+    assert "rounds" in "".join(capsys.readouterr()) and not (tmp_path / "run").exists()
+
+
 def test_the_program_trains_writes_and_measures(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bundled, "LANES", {"Catch": 2})
     monkeypatch.setattr(bundled, "READING", {"Catch": 1})

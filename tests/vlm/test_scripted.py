@@ -123,9 +123,23 @@ def test_boxing_walks_up_then_punches_and_lets_the_button_go():
     screen[60:80, 40:54], screen[120:140, 100:114] = 214, 0
     assert action_in(ask(request(screen, game="Boxing", names=ALL))) == "DOWNRIGHT"
     screen[120:140, 100:114] = (110, 156, 66)
+    screen[78:98, 74:88] = 0
+    assert action_in(ask(request(screen, game="Boxing", names=ALL))) == "DOWNRIGHTFIRE"
+    screen[78:98, 74:88] = (110, 156, 66)
+    screen[59:79, 60:74] = 0
+    assert action_in(ask(request(screen, game="Boxing", names=ALL))) == "UPFIRE"  # not face to face
+    screen[59:79, 60:74] = (110, 156, 66)
     screen[62:82, 60:74] = 0
     assert action_in(ask(request(screen, game="Boxing", names=ALL))) == "FIRE"
     assert action_in(ask(request(screen, game="Boxing", names=ALL, last="FIRE"))) == "NOOP"
+
+
+def test_boxing_takes_no_arm_for_a_body():
+    screen = np.full((210, 160, 3), (110, 156, 66), np.uint8)
+    screen[60:80, 40:54], screen[63:83, 74:88] = 214, 0
+    assert action_in(ask(request(screen, game="Boxing", names=ALL))) == "RIGHTFIRE"
+    screen[63:66, 54:70] = 214  # an arm, stretched out
+    assert action_in(ask(request(screen, game="Boxing", names=ALL, last="RIGHTFIRE"))) == "RIGHT"
 
 
 def test_json_when_a_schema_asks_for_it():

@@ -132,7 +132,7 @@ class TuningLearner:
         self.tuned = with_layers(network, self.layers)
         self.weights = {n: p for n, p in self.tuned.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(
-            _groups(self.weights, config.weight_decay), lr=config.learning_rate
+            _groups(self.weights, config.weight_decay), lr=config.learning_rate, fused=True
         )
         self.updates = 0
         self._prompts: WeakKeyDictionary[TaughtDecision, Prompt] = WeakKeyDictionary()

@@ -61,7 +61,7 @@ class Places:
             self._layers = nn.ModuleDict(
                 {name: nn.Linear(width, _MOST) for name in ("state", "picture")}
             )
-        self._optimizer = torch.optim.AdamW(self._layers.parameters(), weight_decay=0.0)
+        self._optimizer = torch.optim.AdamW(self._layers.parameters(), weight_decay=0.0, fused=True)
         self._columns: dict[str, int] = {}
         self._kinds: dict[str, list[str]] = {}  # of each game's instructions
         self._sums = np.zeros((_MOST, 3))  # how many, their sum, the sum of their squares

@@ -1,4 +1,4 @@
-"""Boxing: walk up to the other boxer, stay level with one of the arms, and punch."""
+"""Boxing: walk up to the other boxer, stay level with one of the arms, and punch on the way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from atari_vlm.vlm.scripted.sight import Box
 
 _RING = Box(38, 177, 34, 125)
 _WHITE, _BLACK = 0xD6D6D6, 0x000000
-_REACH = 24  # columns between the two at which an arm hits
+_HALF = (
+    5.5  # columns from a boxer's back to its middle; in front are the arms, now short and now long
+)
+_NEAR = 27  # columns at which an arm reaches the other's head; nearer both hit
+_REACH = 36, 24  # columns and rows within which it punches
+_LEVEL = 2, 8  # rows at which an arm is level with the other's head
 
 
 def play_boxing(scene: Scene) -> Move | None:
@@ -15,10 +20,30 @@ def play_boxing(scene: Scene) -> Move | None:
     me, other = scene.now.box(_RING, _WHITE), scene.now.box(_RING, _BLACK)
     if me is None or other is None:
         return None
-    right, down = other.x - me.x, other.y - me.y
-    where = f"I am at x={me.x:.0f}, y={me.y:.0f}; the other boxer is at x={other.x:.0f}, y={other.y:.0f}"
-    if abs(right) > _REACH + 4 or abs(down) > 16:
-        sideways = right if abs(right) > _REACH else 0
-        return Move(scene.steer(sideways, down if abs(down) > 4 else 0), f"{where}: go there.")
-    punch = "FIRE" not in (scene.facts.last_action or "")
-    return Move(scene.steer(0, down if abs(down) > 8 else 0, fire=punch), f"{where}: punch.")
+    mine, theirs = _middles(me, other)
+    right, down = theirs - mine, other.y + 1 - me.y  # its body is drawn a row higher
+    where = (
+        f"I am at x={mine:.0f}, y={me.y:.0f}; the other boxer is at x={theirs:.0f}, y={other.y:.0f}"
+    )
+    sideways = right if abs(right) > _NEAR else 0
+    near = abs(right) <= _REACH[0] and abs(down) <= _REACH[1]
+    punch = near and "FIRE" not in (scene.facts.last_action or "")
+    what = "punch" if near else "go there"
+    return Move(scene.steer(sideways, _to_level(down), fire=punch), f"{where}: {what}.")
+
+
+def _middles(me: Box, other: Box) -> tuple[float, float]:
+    """Columns of the bodies, without the arms that are between them."""
+    if me.x <= other.x:
+        return me.left + _HALF, other.right - _HALF
+    return me.right - _HALF, other.left + _HALF
+
+
+def _to_level(down: float) -> float:
+    """Down or up until one of the arms, and not the face, is level with the other boxer."""
+    least, most = _LEVEL
+    if abs(down) > most:
+        return down
+    if abs(down) < least:
+        return -1 if down >= 0 else 1
+    return 0

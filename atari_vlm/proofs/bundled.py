@@ -31,7 +31,7 @@ from atari_vlm.agents.make import make_agent
 from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
 from atari_vlm.conditions import hardware
 from atari_vlm.ending import program
-from atari_vlm.errors import ConfigError, check_count
+from atari_vlm.errors import ConfigError, check_count, reading
 from atari_vlm.files import atomic_write
 from atari_vlm.proofs.bundled_page import Measured, to_card, to_markdown
 from atari_vlm.proofs.pages import shown
@@ -85,6 +85,8 @@ class BundledConfig:
     """the games that are measured; two processes may measure different ones of the same --save-dir"""
     backend: Literal["onnx", "torch"] = "onnx"
     """what runs the model that is measured; their scores are equal within 1e-4"""
+    against: Path | None = None
+    """a bundled_player.json of an earlier making with the same seeds: the two are compared, in bundled_again.md"""
     make: bool = True
     """whether to train; --no-make measures what lies in --out"""
 
@@ -253,9 +255,25 @@ def _agent(env: Env, vlm: VLM | None, made: dict[str, Any]) -> Agent:
     return VLMAgent(vlm, prompt_type=made["prompt_type"], options=options)
 
 
+def _earlier(config: BundledConfig) -> dict[str, dict[str, list[float]]] | None:
+    """Returns of the making that this one is compared with, of the games that are measured."""
+    if config.against is None:
+        return None
+    with reading(config.against, ConfigError):
+        games = json.loads(config.against.read_text())["games"]
+        found = {game: {"model": [float(r) for r in games[game]["model"]]} for game in config.games}
+    for game, returns in found.items():
+        if len(returns["model"]) != config.episodes:
+            raise ConfigError(
+                f"{config.against} holds {len(returns['model'])} episodes of {game}, and --episodes is {config.episodes}"
+            )
+    return found
+
+
 def run(config: BundledConfig) -> int:
     """Make, measure and write page and card; 0 when every goal was reached, else 3."""
     torch.set_num_threads(1)
+    earlier = _earlier(config)
     config.save_dir.mkdir(parents=True, exist_ok=True)
     told = config.out / "made.json"
     if config.make:
@@ -264,10 +282,13 @@ def run(config: BundledConfig) -> int:
     made = json.loads(told.read_text())
     rows = measure(config, made)
     fast = speed(config, made)
-    page, passed = to_markdown(made, rows, fast, hardware())
+    page, passed = to_markdown(made, rows, fast, hardware(), earlier)
     atomic_write(config.out / "README.md", to_card(made, rows))
     data = {"made": made, "speed": fast, "games": {row.game: row.returns for row in rows}}
-    return shown(config.page, "bundled_player", page, data, passed)
+    if earlier:
+        data["earlier"] = earlier
+    name = "bundled_again" if earlier else "bundled_player"
+    return shown(config.page, name, page, data, passed)
 
 
 @program

@@ -39,8 +39,9 @@ def to_markdown(
     rows: Sequence[Measured],
     speed: Mapping[str, float],
     hardware: str,
+    earlier: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
 ) -> tuple[str, bool]:
-    """The results page, and whether every goal was reached."""
+    """The results page, and whether every goal was reached; ``earlier`` are the returns of an earlier making, by game."""
     reached = {r.game: r.mean("model").value > GOALS[r.game] for r in rows if r.game in GOALS}
     further = [r.game for r in rows if r.game not in GOALS and r.beats_chance]
     episodes = len(rows[0].returns["model"])
@@ -48,7 +49,7 @@ def to_markdown(
         f"{game} above {goal:g}: {_yes(reached.get(game))}" for game, goal in GOALS.items()
     )
     page = (
-        "# The small model that ships\n\n"
+        f"# The small model {'made again' if earlier else 'that ships'}\n\n"
         f"{_how(made)} Made and measured by\n`{COMMAND}`.\n\n"
         f"Whole default episodes of `AtariVLM/<Game>-v5` (frame skip 4, sticky actions 0.25, at most 10,000 steps) on {episodes} "
         "held-out seeds, the likeliest\nanswer taken; mean and 95 % interval (bootstrap over episodes).\n\n"
@@ -59,11 +60,31 @@ def to_markdown(
         "`other moments` (the same seeds): every picture replaced by one of the last 500 of\nall the games side by side. "
         "A game in which some actions are right most of the time (Freeway: UP; Assault: FIRE) is "
         "played fairly well without looking.\n\n"
+        f"{_again(rows, earlier) if earlier else ''}"
         f"From a fresh Python to the loaded model {speed['load_cpu_seconds']:.2f} CPU seconds; "
         f"{speed['decisions_per_cpu_second']:.0f} decisions a CPU second in one game of Pong, emulator and prompt included.\n\n"
         f"{hardware}\n"
     )
     return page, all(reached.values()) and len(reached) == len(GOALS) and len(further) >= FURTHER
+
+
+def _again(rows: Sequence[Measured], earlier: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """This making beside an earlier one, game by game; differences are taken seed by seed."""
+    lines, apart = [], []
+    for row in rows:
+        before = Measured(row.game, earlier[row.game])
+        differences = np.subtract(row.returns["model"], before.returns["model"])
+        found = aggregate(differences[:, None], "mean")
+        if not found.low <= 0 <= found.high:
+            apart.append(row.game)
+        lines.append([row.game, str(before.mean("model")), str(row.mean("model")), str(found)])
+    table = table_lines(("game", "an earlier making", "this one", "difference"), lines)
+    return (
+        "\n".join(table)
+        + f"\n\nEqual to the earlier making within the interval of the difference: {_yes(not apart)}"
+        + (f" ({', '.join(apart)})" if apart else "")
+        + ".\n\n"
+    )
 
 
 def to_card(made: Mapping[str, Any], rows: Sequence[Measured]) -> str:

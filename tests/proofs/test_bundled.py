@@ -54,6 +54,39 @@ def test_what_was_not_reached_is_said_and_does_not_pass(rows, said):
     assert not passed and said in page
 
 
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ([3, 1, 2, 2, 2], "interval of the difference: yes."),
+        ([5] * 5, "difference: **no** (Boxing)"),
+    ],
+)
+def test_a_making_is_compared_with_an_earlier_one_seed_by_seed(before, said):
+    row = measured("Boxing", 2)
+    page, _ = to_markdown(MADE, [row], SPEED, "here", {"Boxing": {"model": before}})
+    assert page.startswith("# The small model made again\n")
+    assert said in page and "| Boxing | " in page.split("an earlier making")[1]
+    assert "earlier making" not in to_markdown(MADE, [row], SPEED, "here")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "cannot be read"),
+        ('{"games": {}}', "Pong"),
+        ('{"games": {"Pong": {"model": [1, 2]}}}', "2 episodes of Pong, and --episodes is 10"),
+    ],
+)
+def test_an_earlier_making_that_is_none_is_refused_before_training(text, said, tmp_path, capsys):
+    earlier = tmp_path / "bundled_player.json"
+    earlier.write_text(text)
+    words = ["--save-dir", str(tmp_path / "run"), "--games", "Pong", "--against", str(earlier)]
+    assert bundled.main(words) == 2
+    error = capsys.readouterr().err
+    assert said in error and "bundled_player.json" in error and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
 class Looking:
     """Notes the pictures that it is asked with."""
 

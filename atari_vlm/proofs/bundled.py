@@ -31,9 +31,9 @@ from atari_vlm.agents.make import make_agent
 from atari_vlm.agents.vlm_agent import VLMAgent, VLMAgentOptions
 from atari_vlm.conditions import hardware
 from atari_vlm.ending import program
-from atari_vlm.errors import ConfigError, check_count, reading
+from atari_vlm.errors import ConfigError, check_count
 from atari_vlm.files import atomic_write
-from atari_vlm.proofs.bundled_page import Measured, to_card, to_markdown
+from atari_vlm.proofs.bundled_page import Measured, earlier_returns, to_card, to_markdown
 from atari_vlm.proofs.pages import shown
 from atari_vlm.proofs.seeing import Blind, Shuffled
 from atari_vlm.runs.environments import make_env
@@ -255,27 +255,15 @@ def _agent(env: Env, vlm: VLM | None, made: dict[str, Any]) -> Agent:
     return VLMAgent(vlm, prompt_type=made["prompt_type"], options=options)
 
 
-def _earlier(config: BundledConfig) -> dict[str, dict[str, list[float]]] | None:
-    """Returns of the making that this one is compared with, of the games that are measured."""
-    if config.against is None:
-        return None
-    with reading(config.against, ConfigError):
-        games = json.loads(config.against.read_text())["games"]
-        found = {game: {"model": [float(r) for r in games[game]["model"]]} for game in config.games}
-    for game, returns in found.items():
-        if len(returns["model"]) != config.episodes:
-            raise ConfigError(
-                f"{config.against} holds {len(returns['model'])} episodes of {game}, and --episodes is {config.episodes}"
-            )
-    return found
-
-
 def run(config: BundledConfig) -> int:
     """Make, measure and write page and card; 0 when every goal was reached, else 3."""
     torch.set_num_threads(1)
-    earlier = _earlier(config)
-    config.save_dir.mkdir(parents=True, exist_ok=True)
     told = config.out / "made.json"
+    seed = config.seed if config.make else json.loads(told.read_text())["seed"]
+    earlier = None
+    if config.against is not None:
+        earlier = earlier_returns(config.against, config.games, config.episodes, seed)
+    config.save_dir.mkdir(parents=True, exist_ok=True)
     if config.make:
         made = make(config)
         atomic_write(told, json.dumps(made, indent=1) + "\n")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from atari_vlm.errors import ConfigError, reading
 from atari_vlm.scores.statistics import Estimate, aggregate
 from atari_vlm.scores.tables import table_lines
 
@@ -32,6 +35,24 @@ class Measured:
     def beats_chance(self) -> bool:
         """Whether the interval lies above that of random play."""
         return self.mean("model").low > self.mean("random").high
+
+
+def earlier_returns(
+    path: Path, games: Sequence[str], episodes: int, seed: int
+) -> dict[str, dict[str, list[float]]]:
+    """The model's returns from the JSON of an earlier making; ``ConfigError`` unless they are of the same seeds."""
+    with reading(path, ConfigError):
+        told = json.loads(path.read_text())
+        of_seed = told["made"]["seed"]
+        found = {g: {"model": [float(r) for r in told["games"][g]["model"]]} for g in games}
+    if of_seed != seed:
+        raise ConfigError(f"{path} is of a making with seed {of_seed!r}, and this one has {seed}")
+    for game, returns in found.items():
+        if len(returns["model"]) != episodes:
+            raise ConfigError(
+                f"{path} holds {len(returns['model'])} episodes of {game}, and --episodes is {episodes}"
+            )
+    return found
 
 
 def to_markdown(

@@ -73,8 +73,17 @@ def test_a_making_is_compared_with_an_earlier_one_seed_by_seed(before, said):
     ("text", "said"),
     [
         ("{", "cannot be read"),
-        ('{"games": {}}', "Pong"),
-        ('{"games": {"Pong": {"model": [1, 2]}}}', "2 episodes of Pong, and --episodes is 10"),
+        ("[]", "cannot be read"),
+        ('{"games": {}}', "made"),
+        ('{"made": {"seed": 0}, "games": {}}', "Pong"),
+        (
+            '{"made": {"seed": 0}, "games": {"Pong": {"model": [1, 2]}}}',
+            "2 episodes of Pong, and --episodes is 10",
+        ),
+        (
+            '{"made": {"seed": 3}, "games": {"Pong": {"model": [1, 2]}}}',
+            "with seed 3, and this one has 0",
+        ),
     ],
 )
 def test_an_earlier_making_that_is_none_is_refused_before_training(text, said, tmp_path, capsys):

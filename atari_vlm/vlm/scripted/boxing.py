@@ -8,7 +8,7 @@ from atari_vlm.vlm.scripted.sight import Box
 _RING = Box(38, 177, 34, 125)
 _WHITE, _BLACK = 0xD6D6D6, 0x000000
 _HALF = (
-    5.5  # columns from a boxer's back to its middle; in front are the arms, now short and now long
+    5.5  # columns from a boxer's back to its middle; the arms in front are now short and now long
 )
 _NEAR = 27  # columns at which an arm reaches the other's head; nearer both hit
 _REACH = 36, 24  # columns and rows within which it punches

@@ -140,6 +140,10 @@ def test_boxing_takes_no_arm_for_a_body():
     assert action_in(ask(request(screen, game="Boxing", names=ALL))) == "RIGHTFIRE"
     screen[63:66, 54:70] = 214  # an arm, stretched out
     assert action_in(ask(request(screen, game="Boxing", names=ALL, last="RIGHTFIRE"))) == "RIGHT"
+    mirrored = np.full((210, 160, 3), (110, 156, 66), np.uint8)
+    mirrored[60:80, 88:102], mirrored[63:83, 54:68] = 214, 0
+    mirrored[63:66, 72:88] = 214
+    assert action_in(ask(request(mirrored, game="Boxing", names=ALL, last="LEFTFIRE"))) == "LEFT"
 
 
 def test_json_when_a_schema_asks_for_it():
